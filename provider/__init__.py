@@ -1,0 +1,2 @@
+def get_provider_info():
+    return {"package-name": "airflow-provider-cloud-accelerator","name":"x","description":"x"}

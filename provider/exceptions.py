@@ -1,0 +1,36 @@
+"""The one exception hierarchy. Every message says what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class AcceleratorError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(AcceleratorError):
+    """A setting is missing or cannot work; the message names the setting."""
+
+
+class DefinitionError(AcceleratorError):
+    """A workflow, task or dependency row is wrong; the message names the row."""
+
+
+class MessageError(AcceleratorError):
+    """A message cannot be accepted; the text is stored as the reason of the rejected request."""
+
+
+class SchemaOutOfDateError(AcceleratorError):
+    """The application database has another schema than this version needs."""
+
+
+class RemoteJobError(AcceleratorError):
+    """
+    A call to a remote service failed, or its job ended without success.
+
+    :param message: one line: status, error code, first reasons, what to do.
+    :param retryable: False where trying again without a change cannot help (bad credentials, daily limit, bad request).
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
