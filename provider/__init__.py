@@ -1,2 +1,2 @@
-def get_provider_info():
-    return {"package-name": "airflow-provider-cloud-accelerator","name":"x","description":"x"}
+def get_provider_info() -> dict[str, object]:
+    return {"package-name": "airflow-provider-cloud-accelerator", "name": "x", "description": "x"}

@@ -1,0 +1,207 @@
+"""TaskBatch and TaskLog rows: opened by ``start_batch``, filled in by the listener, set right by the reconciler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from provider.metadata.upsert import upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+NEW, PROCESSING, SUCCESS, ERROR, SKIPPED, BLOCKED = "NEW", "PROCESSING", "SUCCESS", "ERROR", "SKIPPED", "BLOCKED"
+
+STATUS_OF_TASK_STATE: Mapping[str | None, str] = {
+    None: NEW,
+    "scheduled": NEW,
+    "queued": NEW,
+    "awaiting_input": PROCESSING,
+    "running": PROCESSING,
+    "deferred": PROCESSING,
+    "up_for_reschedule": PROCESSING,
+    "restarting": PROCESSING,
+    "success": SUCCESS,
+    "failed": ERROR,
+    "up_for_retry": ERROR,
+    "skipped": SKIPPED,
+    "removed": SKIPPED,
+    "upstream_failed": BLOCKED,
+}
+"""Airflow's task instance state → TaskLog.status; a state that Airflow adds later counts as PROCESSING."""
+
+STATUS_OF_RUN_STATE: Mapping[str | None, str] = {
+    None: NEW,
+    "queued": NEW,
+    "running": PROCESSING,
+    "success": SUCCESS,
+    "failed": ERROR,
+}
+"""Airflow's DAG run state → TaskBatch.status."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """
+    What a batch runs.
+
+    :param start_task_ids: where it starts; None for the whole workflow.
+    :param scope: ``workflow``, ``downstream`` or ``task``.
+    :param task_ids: the tasks in scope, sorted, without ``start_batch``; None for every task of the workflow.
+    """
+
+    start_task_ids: list[str] | None
+    scope: str
+    task_ids: list[str] | None
+
+
+def open_batch(
+    session: Session,
+    workflow_id: str,
+    batch_id: str,
+    *,
+    requested: Scope,
+    source: str,
+    params: Mapping[str, Any],
+    message_id: str | None,
+    all_task_ids: Sequence[str],
+) -> Scope:
+    """
+    Create the TaskBatch row and a NEW TaskLog row for each task in scope; what is already there stays.
+
+    :param requested: the scope that this run asks for; a batch that has one keeps its own (a person may have changed it).
+    :param all_task_ids: every task of the workflow, ``start_batch`` left out.
+    :return: the scope that holds.
+    """
+    from provider.metadata.tables import TaskBatch, TaskLog
+
+    now = datetime.now(UTC)
+    stored = session.get(TaskBatch, (workflow_id, batch_id))
+    scope = requested
+    if stored is not None and stored.scope is not None:
+        scope = Scope(stored.start_task_ids, stored.scope, stored.scope_task_ids)
+    upsert(
+        session,
+        TaskBatch,
+        [
+            {
+                "workflow_id": workflow_id,
+                "batch_id": batch_id,
+                "status": PROCESSING,
+                "airflow_state": "running",
+                "source": source,
+                "start_task_ids": scope.start_task_ids,
+                "scope": scope.scope,
+                "scope_task_ids": scope.task_ids,
+                "params": dict(params),
+                "message_id": message_id,
+                "created_at": now,
+                "started_at": now,
+                "updated_at": now,
+            }
+        ],
+        update=("source", "start_task_ids", "scope", "scope_task_ids", "params", "message_id", "updated_at"),
+    )
+    in_scope = all_task_ids if scope.task_ids is None else scope.task_ids
+    upsert(
+        session,
+        TaskLog,
+        [
+            {
+                "workflow_id": workflow_id,
+                "batch_id": batch_id,
+                "task_id": task_id,
+                "map_index": -1,
+                "try_number": 1,
+                "status": NEW,
+                "row_source": "start_batch",
+                "updated_at": now,
+            }
+            for task_id in in_scope
+        ],
+        update=(),
+    )
+    return scope
+
+
+def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authoritative: bool) -> None:
+    """
+    Write TaskLog rows.
+
+    :param rows: dicts with the key columns, ``status``, ``airflow_state``, ``started_at``, ``ended_at``, ``error_type``,
+        ``error_message``, ``external_id``, ``external_url``, ``row_source``; every dict with the same keys.
+    :param authoritative: True for the reconciler, which has read Airflow's committed state and may overwrite anything but a
+        known error message and external id. False for a task process: its row only moves NEW → PROCESSING → an end.
+    """
+    if not rows:
+        return
+    from sqlalchemy import and_, case, func, or_
+
+    from provider.metadata.tables import TaskLog
+
+    def rank(status: Any) -> ColumnElement[int]:
+        return case({NEW: 0, PROCESSING: 1}, value=status, else_=2)
+
+    def forward(excluded: Any) -> ColumnElement[bool]:
+        new, old = excluded["status"], TaskLog.status
+        return or_(rank(new) > rank(old), and_(new == PROCESSING, old == PROCESSING))
+
+    def given(column: str, excluded: Any) -> ColumnElement[Any]:
+        return func.coalesce(excluded[column], getattr(TaskLog, column))
+
+    def of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
+        # The task process knows the exception; whoever comes later has only a general remark, and a success has none.
+        known = func.coalesce(getattr(TaskLog, column), excluded[column])
+        return case((excluded["status"].in_((ERROR, SKIPPED, BLOCKED)), known), else_=None)
+
+    key = {column.name for column in TaskLog.__table__.primary_key}
+    upsert(
+        session,
+        TaskLog,
+        [{**row, "updated_at": datetime.now(UTC)} for row in rows],
+        update=[column for column in (*rows[0], "updated_at") if column not in key],
+        rules={
+            "error_type": of_failure,
+            "error_message": of_failure,
+            "external_id": given,
+            "external_url": given,
+            "config": given,
+        },
+        where=None if authoritative else forward,
+    )
+
+
+def record_batch(session: Session, row: Mapping[str, Any]) -> None:
+    """
+    Write what Airflow says of a DAG run.
+
+    :param row: dict with the key columns, ``status``, ``airflow_state``, ``source``, ``params``, ``created_at``, ``started_at``,
+        ``ended_at``, ``error``. Scope and message stay as ``start_batch`` stored them; so do params and source where it has.
+    """
+    from sqlalchemy import func
+
+    from provider.metadata.tables import TaskBatch
+
+    def kept(column: str, _excluded: Any) -> ColumnElement[Any]:
+        return func.coalesce(getattr(TaskBatch, column), _excluded[column])
+
+    upsert(
+        session,
+        TaskBatch,
+        [{**row, "updated_at": datetime.now(UTC)}],
+        update=(
+            "status",
+            "airflow_state",
+            "source",
+            "params",
+            "created_at",
+            "started_at",
+            "ended_at",
+            "error",
+            "updated_at",
+        ),
+        rules={"source": kept, "params": kept},
+    )

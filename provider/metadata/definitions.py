@@ -1,0 +1,89 @@
+"""Reading and writing workflows, tasks and dependencies as plain rows; their meaning is the DAG factory's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True)
+class DefinitionRows:
+    """
+    Rows as they are in the tables, not validated.
+
+    :param workflows: dicts with the columns of ``workflows``.
+    :param tasks: dicts with the columns of ``tasks``.
+    :param dependencies: dicts ``{"parent_id", "child_id"}``.
+    """
+
+    workflows: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    dependencies: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_definitions(session: Session, workflow_id: str | None = None) -> DefinitionRows:
+    """
+    Read all definitions, or those of one workflow, in three SELECTs.
+
+    :param workflow_id: only this workflow; a task process needs no other.
+    """
+    from sqlalchemy import select
+
+    from provider.metadata.tables import Task, TaskDependency, Workflow
+
+    workflows = select(Workflow.__table__).order_by(Workflow.workflow_id)
+    tasks = select(Task.__table__).order_by(Task.task_id)
+    dependencies = select(TaskDependency.__table__).order_by(TaskDependency.parent_id, TaskDependency.child_id)
+    if workflow_id is not None:
+        workflows = workflows.where(Workflow.workflow_id == workflow_id)
+        tasks = tasks.where(Task.workflow_id == workflow_id)
+        dependencies = dependencies.join(Task, Task.task_id == TaskDependency.child_id).where(Task.workflow_id == workflow_id)
+
+    def rows(statement: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in session.execute(statement).mappings()]
+
+    return DefinitionRows(rows(workflows), rows(tasks), rows(dependencies))
+
+
+def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
+    """
+    Make the given workflows what the tables say: their old tasks and edges go, other workflows stay as they are.
+
+    Everything happens in the caller's transaction, so a refused row leaves nothing half written.
+
+    :raises sqlalchemy.exc.IntegrityError: a task_id belongs to a workflow that is not among the given ones.
+    """
+    from sqlalchemy import delete, insert
+
+    from provider.metadata.tables import Task, TaskDependency, Workflow
+
+    ids = [row["workflow_id"] for row in definitions.workflows]
+    session.execute(delete(Workflow).where(Workflow.workflow_id.in_(ids)))
+    for model, rows in (
+        (Workflow, definitions.workflows),
+        (Task, definitions.tasks),
+        (TaskDependency, definitions.dependencies),
+    ):
+        for group in _same_keys(rows):
+            session.execute(insert(model), group)
+
+
+def workflow_of_task(session: Session, task_id: str) -> str | None:
+    """Return the workflow that a task belongs to, or None for a task that is not in the tables."""
+    from sqlalchemy import select
+
+    from provider.metadata.tables import Task
+
+    return session.scalar(select(Task.workflow_id).where(Task.task_id == task_id))
+
+
+def _same_keys(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[dict[str, Any]]]:
+    """Group rows by the columns they give, so that the database's defaults fill the others."""
+    groups: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(frozenset(row), []).append(dict(row))
+    return groups.values()

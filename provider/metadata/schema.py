@@ -1,0 +1,74 @@
+"""The schema's version: checked cheaply on the first use in a process, upgraded by Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provider.exceptions import SchemaOutOfDateError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Engine
+
+HEAD = "0001"
+"""The newest revision in ``migrations/versions``; written here so that Alembic is imported only to upgrade."""
+
+_ADVISORY_LOCK = 727_061_994
+
+
+def current_revision(engine: Engine) -> str | None:
+    """Return the revision of the database, or None for an empty one."""
+    from sqlalchemy import inspect, text
+
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("accelerator_alembic_version"):
+            return None
+        revision: str | None = connection.execute(text("SELECT version_num FROM accelerator_alembic_version")).scalar()
+        return revision
+
+
+def ensure_schema(engine: Engine) -> None:
+    """
+    Make sure that the database has the schema of this version.
+
+    :raises SchemaOutOfDateError: on PostgreSQL, where an upgrade is a decision of people; on SQLite it is upgraded at once.
+    """
+    found = current_revision(engine)
+    if found == HEAD:
+        return
+    if found is not None and found > HEAD:
+        raise SchemaOutOfDateError(
+            f"the application database has schema {found}, newer than {HEAD} which this version knows; install the newer "
+            "airflow-provider-cloud-accelerator on this machine too."
+        )
+    if engine.dialect.name == "sqlite":
+        upgrade(engine)
+        return
+    raise SchemaOutOfDateError(
+        f"the application database has schema {found or 'none'}, this version needs {HEAD}; run `accelerator db upgrade`, or run "
+        "the DAG accelerator_maintenance where there is no shell."
+    )
+
+
+def upgrade(engine: Engine) -> None:
+    """Upgrade the database to :data:`HEAD`; safe when several processes do it at once, and a no-op when it is there."""
+    from alembic import command
+
+    if engine.dialect.name == "sqlite":
+        engine = engine.execution_options(accelerator_write=True)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration; everything is set here, there is no ini file."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

@@ -1,0 +1,228 @@
+# ruff: noqa: TID253 - this module is the SQLAlchemy model; whoever imports it wants SQLAlchemy
+"""The tables of the application database. All timestamps are UTC and come back with a zone."""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ID = String(250)
+
+
+class BatchStatus(enum.StrEnum):
+    """Status of a TaskBatch."""
+
+    NEW = "NEW"
+    PROCESSING = "PROCESSING"
+    SUCCESS = "SUCCESS"
+    ERROR = "ERROR"
+
+
+class TaskStatus(enum.StrEnum):
+    """Status of one try of one task instance."""
+
+    NEW = "NEW"
+    PROCESSING = "PROCESSING"
+    SUCCESS = "SUCCESS"
+    ERROR = "ERROR"
+    SKIPPED = "SKIPPED"
+    BLOCKED = "BLOCKED"
+
+
+class RequestState(enum.StrEnum):
+    """State of one inbox row."""
+
+    RECEIVED = "received"
+    DISPATCHED = "dispatched"
+    RECORDED = "recorded"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timestamp with a zone on PostgreSQL; on SQLite, which has none, stored as UTC and given its zone back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a timestamp without a zone cannot be stored: {value!r}; give it tzinfo")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Declarative base with named constraints, so that migrations can refer to them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, bool: Boolean}  # noqa: RUF012
+
+
+class Workflow(Base):
+    """A workflow is a DAG: ``workflow_id`` is the ``dag_id``."""
+
+    __tablename__ = "workflows"
+
+    workflow_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    description: Mapped[str | None] = mapped_column(Text)
+    schedule: Mapped[str | None] = mapped_column(String(200))
+    timezone: Mapped[str] = mapped_column(String(64), server_default="UTC")
+    start_date: Mapped[str | None] = mapped_column(String(40))
+    catchup: Mapped[bool] = mapped_column(server_default=text("false"))
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    max_active_batches: Mapped[int] = mapped_column(Integer, server_default="16")
+    default_args: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    params: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
+    tags: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
+    owner: Mapped[str | None] = mapped_column(String(200))
+    file_pattern: Mapped[str | None] = mapped_column(String(1000))
+
+
+class Task(Base):
+    """A task is an operator. ``task_id`` is unique over all workflows, since a message names nothing else."""
+
+    __tablename__ = "tasks"
+
+    task_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    workflow_id: Mapped[str] = mapped_column(ForeignKey("workflows.workflow_id", ondelete="CASCADE"), index=True)
+    task_type: Mapped[str] = mapped_column(String(100))
+    config: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    on_parent_skip: Mapped[str] = mapped_column(String(10), server_default="skip")
+    retries: Mapped[int | None] = mapped_column(Integer)
+    retry_delay_seconds: Mapped[int | None] = mapped_column(Integer)
+    timeout_seconds: Mapped[int | None] = mapped_column(Integer)
+    pool: Mapped[str | None] = mapped_column(String(256))
+    priority: Mapped[int | None] = mapped_column(Integer)
+    doc: Mapped[str | None] = mapped_column(Text)
+
+
+class TaskDependency(Base):
+    """An edge: the child runs after the parent, inside one workflow."""
+
+    __tablename__ = "task_dependencies"
+
+    parent_id: Mapped[str] = mapped_column(ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
+    child_id: Mapped[str] = mapped_column(ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class TaskBatch(Base):
+    """A TaskBatch is a DAG run: ``batch_id`` is the ``run_id``."""
+
+    __tablename__ = "task_batches"
+
+    workflow_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    batch_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    status: Mapped[str] = mapped_column(String(20), server_default=BatchStatus.NEW)
+    airflow_state: Mapped[str | None] = mapped_column(String(30))
+    source: Mapped[str | None] = mapped_column(String(30))
+    start_task_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    scope: Mapped[str | None] = mapped_column(String(20))
+    scope_task_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    params: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    message_id: Mapped[str | None] = mapped_column(String(250))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_task_batches_created_at", "created_at"), Index("ix_task_batches_status", "status"))
+
+
+class TaskLog(Base):
+    """One try of one task instance. ``map_index`` is -1 for a task that is not mapped."""
+
+    __tablename__ = "task_logs"
+
+    workflow_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    batch_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    task_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    map_index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default="-1")
+    try_number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default="1")
+    status: Mapped[str] = mapped_column(String(20), server_default=TaskStatus.NEW)
+    airflow_state: Mapped[str | None] = mapped_column(String(30))
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error_type: Mapped[str | None] = mapped_column(String(250))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    external_id: Mapped[str | None] = mapped_column(String(1000))
+    external_url: Mapped[str | None] = mapped_column(Text)
+    config: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    definition_hash: Mapped[str | None] = mapped_column(String(64))
+    row_source: Mapped[str] = mapped_column(String(20))
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_task_logs_status", "status"),)
+
+
+class BatchRequest(Base):
+    """One message of the inbox. Never changed by redelivery; at most one accepted start per (workflow_id, batch_id)."""
+
+    __tablename__ = "batch_requests"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    subscription: Mapped[str] = mapped_column(String(500))
+    message_id: Mapped[str] = mapped_column(String(250))
+    kind: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20), index=True)
+    reason: Mapped[str | None] = mapped_column(Text)
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    workflow_id: Mapped[str | None] = mapped_column(ID)
+    batch_id: Mapped[str | None] = mapped_column(ID)
+    task_id: Mapped[str | None] = mapped_column(ID)
+    scope: Mapped[str | None] = mapped_column(String(20))
+    params: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    next_attempt_at: Mapped[datetime | None]
+    published_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+    dispatched_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("subscription", "message_id", name="uq_batch_requests_message"),
+        Index(
+            "uq_batch_requests_start",
+            "workflow_id",
+            "batch_id",
+            unique=True,
+            sqlite_where=text("kind IN ('start', 'file') AND state IN ('received', 'dispatched')"),
+            postgresql_where=text("kind IN ('start', 'file') AND state IN ('received', 'dispatched')"),
+        ),
+    )

@@ -1,0 +1,52 @@
+"""INSERT … ON CONFLICT for both databases, in chunks below the limits on bound parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy.orm import DeclarativeBase, Session
+
+_MAX_PARAMETERS = 30_000
+
+Rule = Callable[[str, Any], "ColumnElement[Any]"]
+
+
+def upsert(
+    session: Session,
+    model: type[DeclarativeBase],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    update: Sequence[str],
+    rules: Mapping[str, Rule] | None = None,
+    where: Callable[[Any], ColumnElement[bool]] | None = None,
+) -> None:
+    """
+    Insert rows; where the primary key is already there, update them.
+
+    :param rows: dicts with the same keys.
+    :param update: columns to take from the new row; empty leaves existing rows alone.
+    :param rules: column → function of (column name, the proposed row) giving the value to store instead of the proposed one.
+    :param where: condition, given the proposed row, under which an existing row is updated.
+    """
+    if not rows:
+        return
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    table = cast("Table", model.__table__)
+    dialect: Any = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    size = max(1, _MAX_PARAMETERS // len(rows[0]))
+    for start in range(0, len(rows), size):
+        statement = dialect.insert(table).values([dict(row) for row in rows[start : start + size]])
+        if not update:
+            session.execute(statement.on_conflict_do_nothing())
+            continue
+        excluded = statement.excluded
+        values = {column: (rules or {}).get(column, lambda name, new: new[name])(column, excluded) for column in update}
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=list(table.primary_key.columns), set_=values, where=where(excluded) if where else None
+            )
+        )

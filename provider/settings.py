@@ -1,0 +1,179 @@
+"""
+The ``[accelerator]`` settings, readable with and without Airflow.
+
+Inside Airflow its own configuration answers. The console script ``accelerator`` works on the tables alone and must not pay
+the seconds that importing Airflow costs, so there the same sources are read directly: environment variable, its ``_CMD``
+form, ``airflow.cfg``. Only the ``_SECRET`` form needs a secrets backend, hence Airflow.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from provider.exceptions import ConfigurationError
+
+SECTION = "accelerator"
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sql_alchemy_conn": {
+        "description": "SQLAlchemy URL of the application database (workflows, tasks, batches, task logs). Never Airflow's own "
+        "database. The default is an embedded SQLite file, for one machine only; use PostgreSQL elsewhere.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "postgresql://accelerator:***@10.0.0.5/accelerator",
+        "default": "sqlite:///{AIRFLOW_HOME}/accelerator.db",
+        "sensitive": True,
+    },
+    "snapshot_dir": {
+        "description": "Folder that keeps the last good definitions, from which DAGs are built while the application database "
+        "is away. May be a folder shared by several machines.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "/home/airflow/gcs/data/accelerator",
+        "default": "{AIRFLOW_HOME}/accelerator",
+    },
+    "pubsub_subscriptions": {
+        "description": "Comma-separated Pub/Sub subscriptions that the dispatcher listens to. Without one the dispatcher DAG "
+        "has nothing to wait for and is not created.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "projects/my-project/subscriptions/task-batches",
+        "default": "",
+    },
+    "gcp_conn_id": {
+        "description": "Airflow connection that the dispatcher uses for Pub/Sub.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": None,
+        "default": "google_cloud_default",
+    },
+    "reconcile_interval": {
+        "description": "Seconds between two looks of the reconciler at Airflow's task instances.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "2.0",
+    },
+}
+"""Option name → description in the form that Airflow's provider info wants; the one place where defaults are written."""
+
+_LOCAL_EXECUTORS = frozenset({"LocalExecutor", "SequentialExecutor", "DebugExecutor"})
+
+
+def airflow_home() -> Path:
+    """Return ``$AIRFLOW_HOME``, by Airflow's own rule (default ``~/airflow``)."""
+    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+
+
+def get(option: str) -> str:
+    """
+    Return one ``[accelerator]`` option.
+
+    :param option: a key of :data:`OPTIONS`.
+    :raises ConfigurationError: the option names a secret that no secrets backend knows.
+    """
+    value = _configured(SECTION, option)
+    if value is None:
+        value = str(OPTIONS[option]["default"]).replace("{AIRFLOW_HOME}", str(airflow_home()))
+    return value
+
+
+def get_float(option: str) -> float:
+    """
+    Return one ``[accelerator]`` option as a number.
+
+    :raises ConfigurationError: the value is not a number above zero.
+    """
+    raw = get(option)
+    try:
+        value = float(raw)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ConfigurationError(f"[{SECTION}] {option} must be a number of seconds above 0, not {raw!r}; correct the setting.")
+    return value
+
+
+def get_list(option: str) -> list[str]:
+    """Return one comma-separated ``[accelerator]`` option as a list without blanks."""
+    return [item.strip() for item in get(option).split(",") if item.strip()]
+
+
+def uses_embedded_database() -> bool:
+    """Tell whether the application database is SQLite, that is, a file only this machine sees."""
+    return get("sql_alchemy_conn").startswith("sqlite")
+
+
+def refuse_embedded_database_across_machines() -> None:
+    """
+    Refuse an SQLite application database under an executor that spans machines.
+
+    Each machine would write a file of its own and the record would be split without anybody noticing.
+
+    :raises ConfigurationError: naming the executor and the setting to set.
+    """
+    if not uses_embedded_database():
+        return
+    configured = _configured("core", "executor") or "LocalExecutor"
+    names = [name.strip().rpartition(":")[2].rpartition(".")[2] for name in configured.replace(";", ",").split(",")]
+    spanning = [name for name in names if name not in _LOCAL_EXECUTORS]
+    if spanning:
+        raise ConfigurationError(
+            f"[core] executor = {configured} runs tasks on several machines, but the application database is an SQLite file on "
+            f"this one, so batches and task logs would be split without a sign. Set [{SECTION}] sql_alchemy_conn "
+            f"(AIRFLOW__{SECTION.upper()}__SQL_ALCHEMY_CONN) to a PostgreSQL URL and run `accelerator db upgrade`."
+        )
+
+
+def _configured(section: str, option: str) -> str | None:
+    """Return what is configured, or None where nothing is."""
+    variable = f"AIRFLOW__{section.upper()}__{option.upper()}"
+    if f"{variable}_SECRET" in os.environ or "airflow.configuration" in sys.modules:
+        value = _from_airflow(section, option)
+        if value is None and f"{variable}_SECRET" in os.environ:
+            raise ConfigurationError(
+                f"{variable}_SECRET names a secret that no secrets backend has; create it, or configure [secrets] backend."
+            )
+        return value
+    if variable in os.environ:
+        return os.environ[variable]
+    if command := os.environ.get(f"{variable}_CMD"):
+        return _run_command(command, f"{variable}_CMD")
+    return _from_file(section, option)
+
+
+def _from_airflow(section: str, option: str) -> str | None:
+    from airflow.configuration import conf
+
+    # Without the look-up from defaults Airflow would load every installed provider's metadata to find ours.
+    value = conf.get(section, option, fallback=None, lookup_from_deprecated=False)
+    default = OPTIONS.get(option, {}).get("default") if section == SECTION else None
+    return None if value is None or value == default else str(value)
+
+
+def _from_file(section: str, option: str) -> str | None:
+    path = Path(os.environ.get("AIRFLOW_CONFIG") or airflow_home() / "airflow.cfg")
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read(path)
+    except configparser.Error as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}. Correct the file.") from error
+    if (value := parser.get(section, option, fallback=None)) is not None:
+        return value
+    if command := parser.get(section, f"{option}_cmd", fallback=None):
+        return _run_command(command, f"[{section}] {option}_cmd")
+    return None
+
+
+def _run_command(command: str, where: str) -> str:
+    """Run a ``_CMD`` setting the way Airflow does: split by shell rules, without a shell."""
+    result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode != 0:
+        raise ConfigurationError(f"the command in {where} ended with exit code {result.returncode}; run it by hand to see why.")
+    return result.stdout.strip()

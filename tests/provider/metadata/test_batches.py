@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from provider.metadata import batches
+from provider.metadata.batches import Scope
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.tables import TaskBatch, TaskLog
+
+pytestmark = pytest.mark.usefixtures("application_database")
+
+KEY = {"workflow_id": "sales", "batch_id": "b1", "task_id": "load", "map_index": -1, "try_number": 1}
+AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
+
+
+def tried(status: str, **values: Any) -> dict[str, Any]:
+    return {
+        **KEY,
+        "status": status,
+        "airflow_state": None,
+        "started_at": None,
+        "ended_at": None,
+        "error_type": None,
+        "error_message": None,
+        "external_id": None,
+        "external_url": None,
+        "row_source": "test",
+        **values,
+    }
+
+
+def record(row: dict[str, Any], *, authoritative: bool = False) -> TaskLog:
+    with write_session() as session:
+        batches.record_tries(session, [row], authoritative=authoritative)
+    with read_session() as session:
+        stored = session.get(TaskLog, tuple(KEY.values()))
+        assert stored is not None
+        return stored
+
+
+def open_batch(scope: Scope) -> Scope:
+    with write_session() as session:
+        return batches.open_batch(
+            session,
+            "sales",
+            "b1",
+            requested=scope,
+            source="message",
+            params={"country": "DE"},
+            message_id="m1",
+            all_task_ids=["load", "stage", "report"],
+        )
+
+
+def test_open_batch_writes_the_batch_and_a_new_row_for_each_task_in_scope() -> None:
+    open_batch(Scope(["stage"], "downstream", ["report", "stage"]))
+    with read_session() as session:
+        batch = session.get(TaskBatch, ("sales", "b1"))
+        assert batch is not None
+        assert (batch.status, batch.source, batch.params, batch.message_id) == ("PROCESSING", "message", {"country": "DE"}, "m1")
+        assert batch.created_at.tzinfo is not None
+        logs = session.query(TaskLog).order_by(TaskLog.task_id).all()
+        assert [(log.task_id, log.status, log.try_number) for log in logs] == [("report", "NEW", 1), ("stage", "NEW", 1)]
+
+
+def test_open_batch_again_keeps_the_stored_scope_and_what_has_run() -> None:
+    first = open_batch(Scope(["stage"], "downstream", ["report", "stage"]))
+    record(tried("SUCCESS") | {"task_id": "load"})
+    assert open_batch(Scope(None, "workflow", None)) == first
+    with read_session() as session:
+        assert session.query(TaskLog).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stored"),
+    [
+        ("NEW", "PROCESSING", "PROCESSING"),
+        ("PROCESSING", "SUCCESS", "SUCCESS"),
+        ("PROCESSING", "ERROR", "ERROR"),
+        ("ERROR", "SUCCESS", "ERROR"),
+        ("SUCCESS", "PROCESSING", "SUCCESS"),
+        ("PROCESSING", "NEW", "PROCESSING"),
+    ],
+)
+def test_a_task_process_only_moves_a_row_forward(before: str, after: str, stored: str) -> None:
+    record(tried(before))
+    assert record(tried(after)).status == stored
+
+
+@pytest.mark.parametrize("before", ["NEW", "PROCESSING", "SUCCESS", "ERROR"])
+@pytest.mark.parametrize("after", ["NEW", "PROCESSING", "SUCCESS", "ERROR", "SKIPPED", "BLOCKED"])
+def test_the_reconciler_overwrites_any_status(before: str, after: str) -> None:
+    record(tried(before))
+    assert record(tried(after), authoritative=True).status == after
+
+
+def test_the_reconciler_keeps_the_message_that_the_task_process_knew() -> None:
+    record(tried("ERROR", error_type="RemoteJobError", error_message="Table raw.suppliers was not found", external_id="inv/1"))
+    stored = record(tried("ERROR", error_message="Task failed", ended_at=AT), authoritative=True)
+    assert (stored.error_type, stored.error_message) == ("RemoteJobError", "Table raw.suppliers was not found")
+    assert (stored.external_id, stored.ended_at) == ("inv/1", AT)
+
+
+def test_a_row_that_turns_out_a_success_has_no_error() -> None:
+    record(tried("ERROR", error_message="lost"))
+    assert record(tried("SUCCESS"), authoritative=True).error_message is None
+
+
+def test_record_batch_keeps_scope_and_message() -> None:
+    open_batch(Scope(["stage"], "task", ["stage"]))
+    with write_session() as session:
+        batches.record_batch(
+            session,
+            {
+                "workflow_id": "sales",
+                "batch_id": "b1",
+                "status": "SUCCESS",
+                "airflow_state": "success",
+                "source": "api",
+                "params": {},
+                "created_at": AT,
+                "started_at": AT,
+                "ended_at": AT,
+                "error": None,
+            },
+        )
+    with read_session() as session:
+        batch = session.get(TaskBatch, ("sales", "b1"))
+        assert batch is not None
+        assert (batch.status, batch.source, batch.scope, batch.message_id) == ("SUCCESS", "message", "task", "m1")
+        assert batch.started_at == AT
+
+
+def test_every_airflow_state_has_a_status() -> None:
+    from airflow.utils.state import DagRunState, TaskInstanceState
+
+    assert {state.value for state in TaskInstanceState} <= set(batches.STATUS_OF_TASK_STATE)
+    assert {state.value for state in DagRunState} <= set(batches.STATUS_OF_RUN_STATE)
