@@ -1,0 +1,14 @@
+"""Link to Dataform in the Google Cloud console."""
+
+from __future__ import annotations
+
+from provider.links.external_job import ExternalJobLink
+
+
+class DataformInvocationLink(ExternalJobLink):
+    """Opens the workflow invocation, with its actions, in the Google Cloud console."""
+
+    @property
+    def name(self) -> str:
+        """Name on the button."""
+        return "Dataform workflow invocation"

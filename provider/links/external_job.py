@@ -1,0 +1,38 @@
+"""The link from a task instance to its remote job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+
+class ExternalJobLink(BaseOperatorLink):
+    """
+    Shows the XCom ``external_job_url``, which the operator pushes as soon as the job is known.
+
+    Airflow 3 shows a link's XCom as it is, and asks :meth:`get_link` only when the task's process ends.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name on the button."""
+        return "Remote job"
+
+    @property
+    def xcom_key(self) -> str:
+        """Key of the XCom that is the link."""
+        return "external_job_url"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the job's address in its service's console; empty as long as there is no job."""
+        job = getattr(operator, "external_job", None)
+        if job:
+            return cast("str", job["url"])
+        from airflow.sdk.execution_time.xcom import XCom
+
+        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""

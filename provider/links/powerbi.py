@@ -1,0 +1,14 @@
+"""Link to the Power BI service."""
+
+from __future__ import annotations
+
+from provider.links.external_job import ExternalJobLink
+
+
+class PowerBILink(ExternalJobLink):
+    """Opens the semantic model or the dataflow in the Power BI service of the connection's cloud."""
+
+    @property
+    def name(self) -> str:
+        """Name on the button."""
+        return "Power BI"

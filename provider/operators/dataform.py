@@ -1,0 +1,196 @@
+"""Operator that runs a Dataform workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from provider.exceptions import ConfigurationError
+from provider.links.dataform import DataformInvocationLink
+from provider.operators.external_job import ExternalJobOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperatorLink
+
+    from provider.hooks.dataform import DataformInvocationHook
+    from provider.hooks.remote_job import JobStatus, RemoteJob
+    from provider.triggers.dataform import DataformInvocationTrigger
+
+SOURCES = ("git_commitish", "workspace", "release_config", "workflow_config")
+
+
+class DataformWorkflowInvocationOperator(ExternalJobOperator):
+    """
+    Compiles a Dataform repository, runs the compiled workflow, and waits for its end.
+
+    The compilation result is what makes the start safe to repeat: compiling runs no SQL, its name is recorded first,
+    and an invocation is created only if none exists for it. A compilation with errors fails the task at once.
+
+    Give exactly one of ``git_commitish``, ``workspace``, ``release_config`` and ``workflow_config``. A workflow config brings
+    its own release and its own selection of actions, so it goes with none of the other parameters of the run.
+
+    Returns ``{"workflow_invocation": name, "state": …, "actions": [{"target", "state", "failure_reason", "job_id"}]}``.
+
+    :param project_id: Google Cloud project of the repository. (templated)
+    :param region: location of the repository. (templated)
+    :param repository_id: id of the Dataform repository. (templated)
+    :param git_commitish: branch, tag or commit to compile. (templated)
+    :param workspace: id or full name of the workspace to compile. (templated)
+    :param release_config: id or full name of the release configuration to compile. (templated)
+    :param workflow_config: id or full name of the workflow configuration to run. (templated)
+    :param vars: variables for the compilation; they override those of the project's settings. (templated)
+    :param included_targets: actions to run, as ``{"database", "schema", "name"}`` or ``"database.schema.name"`` (database
+        and schema may be left out). None for all. (templated)
+    :param included_tags: tags of the actions to run. (templated)
+    :param transitive_dependencies_included: run what the selected actions depend on, too.
+    :param transitive_dependents_included: run what depends on the selected actions, too.
+    :param fully_refresh_incremental_tables_enabled: rebuild incremental tables from scratch.
+    :param service_account: account BigQuery runs the actions as. (templated)
+    :param query_priority: ``INTERACTIVE`` or ``BATCH``.
+    :param gcp_conn_id: connection to Google Cloud.
+    :param impersonation_chain: service account to act as, or a chain of them. (templated)
+    :param api_endpoint: another address of the Dataform API, ``host:port`` or, without TLS and credentials,
+        ``http://host:port``. Defaults to the connection's extra ``dataform_endpoint``.
+    :raises RemoteJobError: the invocation failed; AirflowFailException with the same text where a retry cannot help.
+
+    .. seealso:: https://cloud.google.com/dataform/reference/rest/v1/projects.locations.repositories.workflowInvocations
+    """
+
+    ui_color = "#4285f4"
+    ui_fgcolor = "#ffffff"
+    job_noun: ClassVar[str] = "Dataform workflow invocation"
+    operator_extra_links: Sequence[BaseOperatorLink] = (DataformInvocationLink(),)
+    template_fields: Sequence[str] = (
+        "project_id",
+        "region",
+        "repository_id",
+        *SOURCES,
+        "vars",
+        "included_targets",
+        "included_tags",
+        "service_account",
+        "gcp_conn_id",
+        "impersonation_chain",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"vars": "json", "included_targets": "json"}
+
+    def __init__(
+        self,
+        *,
+        project_id: str,
+        region: str,
+        repository_id: str,
+        git_commitish: str | None = None,
+        workspace: str | None = None,
+        release_config: str | None = None,
+        workflow_config: str | None = None,
+        vars: Mapping[str, str] | None = None,
+        included_targets: Sequence[str | Mapping[str, str]] | None = None,
+        included_tags: Sequence[str] | None = None,
+        transitive_dependencies_included: bool = False,
+        transitive_dependents_included: bool = False,
+        fully_refresh_incremental_tables_enabled: bool = False,
+        service_account: str | None = None,
+        query_priority: Literal["INTERACTIVE", "BATCH"] | None = None,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        api_endpoint: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project_id = project_id
+        self.region = region
+        self.repository_id = repository_id
+        self.git_commitish = git_commitish
+        self.workspace = workspace
+        self.release_config = release_config
+        self.workflow_config = workflow_config
+        self.vars = vars
+        self.included_targets = included_targets
+        self.included_tags = included_tags
+        self.transitive_dependencies_included = transitive_dependencies_included
+        self.transitive_dependents_included = transitive_dependents_included
+        self.fully_refresh_incremental_tables_enabled = fully_refresh_incremental_tables_enabled
+        self.service_account = service_account
+        self.query_priority = query_priority
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self.api_endpoint = api_endpoint
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ConfigurationError(
+                f"Task {self.task_id}: give exactly one of {', '.join(SOURCES)}; given: {', '.join(given) or 'none'}."
+            )
+        if self.workflow_config is not None and (extra := [*self._invocation_config(), *(["vars"] if self.vars else [])]):
+            raise ConfigurationError(
+                f"Task {self.task_id}: a workflow config brings its own selection and variables; remove {', '.join(extra)}."
+            )
+
+    def _invocation_config(self) -> dict[str, Any]:
+        """Return the fields of ``InvocationConfig`` that were given."""
+        return {
+            name: value
+            for name in (
+                "included_targets",
+                "included_tags",
+                "transitive_dependencies_included",
+                "transitive_dependents_included",
+                "fully_refresh_incremental_tables_enabled",
+                "service_account",
+                "query_priority",
+            )
+            if (value := getattr(self, name))
+        }
+
+    @cached_property
+    def hook(self) -> DataformInvocationHook:
+        """The hook for this task's connection."""
+        from provider.hooks.dataform import DataformInvocationHook
+
+        return DataformInvocationHook(
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            api_endpoint=self.api_endpoint,
+            rpc_timeout=self.http_timeout,
+        )
+
+    def prepare_job(self) -> dict[str, Any]:
+        source = next(name for name in SOURCES if getattr(self, name) is not None)
+        return self.hook.prepare_invocation(
+            project_id=self.project_id,
+            region=self.region,
+            repository_id=self.repository_id,
+            source={source: getattr(self, source)},
+            variables=self.vars,
+            invocation_config=self._invocation_config(),
+        )
+
+    def start_job(self, intent: dict[str, Any]) -> RemoteJob:
+        return self.hook.create_invocation(intent)
+
+    def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+        return self.hook.find_invocation(intent)
+
+    def poll_job(self, job: RemoteJob) -> JobStatus:
+        return self.hook.get_job_status(job)
+
+    def cancel_job(self, job: RemoteJob) -> None:
+        self.hook.cancel_invocation(job)
+
+    def make_trigger(self, job: RemoteJob, *, deadline: float | None, cancel_on_kill: bool) -> DataformInvocationTrigger:
+        from provider.triggers.dataform import DataformInvocationTrigger
+
+        return DataformInvocationTrigger(
+            job=job,
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            cancel_on_kill=cancel_on_kill,
+            http_timeout=self.http_timeout,
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            api_endpoint=self.api_endpoint,
+        )

@@ -1,0 +1,111 @@
+"""What a task remembers of its remote job between tries: Airflow's task state store, one key."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from provider.hooks.remote_job import RemoteJob
+
+log = logging.getLogger(__name__)
+
+#: The reconciler reads this key of Airflow's table ``task_state_store`` too.
+LEDGER_KEY = "external_job"
+
+
+class JobLedger:
+    """
+    The ledger of one task instance (one ``map_index`` of one run).
+
+    Its entry is one JSON object, written at once:
+
+    ``job``
+        handle of the job (``id``, ``url`` and the service's own keys), None until one is started.
+    ``intent``
+        what is needed to find a job whose start was never answered or recorded; written before the start.
+    ``chain``
+        ``ti.max_tries``: retries and killed workers keep it, a person's clear raises it.
+    ``try``, ``started_at``, ``outcome``
+        the try that wrote last, the start of the job, and ``running``, ``success`` or ``failed``.
+    ``first_try_at``
+        start of the chain; no job that began earlier is ever taken for ours.
+    ``tries``
+        ``{"<try_number>": {"id": …, "url": …}}``: the job each try waited for, over all chains.
+
+    :param store: ``context["task_state_store"]``; None (a context made by hand, ``dag.test`` of older versions) keeps
+        the entry for this process only, so a retry cannot re-attach.
+    :param chain: ``ti.max_tries``.
+    :param try_number: ``ti.try_number``.
+    """
+
+    def __init__(self, store: Any | None, *, chain: int, try_number: int) -> None:
+        self._store = store
+        self._chain = chain
+        self._try_number = try_number
+        stored = store.get(LEDGER_KEY) if store is not None else None
+        self._entry: dict[str, Any] = dict(stored) if isinstance(stored, dict) else {}
+        if store is None:
+            log.warning("No task_state_store in the context: a retry of this task cannot re-attach to its remote job.")
+
+    @classmethod
+    def from_context(cls, context: Context) -> JobLedger:
+        """Open the ledger of the task instance that *context* belongs to."""
+        ti = context["ti"]
+        return cls(context.get("task_state_store"), chain=int(ti.max_tries or 0), try_number=int(ti.try_number))
+
+    @property
+    def empty(self) -> bool:
+        """Whether this task instance never came as far as starting a job."""
+        return not self._entry
+
+    @property
+    def same_chain(self) -> bool:
+        """Whether the entry was written by this chain of tries (no person cleared the task in between)."""
+        return not self.empty and self._entry.get("chain") == self._chain
+
+    @property
+    def job(self) -> RemoteJob | None:
+        """Handle of the recorded job."""
+        return cast("RemoteJob | None", self._entry.get("job"))
+
+    @property
+    def intent(self) -> dict[str, Any] | None:
+        """Recorded intent to start a job."""
+        return cast("dict[str, Any] | None", self._entry.get("intent"))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the recorded job is known to have failed."""
+        return self._entry.get("outcome") == "failed"
+
+    def open_chain(self) -> None:
+        """Begin a chain: nothing of an earlier one can be adopted any more."""
+        self._write(job=None, intent=None, started_at=None, outcome="running", first_try_at=_now())
+
+    def record_intent(self, intent: dict[str, Any] | None) -> None:
+        """Record that a job is about to be started, or (None) that none was started and none is known."""
+        self._write(job=None, intent=intent, outcome="running")
+
+    def record_job(self, job: RemoteJob) -> None:
+        """Record the job this try waits for."""
+        tries = dict(self._entry.get("tries") or {})
+        tries[str(self._try_number)] = {"id": job["id"], "url": job["url"]}
+        started_at = self._entry.get("started_at") if self.job and self.job["id"] == job["id"] else _now()
+        self._write(job=job, started_at=started_at, outcome="running", tries=tries)
+
+    def record_outcome(self, outcome: str) -> None:
+        """Record that the job has ended: ``success`` or ``failed``."""
+        self._write(outcome=outcome)
+
+    def _write(self, **changes: Any) -> None:
+        self._entry = {**self._entry, **changes, "chain": self._chain, "try": self._try_number}
+        if self._store is not None:
+            self._store.set(LEDGER_KEY, self._entry)
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat()

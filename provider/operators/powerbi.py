@@ -1,0 +1,171 @@
+"""Operators that refresh Power BI semantic models and dataflows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.powerbi_models import EnhancedRefresh, enhanced_refresh
+from provider.links.powerbi import PowerBILink
+from provider.operators.external_job import ExternalJobOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperatorLink
+
+    from provider.hooks.powerbi import PowerBIHook
+    from provider.hooks.remote_job import JobStatus, RemoteJob
+    from provider.operators.remote_service import IfRunning
+    from provider.triggers.powerbi import PowerBIRefreshTrigger
+
+
+class _PowerBIRefreshOperator(ExternalJobOperator):
+    """What both Power BI operators share: the connection, the policy for a busy place, and the calls by handle."""
+
+    ui_color = "#f2c811"
+    operator_extra_links: Sequence[BaseOperatorLink] = (PowerBILink(),)
+
+    def __init__(
+        self,
+        *,
+        workspace: str,
+        if_running: IfRunning = "wait",
+        powerbi_conn_id: str = "powerbi_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.workspace = workspace
+        self.if_running = if_running
+        self.powerbi_conn_id = powerbi_conn_id
+
+    @cached_property
+    def hook(self) -> PowerBIHook:
+        """The hook for this task's connection."""
+        from provider.hooks.powerbi import PowerBIHook
+
+        return PowerBIHook(self.powerbi_conn_id, http_timeout=self.http_timeout)
+
+    def poll_job(self, job: RemoteJob) -> JobStatus:
+        return self.hook.get_job_status(job)
+
+    def cancel_job(self, job: RemoteJob) -> None:
+        self.hook.cancel_job(job)
+
+    def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+        return self.hook.find_job(intent)
+
+    def start_job(self, intent: dict[str, Any]) -> RemoteJob:
+        return self.hook.start_job(intent)
+
+    def make_trigger(self, job: RemoteJob, *, deadline: float | None, cancel_on_kill: bool) -> PowerBIRefreshTrigger:
+        from provider.triggers.powerbi import PowerBIRefreshTrigger
+
+        return PowerBIRefreshTrigger(
+            job=job,
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            cancel_on_kill=cancel_on_kill,
+            http_timeout=self.http_timeout,
+            powerbi_conn_id=self.powerbi_conn_id,
+        )
+
+
+class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):
+    """
+    Refreshes a Power BI semantic model (dataset), and waits for the end of the refresh.
+
+    Give the model by ``semantic_model``, or by a report that shows it (``report``); ids and names are both accepted, and
+    a name that two of them share is an error that lists the candidates.
+
+    Without ``refresh`` the classic refresh is asked for. It works on every capacity, but the service cannot cancel it.
+    With ``refresh`` an enhanced refresh is asked for: it can be cancelled and restricted to tables and partitions, and
+    does not work on shared capacity.
+
+    Returns ``{"id", "status", "type", "started_at", "ended_at", "duration" (seconds), "attempts", "objects"}``, as far as the service tells.
+
+    :param workspace: id or name of the workspace (of the report, where ``report`` is given). (templated)
+    :param semantic_model: id or name of the semantic model. (templated)
+    :param report: id or name of a report; its semantic model is refreshed, in whichever workspace that is. (templated)
+    :param refresh: parameters of an enhanced refresh, as :class:`~provider.hooks.powerbi_models.EnhancedRefresh` or as
+        the dict of its request body. (templated)
+    :param notify_option: ``NoNotification``, ``MailOnFailure`` or ``MailOnCompletion``, of a classic refresh asked for
+        by a person's account; service principals can only use the first.
+    :param if_running: what to do while another refresh of the model runs. ``wait`` (default): refresh after it; ``adopt``: take
+        its end for ours; ``skip``: skip the task; ``fail``: fail the task; ``cancel``: cancel it (enhanced refreshes
+        only), then refresh.
+    :param powerbi_conn_id: connection of type ``powerbi``.
+    :raises RemoteJobError: the refresh failed; AirflowFailException with the same text where a retry cannot help.
+
+    .. seealso:: https://learn.microsoft.com/rest/api/power-bi/datasets/refresh-dataset-in-group
+    """
+
+    job_noun: ClassVar[str] = "Power BI semantic model refresh"
+    template_fields: Sequence[str] = ("workspace", "semantic_model", "report", "refresh", "powerbi_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"refresh": "json"}
+
+    def __init__(
+        self,
+        *,
+        workspace: str,
+        semantic_model: str | None = None,
+        report: str | None = None,
+        refresh: EnhancedRefresh | dict[str, Any] | None = None,
+        notify_option: str = "NoNotification",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(workspace=workspace, **kwargs)
+        self.semantic_model = semantic_model
+        self.report = report
+        # A model is no template: templates are rendered inside the body's plain form, which is checked again then.
+        self.refresh = refresh.body() if isinstance(refresh, EnhancedRefresh) else refresh
+        self.notify_option = notify_option
+        if (semantic_model is None) == (report is None):
+            raise ConfigurationError(f"Task {self.task_id}: give either `semantic_model` or `report`.")
+
+    def prepare_job(self) -> dict[str, Any]:
+        if self.refresh is None:
+            body, enhanced = {"notifyOption": self.notify_option}, False
+        else:
+            body, enhanced = enhanced_refresh(self.refresh).body(), True
+        workspace_id = self.hook.resolve_workspace(self.workspace)
+        if self.report:
+            workspace_id, dataset_id = self.hook.resolve_report(workspace_id, self.report)
+        else:
+            dataset_id = self.hook.resolve_semantic_model(workspace_id, self.semantic_model or "")
+        return self.hook.prepare_semantic_model(workspace_id, dataset_id, body=body, enhanced=enhanced)
+
+
+class PowerBIDataflowRefreshOperator(_PowerBIRefreshOperator):
+    """
+    Refreshes a Power BI dataflow (Gen1), and waits for the end of the refresh.
+
+    The service answers a start without an id: the new transaction in the dataflow's history is taken for ours. A cancel
+    is best effort.
+
+    Returns ``{"id", "status", "type", "started_at", "ended_at", "duration" (seconds)}``.
+
+    :param workspace: id or name of the workspace. (templated)
+    :param dataflow: id or name of the dataflow. (templated)
+    :param notify_option: ``NoNotification``, ``MailOnFailure`` or ``MailOnCompletion``; service principals can only use the
+        first.
+    :param if_running: what to do while another refresh of the dataflow runs, see
+        :class:`PowerBISemanticModelRefreshOperator`.
+    :param powerbi_conn_id: connection of type ``powerbi``.
+    :raises RemoteJobError: the refresh failed; AirflowFailException with the same text where a retry cannot help.
+
+    .. seealso:: https://learn.microsoft.com/rest/api/power-bi/dataflows/refresh-dataflow
+    """
+
+    job_noun: ClassVar[str] = "Power BI dataflow refresh"
+    template_fields: Sequence[str] = ("workspace", "dataflow", "powerbi_conn_id")
+
+    def __init__(self, *, workspace: str, dataflow: str, notify_option: str = "NoNotification", **kwargs: Any) -> None:
+        super().__init__(workspace=workspace, **kwargs)
+        self.dataflow = dataflow
+        self.notify_option = notify_option
+
+    def prepare_job(self) -> dict[str, Any]:
+        workspace_id = self.hook.resolve_workspace(self.workspace)
+        dataflow_id = self.hook.resolve_dataflow(workspace_id, self.dataflow)
+        return self.hook.prepare_dataflow(workspace_id, dataflow_id, body={"notifyOption": self.notify_option})
