@@ -44,7 +44,8 @@ def upsert(
             session.execute(statement.on_conflict_do_nothing())
             continue
         excluded = statement.excluded
-        values = {column: (rules or {}).get(column, lambda name, new: new[name])(column, excluded) for column in update}
+        rule_of = rules or {}
+        values = {column: rule_of[column](column, excluded) if column in rule_of else excluded[column] for column in update}
         session.execute(
             statement.on_conflict_do_update(
                 index_elements=list(table.primary_key.columns), set_=values, where=where(excluded) if where else None
