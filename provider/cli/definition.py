@@ -1,0 +1,204 @@
+"""
+The commands of ``accelerator`` and ``airflow accelerator``: one definition for both.
+
+Only the standard library is imported here, so that ``accelerator --help`` answers at once. What a command needs is imported
+when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.cli.cli_config import ActionCommand, CLICommand, GroupCommand
+
+Handler = Callable[[argparse.Namespace], int]
+"""Does the work of one command and returns its exit code: 0, or 1 where it found problems."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """
+    One argument of a command.
+
+    :param flags: option strings, or the one name of a positional argument.
+    :param options: keyword arguments of :meth:`argparse.ArgumentParser.add_argument`.
+    """
+
+    flags: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    One command.
+
+    :param help: one line for the list of commands; also the description of its own help page.
+    :param handler: ``module:function`` of a :data:`Handler`, imported when the command runs.
+    """
+
+    name: str
+    help: str
+    handler: str
+    arguments: Sequence[Argument] = ()
+
+    def load(self) -> Handler:
+        """Import the handler."""
+        module, _, function = self.handler.partition(":")
+        handler: Handler = getattr(importlib.import_module(module), function)
+        return handler
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands below a common word."""
+
+    name: str
+    help: str
+    commands: Sequence[Command | Group]
+
+
+def _argument(*flags: str, **options: Any) -> Argument:
+    return Argument(flags, options)
+
+
+def _positive(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above 0")
+    return number
+
+
+_OUTPUT = _argument("-o", "--output", choices=("table", "json"), default="table", help="table (default) or json")
+_BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
+
+_INIT = Command(
+    "init",
+    "Write the DAG files into a DAG folder",
+    "provider.cli.dag_files:init",
+    (
+        _argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
+        _argument("--force", action="store_true", help="overwrite files that were changed by hand"),
+    ),
+)
+
+_DB = Group(
+    "db",
+    "Look after the application database",
+    (
+        Command("upgrade", "Upgrade the application database to the schema of this version", "provider.cli.database:upgrade"),
+        Command("current", "Show the schema of the application database", "provider.cli.database:current"),
+    ),
+)
+
+_IMPORT = Command(
+    "import",
+    "Store the workflows of a YAML or JSON file: all of them, or none when one has a problem",
+    "provider.cli.definitions:import_workflows",
+    (
+        _argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json"),
+        _argument("--prune", action="store_true", help="also delete every stored workflow that the file does not have"),
+        _argument("--dry-run", action="store_true", help="check everything and show what would change, but store nothing"),
+    ),
+)
+
+_EXPORT = Command(
+    "export",
+    "Print the stored workflows in the format that import reads",
+    "provider.cli.definitions:export",
+    (
+        _argument("workflow_ids", metavar="WORKFLOW", nargs="*", help="only these workflows; all where none is named"),
+        _argument("--format", choices=("yaml", "json"), default="yaml", help="yaml (default) or json"),
+    ),
+)
+
+_VALIDATE = Command(
+    "validate",
+    "Check the stored workflows, or those of a file; exit code 1 when there are problems",
+    "provider.cli.definitions:validate_workflows",
+    (
+        _argument("file", metavar="FILE", nargs="?", help="check this file alone, without a database"),
+        _OUTPUT,
+    ),
+)
+
+_BATCHES = Command(
+    "batches",
+    "List task batches, newest first",
+    "provider.cli.batches:list_batches",
+    (
+        _argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
+        _argument("--status", type=str.upper, choices=_BATCH_STATUSES, help="only batches with this status"),
+        _argument("--limit", type=_positive, default=20, metavar="N", help="at most N batches (default 20)"),
+        _OUTPUT,
+    ),
+)
+
+_LOGS = Command(
+    "logs",
+    "Show what happened to the tasks of a batch, one line for each try",
+    "provider.cli.batches:show_logs",
+    (
+        _argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run"),
+        _argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
+        _OUTPUT,
+    ),
+)
+
+COMMANDS: tuple[Command | Group, ...] = (_INIT, _DB, _IMPORT, _EXPORT, _VALIDATE, _BATCHES, _LOGS)
+
+PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the console script; a parsed command carries itself in ``command_definition``."""
+    parser = argparse.ArgumentParser(prog="accelerator", description=PROGRAM_HELP, allow_abbrev=False)
+    _add_commands(parser, COMMANDS)
+    return parser
+
+
+def get_accelerator_cli_commands() -> list[CLICommand]:
+    """Return the group ``airflow accelerator``; named in the provider info's ``cli``."""
+    from airflow.cli.cli_config import GroupCommand
+
+    return [GroupCommand("accelerator", PROGRAM_HELP, [_for_airflow(command) for command in COMMANDS])]
+
+
+def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in commands:
+        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+        if isinstance(command, Group):
+            _add_commands(subparser, command.commands)
+            continue
+        for argument in command.arguments:
+            subparser.add_argument(*argument.flags, **argument.options)
+        subparser.set_defaults(command_definition=command)
+
+
+def _for_airflow(command: Command | Group) -> ActionCommand | GroupCommand:
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+    if isinstance(command, Group):
+        return GroupCommand(command.name, command.help, [_for_airflow(subcommand) for subcommand in command.commands])
+
+    make_argument: Any = Arg  # untyped in Airflow
+
+    def call(args: argparse.Namespace) -> None:
+        from provider.cli.main import run
+
+        # Airflow ignores what a command returns; only SystemExit sets the exit code.
+        if exit_code := run(command, args):
+            raise SystemExit(exit_code)
+
+    return ActionCommand(
+        command.name, command.help, call, [make_argument(argument.flags, **argument.options) for argument in command.arguments]
+    )

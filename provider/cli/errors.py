@@ -1,0 +1,71 @@
+"""What a person is told about an error: one line that names the cause and the next step, without secrets."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from provider.exceptions import AcceleratorError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+    from sqlalchemy.exc import SQLAlchemyError
+
+SETTING = "[accelerator] sql_alchemy_conn (AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN)"
+
+
+def describe(error: Exception) -> str | None:
+    """
+    Return the line to show for an error.
+
+    :return: None for an error that is a defect of this package, whose traceback is needed.
+    """
+    if isinstance(error, AcceleratorError):
+        return _one_line(str(error))
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(("provider", "dag_factory")):
+        return f"the Python package {error.name} is missing; install airflow-provider-cloud-accelerator with the extra it belongs to."
+    # Only who has imported SQLAlchemy can have raised one of its errors; importing it here would be for nothing.
+    if "sqlalchemy.exc" in sys.modules:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if isinstance(error, SQLAlchemyError):
+            return _describe_database_error(error)
+    return None
+
+
+def _describe_database_error(error: SQLAlchemyError) -> str:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+    from provider import settings
+
+    url = make_url(settings.get("sql_alchemy_conn"))
+    # SQLAlchemy's own text repeats the statement; the driver's says what happened.
+    reason = _without_secrets(_one_line(str(error.orig if isinstance(error, DBAPIError) else error)), url)
+    where = f"the application database {_address(url)}"
+    if isinstance(error, IntegrityError):
+        return f"{where} was changed by somebody else at the same time and refused the rows; nothing was stored. Try again. ({reason})"
+    if isinstance(error, OperationalError) and "locked" in reason:
+        return f"{where} is locked by another process; nothing was stored. Try again. ({reason})"
+    if isinstance(error, OperationalError):
+        return f"{where} cannot be used: {reason}. Check {SETTING} and that the database server is up."
+    return f"{where} refused: {reason}. Check {SETTING}, and `accelerator db current`."
+
+
+def _address(url: URL) -> str:
+    """Return what tells a person which database it is; user, password and query, which may hold secrets, stay out."""
+    host = f"{url.host}:{url.port}" if url.host and url.port else url.host or ""
+    return f"{url.get_backend_name()}://{host}/{url.database or ''}"
+
+
+def _without_secrets(text: str, url: URL) -> str:
+    # libpq also takes a password from the query: ?password=…, ?sslpassword=….
+    secrets = [url.password, *(value for name, value in url.query.items() if "password" in name.lower())]
+    for secret in secrets:
+        if secret:
+            text = text.replace(str(secret), "***")
+    return text
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".") if "\n" in text else text
