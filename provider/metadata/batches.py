@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,42 @@ STATUS_OF_RUN_STATE: Mapping[str | None, str] = {
 }
 """Airflow's DAG run state → TaskBatch.status."""
 
+_SOURCE_OF_RUN_TYPE = {
+    "scheduled": "schedule",
+    "operator_triggered": "dag",
+    "asset_triggered": "asset",
+    "asset_materialization": "asset",
+}
+_SOURCE_OF_TRIGGER = {"rest_api": "api", "operator": "dag", "timetable": "schedule"}
+
+DISABLED_REASON = "the task is disabled"
+OUT_OF_SCOPE_REASON = "out of scope of this batch"
+
+
+def run_source(run_type: str, triggered_by: str | None, *, by_message: bool) -> str:
+    """
+    Name what started a run: ``message``, ``test``, ``ui``, ``api``, ``cli``, ``dag``, ``schedule``, ``backfill``, ``asset``.
+
+    :param run_type: Airflow's run type.
+    :param triggered_by: Airflow's ``DagRun.triggered_by``; None where it is not known, as in a task process. What a person
+        started is then ``manual``, until the reconciler says more.
+    :param by_message: whether the run's conf carries the dispatcher's request.
+    """
+    if by_message:
+        return "message"
+    if triggered_by == "test":
+        return "test"
+    if run_type != "manual":
+        known = {
+            "scheduled": "schedule",
+            "operator_triggered": "dag",
+            "asset_triggered": "asset",
+            "asset_materialization": "asset",
+        }
+        return known.get(run_type, run_type)
+    known = {"rest_api": "api", "operator": "dag", "timetable": "schedule"}
+    return known.get(triggered_by, triggered_by) if triggered_by else "manual"
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -68,15 +104,22 @@ def open_batch(
     params: Mapping[str, Any],
     message_id: str | None,
     all_task_ids: Sequence[str],
+    disabled: Collection[str] = (),
 ) -> Scope:
     """
     Create the TaskBatch row and a NEW TaskLog row for each task in scope; what is already there stays.
 
     :param requested: the scope that this run asks for; a batch that has one keeps its own (a person may have changed it).
     :param all_task_ids: every task of the workflow, ``start_batch`` left out.
+    :param disabled: tasks that are switched off; those in scope get a SKIPPED row that says so.
     :return: the scope that holds.
     """
+    from sqlalchemy import func
+
     from provider.metadata.tables import TaskBatch, TaskLog
+
+    def kept(column: str, excluded: Any) -> ColumnElement[Any]:
+        return func.coalesce(getattr(TaskBatch, column), excluded[column])
 
     now = datetime.now(UTC)
     stored = session.get(TaskBatch, (workflow_id, batch_id))
@@ -104,6 +147,7 @@ def open_batch(
             }
         ],
         update=("source", "start_task_ids", "scope", "scope_task_ids", "params", "message_id", "updated_at"),
+        rules={"source": kept},
     )
     in_scope = all_task_ids if scope.task_ids is None else scope.task_ids
     upsert(
@@ -116,7 +160,8 @@ def open_batch(
                 "task_id": task_id,
                 "map_index": -1,
                 "try_number": 1,
-                "status": NEW,
+                "status": SKIPPED if task_id in disabled else NEW,
+                "error_message": DISABLED_REASON if task_id in disabled else None,
                 "row_source": "start_batch",
                 "updated_at": now,
             }
@@ -179,14 +224,14 @@ def record_batch(session: Session, row: Mapping[str, Any]) -> None:
     Write what Airflow says of a DAG run.
 
     :param row: dict with the key columns, ``status``, ``airflow_state``, ``source``, ``params``, ``created_at``, ``started_at``,
-        ``ended_at``, ``error``. Scope and message stay as ``start_batch`` stored them; so do params and source where it has.
+        ``ended_at``, ``error``. Scope and message stay as ``start_batch`` stored them; so do params where it has.
     """
     from sqlalchemy import func
 
     from provider.metadata.tables import TaskBatch
 
-    def kept(column: str, _excluded: Any) -> ColumnElement[Any]:
-        return func.coalesce(getattr(TaskBatch, column), _excluded[column])
+    def kept(column: str, excluded: Any) -> ColumnElement[Any]:
+        return func.coalesce(getattr(TaskBatch, column), excluded[column])
 
     upsert(
         session,
@@ -203,5 +248,5 @@ def record_batch(session: Session, row: Mapping[str, Any]) -> None:
             "error",
             "updated_at",
         ),
-        rules={"source": kept, "params": kept},
+        rules={"params": kept},
     )

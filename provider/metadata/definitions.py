@@ -72,6 +72,16 @@ def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
             session.execute(insert(model), group)
 
 
+def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
+    """Return the tasks of a workflow that are switched off; a workflow that is not in the tables has none."""
+    from sqlalchemy import select
+
+    from provider.metadata.tables import Task
+
+    statement = select(Task.task_id).where(Task.workflow_id == workflow_id, Task.enabled.is_(False))
+    return set(session.scalars(statement))
+
+
 def workflow_of_task(session: Session, task_id: str) -> str | None:
     """Return the workflow that a task belongs to, or None for a task that is not in the tables."""
     from sqlalchemy import select

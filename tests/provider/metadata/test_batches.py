@@ -130,8 +130,45 @@ def test_record_batch_keeps_scope_and_message() -> None:
     with read_session() as session:
         batch = session.get(TaskBatch, ("sales", "b1"))
         assert batch is not None
-        assert (batch.status, batch.source, batch.scope, batch.message_id) == ("SUCCESS", "message", "task", "m1")
-        assert batch.started_at == AT
+        assert (batch.status, batch.source, batch.scope, batch.message_id) == ("SUCCESS", "api", "task", "m1")
+        assert (batch.params, batch.started_at) == ({"country": "DE"}, AT)
+
+
+def test_a_disabled_task_in_scope_is_skipped_with_its_reason_from_the_start() -> None:
+    with write_session() as session:
+        batches.open_batch(
+            session,
+            "sales",
+            "b1",
+            requested=Scope(None, "workflow", None),
+            source="manual",
+            params={},
+            message_id=None,
+            all_task_ids=["load", "stage"],
+            disabled={"stage", "no_longer_there"},
+        )
+    with read_session() as session:
+        rows = {log.task_id: (log.status, log.error_message) for log in session.query(TaskLog)}
+    assert rows == {"load": ("NEW", None), "stage": ("SKIPPED", "the task is disabled")}
+
+
+@pytest.mark.parametrize(
+    ("run_type", "triggered_by", "by_message", "source"),
+    [
+        ("operator_triggered", "operator", True, "message"),
+        ("operator_triggered", "operator", False, "dag"),
+        ("manual", "ui", False, "ui"),
+        ("manual", "rest_api", False, "api"),
+        ("manual", "cli", False, "cli"),
+        ("manual", "test", False, "test"),
+        ("manual", None, False, "manual"),
+        ("scheduled", "timetable", False, "schedule"),
+        ("backfill", "backfill", False, "backfill"),
+        ("asset_triggered", "asset", False, "asset"),
+    ],
+)
+def test_run_source(run_type: str, triggered_by: str | None, by_message: bool, source: str) -> None:
+    assert batches.run_source(run_type, triggered_by, by_message=by_message) == source
 
 
 def test_every_airflow_state_has_a_status() -> None:
