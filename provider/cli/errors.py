@@ -23,7 +23,7 @@ def describe(error: Exception) -> str | None:
     if isinstance(error, AcceleratorError):
         return _one_line(str(error))
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(("provider", "dag_factory")):
-        return f"the Python package {error.name} is missing; install airflow-provider-cloud-accelerator with the extra it belongs to."
+        return f"the Python package {error.name} is missing; install the extra of airflow-provider-cloud-accelerator that has it."
     # Only who has imported SQLAlchemy can have raised one of its errors; importing it here would be for nothing.
     if "sqlalchemy.exc" in sys.modules:
         from sqlalchemy.exc import SQLAlchemyError
@@ -44,7 +44,7 @@ def _describe_database_error(error: SQLAlchemyError) -> str:
     reason = _without_secrets(_one_line(str(error.orig if isinstance(error, DBAPIError) else error)), url)
     where = f"the application database {_address(url)}"
     if isinstance(error, IntegrityError):
-        return f"{where} was changed by somebody else at the same time and refused the rows; nothing was stored. Try again. ({reason})"
+        return f"{where} was changed by somebody else at the same time; nothing was stored. Try again. ({reason})"
     if isinstance(error, OperationalError) and "locked" in reason:
         return f"{where} is locked by another process; nothing was stored. Try again. ({reason})"
     if isinstance(error, OperationalError):
@@ -68,4 +68,4 @@ def _without_secrets(text: str, url: URL) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".") if "\n" in text else text
+    return " ".join(text.split()).rstrip(".?") if "\n" in text else text

@@ -37,11 +37,7 @@ def ensure_schema(engine: Engine) -> None:
     found = current_revision(engine)
     if found == HEAD:
         return
-    if found is not None and found > HEAD:
-        raise SchemaOutOfDateError(
-            f"the application database has schema {found}, newer than {HEAD} which this version knows; install the newer "
-            "airflow-provider-cloud-accelerator on this machine too."
-        )
+    refuse_newer(found)
     if engine.dialect.name == "sqlite":
         upgrade(engine)
         return
@@ -49,6 +45,19 @@ def ensure_schema(engine: Engine) -> None:
         f"the application database has schema {found or 'none'}, this version needs {HEAD}; run `accelerator db upgrade`, or run "
         "the DAG accelerator_maintenance where there is no shell."
     )
+
+
+def refuse_newer(found: str | None) -> None:
+    """
+    Refuse a schema that only a newer version of this package knows.
+
+    :raises SchemaOutOfDateError: always for such a schema; nothing can be done with it from here.
+    """
+    if found is not None and found > HEAD:
+        raise SchemaOutOfDateError(
+            f"the application database has schema {found}, newer than {HEAD} which this version knows; install the newer "
+            "airflow-provider-cloud-accelerator on this machine too."
+        )
 
 
 def upgrade(engine: Engine) -> None:

@@ -1,0 +1,63 @@
+"""``accelerator init``: writes the DAG files, which are not importable from the wheel, into a DAG folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from provider.exceptions import AcceleratorError
+
+TEMPLATES = Path(__file__).parent / "templates"
+"""In the repository these are links to ``dags/``, so that there is one text of each file; in the wheel they are files."""
+
+
+def init(args: argparse.Namespace) -> int:
+    """Write each DAG file that is missing; leave those that a person changed, unless told otherwise."""
+    folder = Path(args.folder).expanduser()
+    kept = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for template in sorted(TEMPLATES.glob("*.py")):
+            outcome = write_dag_file(folder / template.name, template.read_bytes(), force=args.force)
+            sys.stdout.write(f"{outcome:<11}{folder / template.name}\n")
+            if outcome == "kept":
+                kept.append(template.name)
+    except OSError as error:
+        path = error.filename2 or error.filename or folder
+        raise AcceleratorError(f"cannot write {path}: {error.strerror}; name a folder that you may write to.") from error
+    if kept:
+        sys.stderr.write(
+            f"error: {', '.join(kept)} differ from this version's files and were left as they are; "
+            "compare them, or overwrite them with --force.\n"
+        )
+        return 1
+    return 0
+
+
+def write_dag_file(path: Path, content: bytes, *, force: bool) -> str:
+    """
+    Write one file in one step, since Airflow may read it at any moment.
+
+    :param force: overwrite a file with other content.
+    :return: ``wrote``, ``overwrote``, ``unchanged`` or ``kept`` (other content, not forced).
+    :raises OSError: the file cannot be read or written.
+    """
+    exists = path.exists()
+    if exists and path.read_bytes() == content:
+        return "unchanged"
+    if exists and not force:
+        return "kept"
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        # mkstemp makes a private file; Airflow's dag-processor may be another user.
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if exists else 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return "overwrote" if exists else "wrote"
