@@ -77,6 +77,13 @@ def _positive(value: str) -> int:
     return number
 
 
+def _port(value: str) -> int:
+    number = _positive(value)
+    if number > 65_535:
+        raise argparse.ArgumentTypeError(f"{value} is not a port; ports end at 65535")
+    return number
+
+
 _OUTPUT = _argument("-o", "--output", choices=("table", "json"), default="table", help="table (default) or json")
 _BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
 
@@ -153,7 +160,30 @@ _LOGS = Command(
     ),
 )
 
-COMMANDS: tuple[Command | Group, ...] = (_INIT, _DB, _IMPORT, _EXPORT, _VALIDATE, _BATCHES, _LOGS)
+_EMULATORS = Command(
+    "emulators",
+    "Serve local stand-ins for Dataform, Power BI and Pub/Sub until Ctrl-C, to try workflows without a cloud",
+    "provider.cli.emulators:serve",
+    (
+        _argument("--scenario", metavar="FILE", help="YAML file that says what the services know and how jobs end"),
+        _argument("--env-file", metavar="FILE", help="also write the environment variables to export into this file"),
+        _argument("--folder", metavar="FOLDER", help="keep certificates, ledger and logs here; by default a temporary folder"),
+        _argument(
+            "--pubsub", choices=("auto", "google", "builtin"), default="auto", help="which Pub/Sub to start (default auto)"
+        ),
+        *(
+            _argument(f"--{service}-port", type=_port, default=0, metavar="PORT", help=f"port of {title}; by default a free one")
+            for service, title in (
+                ("dataform", "Dataform"),
+                ("powerbi", "Power BI"),
+                ("pubsub", "Pub/Sub"),
+                ("admin", "the emulators' own interface"),
+            )
+        ),
+    ),
+)
+
+COMMANDS: tuple[Command | Group, ...] = (_INIT, _DB, _IMPORT, _EXPORT, _VALIDATE, _BATCHES, _LOGS, _EMULATORS)
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"
 

@@ -22,8 +22,6 @@ def describe(error: Exception) -> str | None:
     """
     if isinstance(error, AcceleratorError):
         return _one_line(str(error))
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(("provider", "dag_factory")):
-        return f"the Python package {error.name} is missing; install the extra of airflow-provider-cloud-accelerator that has it."
     # Only who has imported SQLAlchemy can have raised one of its errors; importing it here would be for nothing.
     if "sqlalchemy.exc" in sys.modules:
         from sqlalchemy.exc import SQLAlchemyError
