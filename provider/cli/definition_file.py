@@ -1,70 +1,25 @@
 """
 The file format of ``accelerator import`` and ``export``: the columns of the tables, with tasks below their workflow.
 
-Only the shape is checked here: known keys, their types, ids given once. What the values mean is checked by
-:mod:`dag_factory.validation`, for rows from a file and from the tables alike.
+Only the shape is checked here: lists and maps where they belong, known keys, ids given once. What the values mean is checked
+by :mod:`dag_factory.validation`, for rows from a file and from the tables alike. A key that is left out has its default.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel
 
+from dag_factory.problems import shown, suggestion
+from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.definitions import DefinitionRows
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=250)]
-_Number = Annotated[int, Field(ge=0, le=2_147_483_647)]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TaskEntry(_Entry):
-    """A row of ``tasks``, with the ids of its parents from ``task_dependencies``."""
-
-    task_id: Id
-    task_type: Annotated[str, StringConstraints(min_length=1, max_length=100)]
-    config: dict[str, Any] = {}
-    enabled: bool = True
-    on_parent_skip: Annotated[str, StringConstraints(max_length=10)] = "skip"
-    retries: _Number | None = None
-    retry_delay_seconds: _Number | None = None
-    timeout_seconds: _Number | None = None
-    pool: Annotated[str, StringConstraints(max_length=256)] | None = None
-    priority: Annotated[int, Field(ge=-2_147_483_648, le=2_147_483_647)] | None = None
-    doc: str | None = None
-    depends_on: list[Id] = []
-
-
-class WorkflowEntry(_Entry):
-    """A row of ``workflows``, with its tasks."""
-
-    workflow_id: Id
-    description: str | None = None
-    schedule: Annotated[str, StringConstraints(max_length=200)] | None = None
-    timezone: Annotated[str, StringConstraints(max_length=64)] = "UTC"
-    start_date: Annotated[str, StringConstraints(max_length=40)] | None = None
-    catchup: bool = False
-    enabled: bool = True
-    max_active_batches: _Number = 16
-    default_args: dict[str, Any] = {}
-    params: list[Any] = []
-    tags: list[Any] = []
-    owner: Annotated[str, StringConstraints(max_length=200)] | None = None
-    file_pattern: Annotated[str, StringConstraints(max_length=1000)] | None = None
-    tasks: list[TaskEntry] = []
-
-
-class DefinitionFile(_Entry):
-    """A whole file."""
-
-    workflows: Annotated[list[WorkflowEntry], Field(min_length=1)]
+WORKFLOW_KEYS = frozenset(WorkflowOptions.model_fields) | {"tasks"}
+TASK_KEYS = frozenset(TaskSpec.model_fields) - {"workflow_id"} | {"depends_on"}
 
 
 @dataclass(frozen=True)
@@ -72,8 +27,8 @@ class ParsedFile:
     """
     What a file says.
 
-    :param rows: every column of every row; empty where there are problems.
-    :param problems: one line each, with the row it is about.
+    :param rows: rows with the columns that the file gives.
+    :param problems: one line each, with the place in the file; the rows are of no use where there is one.
     """
 
     rows: DefinitionRows = field(default_factory=DefinitionRows)
@@ -81,13 +36,19 @@ class ParsedFile:
 
 
 def parse(data: Any) -> ParsedFile:
-    """Turn the plain data of a file into rows, or into every problem that keeps it from being rows."""
-    try:
-        file = DefinitionFile.model_validate(data)
-    except ValidationError as error:
-        return ParsedFile(problems=[_describe(detail, data) for detail in error.errors()])
-    problems = list(_repeated_ids(file))
-    return ParsedFile(problems=problems) if problems else ParsedFile(rows=_rows(file))
+    """Turn the plain data of a file into rows, and list every problem that keeps it from being rows."""
+    parsed = ParsedFile()
+    if not isinstance(data, dict):
+        parsed.problems.append(f'the file must be an object with the key "workflows", not {shown(data)}.')
+        return parsed
+    parsed.problems.extend(_unknown_keys(data, {"workflows"}, ""))
+    if not data.get("workflows"):
+        parsed.problems.append("workflows: must be a list with at least one workflow.")
+        return parsed
+    for place, entry in _objects(data["workflows"], "workflows", "workflow_id", "", parsed.problems):
+        _parse_workflow(entry, place, parsed)
+    parsed.problems.extend(_repeated_ids(parsed.rows))
+    return parsed
 
 
 def to_data(rows: DefinitionRows) -> dict[str, Any]:
@@ -98,79 +59,75 @@ def to_data(rows: DefinitionRows) -> dict[str, Any]:
     tasks: dict[str, list[dict[str, Any]]] = {}
     for row in rows.tasks:
         columns = {name: value for name, value in row.items() if name != "workflow_id"}
-        entry = {**columns, "depends_on": sorted(parents.get(row["task_id"], []))}
-        tasks.setdefault(row["workflow_id"], []).append(_without_defaults(entry, TaskEntry))
+        entry = {**_without_defaults(columns, TaskSpec), "depends_on": sorted(parents.get(row["task_id"], []))}
+        tasks.setdefault(row["workflow_id"], []).append({name: value for name, value in entry.items() if value != []})
     return {
         "workflows": [
-            _without_defaults({**row, "tasks": tasks.get(row["workflow_id"], [])}, WorkflowEntry) for row in rows.workflows
+            {**_without_defaults(row, WorkflowOptions), "tasks": tasks.get(row["workflow_id"], [])} for row in rows.workflows
         ]
     }
 
 
-def _without_defaults(entry: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    fields = model.model_fields
-    return {name: value for name, value in entry.items() if fields[name].is_required() or value != fields[name].default}
+def _parse_workflow(entry: Mapping[str, Any], place: str, parsed: ParsedFile) -> None:
+    parsed.problems.extend(_unknown_keys(entry, WORKFLOW_KEYS, place))
+    workflow_id = entry.get("workflow_id")
+    parsed.rows.workflows.append({name: value for name, value in entry.items() if name != "tasks"})
+    for task_place, task in _objects(entry.get("tasks", []), "tasks", "task_id", f"{place}: ", parsed.problems):
+        parsed.problems.extend(_unknown_keys(task, TASK_KEYS, task_place))
+        columns = {name: value for name, value in task.items() if name != "depends_on"}
+        parsed.rows.tasks.append({**columns, "workflow_id": workflow_id})
+        if not task.get("task_type"):
+            parsed.problems.append(f"{task_place}: task_type: missing; say what the task does.")
+        parents = task.get("depends_on", [])
+        if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+            parsed.problems.append(f"{task_place}: depends_on: must be a list of task ids, not {shown(parents)}.")
+            continue
+        for parent, count in Counter(parents).items():
+            parsed.rows.dependencies.append({"parent_id": parent, "child_id": task["task_id"]})
+            if count > 1:
+                parsed.problems.append(f"{task_place}: depends_on: names {parent} {count} times; name it once.")
 
 
-def _rows(file: DefinitionFile) -> DefinitionRows:
-    rows = DefinitionRows()
-    for workflow in file.workflows:
-        rows.workflows.append(workflow.model_dump(exclude={"tasks"}))
-        for task in workflow.tasks:
-            rows.tasks.append({"workflow_id": workflow.workflow_id, **task.model_dump(exclude={"depends_on"})})
-            rows.dependencies.extend({"parent_id": parent, "child_id": task.task_id} for parent in task.depends_on)
-    return rows
+def _objects(value: Any, name: str, id_key: str, prefix: str, problems: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the entries of a list that are objects with an id, each with its place in the file."""
+    if not isinstance(value, list):
+        problems.append(f"{prefix}{name}: must be a list, not {shown(value)}.")
+        return
+    for index, entry in enumerate(value):
+        place = f"{prefix}{name}[{index}]"
+        if not isinstance(entry, dict):
+            problems.append(f"{place}: must be an object, not {shown(entry)}.")
+        elif id_key not in entry:
+            problems.append(f"{place}: {id_key}: missing; add it.")
+        elif not isinstance(entry[id_key], str) or not entry[id_key]:
+            problems.append(f"{place}: {id_key}: must be text, not {shown(entry[id_key])}.")
+        else:
+            yield f"{place} {entry[id_key]}", entry
 
 
-def _repeated_ids(file: DefinitionFile) -> Iterator[str]:
-    for workflow_id, count in Counter(workflow.workflow_id for workflow in file.workflows).items():
+def _unknown_keys(entry: Mapping[str, Any], known: Iterable[str], place: str) -> Iterator[str]:
+    for key in entry:
+        if key not in known:
+            yield f'{place + ": " if place else ""}unknown key "{key}"; {suggestion(key, known, "known keys are")}'
+
+
+def _repeated_ids(rows: DefinitionRows) -> Iterator[str]:
+    for workflow_id, count in Counter(row["workflow_id"] for row in rows.workflows).items():
         if count > 1:
             yield f"workflow {workflow_id}: given {count} times; give each workflow once."
     owners: dict[str, list[str]] = {}
-    for workflow in file.workflows:
-        for task in workflow.tasks:
-            owners.setdefault(task.task_id, []).append(workflow.workflow_id)
-            for parent, count in Counter(task.depends_on).items():
-                if count > 1:
-                    yield f'workflow {workflow.workflow_id}: task {task.task_id}: depends_on names "{parent}" {count} times.'
+    for row in rows.tasks:
+        owners.setdefault(row["task_id"], []).append(row["workflow_id"])
     for task_id, workflow_ids in owners.items():
         if len(workflow_ids) > 1:
-            places = ", ".join(workflow_ids)
+            places = " and ".join(workflow_ids)
             yield f"task {task_id}: given {len(workflow_ids)} times, in {places}; a task_id is unique over all workflows."
 
 
-def _describe(detail: Mapping[str, Any], data: Any) -> str:
-    """Return a problem that pydantic found, said in the words of the file: ``workflows[0] daily_sales: tasks[2] refresh: …``."""
-    location = list(detail["loc"])
-    model: type[BaseModel] = DefinitionFile
-    parts: list[str] = []
-    value = data
-    while len(location) >= 2 and location[0] in ("workflows", "tasks") and isinstance(location[1], int):
-        kind, index = location[0], location[1]
-        value = value[kind][index]
-        model = WorkflowEntry if kind == "workflows" else TaskEntry
-        name = value.get("workflow_id" if kind == "workflows" else "task_id") if isinstance(value, dict) else None
-        parts.append(f"{kind}[{index}]{f' {name}' if isinstance(name, str) and name else ''}")
-        location = location[2:]
-    key = ".".join(str(step) for step in location)
-    return ": ".join([*parts, _message(detail, key, model)])
-
-
-def _message(detail: Mapping[str, Any], key: str, model: type[BaseModel]) -> str:
-    if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, model.model_fields, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(model.model_fields)}."
-        return f'unknown key "{key}"; {hint}'
-    if detail["type"] == "missing":
-        return f'the key "{key}" is missing; add it.'
-    if detail["type"] in ("model_type", "dict_type"):
-        return f"{key + ' ' if key else ''}must be a map of keys and values, not {_shown(detail['input'])}."
-    if key == "workflows" and detail["type"] == "too_short":
-        return "workflows is empty; give at least one."
-    message = detail["msg"].removeprefix("Input ")
-    return f"{key} {message[0].lower()}{message[1:]}, not {_shown(detail['input'])}."
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _without_defaults(row: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    fields = model.model_fields
+    return {
+        name: value
+        for name, value in row.items()
+        if fields[name].is_required() or (value not in (None, {}, []) and value != fields[name].default)
+    }
