@@ -63,6 +63,13 @@ class RemoteCallError(RemoteJobError):
         self.status_code = status_code
 
 
+class AcceptedWithoutIdError(RemoteCallError):
+    """The service took the start and named no job; the job must be looked up, and nothing must be started again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, maybe_done=True)
+
+
 class JobNotFoundError(RemoteCallError):
     """The service does not know the job (any more)."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from provider.exceptions import ConfigurationError, RemoteJobError
-from provider.hooks.remote_job import JobBusyError, JobStatus, RemoteCallError, RemoteJob
+from provider.hooks.remote_job import AcceptedWithoutIdError, JobBusyError, JobStatus, RemoteCallError, RemoteJob
 from provider.operators.job_ledger import JobLedger
 from provider.operators.remote_service import IfRunning, RemoteServiceOperator
 from provider.triggers.external_job import ENDED_STATES, jittered, task_instance_state
@@ -25,6 +25,10 @@ XCOM_JOB_URL = "external_job_url"
 
 #: How often one try sends a start that the service provably did not carry out.
 START_ATTEMPTS = 3
+#: Seconds for which a start without an answer is looked up before it counts as not carried out.
+LOOKUP_SECONDS = 30.0
+#: The same, in seconds, for a start that was accepted and named no job.
+ACCEPTED_SECONDS = 300.0
 #: Seconds for a cancel in the worker; Airflow sends SIGKILL five seconds after SIGTERM.
 KILL_SECONDS = 4.0
 #: Seconds for which a job that was cancelled on a timeout is watched, so that a retry finds it ended.
@@ -99,7 +103,7 @@ class ExternalJobOperator(RemoteServiceOperator):
         if job is None:
             if ledger.intent is None:
                 return None
-            job = self._look_up(ledger.intent)
+            job = self._look_up(ledger.intent, LOOKUP_SECONDS)
             if job is not None:
                 self.log.info("Found %s %s, started by an earlier try that could not record it.", self.job_noun, job["id"])
             return job
@@ -115,7 +119,7 @@ class ExternalJobOperator(RemoteServiceOperator):
         """A person cleared the task: end what its earlier tries may have left running. Adopt nothing."""
         job = ledger.job
         if job is None and ledger.intent is not None:
-            job = self._look_up(ledger.intent)
+            job = self._look_up(ledger.intent, LOOKUP_SECONDS)
         if job is None or ledger.failed or self._poll(job, deadline).ended:
             return
         self.log.info("The task was cleared, but its %s %s still runs.", self.job_noun, job["id"])
@@ -127,10 +131,10 @@ class ExternalJobOperator(RemoteServiceOperator):
         intent = ledger.intent
         attempt = 1
         while True:
-            if intent is None:
-                intent = self._patiently(self.prepare_job, deadline)
-                ledger.record_intent(intent)
             try:
+                if intent is None:
+                    intent = self._patiently(self.prepare_job, deadline)
+                    ledger.record_intent(intent)
                 job = self.start_job(intent)
                 self.log.info("Started %s %s: %s", self.job_noun, job["id"], job["url"])
                 return job
@@ -140,11 +144,14 @@ class ExternalJobOperator(RemoteServiceOperator):
                 if adopted := self._make_way(busy, deadline):
                     return adopted
             except RemoteCallError as error:
-                if error.maybe_done:
-                    self.log.warning("No answer to the start of a %s, looking it up: %s", self.job_noun, error)
-                    if found := self._look_up(intent):
-                        self.log.info("Found %s %s.", self.job_noun, found["id"])
+                if intent is not None and error.maybe_done:
+                    self.log.warning("No clear answer to the start of a %s, looking it up: %s", self.job_noun, error)
+                    accepted = isinstance(error, AcceptedWithoutIdError)
+                    if found := self._look_up(intent, ACCEPTED_SECONDS if accepted else LOOKUP_SECONDS):
+                        self.log.info("Found %s %s: %s", self.job_noun, found["id"], found["url"])
                         return found
+                    if accepted:  # it will run, or has run: the next try looks it up again before it starts anything
+                        raise
                 else:
                     ledger.record_intent(None)
                     intent = None
@@ -281,6 +288,8 @@ class ExternalJobOperator(RemoteServiceOperator):
         """Tell Airflow which failures a retry cannot help with."""
         try:
             yield
+        except ConfigurationError as error:
+            raise AirflowFailException(str(error)) from error
         except RemoteJobError as error:
             if error.retryable:
                 raise

@@ -82,7 +82,8 @@ class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):
     With ``refresh`` an enhanced refresh is asked for: it can be cancelled and restricted to tables and partitions, and
     does not work on shared capacity.
 
-    Returns ``{"id", "status", "type", "started_at", "ended_at", "duration" (seconds), "attempts", "objects"}``, as far as the service tells.
+    Returns ``{"id", "status", "type", "started_at", "ended_at", "duration", "attempts", "objects"}``, as far as the
+    service tells; the duration is in seconds.
 
     :param workspace: id or name of the workspace (of the report, where ``report`` is given). (templated)
     :param semantic_model: id or name of the semantic model. (templated)
@@ -143,7 +144,7 @@ class PowerBIDataflowRefreshOperator(_PowerBIRefreshOperator):
     The service answers a start without an id: the new transaction in the dataflow's history is taken for ours. A cancel
     is best effort.
 
-    Returns ``{"id", "status", "type", "started_at", "ended_at", "duration" (seconds)}``.
+    Returns ``{"id", "status", "type", "started_at", "ended_at", "duration"}``; the duration is in seconds.
 
     :param workspace: id or name of the workspace. (templated)
     :param dataflow: id or name of the dataflow. (templated)

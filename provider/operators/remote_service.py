@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 #: What to do when the service already runs another job in the place of ours.
 IfRunning = Literal["wait", "adopt", "skip", "fail", "cancel"]
 
-#: Seconds for which a start without an answer is looked up before it counts as not carried out.
-LOOKUP_SECONDS = 30.0
 #: Longest wait, in seconds, that a service may ask for (Retry-After) before the try gives its slot back.
 LONGEST_RETRY_AFTER = 600.0
 #: Seconds between two polls of the first, short wait in the worker, at most.
@@ -118,9 +116,9 @@ class RemoteServiceOperator(BaseOperator):
 
     # Calls that are repeated until they are answered. None of them starts, changes or cancels a job.
 
-    def _look_up(self, intent: dict[str, Any]) -> RemoteJob | None:
+    def _look_up(self, intent: dict[str, Any], seconds: float) -> RemoteJob | None:
         """Search for the job of *intent*; services list a new job a little later than they start it."""
-        end = time.time() + LOOKUP_SECONDS
+        end = time.time() + seconds
         while True:
             if (job := self._patiently(lambda: self.find_job(intent), end)) is not None:
                 return job

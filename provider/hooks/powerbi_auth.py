@@ -1,0 +1,206 @@
+"""Tokens for Power BI: one per identity and process, asked for when one is needed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.remote_job import RemoteCallError
+
+if TYPE_CHECKING:
+    import requests
+
+    from provider.hooks.powerbi_settings import PowerBISettings
+
+#: Seconds of life a token must still have; msal renews at the same age.
+TOKEN_MARGIN = 300.0
+
+_FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
+_PASSING_ERRORS = frozenset({"temporarily_unavailable", "server_error", "request_timeout"})
+
+_sources: dict[PowerBISettings, TokenSource] = {}
+_sources_lock = threading.Lock()
+
+
+def token_source(settings: PowerBISettings, timeout: float) -> TokenSource:
+    """Return this process's token source for *settings*."""
+    with _sources_lock:
+        if settings not in _sources:
+            _sources[settings] = TokenSource(settings, timeout)
+        return _sources[settings]
+
+
+class TokenSource:
+    """
+    Asks Entra ID for tokens, and keeps the last one.
+
+    Everything here blocks (msal speaks through requests): call it by ``asyncio.to_thread`` from an event loop. One lock
+    makes a thousand cold callers ask once.
+
+    :param settings: identity and authority.
+    :param timeout: seconds for one call to Entra ID.
+    """
+
+    def __init__(self, settings: PowerBISettings, timeout: float) -> None:
+        self._settings = settings
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._token = ""
+        self._expires_at = 0.0
+
+    def cached(self) -> str | None:
+        """Return the token if it is good for a while, without blocking."""
+        return self._token if time.time() < self._expires_at - TOKEN_MARGIN else None
+
+    def token(self) -> str:
+        """
+        Return a token that is good for a while.
+
+        :raises RemoteCallError: Entra ID gave none.
+        :raises ConfigurationError: the certificate cannot be read.
+        """
+        with self._lock:
+            return self.cached() or self._acquire()
+
+    def renew(self, rejected: str) -> str:
+        """Return another token than *rejected*, which the service calls expired; callers that come late share it."""
+        with self._lock:
+            if self._token == rejected:
+                self._expires_at = 0.0
+                if hasattr(self._client, "remove_tokens_for_client"):
+                    self._client.remove_tokens_for_client()
+                else:
+                    self._client = None  # a managed identity's client has no way to forget but this one
+            return self.cached() or self._acquire()
+
+    def _acquire(self) -> str:
+        import requests
+
+        try:
+            if self._client is None:
+                self._client = _build_client(self._settings, self._timeout)
+            if self._settings.auth == "managed_identity":
+                answer = self._client.acquire_token_for_client(resource=self._settings.scope.removesuffix("/.default"))
+            else:
+                answer = self._client.acquire_token_for_client(scopes=[self._settings.scope])
+        except requests.RequestException as error:
+            status = error.response.status_code if error.response is not None else None
+            raise RemoteCallError(
+                f"Entra ID at {self._settings.authority} gave no token: {status or type(error).__name__}.",
+                status_code=status,
+            ) from error
+        except ValueError as error:  # msal, when the authority's own description cannot be read
+            raise RemoteCallError(
+                f"Entra ID at {self._settings.authority} does not know tenant {self._settings.tenant_id}: "
+                f"{_first_line(str(error))} Check `tenant_id`, `cloud` and `authority` of the connection.",
+                retryable=False,
+            ) from error
+        if "access_token" not in answer:
+            raise self._refusal(answer)
+        self._token = answer["access_token"]
+        self._expires_at = time.time() + float(answer["expires_in"])
+        return self._token
+
+    def _refusal(self, answer: dict[str, Any]) -> RemoteCallError:
+        code = str(answer.get("error", "unknown_error"))
+        text = _first_line(str(answer.get("error_description", "")))
+        return RemoteCallError(
+            f"Entra ID gave no token for application {self._settings.client_id or '(system identity)'}: {code}: {text} "
+            f"Check the credentials of the connection (auth {self._settings.auth}).",
+            retryable=code in _PASSING_ERRORS,
+        )
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().splitlines()[0].strip() if text.strip() else "no reason given"
+    return line if line.endswith(".") else f"{line}."
+
+
+def _build_client(settings: PowerBISettings, timeout: float) -> Any:
+    """Build the msal client. That reads the authority's description from the network."""
+    import msal
+
+    session = _session(settings, timeout)
+    if settings.auth == "managed_identity":
+        identity = (
+            msal.UserAssignedManagedIdentity(client_id=settings.client_id)
+            if settings.client_id
+            else msal.SystemAssignedManagedIdentity()
+        )
+        return msal.ManagedIdentityClient(identity, http_client=session)
+    return msal.ConfidentialClientApplication(
+        settings.client_id,
+        client_credential=_CREDENTIALS[settings.auth](settings),
+        authority=f"{settings.authority}/{settings.tenant_id}",
+        instance_discovery=False if settings.custom_authority else None,
+        http_client=session,
+    )
+
+
+def _session(settings: PowerBISettings, timeout: float) -> requests.Session:
+    """Return a session that always has a timeout (msal passes none to one it is given), and trusts ``ca_file``."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from requests.utils import get_environ_proxies
+
+    class _TimeoutAdapter(HTTPAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            kwargs["timeout"] = timeout
+            return super().send(*args, **kwargs)
+
+    session = requests.Session()
+    session.mount("https://", _TimeoutAdapter())
+    session.mount("http://", _TimeoutAdapter())
+    if settings.ca_file:
+        # REQUESTS_CA_BUNDLE would win over `verify`; the proxies of the environment still hold.
+        session.trust_env = False
+        session.verify = settings.ca_file
+        session.proxies.update(get_environ_proxies(settings.authority))
+    return session
+
+
+def _client_secret(settings: PowerBISettings) -> str:
+    return settings.secret
+
+
+def _certificate(settings: PowerBISettings) -> dict[str, Any]:
+    """Read a PEM file with certificate and private key, or name a PFX file; msal reads the latter itself."""
+    path = Path(settings.certificate_path or "")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot read the certificate {path}: {error.strerror}. Correct `certificate_path` of the connection."
+        ) from error
+    passphrase = {"passphrase": settings.secret} if settings.secret else {}
+    if b"-----BEGIN" in content:
+        pem = content.decode("ascii", errors="replace")
+        return {"private_key": pem, "public_certificate": pem, **passphrase}
+    return {"private_key_pfx_path": str(path), **passphrase}
+
+
+def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
+    """
+    Let the Google service account of this machine stand for the application; no secret is kept anywhere.
+
+    .. seealso:: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust-gcp
+    """
+
+    def assertion() -> str:
+        from google.auth.transport.requests import Request
+        from google.oauth2.id_token import fetch_id_token
+
+        return str(fetch_id_token(Request(), _FEDERATION_AUDIENCE))  # type: ignore[no-untyped-call]
+
+    return {"client_assertion": assertion}
+
+
+_CREDENTIALS = {
+    "client_secret": _client_secret,
+    "certificate": _certificate,
+    "google_federation": _google_federation,
+}

@@ -1,0 +1,149 @@
+"""One line for whatever Power BI calls an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from provider.hooks.remote_job import RemoteCallError
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Longest reason, in characters, that is taken from the service.
+REASON_LENGTH = 400
+
+#: Parts of error codes and messages: what to do, and whether a retry without it can help.
+HINTS: tuple[tuple[str, str, bool], ...] = (
+    ("CredentialsNotSpecified", "Set the data source credentials of the semantic model.", False),
+    ("InvalidConnectionCredentials", "Correct the data source credentials of the semantic model.", False),
+    ("AccessUnauthorized", "Correct the data source credentials of the semantic model.", False),
+    ("GatewayNotReachable", "Start the data gateway, or check its network.", True),
+    ("DailyDataflowRefreshLimitExceeded", "The dataflow's refreshes of the day are used up; try tomorrow.", False),
+    ("RefreshLimitExceeded", "The refreshes of the day are used up (8 on shared capacity); try tomorrow.", False),
+    ("ExceededLimit", "The refreshes of the day are used up (8 on shared capacity); try tomorrow.", False),
+    ("0xC11C0020", "The model was evicted from memory; running it again helps.", True),
+    ("CapacityNotActive", "Resume the capacity of the workspace.", True),
+)
+_PERMISSION_HINT = (
+    "Give the application access: Contributor in the workspace, Build and Write on the semantic model, and 'Service "
+    "principals can call Fabric public APIs' in the tenant settings."
+)
+
+
+def hint_for(text: str) -> tuple[str, bool]:
+    """Return what to do about an error, and whether a retry can help without it."""
+    folded = text.casefold()
+    for mark, hint, retryable in HINTS:
+        if mark.casefold() in folded:
+            return hint, retryable
+    return "", True
+
+
+def reasons(value: Any) -> Iterator[str]:
+    """Yield the reasons in an error of any of the service's shapes: ``code: message``, details, plain text."""
+    if isinstance(value, str):
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = None
+        if isinstance(parsed, Mapping):
+            yield from reasons(parsed)
+        elif value.strip():
+            yield " ".join(value.split())[:REASON_LENGTH]
+        return
+    if not isinstance(value, Mapping):
+        return
+    code = value.get("code") or value.get("errorCode")
+    message = value.get("message") or value.get("errorDescription")
+    text = ": ".join(" ".join(str(part).split()) for part in (code, message) if part)
+    if text:
+        yield text[:REASON_LENGTH]
+    inner = value.get("error") or value.get("pbi.error")
+    if isinstance(inner, Mapping):
+        yield from reasons(inner)
+    yield from _details(value)
+
+
+def _details(value: Mapping[str, Any]) -> Iterator[str]:
+    for item in value.get("details") or ():
+        if isinstance(item, Mapping):
+            detail = item.get("detail")
+            text = detail.get("value") if isinstance(detail, Mapping) else item.get("message")
+            label = item.get("code")
+            if text:
+                yield ": ".join(" ".join(str(part).split()) for part in (label, text) if part)[:REASON_LENGTH]
+
+
+def one_line(found: Iterator[str], limit: int = 4) -> str:
+    """Join the first few different reasons."""
+    return "; ".join(list(dict.fromkeys(found))[:limit])
+
+
+def response_error(request: str, method: str, response: httpx.Response) -> RemoteCallError:
+    """Return the error for an answer that is none of success."""
+    status = response.status_code
+    try:
+        body: Any = response.json()
+    except ValueError:
+        body = response.text
+    text = one_line(reasons(body)) or response.reason_phrase or "no reason given"
+    hint, retryable = hint_for(text)
+    if status in (401, 403):
+        hint, retryable = hint or _PERMISSION_HINT, False
+    elif status == 429:
+        hint = hint or "Too many requests."
+    elif status < 500 and status != 408:
+        retryable = False
+    request_id = response.headers.get("RequestId") or response.headers.get("x-ms-request-id")
+    parts = [f"{request} answered {status}: {text}".rstrip(".") + ".", hint]
+    if request_id:
+        parts.append(f"Request id {request_id}.")
+    return RemoteCallError(
+        " ".join(part for part in parts if part),
+        retryable=retryable,
+        maybe_done=method != "GET" and (status >= 500 or status == 408),
+        retry_after=_retry_after(response),
+        status_code=status,
+    )
+
+
+def transport_error(request: str, method: str, error: httpx.TransportError) -> RemoteCallError:
+    """Return the error for a call without an answer; one that never reached the service cannot have done anything."""
+    import httpx
+
+    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
+    return RemoteCallError(
+        f"{request} was not answered: {type(error).__name__}: {error}.",
+        retryable=not isinstance(error, httpx.UnsupportedProtocol),
+        maybe_done=method != "GET" and not unsent,
+    )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("Retry-After")
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(tz=UTC)).total_seconds(), 0.0)
+
+
+def token_expired(response: httpx.Response) -> bool:
+    """Whether the service refused the token for its age: 403 ``TokenExpired`` (documented nowhere), or 401."""
+    return response.status_code == 401 or (response.status_code == 403 and "TokenExpired" in response.text)
+
+
+def already_running(error: RemoteCallError) -> bool:
+    """Whether a start was refused because another refresh runs (400 today, 409 in older texts)."""
+    text = str(error).casefold()
+    return error.status_code == 409 or (
+        error.status_code == 400 and "already" in text and any(w in text for w in ("executing", "running", "in progress"))
+    )

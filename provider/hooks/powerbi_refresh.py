@@ -1,0 +1,308 @@
+"""The two things Power BI refreshes, semantic models and dataflows: what they share, and where they differ."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from provider.hooks.powerbi_api import ApiCall, ApiRequest, is_new, job_status, parse_time, path, service_time, state
+from provider.hooks.powerbi_errors import already_running
+from provider.hooks.remote_job import (
+    AcceptedWithoutIdError,
+    CannotCancelError,
+    JobBusyError,
+    JobNotFoundError,
+    JobStatus,
+    RemoteCallError,
+    RemoteJob,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Seconds after which a refresh that is listed nowhere counts as dropped by the service, which happens to all but the
+#: first two of a burst.
+LISTED_WITHIN = 600.0
+#: The history of a semantic model keeps this many refreshes.
+HISTORY_LENGTH = "60"
+
+# The refreshes a start of ours can never appear as. This is not a list of what it can: live services answer other words
+# than the documented ones.
+_CLASSIC, _ENHANCED = "ViaApi", "ViaEnhancedApi"
+_NOT_BY_API = frozenset({"Scheduled", "OnDemand", "OnDemandTraining", "ViaXmlaEndpoint"})
+
+
+class Refreshable(ABC):
+    """
+    One semantic model or dataflow.
+
+    :param workspace_id: id of its workspace.
+    :param item_id: its own id.
+    :param portal_url: the Power BI service, for links.
+    """
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    id_key: ClassVar[str]
+
+    def __init__(self, workspace_id: str, item_id: str, portal_url: str) -> None:
+        self.workspace_id = workspace_id
+        self.item_id = item_id
+        self.portal_url = portal_url
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Address in the Power BI service."""
+
+    @property
+    @abstractmethod
+    def history_request(self) -> ApiRequest:
+        """Request for the latest refreshes, newest first."""
+
+    @property
+    @abstractmethod
+    def start_path(self) -> str:
+        """Path that a start is posted to."""
+
+    @abstractmethod
+    def started_id(self, response: httpx.Response) -> str | None:
+        """Return the id in the answer to a start."""
+
+    @abstractmethod
+    def could_be_ours(self, entry: Mapping[str, Any], enhanced: bool) -> bool:
+        """Whether an entry's kind does not rule out that a start of ours made it."""
+
+    @abstractmethod
+    def status(self, job: RemoteJob) -> ApiCall[JobStatus]:
+        """
+        Look at a refresh.
+
+        :raises JobNotFoundError: the service does not know it.
+        """
+
+    @abstractmethod
+    def cancel(self, job: RemoteJob) -> ApiCall[None]:
+        """
+        Cancel a refresh; one that has ended is no error.
+
+        :raises CannotCancelError: the service cannot.
+        """
+
+    def job(self, job_id: str, *, enhanced: bool, started_at: str | None = None) -> RemoteJob:
+        """Return the handle of a refresh."""
+        return {
+            "id": job_id,
+            "url": self.url,
+            "kind": self.kind,
+            "workspace_id": self.workspace_id,
+            "item_id": self.item_id,
+            "enhanced": enhanced,
+            "started_at": started_at or datetime.now(tz=UTC).isoformat(),
+        }
+
+    def history(self) -> ApiCall[tuple[list[dict[str, Any]], str | None]]:
+        """Return the latest refreshes, and the service's time."""
+        response = yield self.history_request
+        value = response.json().get("value") or []
+        return [entry for entry in value if isinstance(entry, dict)], service_time(response)
+
+    def prepare(self, body: Mapping[str, Any], *, enhanced: bool) -> ApiCall[dict[str, Any]]:
+        """
+        Return the intent to start a refresh: what there was before, so that ours can be told from it.
+
+        :raises JobBusyError: a refresh runs already; a start would be refused, queued, or silently dropped.
+        """
+        entries, now = yield from self.history()
+        self._raise_if_busy(entries)
+        return {
+            "kind": self.kind,
+            "workspace_id": self.workspace_id,
+            "item_id": self.item_id,
+            "body": dict(body),
+            "enhanced": enhanced,
+            "known": [str(entry.get(self.id_key)) for entry in entries],
+            "since": now,
+        }
+
+    def start(self, intent: Mapping[str, Any]) -> ApiCall[RemoteJob]:
+        """
+        Post the start.
+
+        :raises JobBusyError: another refresh runs.
+        :raises AcceptedWithoutIdError: the answer names no refresh, and the history does not list it yet.
+        """
+        try:
+            response = yield ApiRequest("POST", self.start_path, json=intent["body"])
+        except RemoteCallError as error:
+            if not already_running(error):
+                raise
+            entries, _ = yield from self.history()
+            self._raise_if_busy(entries)
+            raise JobBusyError(str(error), other=None) from error
+        if job_id := self.started_id(response):
+            return self.job(job_id, enhanced=intent["enhanced"])
+        if found := (yield from self.find(intent)):
+            return found
+        raise AcceptedWithoutIdError(f"{self.noun} of {self.item_id} was accepted without an id.")
+
+    def find(self, intent: Mapping[str, Any]) -> ApiCall[RemoteJob | None]:
+        """Return the refresh that a start with this intent made; the earliest one that fits."""
+        entries, _ = yield from self.history()
+        fitting = [
+            entry
+            for entry in entries
+            if is_new(entry, intent["known"], intent["since"], self.id_key) and self.could_be_ours(entry, intent["enhanced"])
+        ]
+        if not fitting:
+            return None
+        earliest = min(fitting, key=lambda entry: parse_time(entry.get("startTime")) or datetime.max.replace(tzinfo=UTC))
+        return self._listed_job(earliest)
+
+    def status_in_history(self, job: RemoteJob) -> ApiCall[JobStatus | None]:
+        """Look for a refresh in the history."""
+        entries, _ = yield from self.history()
+        for entry in entries:
+            if entry.get(self.id_key) == job["id"]:
+                return job_status(self.noun, job, entry)
+        return None
+
+    def unlisted(self, job: RemoteJob) -> JobStatus:
+        """Judge a refresh that is listed nowhere: the service is slow to list it, or has dropped it."""
+        begun = parse_time(job.get("started_at"))
+        if begun is None or (datetime.now(tz=UTC) - begun).total_seconds() > LISTED_WITHIN:
+            raise JobNotFoundError(
+                f"{self.noun} {job['id']} is not in the history of {self.item_id}: the service has dropped it, as it does "
+                "with all but two of a burst of starts."
+            )
+        return JobStatus("running", "not listed yet")
+
+    def _listed_job(self, entry: Mapping[str, Any]) -> RemoteJob:
+        return self.job(
+            str(entry[self.id_key]),
+            enhanced=entry.get("refreshType") == _ENHANCED,
+            started_at=entry.get("startTime"),
+        )
+
+    def _raise_if_busy(self, entries: list[dict[str, Any]]) -> None:
+        for entry in entries:
+            if state(entry) == "running" and not entry.get("endTime"):
+                other = self._listed_job(entry)
+                raise JobBusyError(f"{self.noun}: {other['id']} of {self.item_id} already runs.", other=other)
+
+
+class SemanticModel(Refreshable):
+    """
+    A semantic model (dataset).
+
+    .. seealso:: https://learn.microsoft.com/power-bi/connect-data/asynchronous-refresh
+    """
+
+    kind = "semantic_model"
+    noun = "Power BI semantic model refresh"
+    id_key = "requestId"
+
+    @property
+    def url(self) -> str:
+        return f"{self.portal_url}/{path('groups', self.workspace_id, 'datasets', self.item_id, 'details')}"
+
+    @property
+    def start_path(self) -> str:
+        return path("groups", self.workspace_id, "datasets", self.item_id, "refreshes")
+
+    @property
+    def history_request(self) -> ApiRequest:
+        return ApiRequest("GET", self.start_path, params={"$top": HISTORY_LENGTH})
+
+    def started_id(self, response: httpx.Response) -> str | None:
+        headers: Mapping[str, str] = response.headers
+        tail: str = headers.get("Location", "").rstrip("/").rpartition("/")[2]
+        return tail or headers.get("x-ms-request-id") or headers.get("RequestId") or None
+
+    def could_be_ours(self, entry: Mapping[str, Any], enhanced: bool) -> bool:
+        return entry.get("refreshType") not in _NOT_BY_API | {_CLASSIC if enhanced else _ENHANCED}
+
+    def status(self, job: RemoteJob) -> ApiCall[JobStatus]:
+        # The details are documented for enhanced refreshes only, and tell more; the history tells of both.
+        if not job["enhanced"]:
+            if found := (yield from self.status_in_history(job)):
+                return found
+            return (yield from self._details(job)) or self.unlisted(job)
+        if found := (yield from self._details(job)):
+            return found
+        return (yield from self.status_in_history(job)) or self.unlisted(job)
+
+    def _details(self, job: RemoteJob) -> ApiCall[JobStatus | None]:
+        try:
+            response = yield ApiRequest("GET", self._refresh_path(job))
+        except RemoteCallError as error:
+            if error.status_code in (400, 404):
+                return None
+            raise
+        return job_status(self.noun, job, response.json())
+
+    def cancel(self, job: RemoteJob) -> ApiCall[None]:
+        if not job["enhanced"]:
+            raise CannotCancelError(
+                f"{self.noun} {job['id']} is a classic refresh, and Power BI cancels enhanced ones only. Give `refresh` "
+                "to make it one."
+            )
+        try:
+            yield ApiRequest("DELETE", self._refresh_path(job))
+        except RemoteCallError as error:
+            if error.status_code not in (400, 404, 409) or not (yield from self.status(job)).ended:
+                raise
+
+    def _refresh_path(self, job: RemoteJob) -> str:
+        return f"{self.start_path}/{path(job['id'])}"
+
+
+class Dataflow(Refreshable):
+    """
+    A dataflow (Gen1). A start is answered without an id, so its transaction is told by the difference of the history.
+
+    .. seealso:: https://learn.microsoft.com/rest/api/power-bi/dataflows/get-dataflow-transactions
+    """
+
+    kind = "dataflow"
+    noun = "Power BI dataflow refresh"
+    id_key = "id"
+
+    @property
+    def url(self) -> str:
+        return f"{self.portal_url}/{path('groups', self.workspace_id, 'dataflows', self.item_id)}"
+
+    @property
+    def start_path(self) -> str:
+        return path("groups", self.workspace_id, "dataflows", self.item_id, "refreshes")
+
+    @property
+    def history_request(self) -> ApiRequest:
+        return ApiRequest("GET", path("groups", self.workspace_id, "dataflows", self.item_id, "transactions"))
+
+    def started_id(self, response: httpx.Response) -> str | None:
+        del response  # its headers name the request, not the transaction
+        return None
+
+    def could_be_ours(self, entry: Mapping[str, Any], enhanced: bool) -> bool:
+        del enhanced
+        return entry.get("refreshType") != "Scheduled"
+
+    def status(self, job: RemoteJob) -> ApiCall[JobStatus]:
+        return (yield from self.status_in_history(job)) or self.unlisted(job)
+
+    def cancel(self, job: RemoteJob) -> ApiCall[None]:
+        response = yield ApiRequest("POST", path("groups", self.workspace_id, "dataflows", "transactions", job["id"], "cancel"))
+        answer = response.json().get("status") if response.content else None
+        if answer in ("invalid", "notFound"):
+            raise CannotCancelError(f"{self.noun} {job['id']} cannot be cancelled: the service answers {answer!r}.")
+
+
+_KINDS: dict[str, type[Refreshable]] = {cls.kind: cls for cls in (SemanticModel, Dataflow)}
+
+
+def refreshable(handle: Mapping[str, Any], portal_url: str) -> Refreshable:
+    """Return what an intent or a job handle is about."""
+    return _KINDS[handle["kind"]](handle["workspace_id"], handle["item_id"], portal_url)
