@@ -1,0 +1,66 @@
+"""
+Which batch ids are accepted from outside, and how ids are put into a URL.
+
+A batch id becomes a run id, and Airflow 3.3 puts run ids into the path of its Execution API as they are: ``x/clear`` would
+clear a run, ``../other/x`` would reach another DAG (apache/airflow#68617).
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from provider.exceptions import MessageError
+
+MAX_LENGTH = 200
+"""Airflow takes longer run ids and then fails to create the log folder of such a name."""
+
+RESERVED_PREFIXES = ("manual__", "scheduled__", "asset_triggered__", "backfill__")
+"""Airflow tells the type of a run by these."""
+
+_BATCH_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,200}")
+_DAG_ID = re.compile(r"[\w.-]{1,250}")
+_ALLOWED = f"1 to {MAX_LENGTH} of the characters A-Z a-z 0-9 _ . ~ : + -, without '..'"
+
+
+def check_batch_id(text: str) -> str:
+    """
+    Return the batch id if it can be a run id.
+
+    :raises MessageError: it cannot; the text says what is allowed.
+    """
+    if not _BATCH_ID.fullmatch(text) or ".." in text or text == ".":
+        raise MessageError(f"batch_id {shown(text)} cannot be a run id; use {_ALLOWED}.")
+    for prefix in RESERVED_PREFIXES:
+        if text.startswith(prefix):
+            raise MessageError(
+                f"batch_id {shown(text)} begins with {prefix!r}, by which Airflow names runs of its own; use another beginning."
+            )
+    return text
+
+
+def check_dag_id(text: str) -> str:
+    """
+    Return the dag id if Airflow would accept it as one and it stays itself in a URL path.
+
+    :raises MessageError: it cannot name a DAG.
+    """
+    if not _DAG_ID.fullmatch(text) or text in (".", ".."):
+        raise MessageError(f"workflow_id {shown(text)} cannot name a DAG; use letters, digits and _ . - only.")
+    return text
+
+
+def quote_run_id(text: str) -> str:
+    """
+    Return an id as one segment of a URL path.
+
+    The characters that a segment may hold unencoded (RFC 3986, ``pchar``) stay, so an accepted batch id comes out unchanged
+    and stays right when Airflow begins to quote by itself.
+    """
+    return quote(text, safe="-._~+:")
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return a foreign value for a message to people: quoted, control characters escaped, cut."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
