@@ -1,0 +1,139 @@
+"""What is wrong with the rows, in words for the person who wrote them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provider.exceptions import DefinitionError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
+
+_KINDS = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """
+    One mistake in one row.
+
+    :param workflow_id: the workflow that cannot be used because of it; empty where none can be told.
+    :param row: the row, as ``<table> row <key>``; or what else is wrong, such as the database.
+    :param message: what is wrong and what to do.
+    """
+
+    workflow_id: str
+    row: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.row}: {self.message}"
+
+
+def raise_problems(problems: Iterable[Problem], consequence: str) -> None:
+    """
+    Raise one error that lists every problem on a line of its own; do nothing where there is none.
+
+    The text depends on nothing but the problems, so that Airflow sees the same error at every parse.
+
+    :param consequence: one sentence on what the problems mean for the DAGs.
+    :raises DefinitionError: there are problems.
+    """
+    lines = sorted({str(problem) for problem in problems})
+    if lines:
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        raise DefinitionError("\n- ".join([f"{count} in the workflow definitions. {consequence}", *lines]))
+
+
+def suggestion(name: str, known: Iterable[str], what: str) -> str:
+    """Return ``did you mean …?`` with the nearest known name, and the list of what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}{what}: {', '.join(names) or 'none'}"
+
+
+def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
+    """
+    Turn pydantic's errors into sentences such as ``config.project_id: missing``.
+
+    :param model: the model that refused the data; its fields are what unknown keys are compared to.
+    :param prefix: where in the row the data is, such as ``config``.
+    """
+    return [_describe(item, model, prefix) for item in error.errors(include_url=False)]
+
+
+def _describe(item: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
+    where = _path([prefix, *item["loc"]] if prefix else list(item["loc"]))
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "missing":
+        return f"{where}: missing"
+    if kind == "extra_forbidden":
+        fields = _fields_at(model, item["loc"][:-1])
+        return f"{where}: unknown key; {suggestion(str(item['loc'][-1]), fields, 'known keys are')}"
+    if kind == "value_error":
+        text = str(context.get("error", item["msg"]))
+        return f"{where}: {text}" if where else text
+    if kind == "literal_error":
+        return f"{where}: must be one of {context['expected'].replace(' or ', ', ')}, not {shown(item['input'])}"
+    if kind in _KINDS:
+        return f"{where}: {_KINDS[kind]}, not {shown(item['input'])}"
+    text = item["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    return f"{where}: {text[:1].lower()}{text[1:]}, not {shown(item['input'])}"
+
+
+def _path(parts: list[Any]) -> str:
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{shorten(part)}" if text else shorten(part)
+    return text
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the model at this place knows."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        nested = _model_in(field.annotation) if field is not None else None
+        if nested is not None:
+            model = nested
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    from pydantic import BaseModel
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in getattr(annotation, "__args__", ()) if (found := _model_in(part)) is not None), None)
+
+
+def shown(value: object) -> str:
+    """Return a value as it may stand in a message: plain values in full, others by their kind only."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return shorten(repr(value))
+    return {"dict": "an object", "list": "a list", "tuple": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """Return the text of a value on one line, cut where it is long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,0 +1,256 @@
+"""What a row of ``workflows`` and ``tasks`` may say; typed, frozen, without Airflow."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+
+from dag_factory.schedules import check_schedule, check_timezone, parse_start_date
+
+MAX_ID_BYTES = 240
+"""Airflow allows 250 characters, but makes a folder ``task_id=<id>`` of it, and a folder's name ends at 255 bytes."""
+
+RESERVED_TASK_ID = "start_batch"
+RESERVED_WORKFLOW_PREFIX = "accelerator_"
+RESERVED_PARAMS = frozenset({"start_task_id", "scope"})
+
+_DAY = 86_400
+
+ParamType = Literal["string", "integer", "number", "boolean", "array", "object", "null"]
+
+
+def check_id(value: str) -> str:
+    """
+    Check an id by Airflow's rule for keys.
+
+    :raises ValueError: characters or length that cannot be used.
+    """
+    if not re.fullmatch(r"[\w.-]+", value):
+        raise ValueError("may hold letters, digits, '_', '-' and '.' only; rename it")
+    if not value.strip("."):
+        raise ValueError("consists of dots only, which an address would take for a folder; rename it")
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise ValueError(f"is longer than {MAX_ID_BYTES} bytes; shorten it")
+    return value
+
+
+def _check_workflow_id(value: str) -> str:
+    if value.startswith(RESERVED_WORKFLOW_PREFIX):
+        raise ValueError(f"starts with {RESERVED_WORKFLOW_PREFIX}, which is kept for the DAGs of this package; rename it")
+    return check_id(value)
+
+
+def _check_task_id(value: str) -> str:
+    if value == RESERVED_TASK_ID:
+        raise ValueError(f"{RESERVED_TASK_ID} is the task that opens every batch; rename it")
+    return check_id(value)
+
+
+def _check_param_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
+        raise ValueError("must start with a letter and go on with letters, digits and '_'; rename it")
+    if value in RESERVED_PARAMS:
+        raise ValueError(f"{value} is a param of every workflow already; rename it")
+    if hasattr(dict, value):
+        raise ValueError(f"params.{value} has another meaning in a template; rename it")
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _date_as_text(value: Any) -> Any:
+    """Give YAML's dates the form they have in the table."""
+    return value.isoformat() if isinstance(value, date | datetime) else value
+
+
+WorkflowId = Annotated[StrictStr, AfterValidator(_check_workflow_id)]
+TaskId = Annotated[StrictStr, AfterValidator(_check_task_id)]
+Seconds = Annotated[StrictInt, Field(ge=1, le=366 * _DAY)]
+
+
+class Spec(BaseModel):
+    """Base of everything read from a row: unknown keys are refused, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TaskOptions(Spec):
+    """
+    Options of a task that do not depend on its type; None means that the next level decides.
+
+    The levels are task type, workflow (``default_args``) and task; the last one that says something wins.
+
+    :param retries: how often a failed task is tried again.
+    :param retry_delay_seconds: seconds between two tries.
+    :param timeout_seconds: seconds after which a try is ended (``execution_timeout``).
+    :param pool: Airflow pool.
+    :param priority: Airflow's ``priority_weight``.
+    """
+
+    retries: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
+    retry_delay_seconds: Annotated[StrictInt, Field(ge=0, le=31 * _DAY)] | None = None
+    timeout_seconds: Seconds | None = None
+    pool: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
+    priority: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+
+    def merged(self, *stronger: TaskOptions) -> TaskOptions:
+        """Return these options, overridden by what the stronger ones say."""
+        merged: dict[str, Any] = {}
+        for options in (self, *stronger):
+            merged |= {name: value for name in TaskOptions.model_fields if (value := getattr(options, name)) is not None}
+        return TaskOptions(**merged)
+
+
+class DefaultArgs(TaskOptions):
+    """Column ``default_args`` of a workflow: options of all its tasks."""
+
+    owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+
+
+class ParamSpec(Spec):
+    """
+    One parameter of a workflow's runs: an Airflow Param.
+
+    Without ``default`` and ``required`` the parameter may be left out and is null then.
+
+    :param type: JSON types that a value may have.
+    :param minimum: smallest number; ``maximum`` the largest.
+    :param format: format of a text, such as ``date`` or ``date-time``.
+    """
+
+    name: Annotated[StrictStr, AfterValidator(_check_param_name)]
+    default: Any = None
+    type: Annotated[tuple[ParamType, ...], BeforeValidator(_as_list), Field(min_length=1)] = ("string",)
+    title: StrictStr | None = None
+    description: StrictStr | None = None
+    enum: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    format: StrictStr | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    required: StrictBool = False
+
+    @property
+    def has_default(self) -> bool:
+        """Whether a run may leave the parameter out."""
+        return not self.required or "default" in self.model_fields_set
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON schema that values are checked by; null is allowed where it is the default."""
+        nullable = self.has_default and self.default is None
+        types = [*self.type, *(["null"] if nullable and "null" not in self.type else [])]
+        schema: dict[str, Any] = {"type": types[0] if len(types) == 1 else types}
+        if self.enum is not None:
+            schema["enum"] = [*self.enum, *([None] if nullable and None not in self.enum else [])]
+        for name in ("title", "format", "minimum", "maximum"):
+            if (value := getattr(self, name)) is not None:
+                schema[name] = value
+        return schema
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Self:
+        from jsonschema import Draft202012Validator, FormatChecker
+
+        if self.has_default:
+            checker = Draft202012Validator(self.json_schema(), format_checker=FormatChecker())
+            error = next(checker.iter_errors(self.default), None)
+            if error is not None:
+                raise ValueError(f"default of {self.name} does not fit: {error.message[:200]}")
+        return self
+
+
+class WorkflowOptions(Spec):
+    """A row of ``workflows``: the options of a DAG."""
+
+    workflow_id: WorkflowId
+    description: StrictStr | None = None
+    schedule: Annotated[StrictStr, AfterValidator(check_schedule)] | None = None
+    timezone: Annotated[StrictStr, AfterValidator(check_timezone)] = "UTC"
+    start_date: Annotated[StrictStr, BeforeValidator(_date_as_text)] | None = None
+    catchup: StrictBool = False
+    enabled: StrictBool = True
+    max_active_batches: Annotated[StrictInt, Field(ge=1, le=10_000)] = 16
+    default_args: DefaultArgs = DefaultArgs()
+    params: tuple[ParamSpec, ...] = ()
+    tags: tuple[Annotated[StrictStr, Field(min_length=1, max_length=100)], ...] = ()
+    owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+    file_pattern: Annotated[StrictStr, Field(min_length=1, max_length=1000)] | None = None
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """``start_date`` in the workflow's zone."""
+        return None if self.start_date is None else parse_start_date(self.start_date, self.timezone)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        names = [param.name for param in self.params]
+        if double := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"params: {', '.join(double)} given more than once; keep one")
+        if self.start_date is not None:
+            try:
+                parse_start_date(self.start_date, self.timezone)
+            except ValueError as error:
+                raise ValueError(f"start_date: {error}") from None
+        if self.schedule is None:
+            return self
+        if self.catchup and self.start_date is None:
+            raise ValueError("catchup: needs a start_date to catch up from")
+        if missing := [param.name for param in self.params if not param.has_default]:
+            raise ValueError(f"params: {', '.join(missing)} must have a default, since a schedule starts runs without values")
+        return self
+
+
+class TaskSpec(TaskOptions):
+    """
+    A row of ``tasks``: one operator.
+
+    :param config: what the task type needs; an instance of its model once validated.
+    :param on_parent_skip: ``skip`` (default) or ``run``: what to do when a parent was skipped or is disabled.
+    """
+
+    task_id: TaskId
+    workflow_id: StrictStr
+    task_type: StrictStr
+    config: Any = Field(default_factory=dict)
+    enabled: StrictBool = True
+    on_parent_skip: Literal["skip", "run"] = "skip"
+    doc: StrictStr | None = None
+
+
+class WorkflowSpec(Spec):
+    """
+    A workflow that can be built.
+
+    :param tasks: ordered by id.
+    :param edges: (parent, child), ordered.
+    """
+
+    options: WorkflowOptions
+    tasks: tuple[TaskSpec, ...]
+    edges: tuple[tuple[str, str], ...]
+
+    @property
+    def workflow_id(self) -> str:
+        """The DAG's id."""
+        return self.options.workflow_id
+
+    def children(self) -> dict[str, list[str]]:
+        """Return task id → ids of its children, with a key for every task."""
+        children: dict[str, list[str]] = {task.task_id: [] for task in self.tasks}
+        for parent, child in self.edges:
+            children[parent].append(child)
+        return children

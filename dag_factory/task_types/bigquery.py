@@ -1,0 +1,90 @@
+"""Task type ``bigquery_load``: load files from Cloud Storage into a BigQuery table."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, model_validator
+
+from dag_factory.task_types import TaskConfig, TaskType
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts
+from dag_factory.templates import is_template
+
+
+def _check_table(value: str) -> str:
+    if not is_template(value) and not re.fullmatch(r"([^.\s]+[.:])?[^.:\s]+\.[^.:\s]+", value):
+        raise ValueError(f"must look like project.dataset.table or dataset.table, not {value[:80]!r}")
+    return value
+
+
+class BigQueryLoadConfig(TaskConfig):
+    """
+    Configuration of a load job.
+
+    :param bucket: bucket of the files, without ``gs://``.
+    :param source_objects: objects in the bucket; one ``*`` in each stands for any text.
+    :param destination_table: ``project.dataset.table`` or ``dataset.table``.
+    :param schema_fields: columns, as in the API; or ``schema_object`` names a JSON file with them in ``schema_object_bucket``
+        (default: ``bucket``). With neither, ``autodetect`` decides.
+    :param write_disposition: what to do with rows that are there; the default ``WRITE_EMPTY`` fails where there are any.
+    :param extra_config: more fields of the API's load configuration; they win over those made of the keys above.
+
+    .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad
+    """
+
+    templated: ClassVar[frozenset[str]] = frozenset(
+        {
+            "bucket",
+            "source_objects",
+            "destination_table",
+            "schema_fields",
+            "schema_object",
+            "schema_object_bucket",
+            "extra_config",
+            "impersonation_chain",
+            "gcp_conn_id",
+        }
+    )
+
+    bucket: Bucket
+    source_objects: Texts
+    destination_table: Annotated[Text, AfterValidator(_check_table)]
+    source_format: Literal["CSV", "NEWLINE_DELIMITED_JSON", "AVRO", "PARQUET", "ORC", "DATASTORE_BACKUP"] = "CSV"
+    schema_fields: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
+    schema_object: Text | None = None
+    schema_object_bucket: Bucket | None = None
+    autodetect: StrictBool | None = None
+    create_disposition: Literal["CREATE_IF_NEEDED", "CREATE_NEVER"] | None = None
+    write_disposition: Literal["WRITE_EMPTY", "WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA"] | None = None
+    skip_leading_rows: Annotated[StrictInt, Field(ge=0)] | None = None
+    field_delimiter: Text | None = None
+    quote_character: StrictStr | None = None
+    allow_quoted_newlines: StrictBool | None = None
+    allow_jagged_rows: StrictBool | None = None
+    encoding: Text | None = None
+    max_bad_records: Annotated[StrictInt, Field(ge=0)] | None = None
+    ignore_unknown_values: StrictBool | None = None
+    schema_update_options: tuple[Literal["ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"], ...] | None = None
+    time_partitioning: dict[str, Any] | None = None
+    cluster_fields: Texts | None = None
+    labels: dict[StrictStr, StrictStr] | None = None
+    extra_config: dict[str, Any] | None = None
+    project_id: Text | None = None
+    location: Text | None = None
+    gcp_conn_id: Text | None = None
+    impersonation_chain: Texts | None = None
+    deferrable: StrictBool = False
+
+    @model_validator(mode="after")
+    def _schema(self) -> Self:
+        if self.schema_fields is not None and self.schema_object is not None:
+            raise ValueError("give schema_fields or schema_object, not both")
+        if self.schema_object_bucket is not None and self.schema_object is None:
+            raise ValueError("schema_object_bucket: needs schema_object")
+        if self.autodetect is False and self.schema_fields is None and self.schema_object is None:
+            raise ValueError("autodetect: false needs schema_fields or schema_object")
+        return self
+
+
+TASK_TYPE = TaskType("bigquery_load", BigQueryLoadConfig, "dag_factory.task_types.operators:bigquery_load", REMOTE_JOB_DEFAULTS)

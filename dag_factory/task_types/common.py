@@ -1,0 +1,61 @@
+"""What configurations of several task types share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictStr
+
+from dag_factory.specs import TaskOptions
+from dag_factory.task_types import TaskConfig
+from dag_factory.templates import is_template
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _check_bucket(value: str) -> str:
+    if "/" in value and not is_template(value):
+        raise ValueError("must be the name of a bucket alone, without gs:// and folder")
+    return value
+
+
+Text = Annotated[StrictStr, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list), Field(min_length=1)]
+"""A list of texts; a single text stands for a list of one."""
+Bucket = Annotated[Text, AfterValidator(_check_bucket)]
+Seconds = Annotated[StrictFloat, Field(gt=0, le=31_622_400)]
+
+REMOTE_JOB_DEFAULTS = TaskOptions(retries=2, retry_delay_seconds=60)
+"""A retry attaches to the job that runs already, so that retries cost nothing; they cover Airflow's lost deferrals."""
+
+
+class RemoteJobConfig(TaskConfig):
+    """
+    How to wait for a job of a remote service.
+
+    :param poll_interval: seconds between two polls; None for the operator's default.
+    :param wait_timeout: seconds one try waits for the job; None for as long as it runs.
+    :param deferrable: wait in the triggerer, without a worker slot.
+    :param cancel_on_kill: cancel the job when a person ends the task.
+    :param cancel_on_timeout: cancel the job when a try has waited for too long.
+    """
+
+    poll_interval: Seconds | None = None
+    wait_timeout: Seconds | None = None
+    deferrable: StrictBool | None = None
+    cancel_on_kill: StrictBool | None = None
+    cancel_on_timeout: StrictBool | None = None
+
+
+def exactly_one(config: TaskConfig, *names: str) -> str:
+    """
+    Return the one field of several that is given.
+
+    :raises ValueError: none is, or more than one.
+    """
+    given = [name for name in names if getattr(config, name) is not None]
+    if len(given) != 1:
+        raise ValueError(f"give exactly one of {', '.join(names)}; given: {', '.join(given) or 'none'}")
+    return given[0]

@@ -1,0 +1,80 @@
+"""Task type ``gcs_archive``: move objects of Cloud Storage to another place."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
+
+from dag_factory.task_types import TaskConfig, TaskType
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts, exactly_one
+from dag_factory.templates import contains_template
+
+
+def _folder(value: str) -> str:
+    if not value.endswith("/"):
+        raise ValueError("must end with '/', as the name of a folder")
+    return value
+
+
+class GcsArchiveConfig(TaskConfig):
+    """
+    Configuration of a move.
+
+    Either one object is moved (``source_object`` to ``destination_object``), or all objects of a folder (``source_prefix`` to
+    ``destination_prefix``), with the folders below it kept as they are.
+
+    :param source_bucket: bucket of the objects, without ``gs://``.
+    :param destination_bucket: default: ``source_bucket``.
+    :param match_glob: only objects of ``source_prefix`` whose full name matches, such as ``**/*.csv``.
+    :param allow_missing: succeed where there is nothing to move; otherwise that is an error.
+    """
+
+    templated: ClassVar[frozenset[str]] = frozenset(
+        {
+            "source_bucket",
+            "source_object",
+            "source_prefix",
+            "destination_bucket",
+            "destination_object",
+            "destination_prefix",
+            "match_glob",
+            "gcp_conn_id",
+            "impersonation_chain",
+        }
+    )
+
+    source_bucket: Bucket
+    source_object: Text | None = None
+    source_prefix: Annotated[Text, AfterValidator(_folder)] | None = None
+    destination_bucket: Bucket | None = None
+    destination_object: Text | None = None
+    destination_prefix: Annotated[StrictStr, Field(min_length=1), AfterValidator(_folder)] | None = None
+    match_glob: Text | None = None
+    allow_missing: StrictBool = False
+    gcp_conn_id: Text | None = None
+    impersonation_chain: Texts | None = None
+
+    @model_validator(mode="after")
+    def _places(self) -> Self:
+        if exactly_one(self, "source_object", "source_prefix") == "source_object":
+            source, destination, kind = self.source_object, self.destination_object, "object"
+            unused = [name for name in ("destination_prefix", "match_glob") if getattr(self, name) is not None]
+        else:
+            source, destination, kind = self.source_prefix, self.destination_prefix, "prefix"
+            unused = ["destination_object"] if self.destination_object is not None else []
+        if unused:
+            raise ValueError(f"{', '.join(unused)}: does not go with source_{kind}")
+        if destination is None:
+            raise ValueError(f"destination_{kind}: missing")
+        same_bucket = self.destination_bucket in (None, self.source_bucket)
+        if same_bucket and not contains_template([source, destination]) and _overlap(source or "", destination, kind):
+            raise ValueError(f"destination_{kind}: is the source itself or in it; name another place")
+        return self
+
+
+def _overlap(source: str, destination: str, kind: str) -> bool:
+    return destination == source if kind == "object" else destination.startswith(source)
+
+
+TASK_TYPE = TaskType("gcs_archive", GcsArchiveConfig, "dag_factory.task_types.operators:gcs_archive", REMOTE_JOB_DEFAULTS)

@@ -1,0 +1,58 @@
+"""Task type ``power_bi_refresh``: refresh of a Power BI semantic model or dataflow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, ValidationError, model_validator
+
+from dag_factory.problems import describe
+from dag_factory.task_types import TaskType
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, exactly_one
+from dag_factory.templates import contains_template
+from provider.hooks.powerbi_models import EnhancedRefresh
+
+
+def _check_refresh(value: Any) -> Any:
+    """Check the body as far as it is known now; the operator checks what its templates become."""
+    if not isinstance(value, dict):
+        raise ValueError('must be an object, such as {"type": "full"}')
+    try:
+        EnhancedRefresh.model_validate({key: item for key, item in value.items() if not contains_template(item)})
+    except ValidationError as error:
+        raise ValueError("; ".join(describe(error, EnhancedRefresh))) from None
+    return value
+
+
+class PowerBIRefreshConfig(RemoteJobConfig):
+    """
+    Configuration of a Power BI refresh.
+
+    Parameters: see :class:`provider.operators.powerbi.PowerBISemanticModelRefreshOperator` and
+    :class:`provider.operators.powerbi.PowerBIDataflowRefreshOperator`. Exactly one of ``semantic_model``, ``report`` and
+    ``dataflow`` is given.
+    """
+
+    templated: ClassVar[frozenset[str]] = frozenset(
+        {"workspace", "semantic_model", "report", "dataflow", "refresh", "powerbi_conn_id"}
+    )
+
+    workspace: Text
+    semantic_model: Text | None = None
+    report: Text | None = None
+    dataflow: Text | None = None
+    refresh: Annotated[dict[str, Any], BeforeValidator(_check_refresh)] | None = None
+    notify_option: Literal["NoNotification", "MailOnFailure", "MailOnCompletion"] | None = None
+    if_running: Literal["wait", "adopt", "skip", "fail", "cancel"] | None = None
+    powerbi_conn_id: Text | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if exactly_one(self, "semantic_model", "report", "dataflow") == "dataflow" and self.refresh is not None:
+            raise ValueError("refresh: a dataflow has no enhanced refresh; remove it")
+        if self.refresh is not None and self.notify_option is not None:
+            raise ValueError("notify_option: an enhanced refresh sends no mail; remove notify_option or refresh")
+        return self
+
+
+TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, "dag_factory.task_types.operators:power_bi", REMOTE_JOB_DEFAULTS)

@@ -1,0 +1,188 @@
+"""
+Jinja in the configuration of rows: a small part of the language, checked before Airflow renders it.
+
+Rows are data. They may refer to a few values of their run, and nothing else: no calls, no attributes of Airflow's objects.
+``batch_id``, ``batch_date``, ``task_id`` and ``workflow_id`` are our names; :func:`to_airflow` puts Airflow's in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from dag_factory.problems import suggestion
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+    from jinja2.sandbox import SandboxedEnvironment
+
+BATCH_DATE_FILTER = "batch_date"
+"""Filter of factory DAGs: a time → its day in the workflow's zone."""
+
+AIRFLOW_NAMES = {
+    "batch_id": "run_id",
+    "batch_date": f"(dag_run.run_after | {BATCH_DATE_FILTER})",
+    "task_id": "ti.task_id",
+    "workflow_id": "dag.dag_id",
+}
+NAMES = frozenset({"params", *AIRFLOW_NAMES})
+FILTERS = frozenset(
+    {
+        *("abs", "d", "default", "first", "float", "int", "join", "last", "length", "lower", "replace", "round"),
+        *("string", "title", "tojson", "trim", "upper", "urlencode"),
+    }
+)
+TESTS = frozenset({"defined", "none", "eq", "ne", "in"})
+NODES = frozenset(
+    {
+        *("Template", "Output", "TemplateData", "Name", "Const", "Getattr", "Getitem", "Filter", "Test", "CondExpr"),
+        *("Compare", "Operand", "And", "Or", "Not", "Concat", "Add", "Sub", "List"),
+    }
+)
+"""Kinds of nodes of Jinja's syntax tree that a template may have; everything else, such as a call or a loop, is refused."""
+
+_DATES = ("ds", "ts", "data_interval", "logical_date", "execution_date", "prev_", "next_", "yesterday_", "tomorrow_")
+
+
+def is_template(value: str) -> bool:
+    """Tell whether Jinja would change this text."""
+    return any(mark in value for mark in ("{{", "{%", "{#"))
+
+
+def contains_template(value: Any) -> bool:
+    """Tell whether any text in a JSON value is a template."""
+    if isinstance(value, dict):
+        return any(contains_template(item) for pair in value.items() for item in pair)
+    if isinstance(value, list | tuple):
+        return any(contains_template(item) for item in value)
+    return isinstance(value, str) and is_template(value)
+
+
+def check_config(config: dict[str, Any], templated: Collection[str], params: Collection[str]) -> Iterator[str]:
+    """
+    Check the templates in a task's configuration; yield what is wrong.
+
+    :param templated: keys of the configuration that are rendered.
+    :param params: names of the workflow's parameters.
+    """
+    for key, value in config.items():
+        for path, text, renders in _texts(value, f"config.{key}", renders=key in templated):
+            if not is_template(text):
+                continue
+            if not renders:
+                yield f"{path}: cannot hold a template; write a plain value"
+            else:
+                yield from (f"{path}: {message}" for message in check(text, params))
+
+
+def check(source: str, params: Collection[str]) -> list[str]:
+    """
+    Check one template; return what is wrong with it.
+
+    :param params: names of the workflow's parameters.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        tree = _environment().parse(source)
+    except (TemplateError, RecursionError) as error:
+        return [f"not a Jinja template: {str(error)[:200]}"]
+    return list(_check_node(tree, frozenset(params), may_be_missing=False))
+
+
+def to_airflow(value: Any) -> Any:
+    """Return a JSON value with our names in its templates replaced by Airflow's."""
+    if isinstance(value, dict):
+        return {key: to_airflow(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_airflow(item) for item in value]
+    return _rewrite(value) if isinstance(value, str) and is_template(value) else value
+
+
+def _rewrite(source: str) -> str:
+    written, previous = [], ""
+    for _, kind, text in _environment().lex(source):
+        name = AIRFLOW_NAMES.get(text) if kind == "name" and previous not in (".", "|") else None
+        written.append(name or text)
+        if kind != "whitespace":
+            previous = text
+    return "".join(written)
+
+
+def _texts(value: Any, path: str, *, renders: bool) -> Iterator[tuple[str, str, bool]]:
+    """Yield every text in a JSON value: where it is, the text, and whether Airflow renders it (keys it does not)."""
+    if isinstance(value, str):
+        yield path, value, renders
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(key, str):
+                yield f"{path} (a key of it)", key, False
+            yield from _texts(item, f"{path}.{key}", renders=renders)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{path}[{index}]", renders=renders)
+
+
+def _check_node(node: nodes.Node, params: frozenset[str], *, may_be_missing: bool) -> Iterator[str]:
+    from jinja2 import nodes
+
+    kind = type(node).__name__
+    if kind not in NODES:
+        yield f"{kind.lower()} is not allowed in a template; use {', '.join(sorted(NAMES))} and filters"
+        return
+    if isinstance(node, nodes.Name):
+        yield from _check_name(node.name)
+        return
+    if isinstance(node, nodes.Getattr | nodes.Getitem):
+        yield from _check_access(node, params, may_be_missing=may_be_missing)
+        return
+    if isinstance(node, nodes.Filter | nodes.Test):
+        yield from _check_filter(node)
+        may_be_missing = node.name in ("default", "d", "defined")
+    for child in node.iter_child_nodes():
+        yield from _check_node(child, params, may_be_missing=may_be_missing)
+
+
+def _check_name(name: str) -> Iterator[str]:
+    if name == "params":
+        yield "params needs the name of a parameter: params.<name>"
+    elif name.startswith(_DATES):
+        yield f"{name} is not set in a run that a message started; use batch_date"
+    elif name not in NAMES:
+        yield f"{name} is not known; {suggestion(name, NAMES, 'a template may use')}"
+
+
+def _check_access(node: nodes.Getattr | nodes.Getitem, params: frozenset[str], *, may_be_missing: bool) -> Iterator[str]:
+    from jinja2 import nodes
+
+    key: Any = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        yield "an item must be named by a plain text or number in a template"
+        return
+    if isinstance(key, str) and key.startswith("_"):
+        yield f"{key}: names that start with '_' are not allowed in a template"
+        return
+    if not isinstance(node.node, nodes.Name):
+        yield from _check_node(node.node, params, may_be_missing=may_be_missing)
+    elif node.node.name != "params":
+        yield from list(_check_name(node.node.name)) or [f"{node.node.name} is a text and has no item {key}"]
+    elif key not in params and not may_be_missing:
+        yield f"params.{key} is not declared; {suggestion(str(key), params, 'params of the workflow are')}"
+
+
+def _check_filter(node: nodes.Filter | nodes.Test) -> Iterator[str]:
+    from jinja2 import nodes
+
+    what, known = ("filter", FILTERS) if isinstance(node, nodes.Filter) else ("test", TESTS)
+    if node.name not in known:
+        yield f"{what} {node.name} is not allowed; {suggestion(node.name, known, f'{what}s are')}"
+    if node.kwargs or node.dyn_args is not None or node.dyn_kwargs is not None:
+        yield f"{what} {node.name}: give its arguments by position"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> SandboxedEnvironment:
+    from jinja2.sandbox import SandboxedEnvironment
+
+    return SandboxedEnvironment(keep_trailing_newline=True)

@@ -1,0 +1,228 @@
+"""From rows to specs: every mistake is found and named, and spoils only the workflow it belongs to."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from dag_factory import templates
+from dag_factory.graph import find_cycle
+from dag_factory.problems import Problem, describe, shorten, shown, suggestion
+from dag_factory.specs import RESERVED_PARAMS, TaskSpec, WorkflowOptions, WorkflowSpec
+from dag_factory.task_types import TaskTypes, task_types
+
+if TYPE_CHECKING:
+    from provider.metadata.definitions import DefinitionRows
+
+Row = dict[str, Any]
+
+_MAX_DEPTH = 40
+
+
+@dataclass(frozen=True)
+class Validated:
+    """
+    What the rows amount to.
+
+    :param workflows: id → workflow without any problem.
+    :param problems: everything that is wrong, ordered.
+    """
+
+    workflows: dict[str, WorkflowSpec] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def validate(rows: DefinitionRows, types: TaskTypes | None = None) -> Validated:
+    """
+    Check rows of the three tables.
+
+    :param rows: rows as read from the tables or from a file.
+    :param types: task types that may be used; default: all installed ones.
+    :return: the workflows that can be built, and the problems of the others. Nothing is raised for what rows say.
+    """
+    return _Validation(rows, types or task_types()).run()
+
+
+class _Validation:
+    def __init__(self, rows: DefinitionRows, types: TaskTypes) -> None:
+        self._rows = rows
+        self._types = types
+        self._problems: set[Problem] = set()
+        self._options: dict[str, WorkflowOptions] = {}
+        self._params: dict[str, frozenset[str]] = {}
+        self._tasks: dict[str, dict[str, TaskSpec]] = defaultdict(dict)
+        self._edges: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._workflow_of = {
+            task_id: str(row.get("workflow_id"))
+            for row in rows.tasks
+            if isinstance(row, dict) and isinstance(task_id := row.get("task_id"), str)
+        }
+
+    def run(self) -> Validated:
+        known: set[str] = set()
+        for row in self._rows.workflows:
+            self._check_workflow(row, known)
+        seen: dict[str, str] = {}
+        for row in self._rows.tasks:
+            self._check_task(row, known, seen)
+        for row in self._rows.dependencies:
+            self._check_edge(row)
+        for workflow_id in sorted(known):
+            self._check_graph(workflow_id)
+        broken = {problem.workflow_id for problem in self._problems}
+        workflows = {
+            workflow_id: WorkflowSpec(
+                options=options,
+                tasks=tuple(self._tasks[workflow_id][task_id] for task_id in sorted(self._tasks[workflow_id])),
+                edges=tuple(sorted(self._edges[workflow_id])),
+            )
+            for workflow_id, options in sorted(self._options.items())
+            if workflow_id not in broken
+        }
+        return Validated(workflows, sorted(self._problems))
+
+    def _report(self, workflow_id: object, row: str, *messages: str) -> None:
+        owner = workflow_id if isinstance(workflow_id, str) else ""
+        self._problems |= {Problem(owner, row, message) for message in messages}
+
+    def _check_workflow(self, row: Row, known: set[str]) -> None:
+        key = row.get("workflow_id") if isinstance(row, dict) else None
+        name = f"workflows row {shorten(key) if key else '(without workflow_id)'}"
+        if isinstance(key, str) and key in known:
+            self._report(key, name, "given more than once; keep one")
+            return
+        if isinstance(key, str):
+            known.add(key)
+        if reasons := list(_unstorable(row)):
+            self._report(key, name, *reasons)
+            return
+        try:
+            options = WorkflowOptions.model_validate(row)
+        except ValidationError as error:
+            self._report(key, name, *describe(error, WorkflowOptions))
+        else:
+            self._options[options.workflow_id] = options
+            self._params[options.workflow_id] = frozenset(param.name for param in options.params) | RESERVED_PARAMS
+
+    def _check_task(self, row: Row, known: set[str], seen: dict[str, str]) -> None:
+        workflow_id, task_id = (row.get("workflow_id"), row.get("task_id")) if isinstance(row, dict) else (None, None)
+        name = f"tasks row {shorten(task_id) if task_id else '(without task_id)'}"
+        if reasons := list(_unstorable(row)):
+            self._report(workflow_id, name, *reasons)
+            return
+        if isinstance(workflow_id, str) and workflow_id not in known:
+            self._report(workflow_id, name, f"workflow_id: there is no row {shorten(workflow_id)} in workflows; add it")
+        if isinstance(task_id, str):
+            if task_id in seen:
+                where = "" if seen[task_id] == workflow_id else f" by workflow {seen[task_id]}"
+                text = f"task_id: used already{where}; task ids are unique over all workflows, rename one"
+                self._report(workflow_id, name, text)
+                return
+            seen[task_id] = str(workflow_id)
+        try:
+            task = TaskSpec.model_validate(row)
+        except ValidationError as error:
+            self._report(workflow_id, name, *describe(error, TaskSpec))
+            task = None
+        config = self._check_config(row, name)
+        if task is not None and config is not None:
+            self._tasks[task.workflow_id][task.task_id] = task.model_copy(update={"config": config})
+
+    def _check_config(self, row: Row, name: str) -> Any:
+        """Return the typed configuration, or None after a report."""
+        workflow_id, type_name, config = row.get("workflow_id"), row.get("task_type"), row.get("config", {})
+        if not isinstance(type_name, str):
+            return None
+        try:
+            task_type = self._types.get(type_name)
+        except ImportError as error:
+            text = f"task_type: {type_name} cannot be loaded ({shorten(error, 300)}); repair its package"
+            self._report(workflow_id, name, text)
+            return None
+        if task_type is None:
+            hint = suggestion(type_name, self._types, "known types are")
+            self._report(workflow_id, name, f"task_type: {shown(type_name)} is not known; {hint}")
+            return None
+        if not isinstance(config, dict):
+            self._report(workflow_id, name, f'config: must be an object such as {{"key": "value"}}, not {shown(config)}')
+            return None
+        declared = self._params.get(str(workflow_id))
+        if declared is not None:
+            self._report(workflow_id, name, *templates.check_config(config, task_type.config_model.templated, declared))
+        try:
+            return task_type.config_model.model_validate(config)
+        except ValidationError as error:
+            self._report(workflow_id, name, *describe(error, task_type.config_model, "config"))
+            return None
+
+    def _check_edge(self, row: Row) -> None:
+        parent, child = (row.get("parent_id"), row.get("child_id")) if isinstance(row, dict) else (None, None)
+        name = f"task_dependencies row {shorten(parent)} → {shorten(child)}"
+        if not isinstance(parent, str) or not isinstance(child, str):
+            self._report(None, name, "needs two task ids: parent_id and child_id")
+            return
+        owner = self._workflow_of.get(child) or self._workflow_of.get(parent)
+        if extra := sorted(set(map(str, row)) - {"parent_id", "child_id"}):
+            self._report(owner, name, f"unknown key {shorten(extra[0])}; known keys are: child_id, parent_id")
+        for task_id in (parent, child):
+            if task_id not in self._workflow_of:
+                known = [other for other, of in self._workflow_of.items() if of == owner]
+                hint = suggestion(task_id, known, f"tasks of workflow {owner} are") if len(known) <= 30 else "correct the id"
+                self._report(owner, name, f"{shorten(task_id)} is not a task of this workflow; {hint}")
+        if parent == child:
+            self._report(owner, name, "a task cannot depend on itself; delete the row")
+        elif parent in self._workflow_of and child in self._workflow_of and owner is not None:
+            if self._workflow_of[parent] != owner:
+                text = f"{parent} belongs to workflow {self._workflow_of[parent]}, but {child} to {owner}; "
+                self._report(owner, name, f"{text}a dependency stays inside one workflow")
+            elif (parent, child) in self._edges[owner]:
+                self._report(owner, name, "given more than once; keep one")
+            self._edges[owner].add((parent, child))
+
+    def _check_graph(self, workflow_id: str) -> None:
+        children: dict[str, list[str]] = {task: [] for task, owner in self._workflow_of.items() if owner == workflow_id}
+        if not children:
+            self._report(workflow_id, f"workflows row {shorten(workflow_id)}", "has no task; add a row to tasks")
+        for parent, child in self._edges[workflow_id]:
+            children.setdefault(parent, []).append(child)
+            children.setdefault(child, [])
+        if cycle := find_cycle(children):
+            text = f"dependencies form a cycle: {' → '.join(cycle)}; delete one of them"
+            self._report(workflow_id, f"workflows row {shorten(workflow_id)}", text)
+
+
+def _unstorable(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
+    """Yield why a value of a row cannot be kept as JSON by Airflow's database."""
+    if depth == 0 and not isinstance(value, dict):
+        yield f"must be an object, not {shown(value)}"
+    elif depth > _MAX_DEPTH:
+        yield f"{shorten(path)}: nested deeper than {_MAX_DEPTH} levels; flatten it"
+    elif isinstance(value, str):
+        if "\x00" in value or not _is_unicode(value):
+            yield f"{shorten(path)}: holds a character that cannot be stored (NUL or half a surrogate pair); remove it"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{shorten(path)}: is not a finite number; write another"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{shorten(path) or 'row'}: the key {shown(key)} must be text; put it in quotes"
+                continue
+            yield from _unstorable(key, f"{path} (a key)", depth + 1)
+            yield from _unstorable(item, f"{path}.{key}" if path else key, depth + 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _unstorable(item, f"{path}[{index}]", depth + 1)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
