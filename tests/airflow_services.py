@@ -1,0 +1,352 @@
+"""
+A real Airflow in a temporary home, for integration tests: scheduler, dag-processor, triggerer and api-server as processes.
+
+::
+
+    services = AirflowServices(tmp_path / "airflow", dags_folder, {"AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL": "0.5"})
+    with services:                                     # db migrate, start, wait until all are healthy; stopped at the end
+        services.wait_for_dag("daily_sales")
+        services.trigger("daily_sales", "batch_1", conf={"start_task_id": "stg_orders"})
+        assert services.wait_for_run("daily_sales", "batch_1") == "success"
+        services.rest("PATCH", "/dags/daily_sales", json={"is_paused": True})
+        services.kill("scheduler", signal.SIGKILL)     # and services.start_component("scheduler") for a new one
+    services.cli("dags", "test", "daily_sales")        # any command, with or without the services
+
+Everybody is an administrator (SimpleAuthManager), Airflow's database is SQLite in the home unless *env* says otherwise, DAGs
+are created unpaused, ports are free ones of the loopback interface, and no process outlives :meth:`AirflowServices.stop`.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import psutil
+
+COMPONENTS: Mapping[str, tuple[str, ...]] = {
+    "api-server": ("api-server",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+"""Component → its ``airflow`` command."""
+
+_HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
+_STOP_SECONDS = 15.0
+
+Result = TypeVar("Result")
+
+
+class AirflowServices:
+    """
+    One Airflow of our own.
+
+    :param home: its ``AIRFLOW_HOME``; created, never shared with anything else.
+    :param dags_folder: folder with the DAG files.
+    :param env: additional environment, over this class's settings; a value of None removes a variable.
+    :param components: which of :data:`COMPONENTS` to start.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags_folder: Path,
+        env: Mapping[str, str | None] | None = None,
+        *,
+        components: tuple[str, ...] = tuple(COMPONENTS),
+    ) -> None:
+        self.home = home.resolve()
+        self.dags_folder = dags_folder.resolve()
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._components = components
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: list[IO[bytes]] = []
+        self._env = self._environment(env or {})
+        self._client: httpx.Client | None = None
+        self.home.mkdir(parents=True, exist_ok=True)
+
+    def _environment(self, extra: Mapping[str, str | None]) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW"))}
+        own: dict[str, str | None] = {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return {key: value for key, value in {**inherited, **own, **extra}.items() if value is not None}
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of every process, for a process of your own that shall belong to this Airflow."""
+        return dict(self._env)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    # --- processes
+
+    def migrate(self) -> None:
+        """Create or upgrade Airflow's database."""
+        self.cli("db", "migrate", check=True)
+
+    def start(self, timeout: float = 240.0) -> None:
+        """
+        Migrate the database, start all components and wait until they are healthy.
+
+        :param timeout: seconds for all of it to become healthy.
+        """
+        self.migrate()
+        for component in self._components:
+            self.start_component(component)
+        if "api-server" in self._components:
+            self.wait_for(self._all_healthy, timeout, "all components to be healthy")
+
+    def start_component(self, component: str) -> subprocess.Popen[bytes]:
+        """Start one component without waiting for it; its output goes to ``<home>/<component>.log``."""
+        log = (self.home / f"{component}.log").open("ab")
+        self._logs.append(log)
+        process = subprocess.Popen(
+            [airflow_command(), *COMPONENTS[component]],
+            env=self._env,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._processes[component] = process
+        return process
+
+    def process(self, component: str) -> subprocess.Popen[bytes]:
+        """Return the process that was last started for a component."""
+        return self._processes[component]
+
+    def kill(self, component: str, signum: int = signal.SIGKILL, *, children: bool = False) -> None:
+        """
+        Send a signal to a component; a deadly one is waited for.
+
+        :param children: send it to the processes below it too, as a lost machine would.
+        """
+        process = self._processes[component]
+        below = psutil.Process(process.pid).children(recursive=True) if children else []
+        process.send_signal(signum)
+        for child in below:
+            if child.is_running():
+                child.send_signal(signum)
+        if signum in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            process.wait(_STOP_SECONDS * 2)
+
+    def stop(self) -> None:
+        """End every process, politely first; also those that a killed component has left behind."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._end_leftovers()
+        self._processes.clear()
+        for log in self._logs:
+            log.close()
+        self._logs.clear()
+
+    def _end_leftovers(self) -> None:
+        """Kill what still runs with our home in its environment: workers set sessions of their own, so groups do not do."""
+        leftovers = self.own_processes()
+        for process in leftovers:
+            process.kill()
+        psutil.wait_procs(leftovers, timeout=_STOP_SECONDS)
+
+    def own_processes(self) -> list[psutil.Process]:
+        """Return every running process of this Airflow, however it was started."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("AIRFLOW_HOME") == str(self.home) and process.pid != os.getpid():
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return found
+
+    def cli(
+        self, *arguments: str, check: bool = False, timeout: float = 300.0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``airflow <arguments>`` in this home and return what came of it."""
+        result = subprocess.run(
+            [airflow_command(), *arguments],
+            env={**self._env, **(env or {})},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and result.returncode != 0:
+            raise AssertionError(
+                f"airflow {' '.join(arguments)} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+            )
+        return result
+
+    def log(self, component: str) -> str:
+        """Return what a component has written so far."""
+        path = self.home / f"{component}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    # --- REST API
+
+    def rest(self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+        """
+        Call the public REST API v2.
+
+        :param path: below ``/api/v2``, such as ``/dags/x/dagRuns``; quote what you put in.
+        :return: the decoded answer, None for an empty one.
+        :raises httpx.HTTPStatusError: the answer is an error; its text is in the exception.
+        """
+        response = self.client().request(method, f"/api/v2{path}", json=json, params=params)
+        if response.is_error:
+            message = f"{method} {path}: {response.status_code} {response.text}"
+            raise httpx.HTTPStatusError(message, request=response.request, response=response)
+        return response.json() if response.content else None
+
+    def client(self) -> httpx.Client:
+        """Return an authorised client of the api-server (its base URL has no ``/api/v2``)."""
+        if self._client is None:
+            token = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            self._client = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return self._client
+
+    def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Start a run without a logical date, as a message would."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
+        answer: dict[str, Any] = self.rest("POST", f"/dags/{quote(dag_id, safe='')}/dagRuns", json=body)
+        return answer
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run."""
+        run = self.rest("GET", f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}")
+        return str(run["state"])
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run as the API describes them."""
+        path = f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        instances: list[dict[str, Any]] = self.rest("GET", path, params={"limit": 1000})["task_instances"]
+        return instances
+
+    # --- waiting
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 120.0) -> None:
+        """Wait until a DAG can be triggered."""
+
+        def known() -> bool:
+            response = self.client().get(f"/api/v2/dags/{quote(dag_id, safe='')}")
+            return response.status_code == httpx.codes.OK and not response.json()["is_stale"]
+
+        self.wait_for(known, timeout, f"DAG {dag_id}", explain=lambda: jsonlib.dumps(self.rest("GET", "/importErrors")))
+
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 180.0) -> str:
+        """Wait until a run has ended and return its state."""
+
+        def ended() -> str | None:
+            state = self.run_state(dag_id, run_id)
+            return state if state in ("success", "failed") else None
+
+        def explain() -> str:
+            return ", ".join(f"{row['task_id']} {row['state']}" for row in self.task_instances(dag_id, run_id))
+
+        return self.wait_for(ended, timeout, f"the end of run {run_id} of {dag_id}", explain=explain) or ""
+
+    def wait_for(
+        self,
+        ready: Callable[[], Result],
+        timeout: float,
+        what: str,
+        *,
+        explain: Callable[[], str] = str,
+    ) -> Result:
+        """
+        Poll until *ready* returns something true, and return it.
+
+        :param timeout: seconds.
+        :param explain: called for the message of the failure.
+        :raises AssertionError: time is up, or a component has ended meanwhile; with the ends of the logs.
+        """
+        deadline = time.monotonic() + timeout
+        while not (result := ready()):
+            # What a test has killed on purpose has a negative code; a component that gives up has another.
+            gone = [name for name, process in self._processes.items() if (process.poll() or 0) > 0]
+            if gone or time.monotonic() > deadline:
+                tails = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in gone or self._processes)
+                why = f"{', '.join(gone)} ended" if gone else f"nothing after {timeout:.0f} s"
+                raise AssertionError(f"waiting for {what}: {why}. {explain()}\n{tails}")
+            time.sleep(0.2)
+        return result
+
+    def _all_healthy(self) -> bool:
+        try:
+            health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=10, trust_env=False)
+        except httpx.TransportError:
+            return False
+        if health.is_error:
+            return False
+        states = health.json()
+        needed = ["metadatabase", *(_HEALTH_KEYS[name] for name in self._components if name in _HEALTH_KEYS)]
+        return all((states.get(name) or {}).get("status") == "healthy" for name in needed)
+
+
+def airflow_command() -> str:
+    """Return the ``airflow`` of this Python."""
+    return str(Path(sys.executable).parent / "airflow")
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
