@@ -9,9 +9,8 @@ value.
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from provider.exceptions import DefinitionError
 MAX_BYTES = 10_000_000
 """Largest file that is read: about 30,000 tasks."""
 
-MAX_DEPTH = 30
+MAX_DEPTH = 50
 """Deepest nesting of lists and maps."""
 
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -86,10 +85,7 @@ def read_file(path: Path) -> Any:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DefinitionError(f"{path}, line {line}: not UTF-8; save the file in that encoding.") from error
-    data = _parse_json(text, path) if path.suffix.lower() == ".json" else _parse_yaml(text, path)
-    for problem in _what_no_database_stores(data, ""):
-        raise DefinitionError(f"{path}: {problem}")
-    return data
+    return _parse_json(text, path) if path.suffix.lower() == ".json" else _parse_yaml(text, path)
 
 
 def dump_yaml(data: Any) -> str:
@@ -124,7 +120,7 @@ def _refuse_aliases_and_tags(text: str) -> None:
             depth -= 1
         elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
-            problem = f"nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else None
+            problem = f"nested more than {MAX_DEPTH} deep; flatten it" if depth > MAX_DEPTH else None
         if problem:
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
@@ -135,7 +131,7 @@ def _parse_json(text: str, path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise DefinitionError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
     except RecursionError as error:
-        raise DefinitionError(f"{path}: nested more than {MAX_DEPTH} deep.") from error
+        raise DefinitionError(f"{path}: nested too deep; flatten it.") from error
     except ValueError as error:
         raise DefinitionError(f"{path}: {error}.") from error
 
@@ -151,20 +147,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number that JSON knows")
-
-
-def _what_no_database_stores(value: Any, where: str, depth: int = 0) -> Iterator[str]:
-    """Find what JSON columns and PostgreSQL text refuse, so that it is named here and not by the database."""
-    if depth > MAX_DEPTH:
-        yield f"{where}: nested more than {MAX_DEPTH} deep."
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _what_no_database_stores(key, where, depth + 1)
-            yield from _what_no_database_stores(item, f"{where}.{key}" if where else str(key), depth + 1)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _what_no_database_stores(item, f"{where}[{index}]", depth + 1)
-    elif isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
-        yield f"{where}: {value!r} holds a character that cannot be stored; remove it."
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{where}: {value} is too large a number."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +57,11 @@ def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
 
     :raises sqlalchemy.exc.IntegrityError: a task_id belongs to a workflow that is not among the given ones.
     """
-    from sqlalchemy import delete, insert
+    from sqlalchemy import insert
 
     from provider.metadata.tables import Task, TaskDependency, Workflow
 
-    ids = [row["workflow_id"] for row in definitions.workflows]
-    session.execute(delete(Workflow).where(Workflow.workflow_id.in_(ids)))
+    delete_workflows(session, [row["workflow_id"] for row in definitions.workflows])
     for model, rows in (
         (Workflow, definitions.workflows),
         (Task, definitions.tasks),
@@ -70,6 +69,15 @@ def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
     ):
         for group in _same_keys(rows):
             session.execute(insert(model), group)
+
+
+def delete_workflows(session: Session, workflow_ids: Sequence[str]) -> None:
+    """Delete workflows with their tasks and edges, in the caller's transaction; batches and task logs stay."""
+    from sqlalchemy import delete
+
+    from provider.metadata.tables import Workflow
+
+    session.execute(delete(Workflow).where(Workflow.workflow_id.in_(workflow_ids)))
 
 
 def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:

@@ -1,0 +1,110 @@
+"""``accelerator batches`` and ``accelerator logs``: what happened, from the application database."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from provider.cli.output import duration, utc, write_fields, write_json, write_table
+from provider.exceptions import AcceleratorError
+
+
+def list_batches(args: argparse.Namespace) -> int:
+    """List batches, newest first; that there are none is an answer, not a problem."""
+    from provider.metadata.batch_queries import newest_batches
+    from provider.metadata.engine import read_session
+
+    with read_session() as session:
+        batches = newest_batches(session, workflow_id=args.workflow, status=args.status, limit=args.limit)
+    if args.output == "json":
+        write_json(batches)
+    elif batches:
+        columns = ("workflow", "batch", "status", "source", "started", "ended", "duration", "error")
+        write_table(columns, [_batch_cells(batch) for batch in batches])
+    else:
+        sys.stdout.write("No batches.\n")
+    return 0
+
+
+def show_logs(args: argparse.Namespace) -> int:
+    """
+    Show a batch and its task logs.
+
+    :raises AcceleratorError: there is no such batch, or several workflows have one with this id.
+    """
+    from provider.metadata.batch_queries import batches_with_id, task_logs_of
+    from provider.metadata.engine import read_session
+
+    with read_session() as session:
+        batch = _only_one(batches_with_id(session, args.batch_id, args.workflow), args)
+        logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
+    if args.output == "json":
+        write_json({"batch": batch, "task_logs": logs})
+        return 0
+    write_fields(_header(batch))
+    sys.stdout.write("\n")
+    columns = ("task", "try", "status", "started", "ended", "duration", "external id", "error")
+    if logs:
+        write_table(columns, [_log_cells(log) for log in logs])
+    else:
+        sys.stdout.write("No task logs.\n")
+    return 0
+
+
+def _only_one(batches: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+    if not batches:
+        where = f" in workflow {args.workflow}" if args.workflow else ""
+        raise AcceleratorError(f"there is no batch {args.batch_id}{where}; `accelerator batches` lists those there are.")
+    if len(batches) > 1:
+        workflows = ", ".join(batch["workflow_id"] for batch in batches)
+        raise AcceleratorError(f"batch {args.batch_id} is in several workflows: {workflows}; name one with --workflow.")
+    return batches[0]
+
+
+def _batch_cells(batch: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        batch["workflow_id"],
+        batch["batch_id"],
+        batch["status"],
+        batch["source"] or "",
+        utc(batch["started_at"]),
+        utc(batch["ended_at"]),
+        duration(batch["started_at"], batch["ended_at"]),
+        batch["error"] or "",
+    )
+
+
+def _header(batch: Mapping[str, Any]) -> dict[str, str]:
+    started_by = " ".join(filter(None, (batch["source"], batch["message_id"] and f"(message {batch['message_id']})")))
+    scope = batch["scope"] or ""
+    if batch["start_task_ids"]:
+        scope = f"{scope} from {', '.join(batch['start_task_ids'])}"
+    return {
+        "workflow": batch["workflow_id"],
+        "batch": batch["batch_id"],
+        "status": batch["status"],
+        "started by": started_by,
+        "scope": scope,
+        "params": ", ".join(f"{name}={value}" for name, value in (batch["params"] or {}).items()),
+        "created": utc(batch["created_at"]),
+        "started": utc(batch["started_at"]),
+        "ended": utc(batch["ended_at"]),
+        "duration": duration(batch["started_at"], batch["ended_at"]),
+        "error": batch["error"] or "",
+    }
+
+
+def _log_cells(log: Mapping[str, Any]) -> tuple[str, ...]:
+    task = log["task_id"] if log["map_index"] < 0 else f"{log['task_id']}[{log['map_index']}]"
+    return (
+        task,
+        str(log["try_number"]),
+        log["status"],
+        utc(log["started_at"]),
+        utc(log["ended_at"]),
+        duration(log["started_at"], log["ended_at"]),
+        log["external_id"] or "",
+        log["error_message"] or "",
+    )

@@ -1,0 +1,129 @@
+"""``accelerator import``, ``export`` and ``validate``: workflow definitions between files and tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provider.cli.output import printable, write_json
+from provider.exceptions import AcceleratorError
+
+if TYPE_CHECKING:
+    from dag_factory.problems import Problem
+    from provider.cli.definition_store import Plan
+    from provider.metadata.definitions import DefinitionRows
+
+
+def import_workflows(args: argparse.Namespace) -> int:
+    """Store the workflows of a file in one transaction, or list every problem and store nothing."""
+    from provider.cli.definition_file import parse
+    from provider.cli.definition_store import carry_out, make_plan
+    from provider.cli.plain_data import read_file
+    from provider.metadata.definitions import read_definitions
+    from provider.metadata.engine import read_session, write_session
+
+    parsed = parse(read_file(Path(args.file)))
+    with read_session() if args.dry_run else write_session() as session:
+        plan = make_plan(read_definitions(session), parsed.rows, prune=args.prune)
+        if problems := [*parsed.problems, *plan.problems]:
+            return _refuse(args.file, problems)
+        if not args.dry_run:
+            carry_out(session, plan, parsed.rows)
+    _report(plan, dry_run=args.dry_run)
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """
+    Print stored workflows; they need not be valid.
+
+    :raises AcceleratorError: a workflow that was named is not stored.
+    """
+    from provider.cli.definition_file import to_data
+    from provider.cli.plain_data import dump_yaml
+    from provider.metadata.definitions import read_definitions
+    from provider.metadata.engine import read_session
+
+    with read_session() as session:
+        data = to_data(read_definitions(session))
+    if args.workflow_ids:
+        known = {workflow["workflow_id"] for workflow in data["workflows"]}
+        if unknown := [workflow_id for workflow_id in args.workflow_ids if workflow_id not in known]:
+            raise AcceleratorError(
+                f"there is no workflow {', '.join(unknown)}; stored are: {', '.join(sorted(known)) or 'none'}."
+            )
+        data = {"workflows": [entry for entry in data["workflows"] if entry["workflow_id"] in args.workflow_ids]}
+    sys.stdout.write(dump_yaml(data) if args.format == "yaml" else json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def validate_workflows(args: argparse.Namespace) -> int:
+    """Check what is stored, or a file by itself."""
+    from dag_factory.validation import validate
+    from provider.cli.definition_file import parse
+    from provider.cli.plain_data import read_file
+
+    if args.file:
+        parsed = parse(read_file(Path(args.file)))
+        rows, problems = parsed.rows, parsed.problems
+    else:
+        rows, problems = _stored(), []
+    problems = [*problems, *validate(rows).problems]
+    if args.output == "json":
+        write_json(
+            {
+                "workflows": len(rows.workflows),
+                "tasks": len(rows.tasks),
+                "problems": [
+                    {"workflow_id": problem.workflow_id or None, "row": problem.row, "message": problem.message}
+                    for problem in problems
+                ],
+            }
+        )
+    elif problems:
+        _write_problems(problems)
+        sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {args.file or 'the stored workflows'}.\n")
+    else:
+        sys.stdout.write(f"{_count(len(rows.workflows), 'workflow')}, {_count(len(rows.tasks), 'task')}: no problems.\n")
+    return 1 if problems else 0
+
+
+def _stored() -> DefinitionRows:
+    from provider.metadata.definitions import read_definitions
+    from provider.metadata.engine import read_session
+
+    with read_session() as session:
+        return read_definitions(session)
+
+
+def _refuse(file: str, problems: Sequence[Problem]) -> int:
+    _write_problems(problems)
+    sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {file}; nothing was stored.\n")
+    return 1
+
+
+def _write_problems(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        sys.stdout.write(f"{printable(str(problem))}\n")
+
+
+def _report(plan: Plan, *, dry_run: bool) -> None:
+    for change in plan.changes:
+        sys.stdout.write(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}\n")
+    counts = Counter(change.kind for change in plan.changes)
+    summary = ", ".join(f"{counts[kind]} {kind}" for kind in ("created", "changed", "unchanged", "removed"))
+    sys.stdout.write(f"Workflows: {summary}.{' Nothing was stored (dry run).' if dry_run else ''}\n")
+    if plan.others:
+        sys.stderr.write(
+            f"warning: workflows that are not in the file have {_count(len(plan.others), 'problem')}; "
+            "`accelerator validate` lists them.\n"
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

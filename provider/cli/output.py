@@ -1,0 +1,90 @@
+"""
+What a command shows: a table that fits the terminal, plain columns for a pipe, or JSON.
+
+Cells hold what messages, rows and services said, so they are never read as markup and cannot steer the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+_STATUS_STYLES = {"SUCCESS": "green", "ERROR": "red", "BLOCKED": "red", "PROCESSING": "cyan", "SKIPPED": "dim", "NEW": "dim"}
+
+
+def write_json(data: Any) -> None:
+    """Write data as JSON; timestamps become ISO 8601 in UTC with all their digits."""
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=_to_json) + "\n")
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """
+    Write a table: nothing is ever cut off. On a terminal long cells wrap; in a pipe each row is one line.
+
+    :param columns: headings.
+    :param rows: cells, in the order of the columns.
+    """
+    if not sys.stdout.isatty():
+        _write_plain([columns, *rows])
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell), style=_STATUS_STYLES.get(cell, "")) for cell in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+def write_fields(fields: Mapping[str, str]) -> None:
+    """Write names and values, one a line; those without a value are left out."""
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        if value:
+            sys.stdout.write(f"{name:<{width}}  {printable(value)}\n")
+
+
+def printable(text: str) -> str:
+    """Return text on one line in which control characters are shown instead of obeyed."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
+        for character in " ".join(text.split())
+    )
+
+
+def utc(moment: datetime | None) -> str:
+    """Return a timestamp as ``2026-01-31T05:00:00Z``; empty where there is none."""
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def duration(started: datetime | None, ended: datetime | None) -> str:
+    """Return how long something took, as ``1h 02m 03s`` or ``4.5s``; empty where it has not ended."""
+    if started is None or ended is None:
+        return ""
+    seconds = max(0.0, (ended - started).total_seconds())
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m {rest:02}s" if hours else f"{minutes}m {rest:02}s"
+
+
+def _write_plain(rows: Sequence[Sequence[str]]) -> None:
+    cells = [[printable(cell) or "-" for cell in row] for row in rows]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(cells[0]))]
+    for row in cells:
+        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def _to_json(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
