@@ -176,4 +176,4 @@ class GrpcServer:
     def stop(self) -> None:
         """End open calls and wait until the port is free."""
         self.stopping.set()
-        self._server.stop(grace=0.2).wait()
+        self._server.stop(grace=None).wait()

@@ -224,7 +224,9 @@ class Subscriber:
         rule = self._calls.rules.strike("pubsub", "StreamingPull")
         if rule:
             self._calls.strike(rule, "StreamingPull", context)
-        opening = next(requests)
+        opening = next(requests, None)
+        if opening is None:
+            return
         context.add_callback(self._store.wake)
         try:
             _check_lease(opening.stream_ack_deadline_seconds, shortest=10)
