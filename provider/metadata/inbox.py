@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,15 @@ def receive(session: Session, subscription: str, messages: Sequence[InboxMessage
     :return: how many went into each state; ``redelivered`` counts messages that had their row already.
     """
     workflows = _workflows_of_tasks(session, {message.task_id for message in messages if message.task_id})
-    return Counter(_receive_one(session, subscription, message, workflows) for message in messages)
+    known = _known_messages(session, subscription, messages)
+    counts: Counter[str] = Counter()
+    for message in messages:
+        published_at = known.setdefault(message.message_id, message.published_at)
+        if published_at != message.published_at:
+            # Emulators number messages from 1 again after a restart; Pub/Sub itself never gives an id twice.
+            message = replace(message, message_id=f"{message.message_id}@{message.published_at}")
+        counts[_receive_one(session, subscription, message, workflows)] += 1
+    return counts
 
 
 def waiting(session: Session) -> datetime | None:
@@ -257,7 +265,7 @@ def _receive_one(session: Session, subscription: str, message: InboxMessage, wor
     for _ in range(_CONTENTION_ROUNDS):
         if _insert(session, row | {"state": RECEIVED, "reason": None if enabled else WORKFLOW_DISABLED}):
             return RECEIVED
-        if _is_known(session, subscription, message.message_id):
+        if _known_messages(session, subscription, [message]):
             return "redelivered"
         accepted = _accepted_start(session, row["workflow_id"], row["batch_id"])
         if accepted is None:  # it ended in this very moment, which frees the batch id
@@ -297,13 +305,17 @@ def _insert(session: Session, row: dict[str, Any]) -> bool:
     return session.execute(statement).first() is not None
 
 
-def _is_known(session: Session, subscription: str, message_id: str) -> bool:
+def _known_messages(session: Session, subscription: str, messages: Sequence[InboxMessage]) -> dict[str, datetime | None]:
+    """Return message_id → time of publication of those that have a row."""
     from sqlalchemy import select
 
     from provider.metadata.tables import BatchRequest
 
-    statement = select(BatchRequest.id).where(BatchRequest.subscription == subscription, BatchRequest.message_id == message_id)
-    return session.scalar(statement) is not None
+    statement = select(BatchRequest.message_id, BatchRequest.published_at).where(
+        BatchRequest.subscription == subscription,
+        BatchRequest.message_id.in_({message.message_id for message in messages}),
+    )
+    return {row.message_id: row.published_at for row in session.execute(statement)}
 
 
 def _accepted_start(session: Session, workflow_id: str, batch_id: str) -> tuple[str, str | None] | None:

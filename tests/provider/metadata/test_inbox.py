@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,16 @@ def test_copies_within_one_pull() -> None:
 def test_the_same_message_id_in_another_subscription_is_another_message() -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1"))
     assert receive(message("1", task_id="stg_orders", batch_id="B2"), subscription=f"{SUBSCRIPTION}-2") == {"received": 1}
+
+
+def test_a_message_id_given_anew_is_another_message() -> None:
+    """An emulator counts from 1 again after its restart."""
+    old = message("1", task_id="stg_orders", batch_id="B1")
+    new = dataclasses.replace(message("1", task_id="stg_orders", batch_id="B2"), published_at=datetime(2024, 3, 17, tzinfo=UTC))
+    assert receive(old) == {"received": 1}
+    assert receive(new) == {"received": 1}
+    assert receive(new, old) == {"redelivered": 2}
+    assert [request.batch_id for request in claim()] == ["B1", "B2"]
 
 
 @pytest.mark.parametrize("other", [{"task_id": "stg_customers"}, {"scope": "task"}, {"params": {"x": 1}}])

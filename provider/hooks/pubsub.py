@@ -1,0 +1,125 @@
+"""
+Pulling and acknowledging Pub/Sub messages in an event loop.
+
+Google's ``PubSubAsyncHook`` pulls as well, but needs a connection even where ``PUBSUB_EMULATOR_HOST`` makes credentials
+pointless, wraps each error so that its code is lost, and logs two lines for every empty pull.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from provider.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from google.pubsub_v1.services.subscriber.async_client import SubscriberAsyncClient
+    from google.pubsub_v1.types import ReceivedMessage
+
+ACKNOWLEDGE_SECONDS = 10.0
+"""Deadline of one acknowledge call, its retries included; after it the messages are delivered again, which does no harm."""
+
+_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+
+
+def check_subscriptions(names: Iterable[str]) -> list[str]:
+    """
+    Return the names without repetitions, if each is the full name of a subscription.
+
+    Names follow https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names.
+
+    :raises ConfigurationError: one is not, or there is none.
+    """
+    subscriptions = list(dict.fromkeys(names))
+    if not subscriptions:
+        raise ConfigurationError(
+            "no Pub/Sub subscription to listen to; name at least one as projects/PROJECT/subscriptions/SUBSCRIPTION "
+            "([accelerator] pubsub_subscriptions)."
+        )
+    for name in subscriptions:
+        if not _SUBSCRIPTION.fullmatch(name):
+            raise ConfigurationError(
+                f"{name!r} is not the full name of a Pub/Sub subscription; write projects/PROJECT/subscriptions/SUBSCRIPTION "
+                "([accelerator] pubsub_subscriptions)."
+            )
+    return subscriptions
+
+
+class SubscriberAsyncHook:
+    """
+    Pulls from subscriptions and acknowledges, with one client for all of them.
+
+    Credentials come from the connection, by the Google provider's rules (key, application default, impersonation,
+    ``is_anonymous``). With ``PUBSUB_EMULATOR_HOST`` set, as for Google's own clients, none are needed and no connection is
+    looked up.
+
+    :param gcp_conn_id: Airflow connection.
+    :param impersonation_chain: service account to impersonate, or a chain of accounts.
+    """
+
+    def __init__(self, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None) -> None:
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self._client: SubscriberAsyncClient | None = None
+
+    async def pull(self, subscription: str, max_messages: int, wait_seconds: float) -> list[ReceivedMessage]:
+        """
+        Wait for messages; returns as soon as there are some, or none after the wait.
+
+        https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#google.pubsub.v1.Subscriber.Pull
+
+        :param subscription: full name.
+        :param wait_seconds: how long to wait; the service may answer earlier.
+        :raises google.api_core.exceptions.GoogleAPICallError: the call failed; it is not repeated here.
+        :raises google.auth.exceptions.GoogleAuthError: the connection's credentials do not work.
+        """
+        from google.api_core.exceptions import DeadlineExceeded
+
+        client = await self._get_client()
+        try:
+            response = await client.pull(
+                request={"subscription": subscription, "max_messages": max_messages}, retry=None, timeout=wait_seconds
+            )
+        except DeadlineExceeded:
+            return []
+        return list(response.received_messages)
+
+    async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
+        """
+        Acknowledge messages; passing errors are retried by Google's own rules.
+
+        https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#google.pubsub.v1.Subscriber.Acknowledge
+
+        :raises google.api_core.exceptions.GoogleAPICallError: the call failed.
+        """
+        client = await self._get_client()
+        await client.acknowledge(request={"subscription": subscription, "ack_ids": list(ack_ids)}, timeout=ACKNOWLEDGE_SECONDS)
+
+    async def close(self) -> None:
+        """Close the channel, if there is one."""
+        if self._client is not None:
+            await self._client.transport.close()  # type: ignore[no-untyped-call]
+            self._client = None
+
+    async def _get_client(self) -> SubscriberAsyncClient:
+        if self._client is None:
+            from google.pubsub_v1.services.subscriber.async_client import SubscriberAsyncClient
+
+            if os.environ.get("PUBSUB_EMULATOR_HOST"):
+                from google.auth.credentials import AnonymousCredentials
+
+                self._client = SubscriberAsyncClient(credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+            else:
+                from airflow.providers.google.cloud.hooks.pubsub import PubSubHook
+                from airflow.providers.google.common.consts import CLIENT_INFO
+                from asgiref.sync import sync_to_async
+
+                # Looking up the connection and reading credentials block; the hook speaks to the supervisor on the way.
+                hook = await sync_to_async(PubSubHook)(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+                credentials = await sync_to_async(hook.get_credentials)()
+                self._client = SubscriberAsyncClient(
+                    credentials=credentials, client_info=CLIENT_INFO, client_options=hook.get_client_options()
+                )
+        return self._client

@@ -1,0 +1,240 @@
+"""
+Batch requests → DAG runs.
+
+The triggerer has no way to create a run, so one task does it for all requests that wait, through the supervisor of its own
+process. A run carries the id of its request, which makes starting it twice harmless: where the run is there already and
+carries our id, an earlier attempt got that far and died before it could say so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseOperator
+
+from provider.batch_ids import check_batch_id, check_dag_id, quote_run_id
+from provider.exceptions import MessageError
+from provider.hooks.pubsub import check_subscriptions
+from provider.metadata.inbox import (
+    DISPATCHED,
+    DUPLICATE,
+    FIRST_BACKOFF_SECONDS,
+    RECEIVED,
+    REJECTED,
+    WaitingRequest,
+    claim,
+    mark,
+    postpone,
+)
+from provider.triggers.pubsub import WORKER_DEFERRAL_SECONDS, PubSubInboxTrigger, start_trigger_args
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What became of one attempt to start a run.
+
+    :param state: ``dispatched``, ``duplicate``, ``rejected``, or ``received`` for a request that goes on waiting.
+    :param outage: Airflow does not answer, so trying other requests now makes no sense.
+    """
+
+    state: str
+    reason: str | None = None
+    outage: bool = False
+
+
+class DispatchBatchRequestsOperator(BaseOperator):
+    """
+    Waits for batch requests and starts one DAG run for each that waits.
+
+    The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, about 25 ms each.
+
+    :param subscriptions: full names, ``projects/P/subscriptions/S``.
+    :param gcp_conn_id: Airflow connection; not used where ``PUBSUB_EMULATOR_HOST`` is set.
+    :param impersonation_chain: service account to impersonate, or a chain of accounts.
+    :param max_messages: messages taken with one pull and stored in one transaction.
+    :param poll_interval: seconds between two looks into the inbox for requests that became due without a message.
+    :raises ConfigurationError: a subscription is not a full name, or there is none.
+    """
+
+    start_from_trigger = True
+
+    def __init__(
+        self,
+        *,
+        subscriptions: Sequence[str],
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        max_messages: int = 100,
+        poll_interval: float = 5.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.subscriptions = check_subscriptions(subscriptions)
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self.max_messages = max_messages
+        self.poll_interval = poll_interval
+        self.start_trigger_args = start_trigger_args(self._trigger(0.0))
+
+    def execute(self, context: Context) -> NoReturn:  # noqa: ARG002 - Airflow calls it so
+        """Wait where Airflow did not start the task in the triggerer, as in ``airflow dags test``."""
+        self.defer(trigger=self._trigger(WORKER_DEFERRAL_SECONDS), method_name="execute_complete")
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, int]:  # noqa: ARG002 - Airflow calls it so
+        """
+        Start the runs. The event is a hint; what is to be done is in the inbox.
+
+        :return: how many requests went into each state.
+        """
+        return dict(self.dispatch())
+
+    def dispatch(self, limit: int = 100) -> Counter[str]:
+        """
+        Start a run for every request that is due, and record each right after its start.
+
+        :param limit: requests claimed at a time.
+        """
+        from provider.metadata.engine import write_session
+
+        counts: Counter[str] = Counter()
+        outage: Outcome | None = None
+        while outage is None:
+            with write_session() as session:
+                requests = claim(session, limit)
+            if not requests:
+                break
+            for request in requests:
+                outcome = outage or start_dag_run(request)
+                self._record(request, outcome, attempted=outage is None)
+                counts[outcome.state] += 1
+                if outcome.outage:
+                    outage = outcome
+        self.log.info("Dispatched the inbox: %s", dict(counts))
+        return counts
+
+    def _record(self, request: WaitingRequest, outcome: Outcome, *, attempted: bool) -> None:
+        from provider.metadata.engine import write_session
+
+        with write_session() as session:
+            if outcome.state == RECEIVED:
+                # A request that was not even tried comes next soon, before the one that showed the outage.
+                seconds = None if attempted else FIRST_BACKOFF_SECONDS
+                postpone(session, request.id, outcome.reason or "", seconds)
+            else:
+                mark(session, request.id, outcome.state, outcome.reason)
+        self.log.info(
+            "Request %d, batch %s of workflow %s: %s%s",
+            *(request.id, request.batch_id, request.workflow_id, outcome.state),
+            f" ({outcome.reason})" if outcome.reason else "",
+        )
+
+    def _trigger(self, first_event_after: float) -> PubSubInboxTrigger:
+        return PubSubInboxTrigger(
+            subscriptions=self.subscriptions,
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            max_messages=self.max_messages,
+            poll_interval=self.poll_interval,
+            first_event_after=first_event_after,
+        )
+
+
+def start_dag_run(request: WaitingRequest) -> Outcome:
+    """
+    Start the DAG run of a request; the only place that sends ``TriggerDagRun``.
+
+    The ids are checked once more, as a row may have come from elsewhere than the inbox. The message to the supervisor is not
+    part of Airflow's public interface; it answers OK, ``DAGRUN_ALREADY_EXISTS``, or raises for every other refusal.
+    """
+    from airflow.sdk.api.client import ServerResponseError
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+
+    try:
+        dag_id = check_dag_id(request.workflow_id)
+        run_id = quote_run_id(check_batch_id(request.batch_id))
+    except MessageError as error:
+        return Outcome(REJECTED, str(error))
+    try:
+        answer = task_runner.SUPERVISOR_COMMS.send(
+            TriggerDagRun(dag_id=dag_id, run_id=run_id, logical_date=None, conf=run_conf(request))
+        )
+        if not isinstance(answer, ErrorResponse):
+            return Outcome(DISPATCHED)
+        if answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
+            raise AirflowRuntimeError(answer)
+        return _existing_run(request, dag_id, run_id)
+    except (AirflowRuntimeError, ServerResponseError) as error:
+        return _refusal(request, *_answer(error))
+
+
+def run_conf(request: WaitingRequest) -> dict[str, Any]:
+    """Return the conf of the request's DAG run; ``_accelerator`` tells whose run it is."""
+    return {
+        **request.params,
+        "start_task_id": [request.task_id],
+        "scope": request.scope,
+        "_accelerator": {"request_id": request.id, "message_id": request.message_id},
+    }
+
+
+def _existing_run(request: WaitingRequest, dag_id: str, run_id: str) -> Outcome:
+    """Tell whether the run that is in the way is the request's own, started by an attempt that could not record it."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, GetDagRun
+
+    answer = task_runner.SUPERVISOR_COMMS.send(GetDagRun(dag_id=dag_id, run_id=run_id))
+    if isinstance(answer, ErrorResponse):
+        raise AirflowRuntimeError(answer)
+    if not isinstance(answer, DagRunResult):
+        raise TypeError(f"Airflow answered GetDagRun with {type(answer).__name__}; expected a DagRunResult.")
+    if (answer.conf or {}).get("_accelerator") == run_conf(request)["_accelerator"]:
+        return Outcome(DISPATCHED)
+    return Outcome(
+        DUPLICATE,
+        f"a run {request.batch_id!r} of {dag_id!r} exists already ({answer.run_type.value}, {answer.state.value}) and was not "
+        "started by this request; a new run needs a new batch_id.",
+    )
+
+
+def _answer(error: Exception) -> tuple[int | None, str | None, str]:
+    """Return HTTP status, Airflow's reason code and text of a refusal, from the supervisor or (``dags test``) at first hand."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    if isinstance(error, AirflowRuntimeError):
+        detail: dict[str, Any] = error.error.detail or {}
+        status, body = detail.get("status_code"), detail.get("detail")
+    else:
+        response = getattr(error, "response", None)
+        status, body = getattr(response, "status_code", None), getattr(error, "detail", None)
+    inner = body.get("detail", body) if isinstance(body, dict) else body
+    if isinstance(inner, dict) and "message" in inner:
+        return status, inner.get("reason"), str(inner["message"])
+    return status, None, str(inner or error)
+
+
+def _refusal(request: WaitingRequest, status: int | None, reason: str | None, text: str) -> Outcome:
+    """Decide whether a refused request can ever be started."""
+    text = text[:1000]
+    if status in (400, 422) and reason != "import_errors":
+        return Outcome(REJECTED, f"Airflow refuses the run: {text}; correct the message and send it again.")
+    if status == 400:
+        return Outcome(RECEIVED, f"waits: {text}; it starts once the DAG file can be imported.")
+    if status == 404:
+        return Outcome(
+            RECEIVED,
+            f"waits: Airflow has no DAG {request.workflow_id!r} yet ({text}); it is new, or its definition is broken: "
+            "`accelerator validate` tells.",
+        )
+    return Outcome(
+        RECEIVED, f"waits: Airflow's API answers {status or 'nothing'} ({text}).", outage=status is None or status >= 500
+    )

@@ -1,0 +1,227 @@
+"""The waiting half of the dispatcher: takes messages into the inbox, and fires when a request is to be dispatched."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
+
+from provider.hooks.pubsub import SubscriberAsyncHook
+
+if TYPE_CHECKING:
+    from google.pubsub_v1.types import ReceivedMessage
+
+FIRST_BACKOFF_SECONDS = 1.0
+LAST_BACKOFF_SECONDS = 30.0
+WORKER_DEFERRAL_SECONDS = 5.0
+"""Earliest event after a deferral out of a worker: the scheduler may take a task that is queued again at once for one that
+its executor lost (apache/airflow#71580). A task that starts in the triggerer has no worker whose exit could be in the way."""
+
+_HINTS = {
+    "NotFound": "Create the subscription, or correct [accelerator] pubsub_subscriptions.",
+    "PermissionDenied": "Give the connection's service account the role roles/pubsub.subscriber on the subscription.",
+    "Unauthenticated": "Correct the credentials of the connection named by [accelerator] gcp_conn_id.",
+    "DefaultCredentialsError": "Correct the credentials of the connection named by [accelerator] gcp_conn_id.",
+    "AirflowNotFoundException": "Create the connection named by [accelerator] gcp_conn_id.",
+}
+"""Name of an exception → what to do about it."""
+
+
+class PubSubInboxTrigger(BaseTrigger):
+    """
+    Pulls messages, commits them to the inbox, acknowledges them, and fires when a request is due.
+
+    The order is the point: a message is acknowledged only after the transaction that holds its row is committed. Whatever
+    happens before, it is delivered again, and meets its own row if there is one. The event carries no message, so losing or
+    repeating it loses or repeats nothing; requests that were postponed fire it as well when their time comes.
+
+    Nothing that goes wrong here fails the task. Errors of Pub/Sub are logged and tried again. While the application database
+    is away nothing is pulled: messages that are delivered over and over would end in a dead-letter topic.
+
+    :param subscriptions: full names, ``projects/P/subscriptions/S``.
+    :param gcp_conn_id: Airflow connection; not used where ``PUBSUB_EMULATOR_HOST`` is set.
+    :param impersonation_chain: service account to impersonate, or a chain of accounts.
+    :param max_messages: messages taken with one pull and stored in one transaction.
+    :param poll_interval: seconds between two looks into the inbox for requests that became due without a message.
+    :param wait_seconds: deadline of one pull in seconds. A pull that is given up can hold back a message for its
+        acknowledgement deadline, so this is longer than the service itself waits.
+    :param first_event_after: seconds before which no event is fired.
+    """
+
+    def __init__(
+        self,
+        subscriptions: Sequence[str],
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        max_messages: int = 100,
+        poll_interval: float = 5.0,
+        wait_seconds: float = 100.0,
+        first_event_after: float = 0.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.subscriptions = list(subscriptions)
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self.max_messages = max_messages
+        self.poll_interval = poll_interval
+        self.wait_seconds = wait_seconds
+        self.first_event_after = first_event_after
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return class path and arguments."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "subscriptions": self.subscriptions,
+                "gcp_conn_id": self.gcp_conn_id,
+                "impersonation_chain": self.impersonation_chain,
+                "max_messages": self.max_messages,
+                "poll_interval": self.poll_interval,
+                "wait_seconds": self.wait_seconds,
+                "first_event_after": self.first_event_after,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Listen until a request is due."""
+        clock = asyncio.get_running_loop().time
+        earliest = clock() + self.first_event_after
+        hook = SubscriberAsyncHook(self.gcp_conn_id, self.impersonation_chain)
+        listeners: list[asyncio.Task[None]] = []
+        stored, may_pull = asyncio.Event(), asyncio.Event()
+        try:
+            while True:
+                stored.clear()
+                due_in = await self._due_in()
+                if due_in is not None and due_in <= 0:
+                    await asyncio.sleep(max(0.0, earliest - clock()))
+                    yield TriggerEvent({"status": "waiting"})  # type: ignore[no-untyped-call]
+                    return
+                may_pull.set()
+                listeners = listeners or [
+                    asyncio.create_task(self._listen(hook, subscription, stored, may_pull)) for subscription in self.subscriptions
+                ]
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stored.wait(), min(self.poll_interval, due_in or self.poll_interval))
+        finally:
+            for listener in listeners:
+                listener.cancel()
+            await asyncio.gather(*listeners, return_exceptions=True)
+            await hook.close()
+
+    async def _listen(self, hook: SubscriberAsyncHook, subscription: str, stored: asyncio.Event, may_pull: asyncio.Event) -> None:
+        """Pull, commit, acknowledge, for ever. After each success wait until it is known whether the event is due."""
+        failures = 0
+        while True:
+            await may_pull.wait()
+            try:
+                received = await hook.pull(subscription, self.max_messages, self.wait_seconds)
+                failures = 0
+            except Exception as error:
+                failures += 1
+                delay = backoff(failures)
+                self.log.warning(
+                    "Pulling from %s failed, trying again in %.0f s: %s: %s %s",
+                    *(subscription, delay, type(error).__name__, error, _HINTS.get(type(error).__name__, "")),
+                )
+                self.log.debug("Traceback of the failed pull", exc_info=True)
+                await asyncio.sleep(delay)
+                continue
+            if received and await self._store(subscription, received):
+                may_pull.clear()
+                await self._acknowledge(hook, subscription, received)
+                stored.set()
+
+    async def _store(self, subscription: str, received: Sequence[ReceivedMessage]) -> bool:
+        """Commit the messages to the inbox and tell whether that worked; if not, return once the database answers again."""
+        try:
+            counts = await asyncio.to_thread(store, subscription, received)
+        except Exception:
+            self.log.exception(
+                "%d messages of %s could not be stored. They are not acknowledged and will be delivered again; nothing is "
+                "pulled until the application database answers.",
+                *(len(received), subscription),
+            )
+            await self._due_in()
+            return False
+        self.log.info("Stored %d messages of %s: %s", len(received), subscription, dict(counts))
+        return True
+
+    async def _acknowledge(self, hook: SubscriberAsyncHook, subscription: str, received: Sequence[ReceivedMessage]) -> None:
+        try:
+            await hook.acknowledge(subscription, [message.ack_id for message in received])
+        except Exception:
+            self.log.warning(
+                "%d messages of %s are stored, but acknowledging them failed; delivered again, they change nothing.",
+                *(len(received), subscription),
+                exc_info=True,
+            )
+
+    async def _due_in(self) -> float | None:
+        """Return the seconds until a request is due, None where none waits. Goes on until the database answers."""
+        failures = 0
+        while True:
+            try:
+                due = await asyncio.to_thread(next_due)
+            except Exception:
+                failures += 1
+                delay = backoff(failures)
+                self.log.exception("The application database does not answer, trying again in %.0f s.", delay)
+                await asyncio.sleep(delay)
+            else:
+                return None if due is None else (due - datetime.now(UTC)).total_seconds()
+
+
+def start_trigger_args(trigger: BaseTrigger, *, timeout: timedelta | None = None) -> StartTriggerArgs:
+    """
+    Let a task begin in the triggerer, without a worker, and resume in its ``execute_complete``.
+
+    :param timeout: how long the trigger may wait; None for ever.
+    """
+    classpath, kwargs = trigger.serialize()
+    return StartTriggerArgs(
+        trigger_cls=classpath, trigger_kwargs=kwargs, next_method="execute_complete", next_kwargs=None, timeout=timeout
+    )
+
+
+def backoff(failures: int) -> float:
+    """Return how many seconds to wait after so many failures in a row: 1 s, doubled up to 30 s, spread by a tenth."""
+    seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 20))
+    return float(seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, protects nothing
+
+
+def store(subscription: str, received: Iterable[ReceivedMessage]) -> Counter[str]:
+    """Commit the messages of one pull to the inbox; blocks, and returns only when they are committed."""
+    from provider import messages
+    from provider.metadata import engine, inbox
+
+    read = [
+        messages.read(
+            bytes(item.message.data),
+            dict(item.message.attributes),
+            item.message.message_id,
+            _utc(item.message.publish_time),
+        )
+        for item in received
+    ]
+    with engine.write_session() as session:
+        return inbox.receive(session, subscription, read)
+
+
+def _utc(published: Any) -> datetime | None:
+    """Turn the client's own kind of timestamp into a plain one."""
+    return datetime.fromtimestamp(published.timestamp(), UTC) if published else None
+
+
+def next_due() -> datetime | None:
+    """Ask the application database when the next request is due; blocks."""
+    from provider.metadata import engine, inbox
+
+    with engine.read_session() as session:
+        return inbox.waiting(session)
