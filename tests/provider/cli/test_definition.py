@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import pytest
+
+from provider import get_provider_info
+from provider.cli.definition import COMMANDS, Command, Group, build_parser, get_accelerator_cli_commands
+
+
+def _commands(entries=COMMANDS, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command]]:
+    for entry in entries:
+        if isinstance(entry, Group):
+            yield from _commands(entry.commands, (*path, entry.name))
+        else:
+            yield (*path, entry.name), entry
+
+
+@pytest.mark.parametrize(("path", "command"), list(_commands()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+def test_every_command_has_a_handler(path: tuple[str, ...], command: Command) -> None:
+    assert callable(command.load())
+
+
+def test_provider_info_names_the_function_that_airflow_calls() -> None:
+    assert get_provider_info()["cli"] == [f"{get_accelerator_cli_commands.__module__}.{get_accelerator_cli_commands.__name__}"]
+
+
+def test_both_parsers_take_the_same_arguments() -> None:
+    """Airflow's own parser builder makes of our group what ``build_parser`` makes of it."""
+    from airflow.cli.cli_parser import _add_command
+
+    parser = argparse.ArgumentParser(prog="airflow")
+    (group,) = get_accelerator_cli_commands()
+    _add_command(parser.add_subparsers(), group)
+
+    lines = [
+        ["init", "dags", "--force"],
+        ["db", "upgrade"],
+        ["import", "x.yaml", "--dry-run", "--prune"],
+        ["export", "a", "b", "--format", "json"],
+        ["validate", "-o", "json"],
+        ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
+        ["logs", "B1", "--workflow", "a"],
+        ["emulators", "--scenario", "s.yaml", "--env-file", "e", "--pubsub-port", "8085"],
+    ]
+    for line in lines:
+        ours, airflows = vars(build_parser().parse_args(line)), vars(parser.parse_args(["accelerator", *line]))
+        del ours["command_definition"]
+        for name in ("func", "subcommand"):
+            airflows.pop(name)
+        assert ours == airflows
+    assert {line[0] for line in lines} == {entry.name for entry in COMMANDS}
+
+
+def test_an_abbreviated_option_is_refused(accelerator) -> None:
+    """``--dry`` must not be taken for ``--dry-run`` today and for another option tomorrow."""
+    assert accelerator("import", "x.yaml", "--dry").code == 2

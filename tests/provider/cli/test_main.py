@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provider.cli import main
+from provider.cli.definition import Command
+
+
+def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    environment |= {"AIRFLOW_HOME": str(folder)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], ["airflow", "sqlalchemy", "pydantic", "rich", "yaml"]),
+        (["db", "upgrade"], ["airflow"]),
+        (["validate"], ["airflow", "grpc", "google.cloud.dataform_v1beta1", "rich"]),
+        (["batches"], ["airflow", "grpc", "google.cloud.dataform_v1beta1", "rich"]),
+        (["import", "{examples}", "--dry-run"], ["airflow", "grpc", "google.cloud.dataform_v1beta1", "rich"]),
+    ],
+    ids=lambda value: value[0],
+)
+def test_only_what_a_command_needs_is_imported(
+    arguments: list[str], unwanted: list[str], workflows_file: Path, tmp_path: Path
+) -> None:
+    arguments = [argument.format(examples=workflows_file) for argument in arguments]
+    code = f"""
+import sys
+from provider.cli.main import console
+try:
+    code = console({arguments!r})
+except SystemExit as exit:
+    code = exit.code
+print(code, [name for name in {unwanted!r} if name in sys.modules], file=sys.stderr)
+"""
+    result = _python(code, tmp_path)
+    assert result.stderr.splitlines()[-1] == "0 []", result.stderr
+
+
+def test_unknown_command_is_wrong_usage(accelerator) -> None:
+    assert accelerator("imprt").code == 2
+    assert accelerator("batches", "--limit", "0").code == 2
+    assert accelerator().code == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://bob:s3cr-et@127.0.0.1:1/shop",
+        "postgresql+psycopg://bob@127.0.0.1:1/shop?password=s3cr-et&sslpassword=s3cr-et",
+    ],
+)
+def test_a_database_out_of_reach_names_the_setting_and_no_secret(accelerator, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", url)
+    result = accelerator("batches")
+    assert result.code == 1
+    assert result.err.startswith("error: the application database postgresql://127.0.0.1:1/shop cannot be used: ")
+    assert "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN" in result.err
+    assert result.err.count("\n") == 1
+    assert "s3cr-et" not in result.out + result.err
+
+
+def test_a_wrong_url_is_one_line(accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "bob:s3cr-et@nowhere")
+    result = accelerator("validate")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "is not a SQLAlchemy URL" in result.err
+    assert "s3cr-et" not in result.err
+
+
+def test_a_postgresql_database_without_schema_says_what_to_run(
+    accelerator, monkeypatch: pytest.MonkeyPatch, postgres_server, tmp_path: Path
+) -> None:
+    url = postgres_server.create_database(f"cli_{os.getpid()}")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", url)
+    result = accelerator("batches")
+    assert result.code == 1
+    assert "accelerator db upgrade" in result.err
+
+    result = accelerator("db", "current")
+    assert (result.code, result.out) == (1, "Schema none; this version needs 0001: run `accelerator db upgrade`.\n")
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0001.\n"
+    assert accelerator("db", "upgrade").out == "The application database already has schema 0001.\n"
+    assert accelerator("db", "current").code == 0
+    assert accelerator("batches").out == "No batches.\n"
+
+
+def test_a_schema_of_a_newer_version_is_left_alone(accelerator, application_database: str) -> None:
+    from sqlalchemy import text
+
+    from provider.metadata.engine import write_session
+
+    with write_session() as session:
+        session.execute(text("UPDATE accelerator_alembic_version SET version_num = '9999'"))
+    for command in ("upgrade", "current"):
+        result = accelerator("db", command)
+        assert result.code == 1
+        assert "schema 9999, newer than" in result.err
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AttributeError):
+        main.run(Command("broken", "", "provider.cli.main:no_such_function"), None)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """Write far more than a pipe holds to a reader that closes at once."""
+    code = """
+import sys
+from provider.cli import definition, main
+class Loud(definition.Command):
+    def load(self):
+        return lambda args: [sys.stdout.write("x" * 100 + "\\n") for _ in range(100_000)] and 0
+sys.exit(main.run(Loud("loud", "", ""), None))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_airflow_runs_the_same_commands_with_exit_codes(tmp_path: Path, workflows_file: Path) -> None:
+    """The real ``airflow`` command, in an Airflow home of its own."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    environment |= {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+
+    def airflow(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "airflow", "accelerator", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+
+    result = airflow("import", str(workflows_file))
+    assert result.returncode == 0, result.stderr
+    assert "Workflows: 3 created, 0 changed, 0 unchanged, 0 removed." in result.stdout
+
+    result = airflow("validate", "--output", "json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {"workflows": 3, "tasks": 7, "problems": []}
+
+    result = airflow("logs", "nope")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "error: there is no batch nope; `accelerator batches` lists those there are."
+
+    assert airflow("batches", "--limit", "0").returncode == 2
