@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,24 +30,30 @@ def read_definitions(session: Session, workflow_id: str | None = None) -> Defini
     """
     Read all definitions, or those of one workflow, in three SELECTs.
 
+    A JSON column whose text is no JSON, which SQLite lets people write, comes back as that text: the mistake of one row must
+    not hide the others.
+
     :param workflow_id: only this workflow; a task process needs no other.
     """
     from sqlalchemy import select
 
     from provider.metadata.tables import Task, TaskDependency, Workflow
 
-    workflows = select(Workflow.__table__).order_by(Workflow.workflow_id)
-    tasks = select(Task.__table__).order_by(Task.task_id)
+    workflows = select(*_json_as_text(Workflow.__table__)).order_by(Workflow.workflow_id)
+    tasks = select(*_json_as_text(Task.__table__)).order_by(Task.task_id)
     dependencies = select(TaskDependency.__table__).order_by(TaskDependency.parent_id, TaskDependency.child_id)
     if workflow_id is not None:
         workflows = workflows.where(Workflow.workflow_id == workflow_id)
         tasks = tasks.where(Task.workflow_id == workflow_id)
         dependencies = dependencies.join(Task, Task.task_id == TaskDependency.child_id).where(Task.workflow_id == workflow_id)
 
-    def rows(statement: Any) -> list[dict[str, Any]]:
-        return [dict(row) for row in session.execute(statement).mappings()]
+    def rows(statement: Any, *json_columns: str) -> list[dict[str, Any]]:
+        found = [dict(row) for row in session.execute(statement).mappings()]
+        for row in found:
+            row |= {name: _parsed(row[name]) for name in json_columns}
+        return found
 
-    return DefinitionRows(rows(workflows), rows(tasks), rows(dependencies))
+    return DefinitionRows(rows(workflows, "default_args", "params", "tags"), rows(tasks, "config"), rows(dependencies))
 
 
 def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
@@ -97,6 +104,20 @@ def workflow_of_task(session: Session, task_id: str) -> str | None:
     from provider.metadata.tables import Task
 
     return session.scalar(select(Task.workflow_id).where(Task.task_id == task_id))
+
+
+def _json_as_text(table: Any) -> list[Any]:
+    """Return a table's columns, those with JSON as the text that is stored."""
+    from sqlalchemy import JSON, Text, cast
+
+    return [cast(column, Text).label(column.name) if isinstance(column.type, JSON) else column for column in table.columns]
+
+
+def _parsed(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _same_keys(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[dict[str, Any]]]:

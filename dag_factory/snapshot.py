@@ -1,0 +1,150 @@
+"""
+The last good definitions, in a file.
+
+DAGs are built from it while the application database is away, and for a workflow whose rows turned bad. It holds rows, not
+specs, so that a newer version of this package checks them by its own rules.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provider import settings
+from provider.metadata.definitions import DefinitionRows
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "definitions.json"
+_FORMAT = 1
+
+Entry = dict[str, Any]
+"""Rows of one workflow: ``{"workflow": {…}, "tasks": […], "dependencies": […]}``."""
+
+
+class SnapshotError(Exception):
+    """The snapshot cannot be read or written; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    Rows by workflow.
+
+    :param entries: workflow id → its rows.
+    """
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+    def rows(self, workflow_ids: Iterable[str]) -> DefinitionRows:
+        """Return the rows of some workflows; those that are not in the snapshot have none."""
+        found = [self.entries[workflow_id] for workflow_id in workflow_ids if workflow_id in self.entries]
+        return DefinitionRows(
+            [entry["workflow"] for entry in found],
+            [task for entry in found for task in entry["tasks"]],
+            [edge for entry in found for edge in entry["dependencies"]],
+        )
+
+
+def by_workflow(rows: DefinitionRows, workflow_ids: Collection[str]) -> dict[str, Entry]:
+    """Return the rows of some valid workflows as entries; the order of the rows does not matter."""
+    entries: dict[str, Entry] = {
+        row["workflow_id"]: {"workflow": row, "tasks": [], "dependencies": []}
+        for row in rows.workflows
+        if row["workflow_id"] in workflow_ids
+    }
+    workflow_of = {row["task_id"]: row["workflow_id"] for row in rows.tasks}
+    for row in sorted(rows.tasks, key=lambda row: str(row["task_id"])):
+        if row["workflow_id"] in entries:
+            entries[row["workflow_id"]]["tasks"].append(row)
+    for row in sorted(rows.dependencies, key=lambda row: (str(row["parent_id"]), str(row["child_id"]))):
+        if (workflow_id := workflow_of.get(row["child_id"])) in entries:
+            entries[workflow_id]["dependencies"].append(row)
+    return entries
+
+
+def missing_at_once(before: Collection[str], now: Collection[str]) -> list[str]:
+    """
+    Return the workflows whose rows are gone, if so many are gone at once that it looks like the wrong database.
+
+    That is: all of them, or more than half and at least three. A lost setting makes an empty embedded database, and a restored
+    backup an old one, and both are read without any error.
+    """
+    gone = sorted(set(before) - set(now))
+    if gone and (len(gone) == len(set(before)) or (len(gone) >= 3 and len(gone) * 2 > len(set(before)))):
+        return gone
+    return []
+
+
+def path() -> Path:
+    """Return where the snapshot is: in ``[accelerator] snapshot_dir``."""
+    return Path(settings.get("snapshot_dir")).expanduser() / FILE_NAME
+
+
+def load() -> Snapshot:
+    """
+    Read the snapshot; an installation without one has an empty one.
+
+    :raises SnapshotError: the file is there and cannot be read.
+    """
+    file = path()
+    try:
+        content = json.loads(file.read_bytes())
+        entries = content["workflows"]
+        if content["format"] != _FORMAT or not all(
+            isinstance(entry["workflow"], dict) and isinstance(entry["tasks"], list) and isinstance(entry["dependencies"], list)
+            for entry in entries.values()
+        ):
+            raise SnapshotError(f"{file} has another format than this version reads; delete it, it is made anew.")
+    except FileNotFoundError:
+        return Snapshot()
+    except OSError as error:
+        raise SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SnapshotError(f"{file} is damaged; delete it, it is made anew.") from error
+    return Snapshot(entries)
+
+
+def save(entries: Mapping[str, Entry]) -> None:
+    """
+    Write the snapshot in one step, if it says anything new; readers see the old or the new one, never a part.
+
+    :raises SnapshotError: the folder cannot be written.
+    """
+    file = path()
+    content = json.dumps(
+        {"format": _FORMAT, "workflows": entries}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+    try:
+        if file.exists() and file.read_bytes() == content:
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _replace(file, content)
+    except OSError as error:
+        where = error.filename or file.parent
+        raise SnapshotError(
+            f"{where} cannot be written ({error.strerror}), so there are no definitions to fall back on; "
+            "set [accelerator] snapshot_dir to a folder that Airflow's user may write."
+        ) from error
+    log.info("Wrote the definitions of %d workflows to %s.", len(entries), file)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{FILE_NAME}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes a private file; workers may run as another user than the dag-processor.
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,149 @@
+"""One workflow's spec → one Airflow DAG. The same spec gives the same serialized DAG, so that nothing makes a new version."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pendulum
+from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, CronTriggerTimetable, Param
+from airflow.sdk.configuration import conf
+
+from dag_factory.specs import RESERVED_TASK_ID, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
+from dag_factory.templates import BATCH_DATE_FILTER
+from provider.operators.task_batch import SCOPES, ScopeGuard, StartBatchOperator
+
+if TYPE_CHECKING:
+    from dag_factory.task_types import TaskTypes
+
+_START_BATCH_OPTIONS: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=30)}
+"""``start_batch`` needs the application database, which may be away for a moment."""
+
+
+def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None) -> DAG:
+    """
+    Build the DAG of a workflow.
+
+    :param only_task: the task that this process runs. Its operator is made in full; the others keep their id, their place
+        and their rules, but not the import of their service's library.
+    :raises Exception: whatever an operator refuses; the message is the operator's.
+    """
+    options = spec.options
+    dag = DAG(
+        dag_id=spec.workflow_id,
+        description=options.description,
+        schedule=_timetable(options),
+        start_date=None if options.starts_at is None else pendulum.instance(options.starts_at, tz=_zone(options.timezone)),
+        catchup=options.catchup,
+        max_active_runs=options.max_active_batches,
+        max_active_tasks=_default("max_active_tasks_per_dag"),
+        max_consecutive_failed_dag_runs=_default("max_consecutive_failed_dag_runs_per_dag"),
+        is_paused_upon_creation=False,
+        tags=sorted(set(options.tags)),
+        params=_params(spec),
+        user_defined_filters={BATCH_DATE_FILTER: partial(_day, options.timezone)},
+    )
+    owner = options.owner or options.default_args.owner
+    shared: dict[str, Any] = {"dag": dag} if owner is None else {"dag": dag, "owner": owner}
+    children = spec.children()
+    start = StartBatchOperator(task_id=RESERVED_TASK_ID, edges=children, **_START_BATCH_OPTIONS, **shared)
+    operators = {
+        task.task_id: _operator(task, options, types, shared, placeholder=only_task not in (None, task.task_id))
+        for task in spec.tasks
+    }
+    for parent, names in children.items():
+        if names:
+            operators[parent].set_downstream([operators[name] for name in names])
+    with_parents = {child for _, child in spec.edges}
+    start.set_downstream([operator for task_id, operator in operators.items() if task_id not in with_parents])
+    return dag
+
+
+def _operator(
+    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: dict[str, Any], *, placeholder: bool
+) -> BaseOperator:
+    task_type = types.get(task.task_type)
+    if task_type is None:
+        raise LookupError(f"task type {task.task_type} is not known")
+    kwargs: dict[str, Any] = {
+        "task_id": task.task_id,
+        "trigger_rule": "none_failed",
+        "pre_execute": ScopeGuard(on_parent_skip=task.on_parent_skip),
+        **_task_arguments(task_type.defaults.merged(options.default_args, task)),
+        **shared,
+    }
+    if task.doc is not None:
+        kwargs["doc_md"] = task.doc
+    return BaseOperator(**kwargs) if placeholder else task_type.operator(task.config, kwargs)
+
+
+def _task_arguments(options: TaskOptions) -> dict[str, Any]:
+    """Return the options in Airflow's words; its own defaults hold for what nobody said."""
+    arguments: dict[str, Any] = {
+        "retries": options.retries,
+        "retry_delay": None if options.retry_delay_seconds is None else timedelta(seconds=options.retry_delay_seconds),
+        "execution_timeout": None if options.timeout_seconds is None else timedelta(seconds=options.timeout_seconds),
+        "pool": options.pool,
+        "priority_weight": options.priority,
+    }
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _timetable(options: WorkflowOptions) -> CronTriggerTimetable | CronDataIntervalTimetable | None:
+    """
+    Return the schedule in the workflow's zone; None for a workflow that is switched off.
+
+    Airflow takes the zone from ``start_date``, which a row need not have; so the timetable is made here, by Airflow's rule.
+    """
+    if options.schedule is None or not options.enabled:
+        return None
+    if _cron_has_data_intervals():
+        return CronDataIntervalTimetable(options.schedule, timezone=_zone(options.timezone))
+    return CronTriggerTimetable(options.schedule, timezone=_zone(options.timezone))
+
+
+def _params(spec: WorkflowSpec) -> dict[str, Param]:
+    """Return the params of the trigger form: the workflow's own in their order, then those of every workflow."""
+    params: dict[str, Param] = {}
+    for param in spec.options.params:
+        default = {"default": param.default} if param.has_default else {}
+        params[param.name] = Param(description=param.description, **default, **param.json_schema())
+    params["start_task_id"] = Param(
+        None,
+        description="Tasks to start from. Leave empty to run the whole workflow.",
+        type=["array", "string", "null"],
+        title="Start from",
+        examples=[task.task_id for task in spec.tasks],
+    )
+    params["scope"] = Param(
+        None,
+        description="What to run: the whole workflow, the start tasks and everything downstream of them (default with a "
+        "start), or the start tasks alone.",
+        type=["string", "null"],
+        title="Scope",
+        enum=[*SCOPES, None],
+    )
+    return params
+
+
+def _day(timezone: str, moment: datetime) -> str:
+    """Return the day of a moment in a zone, as ``YYYY-MM-DD``."""
+    return moment.astimezone(ZoneInfo(timezone)).date().isoformat()
+
+
+@cache
+def _zone(name: str) -> Any:
+    return pendulum.timezone(name)
+
+
+@cache
+def _default(option: str) -> int:
+    """Return one of Airflow's defaults; read once, since reading the configuration is slow by the standard of a loop."""
+    return int(conf.getint("core", option))
+
+
+@cache
+def _cron_has_data_intervals() -> bool:
+    return bool(conf.getboolean("scheduler", "create_cron_data_intervals"))
