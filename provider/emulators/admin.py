@@ -38,6 +38,10 @@ class AdminServer:
         """Begin to serve."""
         self._server.start()
 
+    def begin_stop(self) -> None:
+        """Ask the server to end."""
+        self._server.begin_stop()
+
     def stop(self) -> None:
         """End open requests and free the port."""
         self._server.stop()

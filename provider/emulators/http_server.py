@@ -197,9 +197,13 @@ class HttpServer:
         if not self._server.ready.wait(START_SECONDS):
             raise AcceleratorError(f"The HTTP server on port {self.port} did not start within {START_SECONDS:.0f} s.")
 
+    def begin_stop(self) -> None:
+        """Ask the server to end, so that several can do so at once."""
+        self._server.should_exit = True
+
     def stop(self) -> None:
         """End open requests and free the port."""
-        self._server.should_exit = True
+        self.begin_stop()
         if self._thread.is_alive():
             self._thread.join()
         with suppress(OSError):

@@ -72,6 +72,10 @@ class PowerBIEmulator:
         """Begin to serve."""
         self._server.start()
 
+    def begin_stop(self) -> None:
+        """Ask the server to end."""
+        self._server.begin_stop()
+
     def stop(self) -> None:
         """End open requests and free the port."""
         self._server.stop()

@@ -125,6 +125,7 @@ class Emulators:
         stack.callback(pubsub.stop)
         admin = AdminServer(self.ledger, self.rules, powerbi.tokens, port=self._ports.admin)
         stack.callback(admin.stop)
+        stack.callback(powerbi.begin_stop)
         for emulator in (dataform, powerbi, pubsub, admin):
             emulator.start()
         create_resources(pubsub.address, self.scenario.pubsub)
