@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
+    from provider.metadata.tables import TaskBatch, TaskLog
+
 NEW, PROCESSING, SUCCESS, ERROR, SKIPPED, BLOCKED = "NEW", "PROCESSING", "SUCCESS", "ERROR", "SKIPPED", "BLOCKED"
 
 STATUS_OF_TASK_STATE: Mapping[str | None, str] = {
@@ -150,24 +152,28 @@ def open_batch(
         rules={"source": kept},
     )
     in_scope = all_task_ids if scope.task_ids is None else scope.task_ids
+    rows = [
+        {
+            "workflow_id": workflow_id,
+            "batch_id": batch_id,
+            "task_id": task_id,
+            "map_index": -1,
+            "try_number": 1,
+            "status": SKIPPED if task_id in disabled else NEW,
+            "error_message": DISABLED_REASON if task_id in disabled else None,
+            "row_source": "start_batch",
+            "updated_at": now,
+        }
+        for task_id in in_scope
+    ]
+    upsert(session, TaskLog, [row for row in rows if row["status"] == NEW], update=())
+    # The reconciler may have been faster; why a task will be skipped is known only here.
     upsert(
         session,
         TaskLog,
-        [
-            {
-                "workflow_id": workflow_id,
-                "batch_id": batch_id,
-                "task_id": task_id,
-                "map_index": -1,
-                "try_number": 1,
-                "status": SKIPPED if task_id in disabled else NEW,
-                "error_message": DISABLED_REASON if task_id in disabled else None,
-                "row_source": "start_batch",
-                "updated_at": now,
-            }
-            for task_id in in_scope
-        ],
-        update=(),
+        [row for row in rows if row["status"] == SKIPPED],
+        update=("status", "error_message", "updated_at"),
+        where=lambda _excluded: TaskLog.status == NEW,
     )
     return scope
 
@@ -192,7 +198,8 @@ def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authori
 
     def forward(excluded: Any) -> ColumnElement[bool]:
         new, old = excluded["status"], TaskLog.status
-        return or_(rank(new) > rank(old), and_(new == PROCESSING, old == PROCESSING))
+        unexplained = and_(new == old, TaskLog.error_message.is_(None), rank(new) == 2)
+        return or_(rank(new) > rank(old), and_(new == PROCESSING, old == PROCESSING), unexplained)
 
     def given(column: str, excluded: Any) -> ColumnElement[Any]:
         return func.coalesce(excluded[column], getattr(TaskLog, column))
@@ -224,7 +231,7 @@ def record_batch(session: Session, row: Mapping[str, Any]) -> None:
     Write what Airflow says of a DAG run.
 
     :param row: dict with the key columns, ``status``, ``airflow_state``, ``source``, ``params``, ``created_at``, ``started_at``,
-        ``ended_at``, ``error``. Scope and message stay as ``start_batch`` stored them; so do params where it has.
+        ``ended_at``, ``error``, ``message_id``. The scope stays as ``start_batch`` stored it, so do params and message.
     """
     from sqlalchemy import func
 
@@ -242,11 +249,102 @@ def record_batch(session: Session, row: Mapping[str, Any]) -> None:
             "airflow_state",
             "source",
             "params",
+            "message_id",
             "created_at",
             "started_at",
             "ended_at",
             "error",
             "updated_at",
         ),
-        rules={"params": kept},
+        rules={"params": kept, "message_id": kept},
     )
+
+
+def stored_runs(
+    session: Session, keys: Sequence[tuple[str, str]]
+) -> tuple[dict[tuple[str, str], dict[tuple[str, int, int], TaskLog]], dict[tuple[str, str], TaskBatch]]:
+    """
+    Read what is stored of some runs.
+
+    :param keys: (workflow_id, batch_id) of each.
+    :return: run → (task_id, map_index, try_number) → TaskLog, and run → TaskBatch.
+    """
+    from sqlalchemy import select
+
+    from provider.metadata.tables import TaskBatch, TaskLog
+
+    logs: dict[tuple[str, str], dict[tuple[str, int, int], TaskLog]] = {}
+    found: dict[tuple[str, str], TaskBatch] = {}
+    for workflow_id in sorted({workflow_id for workflow_id, _batch_id in keys}):
+        batch_ids = [batch_id for workflow, batch_id in keys if workflow == workflow_id]
+        for start in range(0, len(batch_ids), 500):
+            chunk = batch_ids[start : start + 500]
+            where = (TaskBatch.workflow_id == workflow_id, TaskBatch.batch_id.in_(chunk))
+            found.update(
+                {(batch.workflow_id, batch.batch_id): batch for batch in session.scalars(select(TaskBatch).where(*where))}
+            )
+            where = (TaskLog.workflow_id == workflow_id, TaskLog.batch_id.in_(chunk))
+            for log in session.scalars(select(TaskLog).where(*where)):
+                logs.setdefault((workflow_id, log.batch_id), {})[(log.task_id, log.map_index, log.try_number)] = log
+    return logs, found
+
+
+def delete_tries(
+    session: Session, run: tuple[str, str], tries: Sequence[tuple[str, int, int]], *, unchanged_since: datetime
+) -> None:
+    """
+    Delete TaskLog rows of one run.
+
+    :param tries: (task_id, map_index, try_number) of each.
+    :param unchanged_since: a row that was written later stays.
+    """
+    from sqlalchemy import delete
+
+    from provider.metadata.tables import TaskLog
+
+    for task_id, map_index, try_number in tries:
+        session.execute(
+            delete(TaskLog).where(
+                TaskLog.workflow_id == run[0],
+                TaskLog.batch_id == run[1],
+                TaskLog.task_id == task_id,
+                TaskLog.map_index == map_index,
+                TaskLog.try_number == try_number,
+                TaskLog.updated_at <= unchanged_since,
+            )
+        )
+
+
+def open_batches(session: Session) -> set[tuple[str, str]]:
+    """Return (workflow_id, batch_id) of every batch that has not ended."""
+    from sqlalchemy import select
+
+    from provider.metadata.tables import TaskBatch
+
+    statement = select(TaskBatch.workflow_id, TaskBatch.batch_id).where(TaskBatch.status.in_((NEW, PROCESSING)))
+    return {(workflow_id, batch_id) for workflow_id, batch_id in session.execute(statement)}
+
+
+def last_written(session: Session) -> datetime | None:
+    """Return when any batch was last written."""
+    from sqlalchemy import func, select
+
+    from provider.metadata.tables import TaskBatch
+
+    return session.scalar(select(func.max(TaskBatch.updated_at)))
+
+
+def end_deleted_batch(session: Session, run: tuple[str, str], reason: str) -> None:
+    """End a batch whose run is gone, and every try of it that has not ended, as ERROR with this reason."""
+    from sqlalchemy import update
+
+    from provider.metadata.tables import TaskBatch, TaskLog
+
+    now = datetime.now(UTC)
+    ended = {"status": ERROR, "airflow_state": None, "ended_at": now, "updated_at": now}
+    for model, error in ((TaskBatch, "error"), (TaskLog, "error_message")):
+        session.execute(
+            update(model)
+            .where(model.workflow_id == run[0], model.batch_id == run[1], model.status.in_((NEW, PROCESSING)))
+            .values({**ended, error: reason})
+        )

@@ -121,6 +121,7 @@ def test_record_batch_keeps_scope_and_message() -> None:
                 "airflow_state": "success",
                 "source": "api",
                 "params": {},
+                "message_id": None,
                 "created_at": AT,
                 "started_at": AT,
                 "ended_at": AT,

@@ -1,0 +1,64 @@
+"""
+Reconciling at the end of ``airflow dags test``, which has no scheduler: the CLI's own process does everything.
+
+A run is mirrored when its end is committed. Where it never comes to that (Ctrl-C, a crash of the command), it is mirrored
+as it stands when the process exits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from typing import Any
+
+log = logging.getLogger(__name__)
+_open_runs: set[tuple[str, str]] = set()
+_registered = False
+
+
+def watch(dag_id: str, run_id: str) -> None:
+    """Mirror this run when the process exits, unless its end was seen before."""
+    global _registered
+    _open_runs.add((dag_id, run_id))
+    if not _registered:
+        _registered = True
+        atexit.register(_at_exit)
+
+
+def run_changed(dag_run: Any) -> None:
+    """
+    Mirror a run of ``dags test`` once the transaction that ends it is committed.
+
+    :param dag_run: Airflow's ORM DagRun, in the middle of that transaction.
+    """
+    if getattr(dag_run.triggered_by, "value", None) != "test":
+        return
+    from sqlalchemy import event
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run)
+    key = (dag_run.dag_id, dag_run.run_id)
+    if session is None:
+        return
+    watch(*key)
+
+    def committed(_session: Any) -> None:
+        _mirror([key])
+
+    event.listen(session, "after_commit", committed, once=True)
+
+
+def _at_exit() -> None:
+    _mirror(list(_open_runs))
+
+
+def _mirror(keys: list[tuple[str, str]]) -> None:
+    from provider.listeners.reconciler import reconcile_runs
+
+    try:
+        settled = reconcile_runs(keys)
+    except BaseException:
+        # The command's result must not depend on ours.
+        log.warning("The application database does not show the end of this run yet.", exc_info=True)
+    else:
+        _open_runs.difference_update(settled)

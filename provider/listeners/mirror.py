@@ -1,0 +1,283 @@
+"""
+From Airflow's state of a run to its TaskBatch and TaskLog rows.
+
+Computing is plain functions; :func:`mirror_runs` compares with what is stored and writes the difference, so that a look at
+a run in which nothing has changed writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from provider.listeners.airflow_state import RunKey, RunState, TryState
+from provider.metadata import batches
+from provider.metadata.batches import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+
+if TYPE_CHECKING:
+    from provider.metadata.tables import TaskBatch, TaskLog
+
+TryKey = tuple[str, int, int]
+"""(task_id, map_index, try_number)"""
+
+Parents = Callable[[RunKey], Mapping[str, Collection[str]]]
+Note = Callable[[RunKey, TryKey], str | None]
+
+TIMED_OUT_REASON = "the DAG run timed out before this task was done"
+MARKED_REASON = "the DAG run was marked failed by a person before this task was done"
+DELETED_REASON = "the DAG run was deleted in Airflow"
+
+_PATIENCE = timedelta(seconds=30)
+"""How long a task process is given to say why its try failed (Airflow commits a retry before it tells listeners), and how
+long a row that Airflow does not know may be one that it has only just begun to know."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the application database has of one run."""
+
+    batch: TaskBatch | None
+    logs: Mapping[TryKey, TaskLog]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What to write for one run, and whether that is all there will ever be to say of this state of Airflow."""
+
+    rows: list[dict[str, Any]]
+    ghosts: list[TryKey]
+    batch: dict[str, Any] | None
+    settled: bool
+
+
+def effective_tries(run: RunState) -> dict[TryKey, TryState]:
+    """
+    Give every task instance and every try of its history the number people would give it.
+
+    A task instance that waits after a clear, or was skipped or blocked while it waited, still has the number of the try
+    before, which is in the history: it is the next one. History of try 0 is no try: it was cleared before it ever began.
+    """
+    tries: dict[TryKey, TryState] = {}
+    recorded: set[TryKey] = set()
+    for attempt in run.tries:
+        key = (attempt.task_id, attempt.map_index, attempt.try_number)
+        if not attempt.live:
+            if attempt.try_number > 0:
+                recorded.add(key)
+                tries[key] = attempt
+            continue
+        number = max(1, attempt.try_number)
+        if key in recorded and attempt.state not in ("up_for_retry", "restarting"):
+            number += 1
+        tries[(attempt.task_id, attempt.map_index, number)] = attempt
+    return tries
+
+
+def task_rows(
+    run: RunState, stored: Stored, parents: Parents, note: Note, now: datetime
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield the TaskLog row of every try, and whether its error message can still come from the task process."""
+    scope = stored.batch.scope_task_ids if stored.batch is not None else None
+    for key, attempt in effective_tries(run).items():
+        status = STATUS_OF_TASK_STATE.get(attempt.state, PROCESSING)
+        message, waiting = None, False
+        if reason := _ended_with_run(run, attempt):
+            status, message = ERROR, reason
+        known = stored.logs[key].error_message if key in stored.logs else None
+        if known is None and message is None:
+            if status == ERROR:
+                message = note(run.key, key)
+                waiting = message is None and not _is_over(run, attempt, now)
+                message = None if waiting else message or _unexplained(key)
+            elif status == SKIPPED:
+                message = _skip_reason(attempt, key, scope)
+            elif status == BLOCKED:
+                message = _blocked_by(run, attempt.task_id, parents(run.key))
+        job = (run.jobs.get(key[:2]) or {}).get(str(key[2]))
+        job = job if isinstance(job, Mapping) else {}
+        yield (
+            {
+                "workflow_id": run.dag_id,
+                "batch_id": run.run_id,
+                "task_id": key[0],
+                "map_index": key[1],
+                "try_number": key[2],
+                "status": status,
+                "airflow_state": attempt.state,
+                # A task instance that waits still has the times of the try before.
+                "started_at": None if status == NEW else attempt.started_at,
+                "ended_at": None
+                if status in (NEW, PROCESSING)
+                else attempt.ended_at or (run.ended_at if status == ERROR else None),
+                "error_type": None,
+                "error_message": message,
+                "external_id": _text(job.get("id"), 1000),
+                "external_url": _text(job.get("url"), 4000),
+                "row_source": "reconciler",
+            },
+            waiting,
+        )
+
+
+def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> dict[str, Any]:
+    """Return the TaskBatch row of a run, given the TaskLog rows it will have."""
+    from provider.operators.task_batch import request_message_id, used_params
+
+    message_id = request_message_id(run.conf)
+    status = STATUS_OF_RUN_STATE.get(run.state, PROCESSING)
+    return {
+        "workflow_id": run.dag_id,
+        "batch_id": run.run_id,
+        "status": status,
+        "airflow_state": run.state,
+        "source": batches.run_source(run.run_type, run.triggered_by, by_message=message_id is not None),
+        "params": used_params(run.conf),
+        "message_id": message_id,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at if run.ended else None,
+        "error": error_of_batch(run, rows, stored) if status == ERROR else None,
+    }
+
+
+def error_of_batch(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> str:
+    """Return one line: how many tasks failed, which, and the first error."""
+    last: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: int(row["try_number"])):
+        last[(row["task_id"], row["map_index"])] = row
+    failed = [row for row in last.values() if row["status"] == ERROR]
+    if not failed:
+        return MARKED_REASON.partition(" before")[0] if run.marked_at else "the DAG run failed; see its page in Airflow"
+    first = min(failed, key=lambda row: row["ended_at"] or datetime.max.replace(tzinfo=UTC))
+    log = stored.logs.get((first["task_id"], first["map_index"], first["try_number"]))
+    message = (log.error_message if log is not None else None) or first["error_message"]
+    names = sorted({str(row["task_id"]) for row in failed})
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    error = f"; first error: {message}" if message else ""
+    return f"{len(names)} task{'s' if len(names) > 1 else ''} failed: {listed}{error}"[:4000]
+
+
+def difference(run: RunState, stored: Stored, parents: Parents, note: Note, now: datetime) -> Difference:
+    """Compare a run with what is stored of it."""
+    computed = list(task_rows(run, stored, parents, note, now))
+    rows = {(row["task_id"], row["map_index"], row["try_number"]): row for row, _waiting in computed}
+    settled = not any(waiting for _row, waiting in computed)
+    ghosts = []
+    for key, log in stored.logs.items():
+        if key in rows:
+            continue
+        if log.status == NEW or log.updated_at < now - _PATIENCE:
+            ghosts.append(key)
+        else:
+            settled = False
+    changed = [row for key, row in rows.items() if key not in stored.logs or _differs(row, stored.logs[key])]
+    batch: dict[str, Any] | None = batch_row(run, rows.values(), stored)
+    if stored.batch is not None and batch is not None and not _batch_differs(batch, stored.batch):
+        batch = None
+    return Difference(changed, ghosts, batch, settled)
+
+
+def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set[RunKey]:
+    """
+    Make the application database say what Airflow says of these runs.
+
+    :param parents: gives the edges of a run's DAG; asked only for blocked tasks whose reason is not known yet.
+    :param note: gives what the scheduler said about a failed try.
+    :return: the runs that need no second look while Airflow's state of them stays the same.
+    """
+    from provider.metadata.engine import read_session, write_session
+
+    now = datetime.now(UTC)
+    with read_session() as session:
+        logs, opened = batches.stored_runs(session, [run.key for run in runs])
+    differences = {
+        run.key: difference(run, Stored(opened.get(run.key), logs.get(run.key, {})), parents, note, now) for run in runs
+    }
+    if any(found.rows or found.ghosts or found.batch for found in differences.values()):
+        with write_session() as session:
+            for key, found in differences.items():
+                batches.record_tries(session, found.rows, authoritative=True)
+                batches.delete_tries(session, key, found.ghosts, unchanged_since=now)
+                if found.batch is not None:
+                    batches.record_batch(session, found.batch)
+    return {key for key, found in differences.items() if found.settled}
+
+
+def _ended_with_run(run: RunState, attempt: TryState) -> str | None:
+    """
+    Return the reason if this task was skipped only because its run was ended, by its timeout or by a person.
+
+    At a timeout Airflow changes nothing but the state, so that the end is missing or older than the run's. A person's mark is
+    in the audit log, and whatever was still open is skipped right after it.
+    """
+    if run.state != "failed" or attempt.state != "skipped" or not attempt.live or run.ended_at is None:
+        return None
+    changed_at = attempt.updated_at or run.ended_at
+    if run.marked_at is not None and run.marked_at <= changed_at:
+        return MARKED_REASON
+    if attempt.ended_at is None or (attempt.ended_at < run.ended_at <= changed_at):
+        return TIMED_OUT_REASON
+    return None
+
+
+def _is_over(run: RunState, attempt: TryState, now: datetime) -> bool:
+    """Tell whether the task process has had its chance to say why the try failed."""
+    return run.ended or attempt.ended_at is None or attempt.ended_at < now - _PATIENCE
+
+
+def _unexplained(key: TryKey) -> str:
+    return (
+        "The task process ended without a message (killed, out of memory, lost heartbeat, or ended by a person); "
+        f"see the Airflow log of try {key[2]}."
+    )
+
+
+def _skip_reason(attempt: TryState, key: TryKey, scope: Collection[str] | None) -> str:
+    if attempt.state == "removed":
+        return "removed"
+    if scope is not None and key[0] not in scope and key[0] != "start_batch":
+        return batches.OUT_OF_SCOPE_REASON
+    return f"skipped by Airflow's rules or by itself; see the Airflow log of try {key[2]}"
+
+
+def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[str]]) -> str | None:
+    """Name the failed tasks above, through whatever they blocked in between."""
+    states: dict[str, set[str | None]] = {}
+    for attempt in run.tries:
+        if attempt.live:
+            states.setdefault(attempt.task_id, set()).add(attempt.state)
+    failed, seen, pending = set(), {task_id}, list(parents.get(task_id, ()))
+    while pending:
+        parent = pending.pop()
+        if parent in seen:
+            continue
+        seen.add(parent)
+        if "failed" in states.get(parent, ()):
+            failed.add(parent)
+        elif "upstream_failed" in states.get(parent, ()):
+            pending.extend(parents.get(parent, ()))
+    return f"blocked by {', '.join(sorted(failed))}" if failed else None
+
+
+def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:
+    """Tell whether :func:`~provider.metadata.batches.record_tries` would change anything."""
+    if any(row[column] != getattr(log, column) for column in ("status", "airflow_state", "started_at", "ended_at")):
+        return True
+    if any(row[column] is not None and row[column] != getattr(log, column) for column in ("external_id", "external_url")):
+        return True
+    if row["status"] in (ERROR, SKIPPED, BLOCKED):
+        return log.error_message is None and row["error_message"] is not None
+    return log.error_message is not None or log.error_type is not None
+
+
+def _batch_differs(row: Mapping[str, Any], batch: TaskBatch) -> bool:
+    kept = ("params", "message_id")
+    if any(value != getattr(batch, column) for column, value in row.items() if column not in kept):
+        return True
+    return any(row[column] is not None and getattr(batch, column) is None for column in kept)
+
+
+def _text(value: object, length: int) -> str | None:
+    return None if value is None else str(value).replace("\x00", "")[:length]

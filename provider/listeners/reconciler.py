@@ -1,0 +1,349 @@
+"""
+The reconciler: makes the application database equal to what Airflow has committed, again and again.
+
+It is level-triggered: every pass looks at the state and not at events, so a hook that was lost, wrong or early costs nothing
+but a moment. It runs as a thread of the scheduler and can neither slow nor stop it; among several schedulers a lock lets one
+do the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from provider import settings
+from provider.exceptions import AcceleratorError
+
+if TYPE_CHECKING:
+    from provider.listeners.airflow_state import RunKey, RunState
+    from provider.listeners.mirror import TryKey
+    from provider.metadata.leader_lock import LeaderLock
+
+log = logging.getLogger(__name__)
+
+_OVERLAP = timedelta(seconds=30)
+"""Changes are stamped before they are committed, and clocks differ."""
+
+_FIRST_SWEEP = timedelta(days=7)
+_SWEEP = timedelta(days=1)
+_SWEEP_SECONDS = 300.0
+_RUNS_AT_ONCE = 50
+_SWEPT_IN_A_PASS = 200
+_COMMIT_SECONDS = 0.3
+"""Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it."""
+
+_STOP_SECONDS = 5.0
+_BACKOFF_SECONDS = 60.0
+_NOTES = 1000
+
+
+class Reconciler:
+    """
+    What is looked at in each pass: runs that changed, batches that have not ended, and now and then everything recent.
+
+    :param interval: seconds between two passes.
+    """
+
+    def __init__(self, interval: float) -> None:
+        from provider.metadata.leader_lock import LeaderLock
+
+        self._interval = interval
+        self._lock: LeaderLock = LeaderLock()
+        self._leads = False
+        self._notes: OrderedDict[tuple[RunKey, TryKey], str] = OrderedDict()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start as a new leader: what another one has written meanwhile is not known."""
+        self._seen: dict[RunKey, RunState] = {}
+        self._unsettled: set[RunKey] = set()
+        self._to_sweep: list[RunKey] = []
+        self._looked_at: datetime | None = None
+        self._tasks_looked_at: datetime | None = None
+        self._next_task_look = 0.0
+        self._next_sweep = 0.0
+
+    def note(self, run: RunKey, attempt: TryKey, text: str) -> None:
+        """Keep what the scheduler says of a failed try, for a try of which nobody else says anything."""
+        self._notes[(run, attempt)] = text
+        while len(self._notes) > _NOTES:
+            self._notes.popitem(last=False)
+
+    def tick(self) -> bool:
+        """
+        Make one pass, if this process is the leader.
+
+        :return: whether it is.
+        """
+        led, self._leads = self._leads, False
+        if not self._lock.acquire():
+            return False
+        if not led:
+            self._forget()
+        self._leads = True
+        self.reconcile()
+        return True
+
+    def reconcile(self) -> None:
+        """Look at everything that may have changed since the last pass."""
+        from airflow.utils.session import create_session
+
+        from provider.listeners import airflow_state
+        from provider.metadata import batches
+        from provider.metadata.engine import read_session
+
+        started = datetime.now(UTC)
+        with read_session() as session:
+            unfinished = batches.open_batches(session)
+        with create_session(scoped=False) as session:
+            dag_ids = airflow_state.workflow_ids(session)
+            keys = unfinished | self._unsettled | self._changed(session, dag_ids, started)
+        keys |= self._next_swept(dag_ids, started)
+        seen: dict[RunKey, RunState] = {}
+        unsettled: set[RunKey] = set()
+        for chunk in _chunks(keys):
+            runs = load(chunk)
+            end_deleted(unfinished.intersection(chunk) - runs.keys())
+            same = {key for key, run in runs.items() if self._seen.get(key) == run}
+            new = [run for key, run in runs.items() if key not in same]
+            settled = mirror(new, self._note_of)
+            unsettled.update(run.key for run in new if run.key not in settled)
+            seen.update({key: run for key, run in runs.items() if key in same or key in settled})
+        # Only now: a pass that failed half-way is made again whole.
+        self._seen, self._unsettled, self._looked_at = seen, unsettled, started
+
+    def release(self) -> None:
+        """Let another process lead."""
+        self._lock.release()
+
+    def _changed(self, session: Any, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
+        from provider.listeners import airflow_state
+
+        since = (self._looked_at or now) - _OVERLAP
+        keys = airflow_state.changed_runs(session, dag_ids, since)
+        if time.monotonic() < self._next_task_look:
+            return keys
+        # A person can change a task of a finished run, and no index finds it. So the search may take 2 % of the time.
+        begun = time.monotonic()
+        keys |= airflow_state.runs_with_changed_tasks(session, dag_ids, (self._tasks_looked_at or now) - _OVERLAP)
+        self._tasks_looked_at = now
+        self._next_task_look = time.monotonic() + 50 * (time.monotonic() - begun)
+        return keys
+
+    def _next_swept(self, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
+        """Return the next runs of the sweep, and begin a new one when it is time."""
+        if time.monotonic() >= self._next_sweep:
+            from airflow.utils.session import create_session
+
+            from provider.listeners import airflow_state
+
+            since = now - _SWEEP if self._looked_at is not None else self._first_sweep_since(now)
+            with create_session(scoped=False) as session:
+                self._to_sweep = sorted(airflow_state.changed_runs(session, dag_ids, since))
+            self._seen = {}
+            self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+        swept, self._to_sweep = self._to_sweep[:_SWEPT_IN_A_PASS], self._to_sweep[_SWEPT_IN_A_PASS:]
+        return set(swept)
+
+    def _first_sweep_since(self, now: datetime) -> datetime:
+        """Go back to when anybody last wrote, however long nobody has reconciled."""
+        from provider.metadata import batches
+        from provider.metadata.engine import read_session
+
+        with read_session() as session:
+            written = batches.last_written(session)
+        return min(now - _FIRST_SWEEP, written - _OVERLAP) if written is not None else now - _FIRST_SWEEP
+
+    def _note_of(self, run: RunKey, attempt: TryKey) -> str | None:
+        return self._notes.get((run, attempt))
+
+
+class ReconcilerThread(threading.Thread):
+    """
+    The thread in which a Reconciler works for one scheduler.
+
+    :param job: Airflow's Job of this process; its type is set right after the listener has heard of it.
+    """
+
+    def __init__(self, job: Any) -> None:
+        super().__init__(name="accelerator-reconciler", daemon=True)
+        self.job = job
+        self.reconciler: Reconciler | None = None
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._failures = 0
+
+    def run(self) -> None:
+        """Make passes until told to stop, and one last."""
+        try:
+            if not self._is_scheduler():
+                return
+            interval = settings.get_float("reconcile_interval")
+            settings.refuse_embedded_database_across_machines()
+            self.reconciler = Reconciler(interval)
+        except AcceleratorError as error:
+            log.error("No task logs are reconciled: %s", error)
+            return
+        except Exception:
+            log.exception("No task logs are reconciled.")
+            return
+        while not self._stopping.is_set():
+            self._pass()
+            woken = self._wake.wait(min(interval * 2**self._failures, _BACKOFF_SECONDS) if self._failures else interval)
+            self._wake.clear()
+            if woken:
+                self._stopping.wait(min(_COMMIT_SECONDS, interval))
+        self._pass()
+        self.reconciler.release()
+
+    def wake(self) -> None:
+        """Ask for a pass soon; while the database is away the pause stays as long as it is."""
+        if not self._failures:
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Ask for a last pass and wait a little for it."""
+        self._stopping.set()
+        self._wake.set()
+        self.join(_STOP_SECONDS)
+
+    def _is_scheduler(self) -> bool:
+        """Wait until the job has its type. Read past SQLAlchemy, which might query for it."""
+        deadline = time.monotonic() + 30
+        while (kind := vars(self.job).get("job_type")) is None and time.monotonic() < deadline:
+            if self._stopping.wait(0.02):
+                return False
+        return bool(kind == "SchedulerJob")
+
+    def _pass(self) -> None:
+        assert self.reconciler is not None
+        try:
+            self.reconciler.tick()
+        except Exception as error:
+            if not self._failures:
+                log.warning(
+                    "Task logs are not up to date: %s: %s. Trying again, up to %.0f s apart.",
+                    type(error).__name__,
+                    str(error).partition("\n")[0],
+                    _BACKOFF_SECONDS,
+                    exc_info=not isinstance(error, AcceleratorError),
+                )
+            self._failures = min(self._failures + 1, 10)
+        else:
+            if self._failures:
+                log.info("Task logs are reconciled again.")
+            self._failures = 0
+
+
+_thread: ReconcilerThread | None = None
+
+
+def start(job: Any) -> None:
+    """Start the reconciler's thread for a job that has just been created; it ends at once unless this is the scheduler."""
+    global _thread
+    if _thread is None or not _thread.is_alive():
+        _thread = ReconcilerThread(job)
+        _thread.start()
+
+
+def stop(job: Any) -> None:
+    """Stop the thread that was started for this job, after a last pass."""
+    global _thread
+    if _thread is not None and _thread.job is job:
+        _thread.stop()
+        _thread = None
+
+
+def hint(task_instance: Any = None, error: object = None) -> bool:
+    """
+    Wake the reconciler of this process.
+
+    :param task_instance: Airflow's ORM TaskInstance; only its columns are copied.
+    :param error: what the scheduler says of its failure.
+    :return: whether there is a reconciler in this process.
+    """
+    thread = _thread
+    if thread is None or thread.reconciler is None:
+        return False
+    if task_instance is not None and error:
+        row = vars(task_instance)
+        run = (row.get("dag_id", ""), row.get("run_id", ""))
+        from provider.listeners.task_process import error_summary
+
+        attempt = (row.get("task_id", ""), row.get("map_index", -1), row.get("try_number", 0))
+        thread.reconciler.note(run, attempt, error_summary(str(error)))
+    thread.wake()
+    return True
+
+
+def reconcile_runs(keys: Collection[RunKey]) -> set[RunKey]:
+    """
+    Mirror these runs now, in a process that has Airflow's database.
+
+    :return: those that have ended and are mirrored.
+    """
+    runs = load(keys)
+    mirror(list(runs.values()), lambda _run, _attempt: None)
+    return {key for key, run in runs.items() if run.ended}
+
+
+def load(keys: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
+    """Read runs from Airflow's database with a session of our own."""
+    from airflow.utils.session import create_session
+
+    from provider.listeners import airflow_state
+
+    with create_session(scoped=False) as session:
+        return airflow_state.load_runs(session, keys)
+
+
+def mirror(runs: Collection[RunState], note: Callable[[RunKey, TryKey], str | None]) -> set[RunKey]:
+    """Write what differs; see :func:`provider.listeners.mirror.mirror_runs`."""
+    from airflow.utils.session import create_session
+
+    from provider.listeners import airflow_state
+    from provider.listeners.mirror import mirror_runs
+
+    known: dict[RunKey, Mapping[str, Collection[str]]] = {}
+
+    def parents(key: RunKey) -> Mapping[str, Collection[str]]:
+        if key not in known:
+            with create_session(scoped=False) as session:
+                known[key] = airflow_state.parents_of_run(session, key)
+        return known[key]
+
+    return mirror_runs(runs, parents, note) if runs else set()
+
+
+def end_deleted(keys: Collection[RunKey]) -> None:
+    """End batches whose runs are gone."""
+    if not keys:
+        return
+    from provider.listeners.mirror import DELETED_REASON
+    from provider.metadata import batches
+    from provider.metadata.engine import write_session
+
+    with write_session() as session:
+        for key in keys:
+            batches.end_deleted_batch(session, key, DELETED_REASON)
+
+
+def _chunks(keys: Iterable[RunKey]) -> Iterable[set[RunKey]]:
+    ordered = sorted(keys)
+    for start_at in range(0, len(ordered), _RUNS_AT_ONCE):
+        yield set(ordered[start_at : start_at + _RUNS_AT_ONCE])
+
+
+def _forget_inherited_thread() -> None:
+    global _thread
+    _thread = None
+
+
+# The LocalExecutor forks: a child has the object but not the thread.
+os.register_at_fork(after_in_child=_forget_inherited_thread)

@@ -1,0 +1,152 @@
+"""
+Provisional TaskLog rows, written by the task's own process.
+
+The whole of it takes at most :data:`BUDGET_SECONDS`, and after the first failure nothing more is tried in this process: a
+task must not pay for a database that is away. The reconciler writes what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from provider import settings
+from provider.exceptions import ConfigurationError
+from provider.metadata.batches import PROCESSING, STATUS_OF_TASK_STATE, record_tries
+
+BUDGET_SECONDS = 3.0
+MESSAGE_LENGTH = 4000
+"""Longest error message that is stored, in characters."""
+
+_FIELD_LENGTH = 4000
+
+log = logging.getLogger(__name__)
+_switched_off = False
+
+
+def record(ti: Any, state: str, error: BaseException | str | None) -> None:
+    """
+    Record a try as its own process sees it; a no-op outside a workflow's DAG run.
+
+    :param ti: the task SDK's RuntimeTaskInstance.
+    :param state: Airflow's state after the hook.
+    :param error: what a failed try ended with.
+    """
+    global _switched_off
+    if _switched_off or not _belongs_to_batch(ti):
+        return
+    try:
+        settings.refuse_embedded_database_across_machines()
+        _watch_dag_test(ti)
+        row = _row(ti, state, error)
+        # Importing is our own work, not the database's, and must not eat the time for it.
+        import provider.metadata.tables  # noqa: F401
+
+        _within(BUDGET_SECONDS, lambda: _write(row))
+    except ConfigurationError as problem:
+        _switched_off = True
+        log.error("%s", problem)
+    except BaseException:
+        _switched_off = True
+        raise
+
+
+def _belongs_to_batch(ti: Any) -> bool:
+    """Tell whether this is a real try (``airflow tasks test`` has try 0) in a DAG that ``start_batch`` opens."""
+    if ti.try_number < 1 or ti.run_id.startswith("__airflow_temporary_run_"):
+        return False
+    start = ti.task.dag.task_dict.get("start_batch")
+    return getattr(start, "task_type", None) == "StartBatchOperator"
+
+
+def _watch_dag_test(ti: Any) -> None:
+    """``airflow dags test`` runs tasks in the CLI's own process, where nobody else will reconcile."""
+    from airflow.sdk.execution_time import task_runner
+
+    if type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms":
+        from provider.listeners import dag_test
+
+        dag_test.watch(ti.dag_id, ti.run_id)
+
+
+def _row(ti: Any, state: str, error: BaseException | str | None) -> dict[str, Any]:
+    if state == "failed" and ti.state is not None:
+        state = str(getattr(ti.state, "value", ti.state))  # up_for_retry
+    status = STATUS_OF_TASK_STATE.get(state, PROCESSING)
+    message = getattr(ti.task, "skip_reason", None) if state == "skipped" else error
+    job = getattr(ti.task, "external_job", None) or {}
+    return {
+        "workflow_id": ti.dag_id,
+        "batch_id": ti.run_id,
+        "task_id": ti.task_id,
+        "map_index": -1 if ti.map_index is None else ti.map_index,
+        "try_number": ti.try_number,
+        "status": status,
+        "airflow_state": state,
+        "started_at": ti.start_date,
+        "ended_at": None if status == PROCESSING else ti.end_date or datetime.now(UTC),
+        "error_type": type(error).__name__[:250] if isinstance(error, BaseException) else None,
+        "error_message": None if message is None else error_summary(message),
+        "external_id": _text(job.get("id"), 1000),
+        "external_url": _text(job.get("url"), MESSAGE_LENGTH),
+        "config": rendered_config(ti.task) if state == "running" else None,
+        "row_source": "task",
+    }
+
+
+def error_summary(error: BaseException | str) -> str:
+    """Return an error as one line, secrets masked by Airflow's rules, at most :data:`MESSAGE_LENGTH` characters long."""
+    from airflow.sdk.log import redact  # type: ignore[attr-defined]
+
+    line = " ".join(str(error).split()) or type(error).__name__
+    return _text(redact(line), MESSAGE_LENGTH) or ""
+
+
+def rendered_config(task: Any) -> dict[str, Any] | None:
+    """Return a task's rendered template fields, secrets masked, long values cut; None for a task without any."""
+    from airflow.sdk.log import redact  # type: ignore[attr-defined]
+
+    config: dict[str, Any] = {}
+    for field in task.template_fields:
+        value = json.loads(json.dumps(getattr(task, field, None), default=str))
+        masked = redact(value, field)
+        text = json.dumps(masked, default=str)
+        config[field] = json.loads(text) if len(text) <= _FIELD_LENGTH else f"{text[:_FIELD_LENGTH]}…"
+    return config or None
+
+
+def _text(value: object, length: int) -> str | None:
+    """Return a text that every database takes: no NUL, no lone surrogates, not too long."""
+    if value is None:
+        return None
+    return str(value).replace("\x00", "").encode("utf-8", "replace").decode()[:length]
+
+
+def _write(row: dict[str, Any]) -> None:
+    from provider.metadata.engine import write_session
+
+    with write_session() as session:
+        record_tries(session, [row], authoritative=False)
+
+
+def _within(seconds: float, call: Callable[[], None]) -> None:
+    """Call in a thread and wait so long at most: no timeout of a driver covers name resolution or a silent network."""
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            problems.append(error)
+
+    thread = threading.Thread(target=work, name="accelerator-task-log", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"the application database did not answer within {seconds:g} s; see [accelerator] sql_alchemy_conn.")
+    if problems:
+        raise problems[0]
