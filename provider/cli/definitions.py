@@ -45,7 +45,7 @@ def export(args: argparse.Namespace) -> int:
     :raises AcceleratorError: a workflow that was named is not stored.
     """
     from provider.cli.definition_file import to_data
-    from provider.cli.plain_data import dump_yaml
+    from provider.cli.yaml_guard import dump
     from provider.metadata.definitions import read_definitions
     from provider.metadata.engine import read_session
 
@@ -58,7 +58,7 @@ def export(args: argparse.Namespace) -> int:
                 f"there is no workflow {', '.join(unknown)}; stored are: {', '.join(sorted(known)) or 'none'}."
             )
         data = {"workflows": [entry for entry in data["workflows"] if entry["workflow_id"] in args.workflow_ids]}
-    sys.stdout.write(dump_yaml(data) if args.format == "yaml" else json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(dump(data) if args.format == "yaml" else json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     return 0
 
 

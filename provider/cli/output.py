@@ -69,7 +69,7 @@ def duration(started: datetime | None, ended: datetime | None) -> str:
     """Return how long something took, as ``1h 02m 03s`` or ``4.5s``; empty where it has not ended."""
     if started is None or ended is None:
         return ""
-    seconds = max(0.0, (ended - started).total_seconds())
+    seconds = round(max(0.0, (ended - started).total_seconds()), 1)
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)

@@ -17,7 +17,9 @@ def _commands(entries=COMMANDS, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
             yield (*path, entry.name), entry
 
 
-@pytest.mark.parametrize(("path", "command"), list(_commands()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+@pytest.mark.parametrize(
+    ("path", "command"), list(_commands()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
 def test_every_command_has_a_handler(path: tuple[str, ...], command: Command) -> None:
     assert callable(command.load())
 

@@ -1,0 +1,1 @@
+../../../dags/definition_errors.py

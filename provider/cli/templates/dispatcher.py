@@ -1,0 +1,1 @@
+../../../dags/dispatcher.py

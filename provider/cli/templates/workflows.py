@@ -1,0 +1,1 @@
+../../../dags/workflows.py

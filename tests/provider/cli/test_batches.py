@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from provider.cli import output
+from provider.metadata.engine import write_session
+from provider.metadata.tables import TaskBatch, TaskLog
+
+NOON = datetime(2026, 3, 16, 12, 0, tzinfo=UTC)
+LONG_ID = "projects/demo-project/locations/europe-west3/repositories/inventory/workflowInvocations/1784550123-" + "9" * 80
+
+
+def _batch(workflow_id: str, batch_id: str, **columns: Any) -> TaskBatch:
+    return TaskBatch(**{"workflow_id": workflow_id, "batch_id": batch_id, "created_at": NOON, "updated_at": NOON, **columns})
+
+
+def _log(task_id: str, try_number: int = 1, **columns: Any) -> TaskLog:
+    row = {"workflow_id": "stock_levels", "batch_id": "B1", "row_source": "reconciler", "updated_at": NOON}
+    return TaskLog(**row, task_id=task_id, try_number=try_number, **columns)
+
+
+@pytest.fixture
+def _history(application_database: str) -> None:
+    minute = timedelta(minutes=1)
+    with write_session() as session:
+        session.add_all(
+            [
+                _batch(
+                    "stock_levels",
+                    "B1",
+                    status="ERROR",
+                    source="message",
+                    message_id="77",
+                    scope="downstream",
+                    start_task_ids=["stg_stock", "stg_suppliers"],
+                    params={"country": "DE"},
+                    started_at=NOON,
+                    ended_at=NOON + timedelta(hours=1, seconds=2),
+                    error="no table suppliers",
+                ),
+                _batch("daily_sales", "B1", status="SUCCESS", created_at=NOON + minute),
+                _batch("daily_sales", "B2", status="PROCESSING", created_at=NOON + 2 * minute, started_at=NOON + 2 * minute),
+                _log(
+                    "stg_suppliers",
+                    1,
+                    status="ERROR",
+                    started_at=NOON,
+                    ended_at=NOON + timedelta(seconds=4.25),
+                    error_message="Not found: Table [bold]demo-project:raw.suppliers[/bold]\n\x1b[31mwas not found",
+                    external_id=LONG_ID,
+                ),
+                _log("stg_suppliers", 2, status="ERROR", started_at=NOON + minute, ended_at=NOON + 2 * minute),
+                _log("stg_stock", 1, status="SUCCESS", started_at=NOON + timedelta(seconds=1), ended_at=NOON + minute),
+                _log("refresh_stock_levels", 1, status="BLOCKED"),
+                _log("mapped", 1, map_index=3, status="PROCESSING", started_at=NOON + 3 * minute),
+            ]
+        )
+
+
+@pytest.mark.usefixtures("_history")
+def test_batches_newest_first(accelerator) -> None:
+    assert accelerator("batches").out.splitlines() == [
+        "workflow      batch  status      source   started               ended                 duration    error",
+        "daily_sales   B2     PROCESSING  -        2026-03-16T12:02:00Z  -                     -           -",
+        "daily_sales   B1     SUCCESS     -        -                     -                     -           -",
+        "stock_levels  B1     ERROR       message  2026-03-16T12:00:00Z  2026-03-16T13:00:02Z  1h 00m 02s  no table suppliers",
+    ]
+
+
+@pytest.mark.usefixtures("_history")
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (["--workflow", "daily_sales"], ["daily_sales B2", "daily_sales B1"]),
+        (["--status", "error"], ["stock_levels B1"]),
+        (["--workflow", "daily_sales", "--status", "SUCCESS"], ["daily_sales B1"]),
+        (["--limit", "2"], ["daily_sales B2", "daily_sales B1"]),
+        (["--workflow", "' OR 1=1 --"], []),
+    ],
+    ids=" ".join,
+)
+def test_batches_filtered(accelerator, options: list[str], ids: list[str]) -> None:
+    batches = json.loads(accelerator("batches", *options, "--output", "json").out)
+    assert [f"{batch['workflow_id']} {batch['batch_id']}" for batch in batches] == ids
+    assert accelerator("batches", *options).code == 0
+
+
+@pytest.mark.usefixtures("_history")
+def test_logs_of_a_batch(accelerator) -> None:
+    result = accelerator("logs", "B1", "--workflow", "stock_levels")
+    assert result.code == 0, result.err
+    header, _, table = result.out.partition("\n\n")
+    assert header.splitlines() == [
+        "workflow    stock_levels",
+        "batch       B1",
+        "status      ERROR",
+        "started by  message (message 77)",
+        "scope       downstream from stg_stock, stg_suppliers",
+        "params      country=DE",
+        "created     2026-03-16T12:00:00Z",
+        "started     2026-03-16T12:00:00Z",
+        "ended       2026-03-16T13:00:02Z",
+        "duration    1h 00m 02s",
+        "error       no table suppliers",
+    ]
+    error = "Not found: Table [bold]demo-project:raw.suppliers[/bold] \\x1b[31mwas not found"
+    assert [line.split(maxsplit=7) for line in table.splitlines()[1:]] == [
+        ["stg_suppliers", "1", "ERROR", "2026-03-16T12:00:00Z", "2026-03-16T12:00:04Z", "4.2s", LONG_ID, error],
+        [
+            "stg_suppliers",
+            "2",
+            "ERROR",
+            "2026-03-16T12:01:00Z",
+            "2026-03-16T12:02:00Z",
+            "1m",
+            "00s",
+            "-".ljust(len(LONG_ID)) + "  -",
+        ],
+        ["stg_stock", "1", "SUCCESS", "2026-03-16T12:00:01Z", "2026-03-16T12:01:00Z", "59.0s", "-", "-"],
+        ["mapped[3]", "1", "PROCESSING", "2026-03-16T12:03:00Z", "-", "-", "-", "-"],
+        ["refresh_stock_levels", "1", "BLOCKED", "-", "-", "-", "-", "-"],
+    ]
+
+
+@pytest.mark.usefixtures("_history")
+def test_logs_as_json_keep_everything(accelerator) -> None:
+    data = json.loads(accelerator("logs", "B1", "--workflow", "stock_levels", "-o", "json").out)
+    assert data["batch"]["params"] == {"country": "DE"}
+    first = data["task_logs"][0]
+    assert first["external_id"] == LONG_ID
+    assert first["error_message"].endswith("\n\x1b[31mwas not found")
+    assert (first["started_at"], first["ended_at"]) == ("2026-03-16T12:00:00Z", "2026-03-16T12:00:04.250000Z")
+
+
+@pytest.mark.usefixtures("_history")
+def test_logs_of_a_batch_that_two_workflows_have(accelerator) -> None:
+    result = accelerator("logs", "B1")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "error: batch B1 is in several workflows: daily_sales, stock_levels; name one with --workflow.\n"
+    assert accelerator("logs", "B2").out.endswith("No task logs.\n")
+
+
+@pytest.mark.usefixtures("_history")
+def test_logs_of_no_batch(accelerator) -> None:
+    result = accelerator("logs", "B2", "--workflow", "stock_levels")
+    assert result.code == 1
+    assert result.err == "error: there is no batch B2 in workflow stock_levels; `accelerator batches` lists those there are.\n"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_on_a_narrow_terminal_wraps_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    output.write_table(["task", "external id"], [["stg_suppliers", LONG_ID], ["[red]x[/red]", "\x1b[2J"]])
+    assert "\x1b[2J" not in terminal.getvalue()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert [line for line in lines if "[red]x[/red]" in line]
+    first = next(number for number, line in enumerate(lines) if "projects/" in line)
+    start = lines[first].index("projects/")
+    wrapped = [line[start:].strip() for line in lines[first:] if line[start:].strip()]
+    assert "".join(wrapped).startswith(LONG_ID)
+    assert wrapped[-1] == "\\x1b[2J"
+
+
+def test_moments_and_durations() -> None:
+    vienna = datetime(2026, 7, 1, 14, 30, 59, 999_999, tzinfo=timezone(timedelta(hours=2)))
+    assert output.utc(vienna) == "2026-07-01T12:30:59Z"
+    assert output.utc(None) == ""
+    cases = {0.04: "0.0s", 59.94: "59.9s", 59.96: "1m 00s", 60: "1m 00s", 3599.6: "1h 00m 00s", 86_400: "24h 00m 00s", -5: "0.0s"}
+    for seconds, shown in cases.items():
+        assert output.duration(NOON, NOON + timedelta(seconds=seconds)) == shown
+    assert output.duration(NOON, None) == ""

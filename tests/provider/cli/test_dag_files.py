@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provider.cli.dag_files import TEMPLATES
+
+DAGS = Path(__file__).parents[3] / "dags"
+
+
+def test_templates_are_the_dag_files_of_the_repository() -> None:
+    assert {path.name: path.read_bytes() for path in TEMPLATES.glob("*.py")} == {
+        path.name: path.read_bytes() for path in DAGS.glob("*.py")
+    }
+    assert (DAGS / "maintenance.py").exists()
+
+
+def test_init_writes_what_is_missing(accelerator, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "dags"
+    result = accelerator("init", folder)
+    assert result.code == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in TEMPLATES.glob("*.py")
+    }
+    assert result.out.splitlines() == [f"wrote      {path}" for path in sorted(folder.iterdir())]
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+    (folder / "maintenance.py").unlink()
+    lines = accelerator("init", folder).out.splitlines()
+    assert f"wrote      {folder / 'maintenance.py'}" in lines
+    assert len([line for line in lines if line.startswith("unchanged  ")]) == len(lines) - 1
+
+
+def test_init_keeps_a_changed_file_unless_forced(accelerator, tmp_path: Path) -> None:
+    accelerator("init", tmp_path)
+    changed = tmp_path / "maintenance.py"
+    changed.write_text("# mine\n")
+    changed.chmod(0o600)
+    result = accelerator("init", tmp_path)
+    assert result.code == 1
+    assert f"kept       {changed}\n" in result.out
+    assert result.err.startswith("error: maintenance.py differ")
+    assert changed.read_text() == "# mine\n"
+
+    result = accelerator("init", tmp_path, "--force")
+    assert result.code == 0
+    assert f"overwrote  {changed}\n" in result.out
+    assert changed.read_bytes() == (TEMPLATES / "maintenance.py").read_bytes()
+    assert changed.stat().st_mode & 0o777 == 0o600
+
+
+def test_init_leaves_nothing_behind_where_it_cannot_write(accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(self), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", full)
+    result = accelerator("init", tmp_path)
+    assert result.code == 1
+    assert "No space left on device" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_into_what_is_no_folder(accelerator, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (file, file / "dags"):
+        result = accelerator("init", folder)
+        assert result.code == 1
+        assert result.err.startswith(f"error: cannot write {folder}: ")
+
+
+def test_maintenance_dag_upgrades_the_database(application_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DAG file itself, parsed by Airflow; its task run as a function."""
+    from airflow.dag_processing.dagbag import DagBag
+    from sqlalchemy import text
+
+    from provider.metadata.engine import write_session
+
+    with write_session() as session:
+        session.execute(text("DELETE FROM accelerator_alembic_version"))
+        for table in ("batch_requests", "task_logs", "task_batches", "task_dependencies", "tasks", "workflows"):
+            session.execute(text(f"DROP TABLE {table}"))
+    bag = DagBag(dag_folder=DAGS / "maintenance.py")
+    assert bag.import_errors == {}
+    dag = bag.dags["accelerator_maintenance"]
+    assert (dag.schedule, dag.is_paused_upon_creation) == (None, False)
+    (task,) = dag.tasks
+    assert task.python_callable() == {"before": None, "after": "0001"}
+    assert task.python_callable() == {"before": "0001", "after": "0001"}
