@@ -83,16 +83,14 @@ class _Counter:
         self.hits = 0
         self.random = random.Random(rule.seed)  # noqa: S311 - reproducible faults, no cryptography
 
-    def strikes(self) -> bool:
+    def count(self) -> bool:
+        """Count a call and return whether it is due to be hit."""
         self.seen += 1
         if self.rule.times is not None and self.hits >= self.rule.times:
             return False
         if self.seen < self.rule.nth:
             return False
-        if self.rule.probability is not None and self.random.random() >= self.rule.probability:
-            return False
-        self.hits += 1
-        return True
+        return self.rule.probability is None or self.random.random() < self.rule.probability
 
 
 class RuleBook:
@@ -143,6 +141,7 @@ class RuleBook:
                 rule = counter.rule
                 if rule.service != service or not fnmatchcase(operation, rule.match):
                     continue
-                if struck is None and counter.strikes():
+                if counter.count() and struck is None:
+                    counter.hits += 1
                     struck = rule
         return struck

@@ -272,7 +272,7 @@ def load_scenario(path: Path) -> Scenario:
     except yaml.YAMLError as error:
         raise ConfigurationError(f"The scenario {path} is no valid YAML: {error}") from error
     try:
-        return Scenario.model_validate(content or {})
+        return Scenario.model_validate({} if content is None else content)
     except ValidationError as error:
         reasons = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'top level'}: {item['msg']}" for item in error.errors()
