@@ -21,7 +21,7 @@ if subscriptions:
         max_active_runs=1,
         is_paused_upon_creation=False,
         tags=["accelerator"],
-    ):
+    ) as dag:
         DispatchBatchRequestsOperator(
             task_id="dispatch",
             subscriptions=subscriptions,

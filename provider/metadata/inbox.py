@@ -174,7 +174,8 @@ def postpone(session: Session, request_id: int, reason: str, seconds: float | No
     Leave a request waiting and try it again later.
 
     :param reason: what was in the way, shown to people.
-    :param seconds: until the next attempt; by default 5 s, doubled with each attempt up to 5 min, spread by a tenth.
+    :param seconds: until the next attempt, for a request that has not been attempted at all; by default this was an attempt,
+        and the wait is 5 s, doubled with each attempt up to 5 min, spread by a tenth.
     """
     from sqlalchemy import select
 
@@ -182,12 +183,13 @@ def postpone(session: Session, request_id: int, reason: str, seconds: float | No
 
     attempts = session.scalar(select(BatchRequest.attempts).where(BatchRequest.id == request_id)) or 0
     if seconds is None:
-        seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(attempts, 20))
+        attempts += 1
+        seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(attempts - 1, 20))
         seconds *= random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, protects nothing
     _change_waiting(
         session,
         request_id,
-        {"reason": reason, "attempts": attempts + 1, "next_attempt_at": datetime.now(UTC) + timedelta(seconds=seconds)},
+        {"reason": reason, "attempts": attempts, "next_attempt_at": datetime.now(UTC) + timedelta(seconds=seconds)},
     )
 
 

@@ -1,0 +1,335 @@
+"""Requests → runs: what is sent to Airflow's supervisor, and what each of its answers leads to."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.api.datamodels._generated import DagRunState, DagRunType
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, GetDagRun, OKResponse, TriggerDagRun
+from airflow.serialization.serialized_objects import DagSerialization
+from sqlalchemy import select, update
+
+from provider import messages
+from provider.exceptions import ConfigurationError
+from provider.metadata import definitions, inbox
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.tables import BatchRequest
+from provider.operators.dispatch import DispatchBatchRequestsOperator, run_conf, start_dag_run
+
+SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
+ALREADY_EXISTS = ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
+
+
+def refusal(status: int | None, reason: str | None = None, message: str = "because") -> AirflowRuntimeError:
+    """An error as the supervisor of a task reports it."""
+    detail: dict[str, Any] = {"status_code": status, "message": f"HTTP {status}"}
+    if reason:
+        detail["detail"] = {"detail": {"reason": reason, "message": message}}
+    return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+
+
+class Supervisor:
+    """Takes the messages that a task process sends; answers by batch id."""
+
+    def __init__(self) -> None:
+        self.sent: list[TriggerDagRun | GetDagRun] = []
+        self.answers: dict[str, Any] = {}
+        self.runs: dict[str, DagRunResult | ErrorResponse | AirflowRuntimeError] = {}
+
+    def send(self, message: TriggerDagRun | GetDagRun) -> Any:
+        self.sent.append(message)
+        answers = self.answers if isinstance(message, TriggerDagRun) else self.runs
+        answer = answers.get(message.run_id, OKResponse(ok=True))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+    def started(self) -> list[str]:
+        return [message.run_id for message in self.sent if isinstance(message, TriggerDagRun)]
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    fake = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", fake, raising=False)
+    return fake
+
+
+def run(request: inbox.WaitingRequest, conf: dict[str, Any] | None) -> DagRunResult:
+    return DagRunResult(
+        dag_id=request.workflow_id,
+        run_id=request.batch_id,
+        logical_date=None,
+        data_interval_start=None,
+        data_interval_end=None,
+        run_after=datetime.now(UTC),
+        start_date=None,
+        end_date=None,
+        run_type=DagRunType.MANUAL,
+        state=DagRunState.RUNNING,
+        conf=conf,
+        consumed_asset_events=[],
+        partition_key=None,
+    )
+
+
+def request(**changes: Any) -> inbox.WaitingRequest:
+    values = {
+        "id": 7,
+        "message_id": "m7",
+        "workflow_id": "daily_sales",
+        "batch_id": "B1",
+        "task_id": "stg_orders",
+        "scope": "workflow",
+        "params": {"day": "{{ ds }}"},
+        "attempts": 0,
+    }
+    return inbox.WaitingRequest(**{**values, **changes})
+
+
+def test_the_run_has_the_batch_id_and_carries_the_request(supervisor: Supervisor) -> None:
+    assert start_dag_run(request(batch_id="a+b:c~d")).state == "dispatched"
+    (sent,) = supervisor.sent
+    assert isinstance(sent, TriggerDagRun)
+    assert (sent.dag_id, sent.run_id, sent.logical_date, sent.reset_dag_run) == ("daily_sales", "a+b:c~d", None, False)
+    assert sent.conf == {
+        "day": "{{ ds }}",
+        "start_task_id": ["stg_orders"],
+        "scope": "workflow",
+        "_accelerator": {"request_id": 7, "message_id": "m7"},
+    }
+
+
+@pytest.mark.parametrize("batch_id", ["x/clear", "../other/x", "a?b=1", "a#b", "x" * 300, "manual__x", "", "a%2fclear"])
+def test_a_row_with_a_hostile_batch_id_reaches_no_supervisor(supervisor: Supervisor, batch_id: str) -> None:
+    outcome = start_dag_run(request(batch_id=batch_id))
+    assert outcome.state == "rejected"
+    assert "batch_id" in str(outcome.reason)
+    assert supervisor.sent == []
+
+
+@pytest.mark.parametrize("workflow_id", ["..", "a/b", "a?b", ""])
+def test_a_row_with_a_hostile_workflow_id_reaches_no_supervisor(supervisor: Supervisor, workflow_id: str) -> None:
+    assert start_dag_run(request(workflow_id=workflow_id)).state == "rejected"
+    assert supervisor.sent == []
+
+
+def test_a_run_of_our_own_is_there_already(supervisor: Supervisor) -> None:
+    """The process died between the start and its record."""
+    ours = request()
+    supervisor.answers["B1"] = ALREADY_EXISTS
+    supervisor.runs["B1"] = run(ours, run_conf(ours))
+    assert start_dag_run(ours).state == "dispatched"
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        None,
+        {},
+        {"_accelerator": {"request_id": 8, "message_id": "m7"}},
+        {"_accelerator": {"request_id": 7, "message_id": "of another inbox"}},
+        {"_accelerator": "7"},
+    ],
+)
+def test_a_run_of_somebody_else_is_there_already(supervisor: Supervisor, conf: dict[str, Any] | None) -> None:
+    supervisor.answers["B1"] = ALREADY_EXISTS
+    supervisor.runs["B1"] = run(request(), conf)
+    outcome = start_dag_run(request())
+    assert outcome.state == "duplicate"
+    assert "exists already (manual, running)" in str(outcome.reason)
+
+
+def test_a_run_that_is_deleted_in_this_moment_is_tried_again(supervisor: Supervisor) -> None:
+    supervisor.answers["B1"] = ALREADY_EXISTS
+    supervisor.runs["B1"] = refusal(404, "not_found")
+    assert start_dag_run(request()).state == "received"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "outage"),
+    [
+        (refusal(400, "value_error", "Invalid input for param day"), "rejected", False),
+        (refusal(400, "denied_run_type"), "rejected", False),
+        (refusal(422), "rejected", False),
+        (refusal(400, "import_errors"), "received", False),
+        (refusal(404, "not_found"), "received", False),
+        (refusal(403), "received", False),
+        (refusal(500), "received", True),
+        (refusal(None), "received", True),
+        (ErrorResponse(error=ErrorType.GENERIC_ERROR, detail=None), "received", True),
+    ],
+)
+def test_what_airflow_refuses(supervisor: Supervisor, answer: Any, state: str, outage: bool) -> None:
+    supervisor.answers["B1"] = answer
+    outcome = start_dag_run(request())
+    assert (outcome.state, outcome.outage) == (state, outage)
+    assert outcome.reason
+
+
+def test_the_reason_is_airflows_own(supervisor: Supervisor) -> None:
+    supervisor.answers["B1"] = refusal(400, "value_error", "Invalid input for param day: 'x' is not a date")
+    assert "Invalid input for param day: 'x' is not a date" in str(start_dag_run(request()).reason)
+
+
+def test_an_answer_at_first_hand_is_understood_too(supervisor: Supervisor) -> None:
+    """``airflow dags test`` has no supervisor process in between."""
+    import httpx
+    from airflow.sdk.api.client import ServerResponseError
+
+    response = httpx.Response(
+        400,
+        json={"detail": {"reason": "value_error", "message": "bad day"}},
+        request=httpx.Request("POST", "http://server/dag-runs/daily_sales/B1"),
+    )
+    error = ServerResponseError.from_response(response)
+    assert error is not None
+    supervisor.answers["B1"] = error
+    outcome = start_dag_run(request())
+    assert (outcome.state, "bad day" in str(outcome.reason)) == ("rejected", True)
+
+
+# The whole round, with the inbox.
+
+
+@pytest.fixture
+def operator(application_database: str) -> DispatchBatchRequestsOperator:
+    rows = definitions.DefinitionRows(
+        workflows=[{"workflow_id": "daily_sales"}],
+        tasks=[{"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"}],
+    )
+    with write_session() as session:
+        definitions.replace_workflows(session, rows)
+    return DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION])
+
+
+def receive(*batch_ids: str) -> None:
+    with write_session() as session:
+        inbox.receive(
+            session,
+            SUBSCRIPTION,
+            [
+                messages.read(json.dumps({"task_id": "stg_orders", "batch_id": item}).encode(), {}, uuid.uuid4().hex, None)
+                for item in batch_ids
+            ],
+        )
+
+
+def make_due() -> None:
+    with write_session() as session:
+        session.execute(update(BatchRequest).values(next_attempt_at=None))
+
+
+def row(batch_id: str) -> BatchRequest:
+    with read_session() as session:
+        return session.scalars(select(BatchRequest).where(BatchRequest.batch_id == batch_id)).one()
+
+
+def test_one_run_for_each_request(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    batch_ids = [f"B{number}" for number in range(7)]
+    receive(*batch_ids)
+    assert operator.dispatch(limit=3) == {"dispatched": 7}
+    assert supervisor.started() == batch_ids
+    assert operator.execute_complete({}) == {}
+    assert supervisor.started() == batch_ids
+
+
+def test_each_is_recorded_before_the_next_is_started(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    receive("B1", "B2", "B3")
+    seen: list[str] = []
+
+    def die() -> Any:
+        seen.extend(row(batch_id).state for batch_id in ("B1", "B2"))
+        raise EOFError("supervisor gone")
+
+    supervisor.answers["B3"] = die
+    with pytest.raises(EOFError):
+        operator.dispatch()
+    assert seen == ["dispatched", "dispatched"]
+    assert row("B3").state == "received"
+
+
+def test_a_crash_between_start_and_record_makes_no_second_run(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive("B1")
+    with monkeypatch.context() as patch:
+        patch.setattr(DispatchBatchRequestsOperator, "_record", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(MemoryError):
+            operator.dispatch()
+    (first,) = supervisor.sent
+    assert isinstance(first, TriggerDagRun)
+    assert row("B1").state == "received"
+    supervisor.answers["B1"] = ALREADY_EXISTS
+    supervisor.runs["B1"] = run(request(batch_id="B1"), first.conf)
+    make_due()
+    assert operator.dispatch() == {"dispatched": 1}
+
+
+def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    receive("good", "bad", "foreign", "early")
+    supervisor.answers |= {
+        "bad": refusal(400, "value_error", "no such day"),
+        "foreign": ALREADY_EXISTS,
+        "early": refusal(404, "not_found"),
+    }
+    supervisor.runs["foreign"] = run(request(batch_id="foreign"), {})
+    assert operator.dispatch() == {"dispatched": 1, "rejected": 1, "duplicate": 1, "received": 1}
+    assert (row("good").state, row("good").reason) == ("dispatched", None)
+    assert (row("bad").state, row("foreign").state) == ("rejected", "duplicate")
+    early = row("early")
+    assert (early.state, early.attempts) == ("received", 1)
+    assert early.next_attempt_at is not None
+    assert "no DAG 'daily_sales' yet" in str(early.reason)
+    supervisor.answers.clear()
+    make_due()
+    assert operator.dispatch() == {"dispatched": 1}
+    assert row("early").reason is None
+
+
+def test_an_outage_ends_the_round_and_costs_the_others_no_attempt(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+) -> None:
+    receive("B1", "B2", "B3")
+    supervisor.answers["B2"] = refusal(503)
+    assert operator.dispatch(limit=10) == {"dispatched": 1, "received": 2}
+    assert supervisor.started() == ["B1", "B2"]
+    assert [row(batch_id).attempts for batch_id in ("B2", "B3")] == [1, 0]
+    assert "503" in str(row("B3").reason)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "task-batches", "projects/p/topics/t", "projects/p/subscriptions/s/x", "projects//subscriptions/abc"]
+)
+def test_a_subscription_that_is_none_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="projects/PROJECT/subscriptions/SUBSCRIPTION"):
+        DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[name])
+
+
+def test_the_serialized_task_starts_in_the_triggerer() -> None:
+    with DAG("mine", schedule=None, start_date=datetime(2024, 1, 1, tzinfo=UTC)) as dag:
+        DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION, SUBSCRIPTION], poll_interval=2.0)
+    task = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag)))).get_task("dispatch")
+    assert task.start_from_trigger is True
+    assert task.start_trigger_args.trigger_cls == "provider.triggers.pubsub.PubSubInboxTrigger"
+    assert task.start_trigger_args.next_method == "execute_complete"
+    kwargs = DagSerialization.deserialize(task.start_trigger_args.trigger_kwargs)
+    assert (kwargs["subscriptions"], kwargs["first_event_after"], kwargs["poll_interval"]) == ([SUBSCRIPTION], 0.0, 2.0)
+
+
+def test_out_of_a_worker_it_defers_and_leaves_the_scheduler_time(embedded_database: str) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    operator: Callable[..., Any] = DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION]).execute
+    with pytest.raises(TaskDeferred) as deferred:
+        operator({})
+    assert deferred.value.method_name == "execute_complete"
+    assert deferred.value.trigger.first_event_after == 5.0

@@ -1,0 +1,308 @@
+"""The trigger against both Pub/Sub services: commit first, acknowledge then, and survive what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.triggers.base import TriggerEvent
+from sqlalchemy import select, update
+
+from provider.hooks.pubsub import SubscriberAsyncHook
+from provider.metadata import definitions, inbox
+from provider.metadata.engine import get_engine, read_session, write_session
+from provider.metadata.tables import BatchRequest
+from provider.triggers import pubsub as module
+from provider.triggers.pubsub import PubSubInboxTrigger, store
+
+URL = "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"
+NOWHERE = "postgresql+psycopg://nobody@/nothing?host=/nonexistent"
+GOOD = {"task_id": "stg_orders", "batch_id": "B1", "scope": "workflow"}
+
+
+@pytest.fixture(autouse=True)
+def _workflow(embedded_database: str) -> None:
+    rows = definitions.DefinitionRows(
+        workflows=[{"workflow_id": "daily_sales"}],
+        tasks=[{"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"}],
+    )
+    with write_session() as session:
+        definitions.replace_workflows(session, rows)
+
+
+async def first_event(subscription: str, **kwargs: Any) -> TriggerEvent:
+    events = PubSubInboxTrigger([subscription], poll_interval=0.2, **kwargs).run()
+    try:
+        return await asyncio.wait_for(anext(events), 60)
+    finally:
+        await events.aclose()
+
+
+def rows() -> list[BatchRequest]:
+    with read_session() as session:
+        return list(session.scalars(select(BatchRequest).order_by(BatchRequest.id)))
+
+
+def states() -> Counter[str]:
+    return Counter(row.state for row in rows())
+
+
+async def test_a_message_becomes_a_row_and_is_acknowledged(pubsub: Any) -> None:
+    pubsub.create_subscription()
+    waiting = asyncio.create_task(first_event(pubsub.subscription))
+    (message_id,) = await asyncio.to_thread(pubsub.publish, GOOD)
+    event = await waiting
+    assert event.payload == {"status": "waiting"}
+    (row,) = rows()
+    assert (row.state, row.message_id, row.batch_id, row.subscription) == ("received", message_id, "B1", pubsub.subscription)
+    assert json.loads(row.payload) == GOOD
+    assert row.published_at is not None
+    assert await asyncio.to_thread(pubsub.left) == []
+
+
+async def test_copies_and_bad_messages_are_stored_and_acknowledged_too(pubsub: Any) -> None:
+    pubsub.create_subscription()
+    bad = [b"not JSON", b"\xff\xfe", {"task_id": "nobody"}, {"task_id": "stg_orders", "batch_id": "x/clear"}]
+    bad += [{"task_id": "stg_orders", "batch_id": batch_id} for batch_id in ("../other/x", "a?b=1", "y" * 300, "manual__x")]
+    await asyncio.to_thread(pubsub.publish, *bad, b"[" * 20_000, {"task_id": "stg_orders", "batch_id": "{{ ds }}"})
+    await asyncio.to_thread(pubsub.publish, GOOD, GOOD, GOOD)
+    await first_event(pubsub.subscription)
+    while sum(states().values()) < 13:  # more than one pull
+        with write_session() as session:
+            session.execute(update(BatchRequest).values(next_attempt_at=datetime.now(UTC) + timedelta(seconds=1)))
+        await first_event(pubsub.subscription)
+    assert states() == {"rejected": 10, "received": 1, "duplicate": 2}
+    assert all(row.reason for row in rows() if row.state != "received")
+
+
+async def test_while_the_database_is_away_nothing_is_pulled(
+    pubsub: Any, embedded_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pubsub.create_subscription()
+    pubsub.publish(GOOD)
+    pulls_while_away: list[str] = []
+    pull = SubscriberAsyncHook.pull
+
+    async def watched_pull(hook: SubscriberAsyncHook, *args: Any) -> Any:
+        if os.environ[URL] == NOWHERE:
+            pulls_while_away.append(args[0])
+        return await pull(hook, *args)
+
+    def backoff(failures: int) -> float:
+        if failures == 3:
+            monkeypatch.setenv(URL, embedded_database)
+        return 0.01
+
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", watched_pull)
+    monkeypatch.setattr(module, "backoff", backoff)
+    monkeypatch.setenv(URL, NOWHERE)
+    await first_event(pubsub.subscription)
+    assert pulls_while_away == []
+    assert states() == {"received": 1}
+    assert "The application database does not answer" in capsys.readouterr().out
+
+
+async def test_a_message_that_could_not_be_stored_is_delivered_again(
+    pubsub: Any, embedded_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database goes away between the pull and the insert."""
+    pubsub.create_subscription()
+    pubsub.publish(GOOD)
+    log: list[str] = []
+    pull, acknowledge = SubscriberAsyncHook.pull, SubscriberAsyncHook.acknowledge
+
+    async def pull_and_lose_database(hook: SubscriberAsyncHook, *args: Any) -> Any:
+        received = await pull(hook, *args)
+        if received:
+            log.append("pulled")
+            if log == ["pulled"]:
+                monkeypatch.setenv(URL, NOWHERE)
+        return received
+
+    async def watched_acknowledge(hook: SubscriberAsyncHook, *args: Any) -> None:
+        log.append("acknowledged")
+        await acknowledge(hook, *args)
+
+    def backoff(failures: int) -> float:
+        monkeypatch.setenv(URL, embedded_database)
+        return 0.01
+
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", pull_and_lose_database)
+    monkeypatch.setattr(SubscriberAsyncHook, "acknowledge", watched_acknowledge)
+    monkeypatch.setattr(module, "backoff", backoff)
+    await first_event(pubsub.subscription)
+    assert log == ["pulled", "pulled", "acknowledged"]
+    assert states() == {"received": 1}
+    assert "could not be stored" in capsys.readouterr().out
+
+
+CRASH = """
+import asyncio, os, signal, sys
+from provider.hooks.pubsub import SubscriberAsyncHook
+from provider.triggers.pubsub import PubSubInboxTrigger
+
+async def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    SubscriberAsyncHook.acknowledge = die
+    await anext(PubSubInboxTrigger([sys.argv[1]], poll_interval=0.2).run())
+
+asyncio.run(main())
+"""
+
+
+async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pubsub.create_subscription()
+    pubsub.publish(GOOD)
+    command = [sys.executable, "-c", CRASH, pubsub.subscription]
+    crash = await asyncio.to_thread(subprocess.run, command, timeout=120, capture_output=True, text=True, check=False)
+    assert crash.returncode == -signal.SIGKILL, crash.stderr
+    assert states() == {"received": 1}, "committed before the crash"
+    (request,) = claim()
+    with write_session() as session:
+        inbox.mark(session, request.id, inbox.DISPATCHED)
+    # Delivered again, it meets its row, which fires nothing.
+    met = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watched_store(*args: Any) -> Counter[str]:
+        counts = store(*args)
+        if counts["redelivered"]:
+            loop.call_soon_threadsafe(met.set)
+        return counts
+
+    monkeypatch.setattr(module, "store", watched_store)
+    listening = asyncio.create_task(first_event(pubsub.subscription))
+    await asyncio.wait_for(met.wait(), 60)
+    await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
+    await listening
+    assert [(row.batch_id, row.state) for row in rows()] == [("B1", "dispatched"), ("B2", "received")]
+    assert await asyncio.to_thread(pubsub.left) == []
+
+
+def claim() -> list[inbox.WaitingRequest]:
+    with write_session() as session:
+        return inbox.claim(session)
+
+
+async def test_an_acknowledgement_that_fails_changes_nothing(
+    pubsub: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pubsub.create_subscription()
+    pubsub.publish(GOOD)
+
+    async def fail(*_: Any) -> None:
+        raise ConnectionError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SubscriberAsyncHook, "acknowledge", fail)
+        await first_event(pubsub.subscription)
+    assert "acknowledging them failed" in capsys.readouterr().out
+    assert states() == {"received": 1}
+    assert [json.loads(data) for data in await asyncio.to_thread(pubsub.left)] == [GOOD]
+
+
+async def test_errors_of_the_service_are_waited_out(
+    pubsub: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The subscription is missing at first."""
+
+    def backoff(failures: int) -> float:
+        if failures == 2:
+            pubsub.create_subscription()
+            pubsub.publish(GOOD)
+        return 0.01
+
+    monkeypatch.setattr(module, "backoff", backoff)
+    await first_event(pubsub.subscription)
+    assert states() == {"received": 1}
+    assert "Create the subscription" in capsys.readouterr().out
+
+
+async def test_one_broken_subscription_does_not_stop_the_others(pubsub: Any) -> None:
+    pubsub.create_subscription()
+    pubsub.publish(GOOD)
+    events = PubSubInboxTrigger([f"{pubsub.subscription}-missing", pubsub.subscription], poll_interval=0.2).run()
+    await asyncio.wait_for(anext(events), 60)
+    await events.aclose()
+    assert states() == {"received": 1}
+
+
+async def test_a_postponed_request_fires_without_any_message(pubsub: Any) -> None:
+    pubsub.create_subscription()
+    get_engine()
+    with write_session() as session:
+        inbox.receive(session, pubsub.subscription, [module_message("9")])
+        (request,) = inbox.claim(session)
+        inbox.postpone(session, request.id, "no DAG yet", 1.0)
+    await first_event(pubsub.subscription)
+    assert [request.batch_id for request in claim()] == ["B1"]
+
+
+def module_message(message_id: str) -> inbox.InboxMessage:
+    from provider import messages
+
+    return messages.read(json.dumps(GOOD).encode(), {}, message_id, None)
+
+
+async def test_no_event_before_its_time(pubsub: Any) -> None:
+    pubsub.create_subscription()
+    pubsub.publish(GOOD)
+    before = time.monotonic()
+    await first_event(pubsub.subscription, first_event_after=1.0)
+    assert time.monotonic() - before >= 1.0
+
+
+async def test_a_cancelled_trigger_leaves_no_task_behind(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pubsub.create_subscription()
+    pulling = asyncio.Event()
+    pull = SubscriberAsyncHook.pull
+
+    async def watched_pull(hook: SubscriberAsyncHook, *args: Any) -> Any:
+        pulling.set()
+        return await pull(hook, *args)
+
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", watched_pull)
+    before = asyncio.all_tasks()
+    waiting = asyncio.create_task(first_event(pubsub.subscription))
+    await asyncio.wait_for(pulling.wait(), 60)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    ours = [task for task in asyncio.all_tasks() - before if "provider" in str(task.get_coro())]
+    assert ours == []
+
+
+def test_the_trigger_is_rebuilt_from_what_it_serializes() -> None:
+    trigger = PubSubInboxTrigger(["projects/p/subscriptions/sub"], "conn", ["a", "b"], 7, 1.5, 30.0, 5.0)
+    classpath, kwargs = trigger.serialize()
+    assert classpath == "provider.triggers.pubsub.PubSubInboxTrigger"
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    assert PubSubInboxTrigger(**kwargs).serialize() == (classpath, kwargs)
+
+
+def test_backoff_grows_to_a_limit() -> None:
+    waits = [module.backoff(failures) for failures in (1, 2, 3, 4, 1000)]
+    assert waits == sorted(waits)
+    assert 0.9 <= waits[0] <= 1.1
+    assert waits[-1] <= 33
+
+
+def test_a_timestamp_of_the_client_becomes_a_plain_one() -> None:
+    from google.pubsub_v1.types import ReceivedMessage
+
+    published = datetime(2024, 3, 16, 12, tzinfo=UTC)
+    item = ReceivedMessage(ack_id="a", message={"data": b"{}", "message_id": "1", "publish_time": published})
+    store("projects/p/subscriptions/sub", [item])
+    (row,) = rows()
+    assert (row.published_at, row.state) == (published, "rejected")
