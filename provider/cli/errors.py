@@ -43,7 +43,7 @@ def _describe_database_error(error: SQLAlchemyError) -> str:
     where = f"the application database {_address(url)}"
     if isinstance(error, IntegrityError):
         return f"{where} was changed by somebody else at the same time; nothing was stored. Try again. ({reason})"
-    if isinstance(error, OperationalError) and "locked" in reason:
+    if isinstance(error, OperationalError) and ("locked" in reason or "lock timeout" in reason or "deadlock" in reason):
         return f"{where} is locked by another process; nothing was stored. Try again. ({reason})"
     if isinstance(error, OperationalError):
         return f"{where} cannot be used: {reason}. Check {SETTING} and that the database server is up."

@@ -55,9 +55,26 @@ def test_import_stores_rows_and_edges(accelerator, application_database: str, wo
         ("stg_orders", "refresh_daily_sales"),
         ("stg_suppliers", "refresh_stock_levels"),
     ]
-    calendar = next(row for row in rows.workflows if row["workflow_id"] == "calendar")
-    assert (calendar["schedule"], calendar["start_date"], calendar["catchup"]) == ("0 5 * * *", "2026-01-01", False)
     assert accelerator("validate").out == "3 workflows, 7 tasks: no problems.\n"
+
+
+def test_import_stores_what_is_given_and_leaves_the_rest_to_the_database(
+    accelerator, application_database: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "workflows:\n- workflow_id: nightly\n  schedule: 0 5 * * *\n  start_date: 2026-01-01\n"
+        "  tasks:\n  - {task_id: a, task_type: power_bi_refresh, config: {workspace: no, semantic_model: '010'}}\n"
+    )
+    result = accelerator("import", path)
+    assert result.code == 0, result.out
+    rows = _stored()
+    (workflow,), (task,) = rows.workflows, rows.tasks
+    given = {"workflow_id": "nightly", "schedule": "0 5 * * *", "start_date": "2026-01-01"}
+    defaults = {"timezone": "UTC", "catchup": False, "enabled": True, "max_active_batches": 16, "params": [], "tags": []}
+    assert {name: value for name, value in workflow.items() if value is not None} == {**given, **defaults, "default_args": {}}
+    assert task["config"] == {"workspace": "no", "semantic_model": "010"}
+    assert (task["enabled"], task["on_parent_skip"], task["retries"]) == (True, "skip", None)
 
 
 def test_import_replaces_the_workflows_of_the_file_and_leaves_the_others(accelerator, application_database: str, write) -> None:
@@ -226,7 +243,7 @@ def test_an_import_waits_for_nobody_forever(accelerator, application_database: s
         result = accelerator("import", write(_workflow("one", _task("b"))))
     assert result.code == 1
     assert result.err.startswith("error: the application database ")
-    assert "lock" in result.err
+    assert "is locked by another process; nothing was stored. Try again." in result.err
     assert [row["task_id"] for row in _stored().tasks] == ["a"]
 
 
