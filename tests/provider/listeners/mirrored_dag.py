@@ -62,9 +62,7 @@ with DAG(
         elif task_id == "mapped":
             tasks[task_id] = PythonOperator.partial(python_callable=noop, **common).expand(op_args=[["a"], ["b"]])
         elif task_id == "second_time":
-            tasks[task_id] = PythonOperator(
-                python_callable=CALLS[task_id], retries=1, retry_delay=timedelta(seconds=1), **common
-            )
+            tasks[task_id] = PythonOperator(python_callable=CALLS[task_id], retries=1, retry_delay=timedelta(seconds=1), **common)
         else:
             tasks[task_id] = PythonOperator(python_callable=CALLS.get(task_id, noop), **common)
     for parent, children in EDGES.items():

@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import delete
+
+from provider.listeners import mirror, reconciler
+from provider.listeners.reconciler import Reconciler, ReconcilerThread
+from provider.metadata import batches
+from provider.metadata.batches import Scope
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.leader_lock import LeaderLock
+from provider.metadata.tables import TaskBatch, TaskLog
+
+if TYPE_CHECKING:
+    from tests.provider.listeners.conftest import AirflowDatabase
+
+AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
+
+
+def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: set[str] | None = None) -> None:
+    with write_session() as session:
+        requested = Scope(scope, "downstream", scope) if scope else Scope(None, "workflow", None)
+        batches.open_batch(
+            session,
+            "sales",
+            "b1",
+            requested=requested,
+            source="manual",
+            params={},
+            message_id=None,
+            all_task_ids=task_ids,
+            disabled=disabled or set(),
+        )
+
+
+def provisional(task_id: str, status: str, try_number: int = 1, **values: Any) -> None:
+    row = {
+        "workflow_id": "sales",
+        "batch_id": "b1",
+        "task_id": task_id,
+        "map_index": -1,
+        "try_number": try_number,
+        "status": status,
+        "airflow_state": None,
+        "started_at": AT,
+        "ended_at": None,
+        "error_type": None,
+        "error_message": None,
+        "external_id": None,
+        "external_url": None,
+        "row_source": "task",
+        **values,
+    }
+    with write_session() as session:
+        batches.record_tries(session, [row], authoritative=False)
+
+
+def logs() -> dict[tuple[str, int, int], tuple[str, str | None]]:
+    """Return every row but that of start_batch: key → status, error message."""
+    with read_session() as session:
+        rows = session.query(TaskLog).filter(TaskLog.task_id != "start_batch")
+        return {(log.task_id, log.map_index, log.try_number): (log.status, log.error_message) for log in rows}
+
+
+def statuses() -> dict[tuple[str, int, int], str]:
+    return {key: status for key, (status, _message) in logs().items()}
+
+
+def batch(run_id: str = "b1") -> TaskBatch:
+    with read_session() as session:
+        found = session.get(TaskBatch, ("sales", run_id))
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def one() -> Iterator[Reconciler]:
+    """A reconciler that leads."""
+    leader = Reconciler(1.0)
+    yield leader
+    leader.release()
+
+
+pytestmark = pytest.mark.usefixtures("application_database")
+
+
+class TestTries:
+    def test_every_state_is_mirrored_and_ghosts_of_start_batch_go(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        open_batch("a", "mapped")
+        airflow_database.run()
+        for state, status in batches.STATUS_OF_TASK_STATE.items():
+            airflow_database.task(f"t_{state}", state, 0 if status == "NEW" else 1)
+        airflow_database.task("mapped", "running", map_index=0)
+        airflow_database.task("mapped", "success", map_index=1)
+        assert one.tick()
+        expected = {(f"t_{state}", -1, 1): status for state, status in batches.STATUS_OF_TASK_STATE.items()}
+        assert statuses() == {**expected, ("mapped", 0, 1): "PROCESSING", ("mapped", 1, 1): "SUCCESS"}
+
+    def test_a_retry_is_one_row_for_each_try(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        airflow_database.history("a", "failed", 1)
+        airflow_database.history("a", "failed", 2)
+        airflow_database.task("a", "running", 3)
+        airflow_database.history("waits", "failed", 1)
+        airflow_database.task("waits", "up_for_retry", 1)
+        one.tick()
+        assert statuses() == {("a", -1, 1): "ERROR", ("a", -1, 2): "ERROR", ("a", -1, 3): "PROCESSING", ("waits", -1, 1): "ERROR"}
+
+    @pytest.mark.parametrize(("state", "status"), [(None, "NEW"), ("upstream_failed", "BLOCKED"), ("skipped", "SKIPPED")])
+    def test_after_a_clear_the_task_is_its_next_try(
+        self, airflow_database: AirflowDatabase, one: Reconciler, state: str | None, status: str
+    ) -> None:
+        airflow_database.run()
+        airflow_database.history("a", "success", 1)
+        airflow_database.task("a", state, 1)
+        one.tick()
+        assert statuses() == {("a", -1, 1): "SUCCESS", ("a", -1, 2): status}
+
+    def test_a_clear_before_the_first_try_is_no_try(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        airflow_database.history("a", "failed", 0)
+        airflow_database.task("a", "running", 1)
+        one.tick()
+        assert statuses() == {("a", -1, 1): "PROCESSING"}
+
+    def test_a_waiting_task_has_no_times(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        airflow_database.history("a", "failed", 1)
+        airflow_database.task("a", "queued", 2, end_date=AT)
+        one.tick()
+        with read_session() as session:
+            log = session.get(TaskLog, ("sales", "b1", "a", -1, 2))
+            assert log is not None
+            assert (log.status, log.started_at, log.ended_at) == ("NEW", None, None)
+
+    def test_a_wrong_word_of_the_task_process_is_put_right(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("a", "failed")
+        provisional("a", "SUCCESS")
+        one.tick()
+        assert statuses() == {("a", -1, 1): "ERROR"}
+
+    def test_a_row_of_a_try_that_airflow_will_only_know_in_a_moment_stays_for_now(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        airflow_database.run()
+        airflow_database.task("a", "up_for_retry", 1)
+        provisional("a", "ERROR", try_number=2, error_message="real reason")
+        one.tick()
+        assert ("a", -1, 2) in logs()
+        monkeypatch.setattr(mirror, "_PATIENCE", timedelta(0))
+        one.tick()
+        assert ("a", -1, 2) not in logs()
+
+    def test_the_remote_job_of_every_try_comes_from_the_ledger(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.task_state_store import TaskStateStoreModel
+
+        airflow_database.run()
+        airflow_database.history("a", "failed", 1)
+        airflow_database.task("a", "running", 2)
+        ledger = '{"tries": {"1": {"id": "job/1", "url": "https://x/1"}, "2": {"id": "job/2", "url": null}}}'
+        for key, value in (("external_job", ledger), ("other", "{")):
+            airflow_database.insert(
+                TaskStateStoreModel,
+                dag_run_id=1,
+                task_id="a",
+                map_index=-1,
+                key=key,
+                dag_id="sales",
+                run_id="b1",
+                value=value,
+                updated_at=AT,
+            )
+        one.tick()
+        with read_session() as session:
+            found = {log.try_number: (log.external_id, log.external_url) for log in session.query(TaskLog).filter_by(task_id="a")}
+        assert found == {1: ("job/1", "https://x/1"), 2: ("job/2", None)}
+
+
+class TestReasons:
+    def test_out_of_scope_and_disabled(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        for task_id in ("a", "off", "out"):
+            airflow_database.task(task_id, None if task_id != "out" else "skipped", 0)
+        one.tick()  # faster than start_batch
+        open_batch("a", "off", "out", scope=["a", "off"], disabled={"off"})
+        from airflow.models.taskinstance import TaskInstance
+
+        airflow_database.set(TaskInstance, {"task_id": "off"}, state="skipped", end_date=AT)
+        airflow_database.set(TaskInstance, {"task_id": "out"}, end_date=AT)
+        one.tick()
+        assert logs()[("off", -1, 1)] == ("SKIPPED", "the task is disabled")
+
+    def test_a_task_out_of_scope_says_so(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        open_batch("a", "out", scope=["a"])
+        airflow_database.run()
+        airflow_database.task("out", "skipped", 0)
+        one.tick()
+        assert logs()[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
+
+    def test_a_process_that_says_nothing_gets_a_message_only_after_it_had_its_time(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+        airflow_database.run()
+        airflow_database.history("a", "failed", 1, end_date=datetime.now(UTC))
+        airflow_database.task("a", "up_for_retry", 1, end_date=datetime.now(UTC))
+        one.tick()
+        assert logs()[("a", -1, 1)] == ("ERROR", None)
+        from airflow.models.taskinstance import TaskInstance
+
+        for model in (TaskInstanceHistory, TaskInstance):
+            airflow_database.set(model, {"task_id": "a"}, end_date=AT)
+        one.tick()
+        assert "ended without a message" in str(logs()[("a", -1, 1)][1])
+
+    def test_what_the_scheduler_says_is_better_than_nothing(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        airflow_database.task("a", "failed")
+        one.note(("sales", "b1"), ("a", -1, 1), "heartbeat lost")
+        one.tick()
+        assert logs()[("a", -1, 1)] == ("ERROR", "heartbeat lost")
+
+    def test_a_timeout_of_the_run_is_an_error_of_what_was_open(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        open_batch("a", "waits", "again", "out", scope=["a", "waits", "again"])
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("a", "skipped", end_date=None)
+        airflow_database.task("waits", "skipped", 0)
+        airflow_database.set(TaskInstance, {"task_id": "waits"}, end_date=None)
+        airflow_database.history("again", "failed", 1, end_date=AT - timedelta(minutes=1))
+        airflow_database.task("again", "skipped", 1, end_date=AT - timedelta(minutes=1))
+        airflow_database.task("out", "skipped", 0, updated_at=AT - timedelta(minutes=5), end_date=AT - timedelta(minutes=5))
+        one.tick()
+        found = logs()
+        for key in (("a", -1, 1), ("waits", -1, 1), ("again", -1, 2)):
+            assert found[key] == ("ERROR", mirror.TIMED_OUT_REASON)
+        assert found[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
+        assert batch().error == f"3 tasks failed: a, again, waits; first error: {mirror.TIMED_OUT_REASON}"
+
+    def test_a_run_marked_failed_by_a_person(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.log import Log
+
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("before", "skipped", updated_at=AT - timedelta(seconds=9), end_date=AT - timedelta(seconds=9))
+        airflow_database.task("open", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
+        airflow_database.insert(Log, dag_id="sales", run_id="b1", event="patch_dag_run", dttm=AT - timedelta(seconds=2))
+        one.tick()
+        assert statuses() == {("before", -1, 1): "SKIPPED", ("open", -1, 1): "ERROR"}
+        assert logs()[("open", -1, 1)][1] == mirror.MARKED_REASON
+
+    def test_a_blocked_task_names_the_failed_one_above(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from provider.listeners import airflow_state
+
+        edges = {"b": {"a"}, "c": {"b", "ok"}, "a": set(), "ok": set()}
+        monkeypatch.setattr(airflow_state, "parents_of_run", lambda _session, _key: edges)
+        airflow_database.run()
+        for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed"), ("ok", "success")):
+            airflow_database.task(task_id, state)
+        one.tick()
+        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by a")
+
+
+class TestBatches:
+    def test_a_failed_run_says_which_tasks_and_the_first_error(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        open_batch("a", "b")
+        airflow_database.run(state="failed", end_date=AT, triggered_by="UI", conf={"country": "DE", "scope": "workflow"})
+        airflow_database.history("a", "failed", 1)
+        airflow_database.task("a", "failed", 2, end_date=AT + timedelta(seconds=5))
+        airflow_database.task("b", "failed", end_date=AT + timedelta(seconds=1))
+        provisional("b", "ERROR", error_type="RemoteJobError", error_message="no such table")
+        one.tick()
+        found = batch()
+        assert found.error == "2 tasks failed: a, b; first error: no such table"
+        assert (found.status, found.airflow_state, found.source, found.ended_at) == ("ERROR", "failed", "ui", AT)
+
+    def test_a_run_without_start_batch_yet_is_a_new_batch(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        conf = {"_accelerator": {"request_id": 1, "message_id": "m1"}, "country": "DE", "token": "secret"}
+        airflow_database.run(state="queued", conf=conf, run_type="operator_triggered", start_date=None)
+        one.tick()
+        found = batch()
+        assert (found.status, found.source, found.message_id, found.scope) == ("NEW", "message", "m1", None)
+        assert (found.params, found.started_at, found.created_at) == ({"country": "DE", "token": "***"}, None, AT)
+
+    def test_a_deleted_run_ends_its_batch(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        airflow_database.task("a", "running")
+        airflow_database.task("b", "success")
+        one.tick()
+        airflow_database.delete_run("b1")
+        one.tick()
+        assert (batch().status, batch().error) == ("ERROR", mirror.DELETED_REASON)
+        assert logs() == {("a", -1, 1): ("ERROR", mirror.DELETED_REASON), ("b", -1, 1): ("SUCCESS", None)}
+
+    def test_other_dags_are_left_alone(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        airflow_database.run(dag_id="other")
+        airflow_database.set(TaskInstance, {"dag_id": "other"}, operator="EmptyOperator")
+        one.tick()
+        with read_session() as session:
+            assert session.query(TaskBatch).count() == 0
+
+
+class TestPasses:
+    def test_a_pass_over_an_unchanged_run_writes_nothing(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        airflow_database.run()
+        airflow_database.task("a", "running")
+        one.tick()
+        monkeypatch.setattr(batches, "record_tries", lambda *_a, **_k: pytest.fail("written again"))
+        one.tick()
+        one._seen = {}  # the comparison with the table must say so too, not only the memory
+        one.tick()
+
+    def test_an_old_run_that_nobody_mirrored_is_found_by_the_first_sweep(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        airflow_database.run(state="success", end_date=AT, updated_at=datetime.now(UTC) - timedelta(days=3))
+        one.tick()
+        assert batch().status == "SUCCESS"
+
+    def test_a_task_that_a_person_changes_in_a_finished_run_is_found(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        old = datetime.now(UTC) - timedelta(days=30)
+        airflow_database.run(state="success", end_date=old, updated_at=old)
+        airflow_database.task("a", "success", updated_at=old)
+        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
+        one.tick()
+        assert logs() == {}
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed")
+        one._next_task_look = 0.0
+        one.tick()
+        assert statuses() == {("a", -1, 1): "ERROR"}
+
+    def test_a_pass_that_failed_is_made_again_whole(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        airflow_database.run()
+        with monkeypatch.context() as broken:
+            broken.setattr(mirror, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+            with pytest.raises(ConnectionError):
+                one.tick()
+        one.tick()
+        assert batch().status == "PROCESSING"
+
+    def test_a_new_leader_does_not_trust_what_it_saw_before(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        airflow_database.run(state="success", end_date=AT)
+        one.tick()
+        with write_session() as session:
+            session.execute(delete(TaskBatch))
+        with monkeypatch.context() as other:
+            other.setattr(one._lock, "acquire", lambda: False)
+            assert not one.tick()
+        one.tick()
+        assert batch().status == "SUCCESS"
+
+
+def test_one_leads_and_the_next_takes_over() -> None:
+    code = "from provider.metadata.leader_lock import LeaderLock as L; l = L(); print(l.acquire(), flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "True\n"
+    lock = LeaderLock()
+    assert not lock.acquire()
+    other.kill()
+    other.wait()
+    deadline = threading.Event()
+    for _ in range(100):  # the server notices a dead client in its own time
+        if lock.acquire():
+            break
+        deadline.wait(0.1)
+    assert lock.acquire()
+    lock.release()
+
+
+class FakeReconciler:
+    """Counts passes; fails as long as it is told to."""
+
+    def __init__(self, interval: float = 0.0) -> None:
+        self.passes = 0
+        self.problem: Exception | None = None
+        self.passed = threading.Semaphore(0)
+        self.released = False
+
+    def tick(self) -> bool:
+        self.passes += 1
+        self.passed.release()
+        if self.problem:
+            raise self.problem
+        return True
+
+    def release(self) -> None:
+        self.released = True
+
+
+class TestThread:
+    @pytest.fixture
+    def fake(self, monkeypatch: pytest.MonkeyPatch) -> FakeReconciler:
+        fake = FakeReconciler()
+        monkeypatch.setattr(reconciler, "Reconciler", lambda _interval: fake)
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL", "3600")
+        return fake
+
+    def test_it_works_for_a_scheduler_is_woken_by_hints_and_takes_a_last_look(self, fake: FakeReconciler) -> None:
+        job = SimpleNamespace(job_type=None)  # as it is when Airflow tells its listeners
+        assert not reconciler.hint()
+        reconciler.start(job)
+        try:
+            job.job_type = "SchedulerJob"
+            assert fake.passed.acquire(timeout=30)
+            assert reconciler.hint()
+            assert fake.passed.acquire(timeout=30)
+            before = fake.passes
+        finally:
+            reconciler.stop(job)
+        assert fake.passes == before + 1
+        assert fake.released
+        assert not reconciler.hint()
+
+    @pytest.mark.parametrize("kind", ["TriggererJob", "DagProcessorJob"])
+    def test_it_ends_at_once_in_other_jobs(self, fake: FakeReconciler, kind: str) -> None:
+        thread = ReconcilerThread(SimpleNamespace(job_type=kind))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+        assert fake.passes == 0
+
+    def test_an_outage_is_logged_once_and_outlived(self, fake: FakeReconciler, caplog: pytest.LogCaptureFixture) -> None:
+        thread = ReconcilerThread(SimpleNamespace(job_type="SchedulerJob"))
+        thread.reconciler = fake  # type: ignore[assignment]
+        fake.problem = ConnectionError("no route")
+        with caplog.at_level(logging.INFO, logger=reconciler.__name__):
+            thread._pass()
+            thread._pass()
+            fake.problem = None
+            thread._pass()
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+        assert "no route" in caplog.text
+
+    def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
+        self, fake: FakeReconciler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sqlite_url: str
+    ) -> None:
+        from provider import settings
+
+        real = settings._configured
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", sqlite_url)
+        monkeypatch.setattr(
+            settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o)
+        )
+        thread = ReconcilerThread(SimpleNamespace(job_type="SchedulerJob"))
+        thread.run()
+        assert fake.passes == 0
+        assert "CeleryExecutor" in caplog.text

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import networkx
+import pytest
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provider import settings
+from provider.metadata.definitions import DefinitionRows, replace_workflows
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.tables import TaskBatch, TaskLog
+from provider.operators.task_batch import ScopeGuard, StartBatchOperator, downstream_of, requested_scope
+
+EDGES = {"stg_orders": ["refresh"], "stg_customers": ["refresh"], "refresh": ["mail"], "mail": [], "archive": []}
+
+
+class FakeTaskInstance:
+    """What a RuntimeTaskInstance offers to an operator, without a supervisor."""
+
+    def __init__(self, task_id: str = "refresh", xcoms: dict[str, Any] | None = None, **attributes: Any) -> None:
+        self.task_id, self.dag_id, self.run_id = task_id, "daily_sales", "b1"
+        self.xcoms = {} if xcoms is None else xcoms
+        self.task = SimpleNamespace(upstream_task_ids={"start_batch", *(p for p, c in EDGES.items() if task_id in c)})
+        self.states: dict[str, str] = {}
+        self.asked = 0
+        vars(self).update(attributes)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        assert (task_ids, map_indexes) == ("start_batch", -1)
+        self.asked += 1
+        return self.xcoms.get(key)
+
+    def get_task_states(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str]]:
+        assert (dag_id, run_ids) == ("daily_sales", ["b1"])
+        known = tuple(f"{task_id}_" for task_id in task_ids)
+        found = {name: state for name, state in self.states.items() if name in task_ids or name.startswith(known)}
+        return {"b1": found} if found else {}
+
+
+def dag_run(conf: dict[str, Any] | None = None, **attributes: Any) -> SimpleNamespace:
+    return SimpleNamespace(**{"run_id": "b1", "conf": conf, "run_type": "manual", "triggering_user_name": "eve", **attributes})
+
+
+def start(
+    conf: dict[str, Any] | None = None, params: dict[str, Any] | None = None, **run: Any
+) -> tuple[FakeTaskInstance, set[Any]]:
+    """Execute start_batch; return its task instance and what it skipped."""
+    with DAG("daily_sales", schedule=None):
+        operator = StartBatchOperator(task_id="start_batch", edges=EDGES)
+    ti = FakeTaskInstance("start_batch")
+    context: Any = {"dag_run": dag_run(conf, **run), "params": params or {}, "ti": ti}
+    try:
+        StartBatchOperator.execute.__wrapped__(operator, context)  # type: ignore[attr-defined]
+    except DownstreamTasksSkipped as skip:
+        return ti, set(skip.tasks)
+    return ti, set()
+
+
+def define(**enabled: bool) -> None:
+    tasks = [{"task_id": name, "workflow_id": "daily_sales", "task_type": "noop", "enabled": on} for name, on in enabled.items()]
+    with write_session() as session:
+        replace_workflows(session, DefinitionRows([{"workflow_id": "daily_sales"}], tasks, []))
+
+
+def logs() -> dict[str, str]:
+    with read_session() as session:
+        return {log.task_id: log.status for log in session.query(TaskLog)}
+
+
+class TestRequestedScope:
+    def test_without_a_start_the_whole_workflow_runs(self) -> None:
+        scope = requested_scope({}, EDGES)
+        assert (scope.start_task_ids, scope.scope, scope.task_ids) == (None, "workflow", None)
+
+    def test_a_start_means_everything_downstream_of_it(self) -> None:
+        scope = requested_scope({"start_task_id": "stg_orders"}, EDGES)
+        assert (scope.scope, scope.task_ids) == ("downstream", ["mail", "refresh", "stg_orders"])
+
+    def test_task_means_the_named_tasks_alone(self) -> None:
+        assert requested_scope({"start_task_id": ["mail", "archive"], "scope": "task"}, EDGES).task_ids == ["archive", "mail"]
+
+    def test_workflow_runs_everything_and_remembers_where_it_was_started(self) -> None:
+        scope = requested_scope({"start_task_id": "stg_orders", "scope": "workflow"}, EDGES)
+        assert (scope.start_task_ids, scope.task_ids) == (["stg_orders"], None)
+
+    @pytest.mark.parametrize(
+        ("wish", "text"),
+        [
+            ({"start_task_id": "stg_order"}, "stg_order.*does not have.*archive, mail, refresh"),
+            ({"start_task_id": 7}, "a task id or a list"),
+            ({"start_task_id": {"a": 1}}, "a task id or a list"),
+            ({"start_task_id": ["mail", None]}, "a task id or a list"),
+            ({"scope": "everything"}, "one of workflow, downstream, task"),
+            ({"scope": ["task"]}, "one of workflow, downstream, task"),
+            ({"scope": "task"}, "needs a start_task_id"),
+            ({"start_task_id": [], "scope": "downstream"}, "needs a start_task_id"),
+        ],
+    )
+    def test_a_wrong_wish_is_refused_with_what_would_be_right(self, wish: dict[str, Any], text: str) -> None:
+        with pytest.raises(AirflowFailException, match=text):
+            requested_scope(wish, EDGES)
+
+    def test_a_huge_wrong_wish_makes_a_short_message(self) -> None:
+        with pytest.raises(AirflowFailException) as refused:
+            requested_scope({"start_task_id": "x" * 100_000}, {f"task_{n}": [] for n in range(5_000)})
+        assert len(str(refused.value)) < 1_000
+
+    @given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=40), st.sets(st.integers(0, 12), min_size=1))
+    def test_downstream_is_what_a_graph_library_says(self, pairs: set[tuple[int, int]], starts: set[int]) -> None:
+        graph = networkx.DiGraph((str(a), str(b)) for a, b in pairs)
+        graph.add_nodes_from(map(str, range(13)))
+        edges = {node: list(graph.successors(node)) for node in graph}
+        expected = {str(s) for s in starts}.union(*(networkx.descendants(graph, str(s)) for s in starts))
+        assert downstream_of([str(s) for s in starts], edges) == expected
+
+
+@pytest.mark.usefixtures("application_database")
+class TestStartBatch:
+    def test_a_whole_run_skips_nothing_and_opens_every_task(self) -> None:
+        ti, skipped = start({"_accelerator": {"request_id": 1, "message_id": "m1"}, "country": "DE"}, {"country": "DE"})
+        assert skipped == set()
+        assert ti.xcoms == {"scope": {"task_ids": None, "disabled": []}}
+        assert logs() == dict.fromkeys(EDGES, "NEW")
+        with read_session() as session:
+            batch = session.get(TaskBatch, ("daily_sales", "b1"))
+            assert batch is not None
+            assert (batch.source, batch.message_id, batch.params, batch.scope) == ("message", "m1", {"country": "DE"}, "workflow")
+
+    def test_what_is_out_of_scope_is_skipped_and_has_no_row(self) -> None:
+        ti, skipped = start({"start_task_id": ["refresh"]})
+        assert skipped == {"stg_orders", "stg_customers", "archive"}
+        assert ti.xcoms["scope"]["task_ids"] == ["mail", "refresh"]
+        assert logs() == {"mail": "NEW", "refresh": "NEW"}
+
+    def test_a_disabled_task_is_skipped_and_a_task_that_no_table_knows_is_enabled(self) -> None:
+        define(archive=False, mail=True, elsewhere=False)
+        ti, skipped = start()
+        assert skipped == {"archive"}
+        assert ti.xcoms["scope"] == {"task_ids": None, "disabled": ["archive"]}
+        assert logs() == {**dict.fromkeys(EDGES, "NEW"), "archive": "SKIPPED"}
+
+    def test_a_repeat_keeps_the_stored_scope(self) -> None:
+        start({"start_task_id": "mail"})
+        assert start({"start_task_id": "archive"})[0].xcoms["scope"]["task_ids"] == ["mail"]
+
+    def test_params_of_the_form_count_where_conf_is_silent(self) -> None:
+        assert start(None, {"start_task_id": ["mail"], "scope": None, "country": "DE"})[0].xcoms["scope"]["task_ids"] == ["mail"]
+        with read_session() as session:
+            batch = session.get(TaskBatch, ("daily_sales", "b1"))
+            assert batch is not None
+            assert (batch.params, batch.source, batch.message_id) == ({"country": "DE"}, "manual", None)
+
+    def test_secrets_in_params_are_not_stored(self) -> None:
+        start(None, {"api_password": "hunter2", "nested": {"token": "abc", "n": 1}})
+        with read_session() as session:
+            batch = session.get(TaskBatch, ("daily_sales", "b1"))
+            assert batch is not None
+            assert batch.params == {"api_password": "***", "nested": {"token": "***", "n": 1}}
+
+    @pytest.mark.parametrize("value", ["x", 1, ["m"], {}, {"message_id": 7}, {"message_id": ""}, {"message_id": "m" * 251}])
+    def test_a_forged_request_is_refused(self, value: Any) -> None:
+        with pytest.raises(AirflowFailException, match="belongs to the dispatcher"):
+            start({"_accelerator": value})
+        assert logs() == {}
+
+    def test_dags_test_is_recognised(self) -> None:
+        start(triggering_user_name="dag_test")
+        with read_session() as session:
+            batch = session.get(TaskBatch, ("daily_sales", "b1"))
+            assert batch is not None
+            assert batch.source == "test"
+
+    def test_tasks_test_leaves_no_batch_behind(self) -> None:
+        ti, _skipped = start(run_id="__airflow_temporary_run_2026-01-01__")
+        assert ti.xcoms["scope"] == {"task_ids": None, "disabled": []}
+        assert logs() == {}
+
+
+def test_an_unreachable_database_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://me:hunter2@127.0.0.1:1/x")
+    with pytest.raises(AirflowException, match="sql_alchemy_conn, then clear start_batch") as failed:
+        start()
+    assert not isinstance(failed.value, AirflowFailException)
+    assert "hunter2" not in str(failed.value)
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_an_sqlite_file_is_refused_where_tasks_run_on_several_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_configured", lambda section, option: "CeleryExecutor" if section == "core" else None)
+    with pytest.raises(AirflowFailException, match="sql_alchemy_conn"):
+        start()
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_instances_of_literal_maps_are_skipped_by_index() -> None:
+    with DAG("daily_sales", schedule=None):
+        operator = StartBatchOperator(task_id="start_batch", edges={"a": [], "b": [], "c": []})
+        PythonOperator(task_id="a", python_callable=print)
+        PythonOperator.partial(task_id="b", python_callable=print).expand(op_args=[["x"], ["y"]])
+        PythonOperator.partial(task_id="c", python_callable=print).expand_kwargs([{"op_args": ["x"]}])
+    context: Any = {"dag_run": dag_run({"start_task_id": "a"}), "params": {}, "ti": FakeTaskInstance("start_batch")}
+    with pytest.raises(DownstreamTasksSkipped) as skip:
+        StartBatchOperator.execute.__wrapped__(operator, context)  # type: ignore[attr-defined]
+    assert skip.value.tasks == ["b", ("b", 0), ("b", 1), "c", ("c", 0)]
+
+
+class TestScopeGuard:
+    WHOLE: ClassVar[dict[str, Any]] = {"scope": {"task_ids": None, "disabled": []}}
+
+    def test_a_task_in_scope_runs(self) -> None:
+        ti = FakeTaskInstance(xcoms=self.WHOLE, states={"stg_orders": "success", "stg_customers": "success"})
+        ScopeGuard()({"ti": ti})  # type: ignore[typeddict-item]
+
+    @pytest.mark.parametrize(
+        ("scope", "reason"),
+        [
+            ({"task_ids": ["mail"], "disabled": []}, "out of scope of this batch"),
+            ({"task_ids": ["refresh"], "disabled": ["refresh"]}, "the task is disabled"),
+        ],
+    )
+    @pytest.mark.parametrize("on_parent_skip", ["skip", "run"])
+    def test_a_task_that_does_not_belong_to_the_batch_skips_itself(self, scope: Any, reason: str, on_parent_skip: Any) -> None:
+        ti = FakeTaskInstance(xcoms={"scope": scope})
+        with pytest.raises(AirflowSkipException, match=reason):
+            ScopeGuard(on_parent_skip)({"ti": ti})  # type: ignore[typeddict-item]
+        assert ti.task.skip_reason == reason
+
+    @pytest.mark.parametrize("states", [{"stg_orders": "skipped"}, {"stg_orders_0": "success", "stg_orders_1": "skipped"}])
+    def test_a_skipped_parent_skips_its_child(self, states: dict[str, str]) -> None:
+        ti = FakeTaskInstance(xcoms=self.WHOLE, states={**states, "stg_customers": "success"})
+        with pytest.raises(AirflowSkipException, match="parent skipped: stg_orders$"):
+            ScopeGuard()({"ti": ti})  # type: ignore[typeddict-item]
+
+    def test_unless_the_task_wants_to_run_anyway(self) -> None:
+        ti = FakeTaskInstance(xcoms=self.WHOLE, states={"stg_orders": "skipped", "stg_customers": "skipped"})
+        ScopeGuard("run")({"ti": ti})  # type: ignore[typeddict-item]
+
+    def test_a_parent_that_is_out_of_scope_does_not_count(self) -> None:
+        scope = {"scope": {"task_ids": ["stg_customers", "refresh"], "disabled": []}}
+        ti = FakeTaskInstance(xcoms=scope, states={"stg_orders": "skipped", "stg_customers": "success"})
+        ScopeGuard()({"ti": ti})  # type: ignore[typeddict-item]
+
+    def test_a_task_that_comes_back_from_a_deferral_is_not_asked_again(self) -> None:
+        ti = FakeTaskInstance(_ti_context_from_server=SimpleNamespace(next_method="execute_complete"))
+        ScopeGuard()({"ti": ti})  # type: ignore[typeddict-item]
+        assert ti.asked == 0
+
+    def test_without_a_stored_scope_it_says_what_to_clear(self) -> None:
+        with pytest.raises(AirflowFailException, match="Clear the task start_batch"):
+            ScopeGuard()({"ti": FakeTaskInstance()})  # type: ignore[typeddict-item]
