@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from provider.exceptions import ConfigurationError, RemoteJobError
@@ -37,8 +37,10 @@ def job(name: str) -> RemoteJob:
 
 def started(invocation: WorkflowInvocation) -> datetime:
     """Return when an invocation began; one that does not tell has only just begun."""
-    begun = invocation.invocation_timing.start_time
-    return begun if begun else datetime.now(tz=UTC)
+    timing = invocation.invocation_timing  # a plain protobuf message, unlike its parent
+    if not timing.HasField("start_time"):
+        return datetime.now(tz=UTC)
+    return cast("datetime", timing.start_time.ToDatetime(tzinfo=UTC))
 
 
 def word(resource: Any) -> str:

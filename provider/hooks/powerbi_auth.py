@@ -78,6 +78,7 @@ class TokenSource:
             return self.cached() or self._acquire()
 
     def _acquire(self) -> str:
+        import msal
         import requests
 
         try:
@@ -93,6 +94,8 @@ class TokenSource:
                 f"Entra ID at {self._settings.authority} gave no token: {status or type(error).__name__}.",
                 status_code=status,
             ) from error
+        except msal.exceptions.MsalError as error:  # an answer of Entra ID that says nothing about the credentials
+            raise RemoteCallError(f"Entra ID at {self._settings.authority} gave no token: {_first_line(str(error))}") from error
         except ValueError as error:  # msal, when the authority's own description cannot be read
             raise RemoteCallError(
                 f"Entra ID at {self._settings.authority} does not know tenant {self._settings.tenant_id}: "

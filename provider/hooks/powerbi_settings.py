@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from provider.exceptions import ConfigurationError
@@ -128,6 +129,8 @@ class PowerBISettings:
         return settings
 
     def _check(self, where: str) -> None:
+        if self.ca_file and not Path(self.ca_file).is_file():
+            raise ConfigurationError(f"{where}: there is no file {self.ca_file} here; correct extra `ca_file`.")
         if self.auth == "managed_identity":
             return
         missing = [] if self.tenant_id else ["extra `tenant_id`"]
