@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -43,6 +46,13 @@ def noop(*_values: Any) -> None:
     return None
 
 
+def wait_for_ever() -> None:
+    """Say that we run, and run until somebody ends it."""
+    Path(os.environ["AIRFLOW_HOME"], "waiting").touch()
+    while True:
+        time.sleep(1)
+
+
 CALLS = {"fails": fail, "skips_itself": skip, "second_time": succeed_the_second_time}
 
 with DAG(
@@ -70,3 +80,21 @@ with DAG(
             tasks[parent] >> tasks[child]
     for task_id in set(EDGES) - {child for children in EDGES.values() for child in children}:
         start >> tasks[task_id]
+
+with DAG("endless", start_date=datetime(2026, 1, 1), schedule=None, default_args={"retries": 0}):
+    opening = StartBatchOperator(task_id="start_batch", edges={"endless": ["after"], "after": []})
+    endless = PythonOperator(
+        task_id="endless", python_callable=wait_for_ever, trigger_rule="none_failed", pre_execute=ScopeGuard()
+    )
+    after = PythonOperator(task_id="after", python_callable=noop, trigger_rule="none_failed", pre_execute=ScopeGuard())
+    opening >> endless >> after
+
+with DAG(
+    "hurried", start_date=datetime(2026, 1, 1), schedule=None, dagrun_timeout=timedelta(seconds=20), default_args={"retries": 0}
+):
+    opening = StartBatchOperator(task_id="start_batch", edges={"endless": ["after"], "after": []})
+    endless = PythonOperator(
+        task_id="endless", python_callable=wait_for_ever, trigger_rule="none_failed", pre_execute=ScopeGuard()
+    )
+    after = PythonOperator(task_id="after", python_callable=noop, trigger_rule="none_failed", pre_execute=ScopeGuard())
+    opening >> endless >> after

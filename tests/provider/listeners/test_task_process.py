@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from provider.listeners import reconciler, task_log, task_process
+from provider.metadata.engine import read_session
+from provider.metadata.tables import TaskLog
+
+AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_process, "_switched_off", False)
+
+
+def instance(start_operator: str = "StartBatchOperator", **values: Any) -> Any:
+    """A task instance as the task SDK has it: what matters to the hooks is where its class comes from."""
+    kind = type("RuntimeTaskInstance", (SimpleNamespace,), {"__module__": "airflow.sdk.execution_time.task_runner"})
+    dag = SimpleNamespace(task_dict={"start_batch": SimpleNamespace(task_type=start_operator)})
+    task = SimpleNamespace(dag=dag, template_fields=("sql", "api_key"), sql="SELECT 1", api_key="hunter2")
+    defaults = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": None, "try_number": 1, "state": None}
+    return kind(**{**defaults, "start_date": AT, "end_date": None, "task": task, **values})
+
+
+def stored() -> TaskLog | None:
+    with read_session() as session:
+        return session.query(TaskLog).one_or_none()
+
+
+@pytest.mark.usefixtures("application_database")
+class TestRows:
+    def test_running_then_success(self) -> None:
+        ti = instance()
+        task_log.on_task_instance_running(task_instance=ti)
+        row = stored()
+        assert row is not None
+        assert (row.status, row.airflow_state, row.map_index, row.started_at, row.ended_at) == (
+            "PROCESSING",
+            "running",
+            -1,
+            AT,
+            None,
+        )
+        assert row.config == {"sql": "SELECT 1", "api_key": "***"}
+        ti.task.external_job = {"id": "projects/p/inv/1", "url": "https://console/1"}
+        ti.end_date = AT
+        task_log.on_task_instance_success(task_instance=ti)
+        row = stored()
+        assert row is not None
+        assert (row.status, row.ended_at, row.external_id, row.external_url) == (
+            "SUCCESS",
+            AT,
+            "projects/p/inv/1",
+            "https://console/1",
+        )
+        assert row.config == {"sql": "SELECT 1", "api_key": "***"}
+
+    def test_a_failed_try_that_will_be_retried_keeps_its_exception(self) -> None:
+        task_log.on_task_instance_failed(
+            task_instance=instance(state="up_for_retry"), error=ValueError("no\n  such\ttable\x00\ud800")
+        )
+        row = stored()
+        assert row is not None
+        assert (row.status, row.airflow_state, row.error_type, row.error_message) == (
+            "ERROR",
+            "up_for_retry",
+            "ValueError",
+            "no such table?",
+        )
+
+    def test_a_guard_says_why_a_task_was_skipped(self) -> None:
+        ti = instance()
+        ti.task.skip_reason = "parent skipped: stage"
+        task_log.on_task_instance_skipped(task_instance=ti)
+        row = stored()
+        assert row is not None
+        assert (row.status, row.error_message) == ("SKIPPED", "parent skipped: stage")
+
+    def test_secrets_are_masked_and_long_texts_are_cut(self) -> None:
+        from airflow.sdk._shared.secrets_masker import mask_secret
+
+        mask_secret("Tr0ub4dor&3")
+        ti = instance()
+        ti.task.sql = "x" * 50_000
+        task_log.on_task_instance_running(task_instance=ti)
+        task_log.on_task_instance_failed(task_instance=ti, error=RuntimeError("login Tr0ub4dor&3 refused " + "y" * 50_000))
+        row = stored()
+        assert row is not None
+        assert str(row.error_message).startswith("login *** refused yyy")
+        assert len(str(row.error_message)) == task_process.MESSAGE_LENGTH
+        assert row.config is not None
+        assert len(row.config["sql"]) < 5_000
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"start_operator": "EmptyOperator"},
+            {"run_id": "__airflow_temporary_run_2026-01-01__"},
+            {"try_number": 0},
+        ],
+    )
+    def test_what_is_no_try_of_a_workflow_is_ignored(self, other: dict[str, Any]) -> None:
+        task_log.on_task_instance_running(task_instance=instance(**other))
+        assert stored() is None
+
+
+class TestHarmlessness:
+    def test_a_database_that_never_answers_costs_the_budget_once(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        never = threading.Event()
+        calls = []
+
+        def hang(row: dict[str, Any]) -> None:
+            calls.append(row)
+            never.wait()
+
+        monkeypatch.setattr(task_process, "_write", hang)
+        monkeypatch.setattr(task_process, "BUDGET_SECONDS", 0.05)
+        task_log.on_task_instance_running(task_instance=instance())
+        task_log.on_task_instance_success(task_instance=instance())
+        never.set()
+        assert len(calls) == 1
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "did not answer within" in caplog.text
+
+    @pytest.mark.parametrize("problem", [RuntimeError("x"), SystemExit(1), GeneratorExit(), MemoryError()])
+    def test_nothing_that_happens_in_a_hook_reaches_the_task(
+        self, monkeypatch: pytest.MonkeyPatch, problem: BaseException
+    ) -> None:
+        def fail(*_arguments: Any) -> None:
+            raise problem
+
+        monkeypatch.setattr(task_process, "_row", fail)
+        task_log.on_task_instance_running(task_instance=instance())
+        task_log.on_task_instance_running(task_instance=SimpleNamespace())
+        task_log.on_dag_run_failed(dag_run=object())
+
+    def test_a_refused_connection_does_not_show_its_password(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://me:hunter2@127.0.0.1:1/x")
+        task_log.on_task_instance_running(task_instance=instance())
+        assert "reconciler will do it" in caplog.text
+        assert "hunter2" not in caplog.text
+
+    @pytest.mark.usefixtures("embedded_database")
+    def test_an_sqlite_file_is_refused_where_tasks_run_on_several_machines(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        from provider import settings
+
+        real = settings._configured
+        monkeypatch.setattr(
+            settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o)
+        )
+        for _ in range(2):
+            task_log.on_task_instance_running(task_instance=instance())
+        assert [record.levelname for record in caplog.records if record.name.startswith("provider")] == ["ERROR"]
+        monkeypatch.undo()
+
+    def test_a_hook_of_the_scheduler_only_leaves_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        notes: list[Any] = []
+        woken = threading.Event()
+        thread = SimpleNamespace(reconciler=SimpleNamespace(note=lambda *note: notes.append(note)), wake=woken.set)
+        monkeypatch.setattr(reconciler, "_thread", thread)
+
+        class TaskInstance:
+            """Airflow's ORM row: a column that is not loaded would query the database, which a hook must not."""
+
+            def __init__(self) -> None:
+                vars(self).update(dag_id="sales", run_id="b1", task_id="load", map_index=-1, try_number=2)
+
+            def __getattr__(self, name: str) -> Any:
+                raise AssertionError(f"the hook reads {name}")
+
+        task_log.on_task_instance_failed(task_instance=TaskInstance(), error="heartbeat lost")
+        assert notes == [(("sales", "b1"), ("load", -1, 2), "heartbeat lost")]
+        assert woken.is_set()
+
+
+def test_the_plugin_imports_next_to_nothing() -> None:
+    code = (
+        "import sys, airflow.plugins_manager, airflow.listeners; before = set(sys.modules);"
+        "import provider.plugin; print('\\n'.join(set(sys.modules) - before))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded = set(output.split()) - {"provider"}  # Airflow itself may have asked us for the provider info before
+    assert loaded == {"provider.plugin", "provider.listeners", "provider.listeners.task_log"}
+
+
+def test_airflow_takes_the_hooks_as_they_are_declared(caplog: pytest.LogCaptureFixture) -> None:
+    from airflow._shared.listeners.listener import ListenerManager
+    from airflow._shared.listeners.spec import lifecycle, taskinstance
+    from airflow.listeners.spec import dagrun
+
+    manager: Any = ListenerManager()  # type: ignore[no-untyped-call]
+    for specification in (lifecycle, taskinstance, dagrun):
+        manager.add_hookspecs(specification)
+    manager.add_listener(task_log)
+    ti = instance(try_number=0)
+    manager.hook.on_starting(component=object())
+    manager.hook.before_stopping(component=object())
+    for hook in ("running", "success", "skipped"):
+        getattr(manager.hook, f"on_task_instance_{hook}")(previous_state=None, task_instance=ti)
+    manager.hook.on_task_instance_failed(previous_state=None, task_instance=ti, error=None)
+    run = SimpleNamespace(triggered_by=None)
+    for hook in ("running", "success", "failed"):
+        getattr(manager.hook, f"on_dag_run_{hook}")(dag_run=run, msg="")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(manager.pm.get_hookcallers(task_log) or []) == 9
