@@ -26,7 +26,8 @@ class JobLedger:
     ``job``
         handle of the job (``id``, ``url`` and the service's own keys), None until one is started.
     ``intent``
-        what is needed to find a job whose start was never answered or recorded; written before the start.
+        what is needed to find a job whose start was never answered or recorded: written before the start, None again
+        once there is a job.
     ``chain``
         ``ti.max_tries``: retries and killed workers keep it, a person's clear raises it.
     ``try``, ``started_at``, ``outcome``
@@ -95,7 +96,7 @@ class JobLedger:
         tries = dict(self._entry.get("tries") or {})
         tries[str(self._try_number)] = {"id": job["id"], "url": job["url"]}
         started_at = self._entry.get("started_at") if self.job and self.job["id"] == job["id"] else _now()
-        self._write(job=job, started_at=started_at, outcome="running", tries=tries)
+        self._write(job=job, intent=None, started_at=started_at, outcome="running", tries=tries)
 
     def record_outcome(self, outcome: str) -> None:
         """Record that the job has ended: ``success`` or ``failed``."""

@@ -52,6 +52,17 @@ def test_deferred_job_is_recorded_before_the_wait_and_its_result_returned(start_
     assert cancels(cloud, service) == []
 
 
+def test_event_alone_resumes_as_in_dags_test(start_cloud, service, life):
+    cloud = start_cloud(**service.scenario())
+    task = life(service.make)
+    deferral = task.begin()
+    event = task.event(deferral)
+    deferral.kwargs = None
+
+    assert task.entry["job"]["id"] in str(task.resume(deferral, event))
+    assert len(starts(cloud, service)) == 1
+
+
 def test_blocking_job_waits_in_the_worker(start_cloud, service, life):
     cloud = start_cloud(**service.scenario())
     task = life(lambda: service.make(deferrable=False))
