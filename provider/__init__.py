@@ -20,7 +20,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-cloud-accelerator",
         "name": "Cloud Accelerator",
-        "description": "Workflows defined as rows, run by Airflow: a DAG factory, Dataform and Power BI operators, Pub/Sub intake, TaskLog.",
+        "description": "Workflows defined as rows: a DAG factory, Dataform and Power BI operators, Pub/Sub intake, TaskLog.",
         "integrations": [
             {"integration-name": "Cloud Accelerator", "external-doc-url": "https://airflow.apache.org/", "tags": ["software"]},
             {
@@ -81,7 +81,9 @@ def _powerbi_connection_type() -> dict[str, Any]:
         "conn-fields": {
             "tenant_id": field("Tenant ID", "Directory (tenant) id of the Entra application."),
             "cloud": field(
-                "Cloud", "Which Power BI cloud: public, gcc, gcc_high, dod or china.", enum=["public", "gcc", "gcc_high", "dod", "china"]
+                "Cloud",
+                "Which Power BI cloud: public, gcc, gcc_high, dod or china.",
+                enum=["public", "gcc", "gcc_high", "dod", "china"],
             ),
         },
     }
