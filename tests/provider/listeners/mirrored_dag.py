@@ -61,7 +61,7 @@ with DAG(
     schedule=None,
     params={"start_task_id": None, "scope": None, "country": "DE"},
     default_args={"retries": 0},
-):
+) as mirrored:
     start = StartBatchOperator(task_id="start_batch", edges=EDGES)
     tasks: dict[str, Any] = {}
     for task_id in EDGES:
