@@ -50,7 +50,8 @@ def build_dags() -> dict[str, DAG]:
     In a task process, and in commands that name a DAG, Airflow says which one is wanted; only its rows are read.
     """
     wanted = get_parsing_context()
-    built = build_all() if wanted.dag_id is None else build_one(wanted.dag_id, only_task=wanted.task_id)
+    with _collector_paused():
+        built = build_all() if wanted.dag_id is None else build_one(wanted.dag_id, only_task=wanted.task_id)
     for problem in built.problems:
         log.warning("%s", problem)
     return built.dags
@@ -68,13 +69,14 @@ def build_all() -> Built:
         return built
     good = _build_rows(rows, types, built)
     present = {row["workflow_id"] for row in rows.workflows}
-    missing = snapshot.missing_at_once(last_good.entries, present)
+    missing = snapshot.still_missing(last_good, present)
     if missing:
         built.problems.append(_missing(missing, len(last_good.entries)))
     kept = [*sorted(set(last_good.entries) & (present - good)), *missing]
     _build_last_good(last_good, kept, types, built)
     try:
-        snapshot.save(snapshot.by_workflow(rows, good) | {workflow_id: last_good.entries[workflow_id] for workflow_id in kept})
+        old = {workflow_id: last_good.entries[workflow_id] for workflow_id in kept}
+        snapshot.save(Snapshot(snapshot.by_workflow(rows, good) | old, frozenset(missing)))
     except SnapshotError as error:
         built.problems.append(Problem("", "definitions snapshot", str(error)))
     return built
@@ -121,18 +123,17 @@ def _build_last_good(
 
 def _build_specs(specs: dict[str, WorkflowSpec], types: TaskTypes, built: Built, *, only_task: str | None) -> set[str]:
     good = set()
-    with _collector_paused():
-        for workflow_id, spec in specs.items():
-            try:
-                dag = build_dag(spec, types, only_task=only_task)
-                if only_task is None and not all(types.is_built_in(task.task_type) for task in spec.tasks):
-                    _check_serializable(dag)
-            except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows
-                text = f"cannot be built: {type(error).__name__}: {shorten(error, 500)}; correct its rows"
-                built.problems.append(Problem(workflow_id, f"workflows row {workflow_id}", text))
-            else:
-                built.dags[workflow_id] = dag
-                good.add(workflow_id)
+    for workflow_id, spec in specs.items():
+        try:
+            dag = build_dag(spec, types, only_task=only_task)
+            if only_task is None and not all(types.is_built_in(task.task_type) for task in spec.tasks):
+                _check_serializable(dag)
+        except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows
+            text = f"cannot be built: {type(error).__name__}: {shorten(error, 500)}; correct its rows"
+            built.problems.append(Problem(workflow_id, f"workflows row {workflow_id}", text))
+        else:
+            built.dags[workflow_id] = dag
+            good.add(workflow_id)
     return good
 
 

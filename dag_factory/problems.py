@@ -75,11 +75,14 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
     :param model: the model that refused the data; its fields are what unknown keys are compared to.
     :param prefix: where in the row the data is, such as ``config``.
     """
-    return [_describe(item, model, prefix) for item in error.errors(include_url=False)]
+    items = error.errors(include_url=False)
+    # A list without its wrong items is called too short as well.
+    beneath = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
+    return [_describe(item, model, prefix) for item in items if item["type"] != "too_short" or item["loc"] not in beneath]
 
 
 def _describe(item: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
-    where = _path([prefix, *item["loc"]] if prefix else list(item["loc"]))
+    where = _path([prefix, *item["loc"]] if prefix else list(item["loc"])) or "row"
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
         return f"{where}: missing"
@@ -88,9 +91,11 @@ def _describe(item: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
         return f"{where}: unknown key; {suggestion(str(item['loc'][-1]), fields, 'known keys are')}"
     if kind == "value_error":
         text = str(context.get("error", item["msg"]))
-        return f"{where}: {text}" if where else text
+        return text if where == "row" else f"{where}: {text}"
     if kind == "literal_error":
         return f"{where}: must be one of {context['expected'].replace(' or ', ', ')}, not {shown(item['input'])}"
+    if kind in _KINDS and where == "row":
+        return f"{_KINDS[kind]}, not {shown(item['input'])}"
     if kind in _KINDS:
         return f"{where}: {_KINDS[kind]}, not {shown(item['input'])}"
     text = item["msg"].replace("Input should be", "must be").replace("Input should", "must")

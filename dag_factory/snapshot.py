@@ -38,9 +38,11 @@ class Snapshot:
     Rows by workflow.
 
     :param entries: workflow id → its rows.
+    :param missing: those of them that went missing at once, and are kept until somebody decides.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
 
     def rows(self, workflow_ids: Iterable[str]) -> DefinitionRows:
         """Return the rows of some workflows; those that are not in the snapshot have none."""
@@ -69,17 +71,19 @@ def by_workflow(rows: DefinitionRows, workflow_ids: Collection[str]) -> dict[str
     return entries
 
 
-def missing_at_once(before: Collection[str], now: Collection[str]) -> list[str]:
+def still_missing(last_good: Snapshot, present: Collection[str]) -> list[str]:
     """
-    Return the workflows whose rows are gone, if so many are gone at once that it looks like the wrong database.
+    Return the workflows whose rows are gone, as far as that looks like the wrong database.
 
-    That is: all of them, or more than half and at least three. A lost setting makes an empty embedded database, and a restored
-    backup an old one, and both are read without any error.
+    That is when all rows of workflows go at once, or those of more than half of them and at least three: a lost setting makes
+    an empty embedded database, a restored backup an old one, and both are read without any error. What went missing so stays
+    missing until its rows are back or the snapshot is deleted, whatever else changes meanwhile.
     """
-    gone = sorted(set(before) - set(now))
-    if gone and (len(gone) == len(set(before)) or (len(gone) >= 3 and len(gone) * 2 > len(set(before)))):
-        return gone
-    return []
+    before = set(last_good.entries) - last_good.missing
+    gone = before - set(present)
+    if not (gone and (gone == before or (len(gone) >= 3 and len(gone) * 2 > len(before)))):
+        gone = set()
+    return sorted(gone | (last_good.missing - set(present)))
 
 
 def path() -> Path:
@@ -96,7 +100,7 @@ def load() -> Snapshot:
     file = path()
     try:
         content = json.loads(file.read_bytes())
-        entries = content["workflows"]
+        entries, missing = content["workflows"], frozenset(content["missing"])
         if content["format"] != _FORMAT or not all(
             isinstance(entry["workflow"], dict) and isinstance(entry["tasks"], list) and isinstance(entry["dependencies"], list)
             for entry in entries.values()
@@ -108,19 +112,18 @@ def load() -> Snapshot:
         raise SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SnapshotError(f"{file} is damaged; delete it, it is made anew.") from error
-    return Snapshot(entries)
+    return Snapshot(entries, missing & set(entries))
 
 
-def save(entries: Mapping[str, Entry]) -> None:
+def save(snapshot: Snapshot) -> None:
     """
     Write the snapshot in one step, if it says anything new; readers see the old or the new one, never a part.
 
     :raises SnapshotError: the folder cannot be written.
     """
     file = path()
-    content = json.dumps(
-        {"format": _FORMAT, "workflows": entries}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    document = {"format": _FORMAT, "workflows": snapshot.entries, "missing": sorted(snapshot.missing)}
+    content = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     try:
         if file.exists() and file.read_bytes() == content:
             return
@@ -132,7 +135,7 @@ def save(entries: Mapping[str, Entry]) -> None:
             f"{where} cannot be written ({error.strerror}), so there are no definitions to fall back on; "
             "set [accelerator] snapshot_dir to a folder that Airflow's user may write."
         ) from error
-    log.info("Wrote the definitions of %d workflows to %s.", len(entries), file)
+    log.info("Wrote the definitions of %d workflows to %s.", len(snapshot.entries), file)
 
 
 def _replace(file: Path, content: bytes) -> None:

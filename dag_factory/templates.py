@@ -8,6 +8,7 @@ Rows are data. They may refer to a few values of their run, and nothing else: no
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +83,34 @@ def check(source: str, params: Collection[str]) -> list[str]:
 
     :param params: names of the workflow's parameters.
     """
+    problems, used = _analyse(source)
+    undeclared = [
+        f"params.{name} is not declared; {suggestion(name, params, 'params of the workflow are')}"
+        for name in used
+        if name not in params
+    ]
+    return [*problems, *undeclared]
+
+
+@lru_cache(maxsize=4096)
+def _analyse(source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is wrong with a template whatever the workflow, and the params that it cannot do without."""
     from jinja2 import TemplateError
 
     try:
         tree = _environment().parse(source)
+        found = list(_check_node(tree, may_be_missing=False))
     except (TemplateError, RecursionError) as error:
-        return [f"not a Jinja template: {str(error)[:200]}"]
-    return list(_check_node(tree, frozenset(params), may_be_missing=False))
+        return (f"not a Jinja template: {str(error)[:200]}",), ()
+    problems = dict.fromkeys(item for item in found if not isinstance(item, _Param))
+    return tuple(problems), tuple(dict.fromkeys(item.name for item in found if isinstance(item, _Param)))
+
+
+@dataclass(frozen=True)
+class _Param:
+    """A param that a template uses without a default."""
+
+    name: str
 
 
 def to_airflow(value: Any) -> Any:
@@ -100,6 +122,7 @@ def to_airflow(value: Any) -> Any:
     return _rewrite(value) if isinstance(value, str) and is_template(value) else value
 
 
+@lru_cache(maxsize=4096)
 def _rewrite(source: str) -> str:
     written, previous = [], ""
     for _, kind, text in _environment().lex(source):
@@ -124,7 +147,7 @@ def _texts(value: Any, path: str, *, renders: bool) -> Iterator[tuple[str, str, 
             yield from _texts(item, f"{path}[{index}]", renders=renders)
 
 
-def _check_node(node: nodes.Node, params: frozenset[str], *, may_be_missing: bool) -> Iterator[str]:
+def _check_node(node: nodes.Node, *, may_be_missing: bool) -> Iterator[str | _Param]:
     from jinja2 import nodes
 
     kind = type(node).__name__
@@ -135,13 +158,13 @@ def _check_node(node: nodes.Node, params: frozenset[str], *, may_be_missing: boo
         yield from _check_name(node.name)
         return
     if isinstance(node, nodes.Getattr | nodes.Getitem):
-        yield from _check_access(node, params, may_be_missing=may_be_missing)
+        yield from _check_access(node, may_be_missing=may_be_missing)
         return
     if isinstance(node, nodes.Filter | nodes.Test):
         yield from _check_filter(node)
         may_be_missing = node.name in ("default", "d", "defined")
-    for child in node.iter_child_nodes():
-        yield from _check_node(child, params, may_be_missing=may_be_missing)
+    for child in node.iter_child_nodes(exclude=("kwargs",)):
+        yield from _check_node(child, may_be_missing=may_be_missing)
 
 
 def _check_name(name: str) -> Iterator[str]:
@@ -153,22 +176,20 @@ def _check_name(name: str) -> Iterator[str]:
         yield f"{name} is not known; {suggestion(name, NAMES, 'a template may use')}"
 
 
-def _check_access(node: nodes.Getattr | nodes.Getitem, params: frozenset[str], *, may_be_missing: bool) -> Iterator[str]:
+def _check_access(node: nodes.Getattr | nodes.Getitem, *, may_be_missing: bool) -> Iterator[str | _Param]:
     from jinja2 import nodes
 
     key: Any = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
     if isinstance(key, bool) or not isinstance(key, str | int):
         yield "an item must be named by a plain text or number in a template"
-        return
-    if isinstance(key, str) and key.startswith("_"):
+    elif isinstance(key, str) and key.startswith("_"):
         yield f"{key}: names that start with '_' are not allowed in a template"
-        return
-    if not isinstance(node.node, nodes.Name):
-        yield from _check_node(node.node, params, may_be_missing=may_be_missing)
+    elif not isinstance(node.node, nodes.Name):
+        yield from _check_node(node.node, may_be_missing=may_be_missing)
     elif node.node.name != "params":
         yield from list(_check_name(node.node.name)) or [f"{node.node.name} is a text and has no item {key}"]
-    elif key not in params and not may_be_missing:
-        yield f"params.{key} is not declared; {suggestion(str(key), params, 'params of the workflow are')}"
+    elif not may_be_missing:
+        yield _Param(str(key))
 
 
 def _check_filter(node: nodes.Filter | nodes.Test) -> Iterator[str]:

@@ -57,11 +57,10 @@ class _Validation:
         self._params: dict[str, frozenset[str]] = {}
         self._tasks: dict[str, dict[str, TaskSpec]] = defaultdict(dict)
         self._edges: dict[str, set[tuple[str, str]]] = defaultdict(set)
-        self._workflow_of = {
-            task_id: str(row.get("workflow_id"))
-            for row in rows.tasks
-            if isinstance(row, dict) and isinstance(task_id := row.get("task_id"), str)
-        }
+        self._workflow_of: dict[str, str] = {}
+        for row in rows.tasks:
+            if isinstance(row, dict) and isinstance(task_id := row.get("task_id"), str):
+                self._workflow_of.setdefault(task_id, str(row.get("workflow_id")))
 
     def run(self) -> Validated:
         known: set[str] = set()
@@ -72,8 +71,11 @@ class _Validation:
             self._check_task(row, known, seen)
         for row in self._rows.dependencies:
             self._check_edge(row)
+        children: dict[str, dict[str, list[str]]] = {workflow_id: {} for workflow_id in known}
+        for task_id, owner in self._workflow_of.items():
+            children.setdefault(owner, {})[task_id] = []
         for workflow_id in sorted(known):
-            self._check_graph(workflow_id)
+            self._check_graph(workflow_id, children[workflow_id])
         broken = {problem.workflow_id for problem in self._problems}
         workflows = {
             workflow_id: WorkflowSpec(
@@ -184,40 +186,45 @@ class _Validation:
                 self._report(owner, name, "given more than once; keep one")
             self._edges[owner].add((parent, child))
 
-    def _check_graph(self, workflow_id: str) -> None:
-        children: dict[str, list[str]] = {task: [] for task, owner in self._workflow_of.items() if owner == workflow_id}
+    def _check_graph(self, workflow_id: str, children: dict[str, list[str]]) -> None:
+        """Check the workflow as a whole; ``children`` has a key for each of its tasks."""
+        name = f"workflows row {shorten(workflow_id)}"
         if not children:
-            self._report(workflow_id, f"workflows row {shorten(workflow_id)}", "has no task; add a row to tasks")
+            self._report(workflow_id, name, "has no task; add a row to tasks")
         for parent, child in self._edges[workflow_id]:
             children.setdefault(parent, []).append(child)
             children.setdefault(child, [])
         if cycle := find_cycle(children):
             text = f"dependencies form a cycle: {' → '.join(cycle)}; delete one of them"
-            self._report(workflow_id, f"workflows row {shorten(workflow_id)}", text)
+            self._report(workflow_id, name, text)
 
 
-def _unstorable(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
-    """Yield why a value of a row cannot be kept as JSON by Airflow's database."""
-    if depth == 0 and not isinstance(value, dict):
-        yield f"must be an object, not {shown(value)}"
-    elif depth > _MAX_DEPTH:
-        yield f"{shorten(path)}: nested deeper than {_MAX_DEPTH} levels; flatten it"
-    elif isinstance(value, str):
-        if "\x00" in value or not _is_unicode(value):
-            yield f"{shorten(path)}: holds a character that cannot be stored (NUL or half a surrogate pair); remove it"
-    elif isinstance(value, float):
-        if not math.isfinite(value):
+def _unstorable(row: Any) -> Iterator[str]:
+    """Yield why a row cannot be kept as JSON by Airflow's database."""
+    if not isinstance(row, dict):
+        yield f"must be an object, not {shown(row)}"
+        return
+    pending: list[tuple[str, Any, int]] = [("", row, 0)]
+    while pending:
+        path, value, depth = pending.pop()
+        if isinstance(value, str):
+            if not value.isascii() and not _is_unicode(value):
+                yield f"{shorten(path)}: holds half a surrogate pair, which cannot be stored; remove it"
+            elif "\x00" in value:
+                yield f"{shorten(path)}: holds a NUL character, which cannot be stored; remove it"
+        elif isinstance(value, float) and not math.isfinite(value):
             yield f"{shorten(path)}: is not a finite number; write another"
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                yield f"{shorten(path) or 'row'}: the key {shown(key)} must be text; put it in quotes"
-                continue
-            yield from _unstorable(key, f"{path} (a key)", depth + 1)
-            yield from _unstorable(item, f"{path}.{key}" if path else key, depth + 1)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _unstorable(item, f"{path}[{index}]", depth + 1)
+        elif isinstance(value, dict | list | tuple):
+            if depth > _MAX_DEPTH:
+                yield f"{shorten(path)}: nested deeper than {_MAX_DEPTH} levels; flatten it"
+            elif isinstance(value, dict):
+                for key, item in value.items():
+                    if isinstance(key, str):
+                        pending += [(f"{path} (a key)", key, depth), (f"{path}.{key}" if path else key, item, depth + 1)]
+                    else:
+                        yield f"{shorten(path) or 'row'}: the key {shown(key)} must be text; put it in quotes"
+            else:
+                pending += [(f"{path}[{index}]", item, depth + 1) for index, item in enumerate(value)]
 
 
 def _is_unicode(text: str) -> bool:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pendulum
 from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, CronTriggerTimetable, Param
 from airflow.sdk.configuration import conf
+from airflow.sdk.definitions.param import ParamsDict
 
 from dag_factory.specs import RESERVED_TASK_ID, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.templates import BATCH_DATE_FILTER
@@ -42,7 +43,6 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         max_consecutive_failed_dag_runs=_default("max_consecutive_failed_dag_runs_per_dag"),
         is_paused_upon_creation=False,
         tags=sorted(set(options.tags)),
-        params=_params(spec),
         user_defined_filters={BATCH_DATE_FILTER: partial(_day, options.timezone)},
     )
     owner = options.owner or options.default_args.owner
@@ -58,6 +58,8 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
             operators[parent].set_downstream([operators[name] for name in names])
     with_parents = {child for _, child in spec.edges}
     start.set_downstream([operator for task_id, operator in operators.items() if task_id not in with_parents])
+    # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
+    dag.params = ParamsDict(_params(spec))
     return dag
 
 

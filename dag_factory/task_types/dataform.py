@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictStr, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
 
+from dag_factory.problems import describe
 from dag_factory.specs import Spec
 from dag_factory.task_types import TaskType
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, Texts, exactly_one
+from dag_factory.templates import is_template
 
 SOURCES = ("git_commitish", "workspace", "release_config", "workflow_config")
 _BELONGS_TO_WORKFLOW_CONFIG = (
@@ -23,14 +25,6 @@ _BELONGS_TO_WORKFLOW_CONFIG = (
 )
 
 
-def _target(value: Any) -> Any:
-    """Take ``database.schema.name`` apart; database and schema may be left out."""
-    if not isinstance(value, str):
-        return value
-    parts = value.split(".")
-    return dict(zip(("database", "schema", "name")[-len(parts) :], parts, strict=True)) if len(parts) <= 3 else value
-
-
 class Target(Spec):
     """
     An action of the repository, by the table it makes.
@@ -41,6 +35,19 @@ class Target(Spec):
     database: Text | None = None
     schema_: Text | None = Field(default=None, alias="schema")
     name: Text
+
+
+def _check_target(value: Any) -> Any:
+    """Check one target; a text is taken apart by the operator, once its templates are rendered."""
+    if isinstance(value, str):
+        parts = value.split(".")
+        if not is_template(value) and (len(parts) > 3 or not all(parts)):
+            raise ValueError(f"must look like database.schema.name, schema.name or name, not {value[:80]!r}")
+        return value
+    try:
+        return Target.model_validate(value).model_dump(by_alias=True, exclude_none=True)
+    except ValidationError as error:
+        raise ValueError("; ".join(describe(error, Target))) from None
 
 
 class DataformConfig(RemoteJobConfig):
@@ -74,7 +81,7 @@ class DataformConfig(RemoteJobConfig):
     release_config: Text | None = None
     workflow_config: Text | None = None
     vars: dict[StrictStr, StrictStr] | None = None
-    included_targets: Annotated[tuple[Annotated[Target, BeforeValidator(_target)], ...], Field(min_length=1)] | None = None
+    included_targets: Annotated[tuple[Annotated[Any, BeforeValidator(_check_target)], ...], Field(min_length=1)] | None = None
     included_tags: Texts | None = None
     transitive_dependencies_included: StrictBool | None = None
     transitive_dependents_included: StrictBool | None = None

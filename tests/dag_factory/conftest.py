@@ -1,0 +1,32 @@
+"""Good rows to break, a snapshot folder of the test's own, and a database that can be taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.dag_factory.definitions import Rows, good_rows
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return good_rows()
+
+
+@pytest.fixture(autouse=True)
+def snapshot_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A snapshot folder of the test's own, and no wish for a certain DAG."""
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SNAPSHOT_DIR", str(tmp_path / "snapshot"))
+    for variable in ("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "_AIRFLOW_PARSING_CONTEXT_TASK_ID"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path / "snapshot" / "definitions.json"
+
+
+@pytest.fixture
+def database_down(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def take_down() -> None:
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://app:hunter2@127.0.0.1:1/accelerator")
+
+    return take_down

@@ -1,0 +1,450 @@
+"""From the tables, on both databases, to what Airflow finds in the DAG files."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.utils.file import iter_airflow_imports, might_contain_dag
+from sqlalchemy import event, text
+
+from dag_factory import errors, factory, source, task_types
+from dag_factory.task_types import TaskConfig, TaskType, TaskTypes
+from provider.exceptions import DefinitionError
+from provider.metadata.definitions import delete_workflows
+from provider.metadata.engine import get_engine, write_session
+from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store
+
+DAGS = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture
+def stored(application_database: str, rows: Rows) -> Rows:
+    """Good rows in the tables of each kind of database, built once, so that there is a snapshot."""
+    store(rows)
+    assert factory.build_all().problems == []
+    return rows
+
+
+@pytest.fixture
+def stored_embedded(embedded_database: str, rows: Rows) -> Rows:
+    store(rows)
+    assert factory.build_all().problems == []
+    return rows
+
+
+def spoil(rows: Rows) -> None:
+    """Make the workflow daily_sales a bad one."""
+    rows.task("stg_orders")["retries"] = -1
+    store(rows)
+
+
+def ids(built: factory.Built) -> list[str]:
+    return sorted(built.dags)
+
+
+def lines(built: factory.Built) -> list[str]:
+    return [str(problem) for problem in built.problems]
+
+
+@contextmanager
+def wanted(monkeypatch: pytest.MonkeyPatch, dag_id: str, task_id: str | None = None) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
+        if task_id is not None:
+            patch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", task_id)
+        yield
+
+
+# The files that Airflow reads.
+
+
+@pytest.fixture
+def dag_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    for name in ("workflows.py", "definition_errors.py"):
+        shutil.copy(DAGS / name, folder)
+    return folder
+
+
+def test_airflow_finds_the_dags(stored: Rows, dag_folder: Path) -> None:
+    bag = DagBag(dag_folder)
+
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == ["calendar", "daily_sales"]
+    assert {Path(dag.fileloc).name for dag in bag.dags.values()} == {"workflows.py"}
+
+
+def test_one_bad_workflow_is_an_import_error_and_nothing_else_changes(stored: Rows, dag_folder: Path) -> None:
+    spoil(stored)
+    bag = DagBag(dag_folder)
+
+    assert sorted(bag.dags) == ["calendar", "daily_sales"]
+    assert bag.dags["daily_sales"].get_task("stg_orders").retries == 1
+    (path, error), *others = bag.import_errors.items()
+    assert (others, Path(path).name) == ([], "definition_errors.py")
+    assert "1 problem in the workflow definitions." in error
+    assert "- tasks row stg_orders: retries: must be greater than or equal to 0, not -1" in error
+
+
+def test_a_workflow_id_cannot_replace_a_name_of_the_file(embedded_database: str, dag_folder: Path) -> None:
+    rows = Rows([{"workflow_id": "__file__"}, {"workflow_id": "build_dags"}])
+    for number, workflow in enumerate(rows.workflows):
+        task = {"task_id": f"t{number}", "task_type": "dataform", "config": dict(DATAFORM)}
+        rows.tasks.append({**task, "workflow_id": workflow["workflow_id"]})
+    store(rows)
+    bag = DagBag(dag_folder)
+
+    assert (bag.import_errors, sorted(bag.dags)) == ({}, ["__file__", "build_dags"])
+
+
+def test_airflow_looks_into_the_files() -> None:
+    for name in ("workflows.py", "definition_errors.py"):
+        assert might_contain_dag(str(DAGS / name), safe_mode=True)
+
+
+def test_the_dag_processor_imports_googles_modules_before_it_forks() -> None:
+    assert set(iter_airflow_imports(str(DAGS / "definition_errors.py"))) == {
+        "airflow.providers.google.cloud.transfers.gcs_to_bigquery",
+        "airflow.providers.google.cloud.transfers.gcs_to_gcs",
+    }
+    assert list(iter_airflow_imports(str(DAGS / "workflows.py"))) == []
+
+
+# Bad workflows.
+
+
+def test_a_workflow_that_was_never_good_is_left_out(application_database: str, rows: Rows) -> None:
+    spoil(rows)
+    built = factory.build_all()
+
+    assert ids(built) == ["calendar"]
+    assert lines(built) == ["tasks row stg_orders: retries: must be greater than or equal to 0, not -1"]
+
+
+def test_the_last_good_definition_holds_until_the_next_good_one(stored: Rows) -> None:
+    spoil(stored)
+    assert factory.build_all().dags["daily_sales"].get_task("stg_orders").retries == 1
+    assert factory.build_all().dags["daily_sales"].get_task("stg_orders").retries == 1
+    stored.task("stg_orders")["retries"] = 2
+    store(stored)
+    built = factory.build_all()
+
+    assert (built.problems, built.dags["daily_sales"].get_task("stg_orders").retries) == ([], 2)
+
+
+def test_a_cycle_costs_no_dag(stored: Rows) -> None:
+    stored.depend("refresh_daily_sales", "load_orders")
+    store(stored)
+    built = factory.build_all()
+
+    assert ids(built) == ["calendar", "daily_sales"]
+    assert "archive_orders → refresh_daily_sales → load_orders → archive_orders" in lines(built)[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "key", "message"),
+    [
+        ("workflows", "tags", "daily_sales", "workflows row daily_sales: tags: must be a list, not '{broken'"),
+        (
+            "tasks",
+            "config",
+            "stg_orders",
+            """tasks row stg_orders: config: must be an object such as {"key": "value"}, not '{broken'""",
+        ),
+    ],
+)
+def test_text_that_is_no_json_spoils_one_workflow(table: str, column: str, key: str, message: str, stored_embedded: Rows) -> None:
+    name = "workflow_id" if table == "workflows" else "task_id"
+    with write_session() as session:
+        session.execute(text(f"UPDATE {table} SET {column} = '{{broken' WHERE {name} = :key"), {"key": key})
+    built = factory.build_all()
+
+    assert (ids(built), lines(built)) == (["calendar", "daily_sales"], [message])
+
+
+class EchoConfig(TaskConfig):
+    text: str
+
+
+def echo(config: EchoConfig, kwargs: dict[str, Any]) -> Any:
+    """Builder of a task type whose operators cannot be made, or not be stored."""
+    from airflow.sdk import BaseOperator
+
+    class Unstorable:
+        def __str__(self) -> str:
+            raise LookupError("no text")
+
+    class EchoOperator(BaseOperator):
+        template_fields = ("text",)
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.text = Unstorable()
+
+    if config.text == "refuse":
+        raise ValueError("I do not\nlike it")
+    return EchoOperator(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("refuse", "ValueError: I do not like it"), ("unstorable", "SerializationError: Failed to serialize DAG")],
+)
+def test_an_operator_that_fails_costs_its_workflow_only(
+    value: str, reason: str, stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Types(TaskTypes):
+        def is_built_in(self, name: str) -> bool:
+            return name != "echo"
+
+    own = TaskType("echo", EchoConfig, "tests.dag_factory.test_factory:echo")
+    built_in = task_types.task_types()
+    types = Types(
+        own,
+        *(found for name in ("dataform", "power_bi_refresh", "bigquery_load", "gcs_archive") if (found := built_in.get(name))),
+    )
+    monkeypatch.setattr(factory, "task_types", lambda: types)
+    stored_embedded.task("dim_date").update(task_type="echo", config={"text": value})
+    store(stored_embedded)
+    built = factory.build_all()
+
+    assert lines(built)[0].startswith(f"workflows row calendar: cannot be built: {reason}")
+    assert {dag_id: type(dag.get_task("dim_date")).__name__ for dag_id, dag in built.dags.items() if dag_id == "calendar"} == {
+        "calendar": "DataformWorkflowInvocationOperator"
+    }
+    assert "daily_sales" in built.dags
+
+
+# A database that is away.
+
+
+def test_a_dead_database_costs_no_dag(
+    stored: Rows, dag_folder: Path, snapshot_file: Path, database_down: Callable[[], None]
+) -> None:
+    before = snapshot_file.read_bytes()
+    database_down()
+    bag = DagBag(dag_folder)
+
+    assert sorted(bag.dags) == ["calendar", "daily_sales"]
+    (error,) = bag.import_errors.values()
+    assert "- application database: the workflow tables cannot be read: " in error
+    assert f"2 workflows are built from the last good definitions in {snapshot_file}" in error
+    assert "hunter2" not in error
+    assert snapshot_file.read_bytes() == before
+
+
+def test_a_dead_database_without_a_snapshot_is_reported(database_down: Callable[[], None]) -> None:
+    database_down()
+    built = factory.build_all()
+
+    assert built.dags == {}
+    assert "so there are no DAGs" in lines(built)[0]
+
+
+def test_the_report_of_a_dead_database_is_the_same_each_time(stored_embedded: Rows, database_down: Callable[[], None]) -> None:
+    database_down()
+
+    assert lines(factory.build_all()) == lines(factory.build_all())
+
+
+def test_a_server_that_never_answers_is_given_up(stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://app:hunter2@127.0.0.1:{server.getsockname()[1]}/accelerator"
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", url)
+        built = factory.build_all()
+
+    assert ids(built) == ["calendar", "daily_sales"]
+    assert "timeout" in lines(built)[0]
+
+
+def test_a_query_that_never_ends_is_given_up(stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(source, "read_definitions", lambda *_: never.wait())
+    with pytest.raises(source.DefinitionsUnavailableError, match=r"no answer within 0\.05 seconds"):
+        source.read_rows(seconds=0.05)
+    never.set()
+
+
+def test_an_embedded_database_across_machines_is_refused_and_costs_no_dag(
+    stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+
+    assert ids(factory.build_all()) == ["calendar", "daily_sales"]
+    with pytest.raises(DefinitionError, match=r"\[core\] executor = CeleryExecutor runs tasks on several machines"):
+        errors.raise_definition_errors()
+
+
+def test_the_three_tables_are_read_as_of_one_moment(stored: Rows) -> None:
+    """A workflow that is replaced between two SELECTs is seen as it was."""
+    engine, done = get_engine(), []
+
+    def replace(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM workflows" in statement and not done:
+            done.append(True)
+            changed = good_rows().only("calendar")
+            changed.tasks[0]["task_id"] = "dim_day"
+            store(changed)
+
+    event.listen(engine, "after_cursor_execute", replace)
+    built = factory.build_all()
+    event.remove(engine, "after_cursor_execute", replace)
+
+    assert (done, built.problems) == ([True], [])
+    assert sorted(built.dags["calendar"].task_ids) == ["dim_date", "start_batch"]
+    assert sorted(factory.build_all().dags["calendar"].task_ids) == ["dim_day", "start_batch"]
+
+
+# The snapshot.
+
+
+def test_a_deleted_workflow_goes_from_the_snapshot(stored: Rows, snapshot_file: Path) -> None:
+    with write_session() as session:
+        delete_workflows(session, ["calendar"])
+    built = factory.build_all()
+
+    assert (ids(built), built.problems) == (["daily_sales"], [])
+    assert list(json.loads(snapshot_file.read_bytes())["workflows"]) == ["daily_sales"]
+
+
+def test_an_empty_database_is_not_believed(stored: Rows, snapshot_file: Path) -> None:
+    with write_session() as session:
+        delete_workflows(session, ["calendar", "daily_sales"])
+    for _ in range(2):
+        built = factory.build_all()
+        assert ids(built) == ["calendar", "daily_sales"]
+        assert "2 of 2 workflows are gone from the table at once (calendar, daily_sales)" in lines(built)[0]
+        assert f"delete the file {snapshot_file}" in lines(built)[0]
+    snapshot_file.unlink()
+
+    assert (ids(factory.build_all()), factory.build_all().problems) == ([], [])
+
+
+def test_new_workflows_come_while_missing_ones_are_kept(stored_embedded: Rows) -> None:
+    with write_session() as session:
+        delete_workflows(session, ["calendar", "daily_sales"])
+    fresh = Rows([{"workflow_id": "fresh"}], [{**good_rows().task("dim_date"), "task_id": "f", "workflow_id": "fresh"}])
+    store(fresh)
+
+    for _ in range(2):
+        built = factory.build_all()
+        assert ids(built) == ["calendar", "daily_sales", "fresh"]
+        assert "(calendar, daily_sales)" in lines(built)[0]
+    store(good_rows())
+
+    assert (ids(factory.build_all()), factory.build_all().problems) == (["calendar", "daily_sales", "fresh"], [])
+
+
+def test_a_damaged_snapshot_is_reported_and_made_anew(stored_embedded: Rows, snapshot_file: Path) -> None:
+    snapshot_file.write_text('{"format": 1, "workflows"')
+    first, second = factory.build_all(), factory.build_all()
+
+    assert lines(first) == [f"definitions snapshot: {snapshot_file} is damaged; delete it, it is made anew."]
+    assert ids(first) == ids(second) == ["calendar", "daily_sales"]
+    assert second.problems == []
+
+
+def test_a_folder_that_cannot_be_written_is_reported(
+    embedded_database: str, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SNAPSHOT_DIR", str(tmp_path / "file"))
+    store(rows)
+    built = factory.build_all()
+
+    assert ids(built) == ["calendar", "daily_sales"]
+    assert all("set [accelerator] snapshot_dir" in line or "give Airflow's user access" in line for line in lines(built))
+    assert built.problems
+
+
+def test_nothing_new_is_not_written(stored_embedded: Rows, snapshot_file: Path) -> None:
+    before = snapshot_file.stat().st_mtime_ns, snapshot_file.stat().st_ino
+    factory.build_all()
+
+    assert (snapshot_file.stat().st_mtime_ns, snapshot_file.stat().st_ino) == before
+    assert [path.name for path in snapshot_file.parent.iterdir()] == [snapshot_file.name]
+
+
+# A process that wants one DAG.
+
+
+def test_a_task_process_gets_its_own_dag_only(stored: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    with wanted(monkeypatch, "daily_sales", "stg_orders"):
+        dags = factory.build_dags()
+
+    assert list(dags) == ["daily_sales"]
+    assert type(dags["daily_sales"].get_task("stg_orders")).__name__ == "DataformWorkflowInvocationOperator"
+    assert type(dags["daily_sales"].get_task("load_orders")).__name__ == "BaseOperator"
+
+
+def test_a_command_for_one_dag_gets_it_in_full(stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    with wanted(monkeypatch, "daily_sales"):
+        dags = factory.build_dags()
+
+    assert list(dags) == ["daily_sales"]
+    assert type(dags["daily_sales"].get_task("load_orders")).__name__ == "BigQueryLoadOperator"
+
+
+def test_a_process_that_wants_another_files_dag_gets_none(stored: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    with wanted(monkeypatch, "accelerator_dispatcher"):
+        assert factory.build_dags() == {}
+
+
+@pytest.mark.parametrize("trouble", ["bad row", "database away", "deleted"])
+def test_a_task_process_falls_back_like_the_dag_processor(
+    trouble: str, stored_embedded: Rows, database_down: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if trouble == "bad row":
+        spoil(stored_embedded)
+    elif trouble == "database away":
+        database_down()
+    else:
+        with write_session() as session:
+            delete_workflows(session, ["daily_sales"])
+    with wanted(monkeypatch, "daily_sales", "stg_orders"):
+        dags = factory.build_dags()
+        errors.raise_definition_errors()
+
+    assert dags["daily_sales"].get_task("stg_orders").retries == 1
+
+
+def test_a_task_process_leaves_the_snapshot_alone(
+    embedded_database: str, rows: Rows, snapshot_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(rows)
+    with wanted(monkeypatch, "daily_sales", "stg_orders"):
+        factory.build_dags()
+
+    assert not snapshot_file.exists()
+
+
+def test_an_edge_into_another_workflow_is_the_same_mistake_in_both_processes(
+    stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored_embedded.depend("dim_date", "stg_orders")
+    store(stored_embedded)
+    assert {problem.workflow_id for problem in factory.build_all().problems} == {"daily_sales"}
+
+    assert {problem.workflow_id for problem in factory.build_one("daily_sales").problems} == {"daily_sales"}
+    assert factory.build_one("calendar").problems == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(enabled: bool, stored_embedded: Rows) -> None:
+    (gc.enable if enabled else gc.disable)()
+    try:
+        factory.build_dags()
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()

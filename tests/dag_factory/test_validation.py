@@ -1,0 +1,473 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dag_factory.task_types import TaskConfig, TaskType, TaskTypes, task_types
+from dag_factory.validation import validate
+from provider.metadata.definitions import DefinitionRows
+from tests.dag_factory.definitions import DATAFORM, Rows, good_rows
+
+
+def problems_of(rows: Rows) -> list[str]:
+    return [str(problem) for problem in validate(rows.definitions()).problems]
+
+
+def test_good_rows_become_specs(rows: Rows) -> None:
+    validated = validate(rows.definitions())
+
+    assert validated.problems == []
+    assert list(validated.workflows) == ["calendar", "daily_sales"]
+    sales = validated.workflows["daily_sales"]
+    assert sales.children() == {
+        "archive_orders": ["refresh_daily_sales"],
+        "load_orders": ["archive_orders", "stg_orders"],
+        "refresh_daily_sales": [],
+        "stg_orders": ["refresh_daily_sales"],
+    }
+    calendar = validated.workflows["calendar"].options
+    assert calendar.starts_at is not None
+    assert calendar.starts_at.isoformat() == "2026-01-01T00:00:00+01:00"
+
+
+def _set(kind: str, key: str, name: str, value: Any) -> Callable[[Rows], None]:
+    return lambda rows: getattr(rows, kind)(key).__setitem__(name, value)
+
+
+def _config(task_id: str, name: str, value: Any) -> Callable[[Rows], None]:
+    return lambda rows: rows.task(task_id)["config"].__setitem__(name, value)
+
+
+WORKFLOW = "workflows row calendar: "
+TASK = "tasks row dim_date: "
+
+BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
+    "unknown column": (
+        _set("workflow", "calendar", "shedule", "x"),
+        WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: catchup, default_args, description, enabled, "
+        "file_pattern, max_active_batches, owner, params, schedule, start_date, tags, timezone, workflow_id",
+    ),
+    "five fields": (
+        _set("workflow", "calendar", "schedule", "0 5 * *"),
+        WORKFLOW + "schedule: '0 5 * *' is not a schedule; use five cron fields such as '0 5 * * *', or one of @hourly, @daily, "
+        "@weekly, @monthly, @quarterly, @yearly",
+    ),
+    "a day that never comes": (
+        _set("workflow", "calendar", "schedule", "0 0 31 2 *"),
+        WORKFLOW + "schedule: '0 0 31 2 *' is not a schedule (failed to find next date); use five cron fields such as "
+        "'0 5 * * *', or one of @hourly, @daily, @weekly, @monthly, @quarterly, @yearly",
+    ),
+    "drawn by lot": (
+        _set("workflow", "calendar", "schedule", "R 5 * * *"),
+        WORKFLOW + "schedule: 'R 5 * * *' is not a schedule; use five cron fields such as '0 5 * * *', or one of @hourly, "
+        "@daily, @weekly, @monthly, @quarterly, @yearly",
+    ),
+    "time zone": (
+        _set("workflow", "calendar", "timezone", "Europe/Berln"),
+        WORKFLOW + "timezone: 'Europe/Berln' is not a time zone; did you mean Europe/Berlin?",
+    ),
+    "time zone that is a folder": (
+        _set("workflow", "calendar", "timezone", "../../etc"),
+        WORKFLOW + "timezone: '../../etc' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "start date": (
+        _set("workflow", "calendar", "start_date", "yesterday"),
+        WORKFLOW + "start_date: 'yesterday' is not a date; write it like 2026-01-31 or 2026-01-31T05:00:00",
+    ),
+    "catchup from nowhere": (
+        lambda rows: rows.workflow("calendar").update(catchup=True, start_date=None),
+        WORKFLOW + "catchup: needs a start_date to catch up from",
+    ),
+    "batches": (
+        _set("workflow", "calendar", "max_active_batches", 0),
+        WORKFLOW + "max_active_batches: must be greater than or equal to 1, not 0",
+    ),
+    "default_args": (
+        _set("workflow", "calendar", "default_args", {"retrys": 1}),
+        WORKFLOW + "default_args.retrys: unknown key; did you mean retries? known keys are: owner, pool, priority, retries, "
+        "retry_delay_seconds, timeout_seconds",
+    ),
+    "default_args no object": (
+        _set("workflow", "calendar", "default_args", [1]),
+        WORKFLOW + "default_args: must be an object, not a list",
+    ),
+    "tags no list": (_set("workflow", "calendar", "tags", "sales"), WORKFLOW + "tags: must be a list, not 'sales'"),
+    "params twice": (
+        _set("workflow", "calendar", "params", [{"name": "a"}, {"name": "a"}]),
+        WORKFLOW + "params: a given more than once; keep one",
+    ),
+    "params no list": (
+        _set("workflow", "calendar", "params", {"name": "a"}),
+        WORKFLOW + "params: must be a list, not an object",
+    ),
+    "param type": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "text"}]),
+        WORKFLOW + "params[0].type[0]: must be one of 'string', 'integer', 'number', 'boolean', 'array', 'object', 'null', "
+        "not 'text'",
+    ),
+    "param default": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "integer", "default": "1"}]),
+        WORKFLOW + "params[0]: default of a does not fit: '1' is not of type 'integer'",
+    ),
+    "param default not in enum": (
+        _set("workflow", "calendar", "params", [{"name": "a", "enum": ["x"], "default": "y"}]),
+        WORKFLOW + "params[0]: default of a does not fit: 'y' is not one of ['x']",
+    ),
+    "param of ours": (
+        _set("workflow", "calendar", "params", [{"name": "scope"}]),
+        WORKFLOW + "params[0].name: scope is a param of every workflow already; rename it",
+    ),
+    "param that templates cannot read": (
+        _set("workflow", "calendar", "params", [{"name": "items"}]),
+        WORKFLOW + "params[0].name: params.items has another meaning in a template; rename it",
+    ),
+    "required param of a schedule": (
+        _set("workflow", "calendar", "params", [{"name": "a", "required": True}]),
+        WORKFLOW + "params: a must have a default, since a schedule starts runs without values",
+    ),
+    "reserved workflow": (
+        lambda rows: (
+            rows.workflow("calendar").update(workflow_id="accelerator_x"),
+            rows.task("dim_date").update(workflow_id="accelerator_x"),
+        ),
+        "workflows row accelerator_x: workflow_id: starts with accelerator_, which is kept for the DAGs of this package; "
+        "rename it",
+    ),
+    "characters": (
+        _set("task", "dim_date", "task_id", "dim/date"),
+        "tasks row dim/date: task_id: may hold letters, digits, '_', '-' and '.' only; rename it",
+    ),
+    "line end": (
+        _set("task", "dim_date", "task_id", "dim_date\n"),
+        "tasks row dim_date: task_id: may hold letters, digits, '_', '-' and '.' only; rename it",
+    ),
+    "dots": (
+        _set("task", "dim_date", "task_id", ".."),
+        "tasks row ..: task_id: consists of dots only, which an address would take for a folder; rename it",
+    ),
+    "length": (
+        _set("task", "dim_date", "task_id", "x" * 241),
+        f"tasks row {'x' * 80}…: task_id: is longer than 240 bytes; shorten it",
+    ),
+    "reserved task": (
+        _set("task", "dim_date", "task_id", "start_batch"),
+        "tasks row start_batch: task_id: start_batch is the task that opens every batch; rename it",
+    ),
+    "task type": (
+        _set("task", "dim_date", "task_type", "datafrom"),
+        TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: bigquery_load, dataform, "
+        "gcs_archive, power_bi_refresh",
+    ),
+    "retries": (_set("task", "dim_date", "retries", -1), TASK + "retries: must be greater than or equal to 0, not -1"),
+    "retries as text": (_set("task", "dim_date", "retries", "1"), TASK + "retries: must be a whole number, not '1'"),
+    "enabled as text": (_set("task", "dim_date", "enabled", "no"), TASK + "enabled: must be true or false, not 'no'"),
+    "on_parent_skip": (
+        _set("task", "dim_date", "on_parent_skip", "wait"),
+        TASK + "on_parent_skip: must be one of 'skip', 'run', not 'wait'",
+    ),
+    "config no object": (
+        _set("task", "dim_date", "config", '{"project_id": '),
+        TASK + """config: must be an object such as {"key": "value"}, not '{"project_id": '""",
+    ),
+    "config null": (
+        _set("task", "dim_date", "config", None),
+        TASK + 'config: must be an object such as {"key": "value"}, not empty',
+    ),
+    "missing key": (lambda rows: rows.task("dim_date")["config"].pop("project_id"), TASK + "config.project_id: missing"),
+    "wrong type of key": (_config("dim_date", "region", 3), TASK + "config.region: must be text, not 3"),
+    "two sources": (
+        _config("dim_date", "workspace", "dev"),
+        TASK + "config: give exactly one of git_commitish, workspace, release_config, workflow_config; given: git_commitish, "
+        "workspace",
+    ),
+    "target": (
+        _config("dim_date", "included_targets", [{"schema": "x"}]),
+        TASK + "config.included_targets[0]: name: missing",
+    ),
+    "target key": (
+        _config("dim_date", "included_targets", [{"name": "x", "shema": "y"}]),
+        TASK + "config.included_targets[0]: shema: unknown key; did you mean schema? known keys are: database, name, schema",
+    ),
+    "target as text": (
+        _config("dim_date", "included_targets", ["a.b.c.d"]),
+        TASK + "config.included_targets[0]: must look like database.schema.name, schema.name or name, not 'a.b.c.d'",
+    ),
+    "target no object": (
+        _config("dim_date", "included_targets", [3]),
+        TASK + "config.included_targets[0]: must be an object, not 3",
+    ),
+    "refresh body": (
+        _config("refresh_daily_sales", "refresh", {"type": "ful"}),
+        "tasks row refresh_daily_sales: config.refresh: type: must be one of 'full', 'clearValues', 'calculate', 'dataOnly', "
+        "'automatic', 'defragment', not 'ful'",
+    ),
+    "model and report": (
+        _config("refresh_daily_sales", "report", "Sales"),
+        "tasks row refresh_daily_sales: config: give exactly one of semantic_model, report, dataflow; given: semantic_model, "
+        "report",
+    ),
+    "dataflow with refresh": (
+        lambda rows: rows.task("refresh_daily_sales").update(
+            config={"workspace": "Sales", "dataflow": "Orders", "refresh": {"type": "full"}}
+        ),
+        "tasks row refresh_daily_sales: config: refresh: a dataflow has no enhanced refresh; remove it",
+    ),
+    "bucket as address": (
+        _config("load_orders", "bucket", "gs://landing"),
+        "tasks row load_orders: config.bucket: must be the name of a bucket alone, without gs:// and folder",
+    ),
+    "table": (
+        _config("load_orders", "destination_table", "orders"),
+        "tasks row load_orders: config.destination_table: must look like project.dataset.table or dataset.table, not 'orders'",
+    ),
+    "archive in itself": (
+        _config("archive_orders", "destination_prefix", "orders/old/"),
+        "tasks row archive_orders: config: destination_prefix: is the source itself or in it; name another place",
+    ),
+    "folder": (
+        _config("archive_orders", "source_prefix", "orders"),
+        "tasks row archive_orders: config.source_prefix: must end with '/', as the name of a folder",
+    ),
+    "undeclared param": (
+        _config("stg_orders", "git_commitish", "{{ params.cuntry }}"),
+        "tasks row stg_orders: config.git_commitish: params.cuntry is not declared; did you mean country? params of the workflow "
+        "are: country, from_day, scope, start_task_id",
+    ),
+    "template where none is rendered": (
+        _config("load_orders", "location", "{{ params.country }}"),
+        "tasks row load_orders: config.location: cannot hold a template; write a plain value",
+    ),
+    "template in a key": (
+        _config("stg_orders", "vars", {"{{ batch_id }}": "x"}),
+        "tasks row stg_orders: config.vars (a key of it): cannot hold a template; write a plain value",
+    ),
+    "other workflow": (
+        lambda rows: rows.depend("stg_orders", "dim_date"),
+        "task_dependencies row stg_orders → dim_date: stg_orders belongs to workflow daily_sales, but dim_date to calendar; a "
+        "dependency stays inside one workflow",
+    ),
+    "unknown parent": (
+        lambda rows: rows.depend("dim_dat", "dim_date"),
+        "task_dependencies row dim_dat → dim_date: dim_dat is not a task of this workflow; did you mean dim_date? tasks of "
+        "workflow calendar are: dim_date",
+    ),
+    "edge to itself": (
+        lambda rows: rows.depend("dim_date", "dim_date"),
+        "task_dependencies row dim_date → dim_date: a task cannot depend on itself; delete the row",
+    ),
+    "edge twice": (
+        lambda rows: rows.depend("load_orders", "stg_orders"),
+        "task_dependencies row load_orders → stg_orders: given more than once; keep one",
+    ),
+    "edge without ids": (
+        lambda rows: rows.depend(None, "dim_date"),
+        "task_dependencies row None → dim_date: needs two task ids: parent_id and child_id",
+    ),
+    "cycle": (
+        lambda rows: rows.depend("refresh_daily_sales", "load_orders"),
+        "workflows row daily_sales: dependencies form a cycle: archive_orders → refresh_daily_sales → load_orders → "
+        "archive_orders; delete one of them",
+    ),
+    "no task": (lambda rows: rows.tasks.pop(), WORKFLOW + "has no task; add a row to tasks"),
+    "workflow twice": (
+        lambda rows: rows.workflows.append({"workflow_id": "calendar"}),
+        WORKFLOW + "given more than once; keep one",
+    ),
+    "task twice": (
+        lambda rows: rows.tasks.append({**rows.task("stg_orders"), "workflow_id": "calendar"}),
+        "tasks row stg_orders: task_id: used already by workflow daily_sales; task ids are unique over all workflows, rename one",
+    ),
+    "task of no workflow": (
+        lambda rows: rows.tasks.append(
+            {"task_id": "lost", "workflow_id": "gone", "task_type": "dataform", "config": dict(DATAFORM)}
+        ),
+        "tasks row lost: workflow_id: there is no row gone in workflows; add it",
+    ),
+    "row no object": (lambda rows: rows.tasks.append(7), "tasks row (without task_id): must be an object, not 7"),
+    "NUL": (
+        _set("task", "dim_date", "doc", "a\x00b"),
+        TASK + "doc: holds a NUL character, which cannot be stored; remove it",
+    ),
+    "half a character": (
+        _config("dim_date", "vars", {"a": "\ud800"}),
+        TASK + "config.vars.a: holds half a surrogate pair, which cannot be stored; remove it",
+    ),
+    "not a number": (
+        _config("dim_date", "poll_interval", float("nan")),
+        TASK + "config.poll_interval: is not a finite number; write another",
+    ),
+    "key that is no text": (
+        _config("dim_date", "vars", {1: "a"}),
+        TASK + "config.vars: the key 1 must be text; put it in quotes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_bad_row_gets_one_clear_line(case: str, rows: Rows) -> None:
+    spoil, message = BAD_ROWS[case]
+    spoil(rows)
+
+    assert problems_of(rows) == [message]
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in BAD_ROWS if case not in ("edge without ids", "task of no workflow", "row no object")]
+)
+def test_a_bad_row_spoils_its_own_workflow_only(case: str, rows: Rows) -> None:
+    BAD_ROWS[case][0](rows)
+
+    assert len(validate(rows.definitions()).workflows) == 1
+
+
+def test_every_problem_of_a_row_is_named(rows: Rows) -> None:
+    rows.task("dim_date").update(retries=-1, on_parent_skip="x", config={"project_id": 1})
+
+    assert [line.split(": ")[1] for line in problems_of(rows)] == [
+        "config.project_id",
+        "config.region",
+        "config.repository_id",
+        "on_parent_skip",
+        "retries",
+    ]
+
+
+def test_deep_nesting_is_refused(rows: Rows) -> None:
+    deep: Any = "x"
+    for _ in range(50_000):
+        deep = [deep]
+    rows.task("dim_date")["config"]["vars"] = deep
+    validated = validate(DefinitionRows(rows.workflows, rows.tasks, rows.dependencies))
+
+    assert "nested deeper than 40 levels" in str(validated.problems[0])
+    assert list(validated.workflows) == ["daily_sales"]
+
+
+def test_long_chains_have_no_recursion_limit() -> None:
+    rows = Rows([{"workflow_id": "chain"}])
+    rows.tasks = [
+        {"task_id": f"t{i}", "workflow_id": "chain", "task_type": "dataform", "config": dict(DATAFORM)} for i in range(3000)
+    ]
+    for i in range(2999):
+        rows.depend(f"t{i}", f"t{i + 1}")
+    assert problems_of(rows) == []
+    rows.depend("t2999", "t0")
+
+    assert problems_of(rows)[0].startswith("workflows row chain: dependencies form a cycle: t0 → t1 → t2 →")
+
+
+def test_options_win_by_nearness() -> None:
+    validated = validate(good_rows().definitions()).workflows["daily_sales"]
+    stg = next(task for task in validated.tasks if task.task_id == "stg_orders")
+    merged = task_types().get("dataform").defaults.merged(validated.options.default_args, stg)  # type: ignore[union-attr]
+
+    assert (merged.retries, merged.pool, merged.retry_delay_seconds, merged.timeout_seconds) == (1, "sales", 60, None)
+
+
+class _Entry:
+    """An entry point of another package."""
+
+    def __init__(self, name: str, value: object) -> None:
+        self.name, self.value = name, str(value)
+        self._value = value
+
+    def load(self) -> object:
+        if isinstance(self._value, Exception):
+            raise self._value
+        return self._value
+
+
+def _types_with(monkeypatch: pytest.MonkeyPatch, *entries: _Entry) -> TaskTypes:
+    monkeypatch.setattr("dag_factory.task_types.importlib.metadata.entry_points", lambda group: list(entries))
+    return task_types()
+
+
+class ShellConfig(TaskConfig):
+    command: str
+
+
+def test_other_packages_add_task_types(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = TaskType("shell", ShellConfig, "somewhere:build")
+    types = _types_with(monkeypatch, _Entry("shell", shell), _Entry("dataform", RuntimeError("ours wins")))
+    rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
+
+    validated = validate(rows.definitions(), types)
+
+    assert validated.problems == []
+    assert validated.workflows["calendar"].tasks[0].config == ShellConfig(command="ls")
+
+
+@pytest.mark.parametrize(
+    ("loaded", "reason"),
+    [
+        (ModuleNotFoundError("No module named 'shell'"), "ModuleNotFoundError: No module named 'shell'"),
+        ("nonsense", "the entry point nonsense does not name a TaskType called shell"),
+    ],
+)
+def test_a_broken_package_costs_only_the_rows_that_use_it(
+    loaded: object, reason: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = _types_with(monkeypatch, _Entry("shell", loaded))
+    rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
+
+    validated = validate(rows.definitions(), types)
+
+    text = f"tasks row dim_date: task_type: shell cannot be loaded ({reason}); repair its package"
+    assert [str(problem) for problem in validated.problems] == [text]
+    assert list(validated.workflows) == ["daily_sales"]
+
+
+def test_validation_needs_no_airflow() -> None:
+    program = (
+        "import sys; from dag_factory.validation import validate; from provider.metadata.definitions import DefinitionRows;"
+        "import dag_factory.task_types as t; validate(DefinitionRows()); list(t.task_types());"
+        "print([m for m in sys.modules if m.split('.')[0] == 'airflow' or m in ('sqlalchemy', 'google.cloud.bigquery', 'msal')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+_scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(["{{", "{{ x }}", ".."])
+)
+_values = st.recursive(
+    _scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8
+)
+_names = st.sampled_from(["daily_sales", "calendar", "x", "stg_orders", "dim_date", ""]) | _scalars
+
+
+@st.composite
+def hostile_rows(draw: st.DrawFn) -> Rows:
+    """Good rows with any value put in any place, and rows of nonsense."""
+    rows = good_rows()
+    for _ in range(draw(st.integers(1, 4))):
+        table = draw(st.sampled_from([rows.workflows, rows.tasks, rows.dependencies]))
+        row = draw(st.sampled_from(table))
+        target = row["config"] if isinstance(row, dict) and isinstance(row.get("config"), dict) and draw(st.booleans()) else row
+        if isinstance(target, dict) and target:
+            target[draw(st.sampled_from(sorted(target, key=str)) | st.text(max_size=6))] = draw(_values)
+        if draw(st.booleans()):
+            table.append(draw(_values))
+    if draw(st.booleans()):
+        rows.depend(draw(_names), draw(_names))
+    return rows
+
+
+@settings(max_examples=200, deadline=None)
+@given(hostile_rows())
+def test_no_row_makes_validation_fail(rows: Rows) -> None:
+    validated = validate(DefinitionRows(rows.workflows, rows.tasks, rows.dependencies))
+
+    for problem in validated.problems:
+        assert "\n" not in str(problem)
+        assert len(str(problem)) < 2000
+    for word in ("pydantic", "ValidationError", "Input should"):
+        assert not any(word in str(problem) for problem in validated.problems)
+    assert not set(validated.workflows) & {problem.workflow_id for problem in validated.problems}

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+
+from dag_factory.task_types import task_types
+from dag_factory.validation import validate
+from dag_factory.workflow_dag import build_dag
+from provider.operators.task_batch import ScopeGuard
+from tests.dag_factory.definitions import Rows, good_rows, template_context
+
+
+def build(rows: Rows, workflow_id: str = "daily_sales", **options: Any) -> DAG:
+    validated = validate(rows.definitions())
+    assert validated.problems == []
+    return build_dag(validated.workflows[workflow_id], task_types(), **options)
+
+
+def stored(dag: DAG) -> dict[str, Any]:
+    """Return what Airflow stores of a DAG, after a trip through JSON."""
+    return json.loads(json.dumps(DagSerialization.to_dict(dag)))  # type: ignore[no-any-return]
+
+
+def test_a_dag_has_what_its_rows_say(rows: Rows) -> None:
+    dag = build(rows)
+
+    assert (dag.dag_id, dag.description, dag.tags) == ("daily_sales", "Sales of the day", {"sales", "daily"})
+    assert (dag.max_active_runs, dag.catchup, dag.is_paused_upon_creation) == (4, False, False)
+    assert not dag.timetable.can_be_scheduled
+    assert {task_id: sorted(dag.get_task(task_id).downstream_task_ids) for task_id in dag.task_ids} == {
+        "start_batch": ["load_orders"],
+        "load_orders": ["archive_orders", "stg_orders"],
+        "stg_orders": ["refresh_daily_sales"],
+        "archive_orders": ["refresh_daily_sales"],
+        "refresh_daily_sales": [],
+    }
+    stg, refresh, archive = (dag.get_task(name) for name in ("stg_orders", "refresh_daily_sales", "archive_orders"))
+    assert (stg.retries, stg.retry_delay, stg.pool, stg.owner, stg.doc_md) == (
+        1,
+        timedelta(seconds=60),
+        "sales",
+        "sales",
+        "Cleans the orders.",
+    )
+    assert (refresh.retries, refresh.priority_weight, refresh.execution_timeout) == (5, 7, None)
+    assert archive.execution_timeout == timedelta(minutes=10)
+    for task in dag.tasks:
+        guard = task._pre_execute_hook
+        if task.task_id == "start_batch":
+            assert (task.edges, guard) == (validate(rows.definitions()).workflows["daily_sales"].children(), None)
+        else:
+            assert task.trigger_rule == "none_failed"
+            assert isinstance(guard, ScopeGuard)
+            assert guard.on_parent_skip == ("run" if task.task_id == "archive_orders" else "skip")
+
+
+def test_what_airflow_stores_can_be_read_back(rows: Rows) -> None:
+    dag = build(rows)
+    read = DagSerialization.from_dict(stored(dag))
+
+    assert sorted(read.task_ids) == sorted(dag.task_ids)
+    assert read.get_task("stg_orders").retries == 1
+    assert read.get_task("stg_orders").trigger_rule == "none_failed"
+    assert list(read.params) == ["country", "from_day", "start_task_id", "scope"]
+
+
+def test_a_schedule_runs_in_its_own_zone(rows: Rows) -> None:
+    del rows.workflow("calendar")["start_date"]
+    timetable = stored(build(rows, "calendar"))["dag"]["timetable"]
+
+    assert timetable["__type"] == "airflow.timetables.trigger.CronTriggerTimetable"
+    assert (timetable["__var"]["expression"], timetable["__var"]["timezone"]) == ("0 5 * * *", "Europe/Berlin")
+
+
+def test_airflows_setting_for_data_intervals_holds(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dag_factory.workflow_dag._cron_has_data_intervals", lambda: True)
+
+    timetable = stored(build(rows, "calendar"))["dag"]["timetable"]
+    assert timetable["__type"] == "airflow.timetables.interval.CronDataIntervalTimetable"
+
+
+def test_a_start_date_is_meant_in_the_workflows_zone(rows: Rows) -> None:
+    dag = build(rows, "calendar")
+
+    assert dag.start_date == datetime(2025, 12, 31, 23, tzinfo=UTC)
+    assert str(dag.timezone) == "Europe/Berlin"
+
+
+def test_a_workflow_that_is_switched_off_has_no_schedule(rows: Rows) -> None:
+    rows.workflow("calendar")["enabled"] = False
+    dag = build(rows, "calendar")
+
+    assert not dag.timetable.can_be_scheduled
+    assert sorted(dag.task_ids) == ["dim_date", "start_batch"]
+
+
+def test_nothing_that_changes_no_work_changes_what_is_stored(rows: Rows) -> None:
+    before = stored(build(rows))
+    changed = good_rows()
+    shuffle = random.Random(7).shuffle
+    shuffle(changed.tasks)
+    shuffle(changed.dependencies)
+    changed.workflows.reverse()
+    changed.tasks = [dict(reversed(row.items())) for row in changed.tasks]
+    changed.task("stg_orders")["enabled"] = False
+
+    assert stored(build(changed)) == before
+
+
+def test_what_is_stored_does_not_depend_on_the_process() -> None:
+    program = (
+        "import json; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.test_workflow_dag import *;"
+        "from airflow.models.serialized_dag import SerializedDagModel as M;"
+        "print('hash', M.hash(stored(build(good_rows()))))"
+    )
+    hashes = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+        hashes |= {line for line in done.stdout.splitlines() if line.startswith("hash ")}
+
+    assert len(hashes) == 1
+
+
+def test_params_are_stored_once(rows: Rows) -> None:
+    dag = stored(build(rows))["dag"]
+
+    assert [name for name, _ in dag["params"]] == ["country", "from_day", "start_task_id", "scope"]
+    assert all(not task["__var"].get("params") for task in dag["tasks"])
+
+
+@pytest.mark.parametrize(
+    "conf", [{}, {"start_task_id": "stg_orders"}, {"start_task_id": ["stg_orders"], "scope": "task"}, {"from_day": "2026-01-01"}]
+)
+def test_runs_may_be_started_with(conf: dict[str, Any], rows: Rows) -> None:
+    context = template_context(build(rows), "stg_orders", run_id="b", run_after=datetime(2026, 1, 1, tzinfo=UTC), conf=conf)
+
+    assert context["params"] == {"country": "DE", "from_day": None, "start_task_id": None, "scope": None, **conf}
+
+
+@pytest.mark.parametrize("conf", [{"scope": "all"}, {"start_task_id": 1}, {"country": "CH"}, {"from_day": "soon"}])
+def test_runs_may_not_be_started_with(conf: dict[str, Any], rows: Rows) -> None:
+    with pytest.raises(ValueError, match="Invalid input for param"):
+        template_context(build(rows), "stg_orders", run_id="b", run_after=datetime(2026, 1, 1, tzinfo=UTC), conf=conf)
+
+
+# 23:30 UTC is the next day in Berlin.
+LATE = datetime(2026, 3, 16, 23, 30, tzinfo=UTC)
+
+
+def rendered(rows: Rows, task_id: str, *, conf: dict[str, Any] | None = None) -> Any:
+    dag = build(rows, only_task=task_id)
+    context = template_context(dag, task_id, run_id="Batch_1", run_after=LATE, conf=conf)
+    task = dag.get_task(task_id)
+    task.render_template_fields(context)
+    return task
+
+
+def test_templates_render_in_a_run_that_a_message_started(rows: Rows) -> None:
+    assert rendered(rows, "stg_orders").vars == {"day": "2026-03-17", "batch": "Batch_1"}
+    archive = rendered(rows, "archive_orders")
+    assert archive.destination_prefix == "archive/daily_sales/archive_orders/2026-03-17/"
+    load = rendered(rows, "load_orders", conf={"country": "AT"})
+    assert load.source_objects == ["AT/orders.sql"]
+
+
+def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
+    template = "{{ params.country }}"
+    configs: dict[str, list[dict[str, Any]]] = {
+        "dataform": [
+            {
+                "project_id": template,
+                "region": template,
+                "repository_id": template,
+                "git_commitish": template,
+                "vars": {"a": template},
+                "included_targets": [template, {"schema": template, "name": template}],
+                "included_tags": [template],
+                "service_account": template,
+                "gcp_conn_id": template,
+                "impersonation_chain": [template],
+            },
+            *(
+                {"project_id": "p", "region": "r", "repository_id": "x", source: template}
+                for source in ("workspace", "release_config", "workflow_config")
+            ),
+        ],
+        "power_bi_refresh": [
+            {
+                "workspace": template,
+                "semantic_model": template,
+                "refresh": {"effectiveDate": template},
+                "powerbi_conn_id": template,
+            },
+            {"workspace": "w", "report": template},
+            {"workspace": "w", "dataflow": template},
+        ],
+        "bigquery_load": [
+            {
+                "bucket": template,
+                "source_objects": [template],
+                "destination_table": template,
+                "schema_object": template,
+                "schema_object_bucket": template,
+                "extra_config": {"a": template},
+                "impersonation_chain": template,
+                "gcp_conn_id": template,
+            },
+            {"bucket": "b", "source_objects": "x", "destination_table": "d.t", "schema_fields": [{"name": template}]},
+        ],
+        "gcs_archive": [
+            {
+                "source_bucket": template,
+                "source_prefix": template + "/",
+                "destination_bucket": template,
+                "destination_prefix": template + "/",
+                "match_glob": template,
+                "gcp_conn_id": template,
+                "impersonation_chain": [template],
+            },
+            {"source_bucket": "b", "source_object": template, "destination_object": template + "x"},
+        ],
+    }
+    types = task_types()
+    for name, examples in configs.items():
+        task_type = types.get(name)
+        assert task_type is not None
+        seen = set()
+        for config in examples:
+            rows.task("stg_orders").update(task_type=name, config=config)
+            task = rendered(rows, "stg_orders", conf={"country": "AT"})
+            values = {field: getattr(task, field) for field in task.template_fields}
+            assert "{{" not in json.dumps(values), values
+            seen |= {key for key, value in config.items() if "{{" in json.dumps(value)}
+        assert seen == task_type.config_model.templated
+
+
+def test_a_template_in_a_message_stays_text(rows: Rows) -> None:
+    rows.workflow("daily_sales")["params"] = [{"name": "country"}]
+    attack = "{{ conn.secret.password }}{% for x in y %}"
+    task = rendered(rows, "load_orders", conf={"country": attack})
+
+    assert task.source_objects == [f"{attack}/orders.sql"]
+
+
+def test_a_task_process_makes_only_its_own_operator(rows: Rows) -> None:
+    dag = build(rows, only_task="stg_orders")
+    whole = build(rows)
+
+    assert {task.task_id: type(task).__name__ for task in dag.tasks} == {
+        "start_batch": "StartBatchOperator",
+        "load_orders": "BaseOperator",
+        "archive_orders": "BaseOperator",
+        "refresh_daily_sales": "BaseOperator",
+        "stg_orders": "DataformWorkflowInvocationOperator",
+    }
+    for task in whole.tasks:
+        other = dag.get_task(task.task_id)
+        for name in ("upstream_task_ids", "downstream_task_ids", "trigger_rule", "retries", "pool"):
+            assert getattr(other, name) == getattr(task, name)
+
+
+def test_a_task_process_imports_no_other_services_library() -> None:
+    program = (
+        "import sys; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.test_workflow_dag import build;"
+        "build(good_rows(), only_task='stg_orders');"
+        "print('heavy', [m for m in ('google.cloud.bigquery', 'google.cloud.storage', 'msal',"
+        " 'airflow.providers.google.cloud.transfers.gcs_to_bigquery', 'provider.operators.powerbi') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "heavy []" in done.stdout
