@@ -29,12 +29,14 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["azure"],
             },
             {"integration-name": "Google Dataform", "external-doc-url": "https://cloud.google.com/dataform", "tags": ["gcp"]},
+            {"integration-name": "Google Cloud", "external-doc-url": "https://cloud.google.com", "tags": ["gcp"]},
             {"integration-name": "Google Cloud Pub/Sub", "external-doc-url": "https://cloud.google.com/pubsub", "tags": ["gcp"]},
         ],
         "operators": [
             _modules("Cloud Accelerator", "provider.operators.task_batch", "provider.operators.dispatch"),
             _modules("Microsoft Power BI", "provider.operators.powerbi"),
             _modules("Google Dataform", "provider.operators.dataform"),
+            _modules("Google Cloud", "provider.operators.bigquery", "provider.operators.gcs"),
         ],
         "sensors": [_modules("Google Cloud Pub/Sub", "provider.sensors.pubsub")],
         "hooks": [
@@ -79,11 +81,20 @@ def _powerbi_connection_type() -> dict[str, Any]:
             "placeholders": {"host": "https://api.powerbi.com", "login": "application (client) id"},
         },
         "conn-fields": {
-            "tenant_id": field("Tenant ID", "Directory (tenant) id of the Entra application."),
-            "cloud": field(
-                "Cloud",
-                "Which Power BI cloud: public, gcc, gcc_high, dod or china.",
-                enum=["public", "gcc", "gcc_high", "dod", "china"],
+            "tenant_id": field("Tenant ID", "Id or domain of the Entra ID tenant."),
+            "auth": field(
+                "Authentication",
+                "client_secret (default), certificate, managed_identity, or google_federation (the Google account this runs as).",
+                enum=["client_secret", "certificate", "managed_identity", "google_federation", None],
             ),
+            "cloud": field(
+                "Cloud", "Which Microsoft cloud; public by default.", enum=["public", "gcc", "gcc_high", "dod", "china", None]
+            ),
+            "certificate_path": field(
+                "Certificate", "PEM file with certificate and private key, or PFX file; its passphrase is the client secret."
+            ),
+            "authority": field("Authority", "Another address of Entra ID, without the tenant."),
+            "portal_url": field("Portal URL", "Another address of the Power BI service, for links."),
+            "ca_file": field("CA file", "PEM file of the certificate authorities to trust instead of the system's."),
         },
     }

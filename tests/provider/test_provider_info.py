@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import importlib
+import json
+from importlib.metadata import entry_points, version
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+
+import provider
+from provider import get_provider_info, settings
+from provider.hooks.powerbi import PowerBIHook
+
+INFO = get_provider_info()
+KINDS = ("operators", "sensors", "hooks", "triggers")
+MODULES = sorted({module for kind in KINDS for row in INFO[kind] for module in row["python-modules"]})
+OBJECTS = [*INFO["extra-links"], *INFO["cli"], *[row["hook-class-name"] for row in INFO["connection-types"]]]
+
+
+def load(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_it_is_what_airflow_accepts() -> None:
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(INFO, schema)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_exists(module: str) -> None:
+    importlib.import_module(module)
+
+
+@pytest.mark.parametrize("path", OBJECTS)
+def test_every_class_and_function_exists(path: str) -> None:
+    assert callable(load(path))
+
+
+def test_integrations_are_declared() -> None:
+    declared = {row["integration-name"] for row in INFO["integrations"]}
+    assert {row["integration-name"] for kind in KINDS for row in INFO[kind]} <= declared
+
+
+def test_the_connection_form_has_every_extra_that_the_hook_reads() -> None:
+    (connection_type,) = INFO["connection-types"]
+    assert connection_type["connection-type"] == PowerBIHook.conn_type
+    extras = {"tenant_id", "auth", "cloud", "certificate_path", "authority", "portal_url", "ca_file"}
+    assert set(connection_type["conn-fields"]) == extras
+
+
+def test_entry_points_of_the_installed_package_lead_here() -> None:
+    (found,) = entry_points(group="apache_airflow_provider", name="provider_info")
+    assert found.load() is get_provider_info
+    (plugin,) = entry_points(group="airflow.plugins", name="cloud_accelerator")
+    assert plugin.load().name == "cloud_accelerator"
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert provider.__version__ == version("airflow-provider-cloud-accelerator")
+
+
+def test_every_option_has_a_description() -> None:
+    assert all(option["description"] for option in settings.OPTIONS.values())
