@@ -102,6 +102,7 @@ class AirflowServices:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
+            "SPT_NOENV": "1",  # setproctitle shall not write over the environment, by which we know our processes
         }
         return {key: value for key, value in {**inherited, **own, **extra}.items() if value is not None}
 

@@ -13,7 +13,11 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 _open_runs: set[tuple[str, str]] = set()
+_ending_runs: set[tuple[str, str]] = set()
+"""Runs whose end somebody is about to commit."""
+
 _registered = False
+_listening = False
 
 
 def watch(dag_id: str, run_id: str) -> None:
@@ -29,36 +33,41 @@ def run_changed(dag_run: Any) -> None:
     """
     Mirror a run of ``dags test`` once the transaction that ends it is committed.
 
-    :param dag_run: Airflow's ORM DagRun, in the middle of that transaction.
+    :param dag_run: Airflow's ORM DagRun, in the middle of that transaction, but not always attached to its session.
     """
     if getattr(dag_run.triggered_by, "value", None) != "test":
         return
-    from sqlalchemy import event
-    from sqlalchemy.orm import object_session
+    global _listening
+    if not _listening:
+        from sqlalchemy import event
+        from sqlalchemy.orm import Session
 
-    session = object_session(dag_run)
-    key = (dag_run.dag_id, dag_run.run_id)
-    if session is None:
-        return
-    watch(*key)
+        _listening = True
+        event.listen(Session, "after_commit", _committed)
+    watch(dag_run.dag_id, dag_run.run_id)
+    _ending_runs.add((dag_run.dag_id, dag_run.run_id))
 
-    def committed(_session: Any) -> None:
-        _mirror([key])
 
-    event.listen(session, "after_commit", committed, once=True)
+def _committed(_session: Any) -> None:
+    """Look whether this commit, of whatever session, was the one that ended a run."""
+    keys = list(_ending_runs)
+    if keys:
+        _ending_runs.clear()  # our own sessions commit too
+        _ending_runs.update(_mirror(keys))
 
 
 def _at_exit() -> None:
     _mirror(list(_open_runs))
 
 
-def _mirror(keys: list[tuple[str, str]]) -> None:
+def _mirror(keys: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Mirror runs as they are; return those that have not ended."""
     from provider.listeners.reconciler import reconcile_runs
 
     try:
-        settled = reconcile_runs(keys)
+        _open_runs.difference_update(reconcile_runs(keys))
     except BaseException:
         # The command's result must not depend on ours.
         log.warning("The application database does not show the end of this run yet.", exc_info=True)
-    else:
-        _open_runs.difference_update(settled)
+        return set()
+    return _open_runs.intersection(keys)

@@ -267,7 +267,7 @@ def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:
         return True
     if any(row[column] is not None and row[column] != getattr(log, column) for column in ("external_id", "external_url")):
         return True
-    if row["status"] in (ERROR, SKIPPED, BLOCKED):
+    if row["status"] in (PROCESSING, ERROR, SKIPPED, BLOCKED):
         return log.error_message is None and row["error_message"] is not None
     return log.error_message is not None or log.error_type is not None
 

@@ -271,7 +271,10 @@ class TestServices:
     def test_a_run_that_is_deleted(self, mirror: Mirror) -> None:
         self.waits(mirror, "endless", "deleted")
         mirror.wait_until_equal("deleted")
+        mirror.services.kill("scheduler", signal.SIGKILL, children=True)  # else the batch would end with the mark
+        mirror.services.rest("PATCH", "/dags/endless/dagRuns/deleted", json={"state": "failed"})
         mirror.services.rest("DELETE", "/dags/endless/dagRuns/deleted")
+        mirror.services.start_component("scheduler")
         mirror.services.wait_for(lambda: mirror.batch("deleted")[0] == "ERROR", 60, "the end of the deleted batch")
         assert mirror.batch("deleted")[3] == DELETED_REASON
         assert mirror.mirrored("deleted")[("endless", -1, 1)][1:] == ("ERROR", None, DELETED_REASON)
