@@ -295,6 +295,20 @@ def test_history_that_lags_behind_does_not_lose_a_refresh(start_cloud, life):
     assert [entry.resource for entry in posted(cloud)] == [result["id"]]
 
 
+def test_accepted_refresh_that_is_not_listed_in_time_is_not_started_again(start_cloud, life, monkeypatch):
+    cloud = start_cloud(**powerbi(workspace(refresh_id_headers=[], history_lag_seconds=1.5)))
+    monkeypatch.setattr("provider.operators.external_job.ACCEPTED_SECONDS", 0.3)
+    task = life(model)
+
+    with pytest.raises(RemoteJobError, match="accepted without an id"):
+        task.run()
+    assert len(posted(cloud)) == 1
+
+    monkeypatch.setattr("provider.operators.external_job.LOOKUP_SECONDS", 10.0)
+    assert task.run()["id"] == posted(cloud)[0].resource
+    assert len(posted(cloud)) == 1
+
+
 @pytest.mark.parametrize("refresh", [None, {"type": "full"}])
 def test_undocumented_words_of_the_service_do_not_matter(start_cloud, life, refresh):
     cloud = start_cloud(
