@@ -52,8 +52,9 @@ def test_the_connection_form_has_every_extra_that_the_hook_reads() -> None:
 
 
 def test_entry_points_of_the_installed_package_lead_here() -> None:
-    # A checkout has metadata of its own beside the installed one's.
-    assert {found.load() for found in entry_points(group="apache_airflow_provider", name="provider_info")} == {get_provider_info}
+    # Every provider uses the same name, and a checkout has metadata of its own beside the installed one's.
+    ours = [found for found in entry_points(group="apache_airflow_provider") if found.module == "provider"]
+    assert {found.load() for found in ours} == {get_provider_info}
     plugins = {found.load() for found in entry_points(group="airflow.plugins", name="cloud_accelerator")}
     assert [plugin.name for plugin in plugins] == ["cloud_accelerator"]
 
