@@ -205,9 +205,10 @@ def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authori
         return func.coalesce(excluded[column], getattr(TaskLog, column))
 
     def of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
-        # The task process knows the exception; whoever comes later has only a general remark, and a success has none.
+        # The task process knows the exception, and tells it seconds before Airflow stops calling the try running; whoever
+        # comes later has only a general remark. A try that succeeds or begins anew has none.
         known = func.coalesce(getattr(TaskLog, column), excluded[column])
-        return case((excluded["status"].in_((ERROR, SKIPPED, BLOCKED)), known), else_=None)
+        return case((excluded["status"].in_((PROCESSING, ERROR, SKIPPED, BLOCKED)), known), else_=None)
 
     key = {column.name for column in TaskLog.__table__.primary_key}
     upsert(

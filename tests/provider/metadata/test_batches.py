@@ -104,6 +104,19 @@ def test_the_reconciler_keeps_the_message_that_the_task_process_knew() -> None:
     assert (stored.external_id, stored.ended_at) == ("inv/1", AT)
 
 
+def test_what_the_task_process_knew_outlives_an_airflow_that_still_calls_the_try_running() -> None:
+    record(tried("ERROR", error_type="ValueError", error_message="no such table"))
+    assert record(tried("PROCESSING", airflow_state="running"), authoritative=True).status == "PROCESSING"
+    stored = record(tried("ERROR", error_message="Task failed"), authoritative=True)
+    assert (stored.error_type, stored.error_message) == ("ValueError", "no such table")
+
+
+def test_a_task_process_may_explain_an_error_that_the_reconciler_saw_first() -> None:
+    record(tried("ERROR"), authoritative=True)
+    assert record(tried("ERROR", error_message="no such table")).error_message == "no such table"
+    assert record(tried("ERROR", error_message="something else")).error_message == "no such table"
+
+
 def test_a_row_that_turns_out_a_success_has_no_error() -> None:
     record(tried("ERROR", error_message="lost"))
     assert record(tried("SUCCESS"), authoritative=True).error_message is None
