@@ -15,6 +15,9 @@ from provider.exceptions import RemoteJobError
 from provider.operators import external_job
 from provider.operators.job_ledger import JobLedger
 
+#: Seconds for jobs that must still run when their start is polled for the first time, on a slow machine too.
+LONG = 1.5
+
 
 def starts(cloud: Any, service: Any) -> list[str]:
     return [entry.resource for entry in cloud.ledger.entries(operation=service.started) if entry.outcome == "ok"]
@@ -29,7 +32,7 @@ def job_in(resource: str) -> str:
 
 
 def test_deferred_job_is_recorded_before_the_wait_and_its_result_returned(start_cloud, service, life):
-    cloud = start_cloud(**service.scenario())
+    cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
 
     deferral = task.begin()
@@ -53,7 +56,7 @@ def test_deferred_job_is_recorded_before_the_wait_and_its_result_returned(start_
 
 
 def test_event_alone_resumes_as_in_dags_test(start_cloud, service, life):
-    cloud = start_cloud(**service.scenario())
+    cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
     deferral = task.begin()
     event = task.event(deferral)
@@ -106,7 +109,7 @@ def test_failed_job_fails_the_try_with_its_reason_and_a_retry_starts_a_new_one(s
 
 
 def test_retry_after_a_lost_worker_reattaches(start_cloud, service, life):
-    cloud = start_cloud(**service.scenario(seconds=0.6))
+    cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
     task.begin()  # and nothing ever resumes it
 
@@ -119,7 +122,7 @@ def test_retry_after_a_lost_worker_reattaches(start_cloud, service, life):
 
 
 def test_retry_after_a_success_that_was_never_reported_takes_the_result(start_cloud, service, life):
-    cloud = start_cloud(**service.scenario())
+    cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
     deferral = task.begin()
     task.event(deferral)  # the job has ended, and the worker that should have told so is lost
@@ -282,7 +285,7 @@ def test_forbidden_start_is_not_retried(start_cloud, service, life):
 
 
 def test_polling_survives_errors_and_lost_connections_and_never_cancels(start_cloud, service, life):
-    cloud = start_cloud(**service.scenario(seconds=0.5))
+    cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
     deferral = task.begin()
     for fault in ({"fault": "status", "times": 2, **service.fault(503)}, {"fault": "drop"}):
@@ -295,7 +298,7 @@ def test_polling_survives_errors_and_lost_connections_and_never_cancels(start_cl
 
 
 def test_job_that_cannot_be_watched_is_left_running_and_the_retry_reattaches(start_cloud, service, life):
-    cloud = start_cloud(**service.scenario(seconds=1.0))
+    cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
     deferral = task.begin()
     cloud.rules.add(Rule.model_validate(service.rule(service.poll_call, fault="status", **service.fault(403))))
@@ -415,7 +418,9 @@ def test_cancel_on_kill_can_be_switched_off(start_cloud, service, life, monkeypa
 
 
 def test_no_secret_leaves_the_process(start_cloud, service, life):
-    cloud = start_cloud(**service.scenario(), rules=[service.rule(service.start_call, fault="status", **service.fault(403))])
+    cloud = start_cloud(
+        **service.scenario(seconds=LONG), rules=[service.rule(service.start_call, fault="status", **service.fault(403))]
+    )
     secret = cloud.scenario.powerbi.clients[0].client_secret
     task = life(service.make)
 
@@ -430,7 +435,7 @@ def test_no_secret_leaves_the_process(start_cloud, service, life):
 
 def test_the_trigger_of_a_deferral_runs_more_than_once(start_cloud, service, life):
     """A triggerer that dies hands the trigger to another one."""
-    cloud = start_cloud(**service.scenario(seconds=0.4))
+    cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
     deferral = task.begin()
 
@@ -442,7 +447,7 @@ def test_the_trigger_of_a_deferral_runs_more_than_once(start_cloud, service, lif
 def test_airflow_can_round_trip_a_deferral(start_cloud, service, life):
     from airflow.sdk.serde import deserialize, serialize
 
-    start_cloud(**service.scenario())
+    start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)
     deferral = task.begin()
 
