@@ -1,0 +1,106 @@
+"""Emulators and a real Airflow of one's own, with the examples imported: what the demo shows and the integration tests use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from demo.expectations import Join, outer_join
+from provider.emulators.scenario import load_scenario
+from provider.emulators.server import Emulators
+from tests.airflow_services import AirflowServices
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TOPIC = "projects/demo-project/topics/task-batches"
+SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
+
+Rows = list[dict[str, Any]]
+
+
+class World:
+    """
+    Context manager around emulators, an Airflow home and, unless ``services`` is False, Airflow's four services.
+
+    :param folder: gets everything; never shared with anything else.
+    :param definitions: file to import; by default the examples.
+    :param services: False for commands alone, such as ``airflow dags test``.
+    """
+
+    def __init__(self, folder: Path, *, definitions: Path = EXAMPLES / "workflows.yaml", services: bool = True) -> None:
+        self.home = folder / "airflow"
+        self.dags = self.home / "dags"
+        self.database_url = f"sqlite:///{self.home}/accelerator.db"
+        self._definitions = definitions
+        self._services = services
+        self._stack = ExitStack()
+        self.emulators = Emulators(load_scenario(EXAMPLES / "emulators.yaml"), folder=folder / "emulators")
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.emulators)
+            environment = {**self.emulators.environment(), "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION}
+            self.airflow = AirflowServices(self.home, self.dags, environment)
+            self.accelerator("init", str(self.dags))
+            self.imported = self.accelerator("import", str(self._definitions))
+            if self._services:
+                stack.enter_context(self.airflow)
+            else:
+                stack.callback(self.airflow.stop)
+                self.airflow.migrate()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def accelerator(self, *arguments: str) -> str:
+        """
+        Run the command-line tool as a person would and return what it prints.
+
+        :raises subprocess.CalledProcessError: it did not end with 0; its output is in the exception's note.
+        """
+        command = [str(Path(sys.executable).parent / "accelerator"), *arguments]
+        environment = {**self.airflow.environment(), "COLUMNS": "150"}
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+        if result.returncode:
+            error = subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
+            error.add_note(result.stdout + result.stderr)
+            raise error
+        return result.stdout
+
+    def publish(self, *messages: bytes | Mapping[str, Any]) -> list[str]:
+        """Publish with Google's own client, one request a message; return the message ids."""
+        import grpc
+        from google.pubsub_v1 import PublisherClient, PubsubMessage
+        from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+
+        data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
+        with grpc.insecure_channel(self.emulators.pubsub_host) as channel:
+            client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+            answers = [client.publish(topic=TOPIC, messages=[PubsubMessage(data=item)]) for item in data]
+            return [message_id for answer in answers for message_id in answer.message_ids]
+
+    def rows(self, *tables: str) -> list[Rows]:
+        """Return the rows of tables of the application database, read in one transaction."""
+        from sqlalchemy import select
+
+        from provider.metadata.engine import read_session
+        from provider.metadata.tables import Base
+
+        with read_session(self.database_url) as session:
+            return [[dict(row) for row in session.execute(select(Base.metadata.tables[table])).mappings()] for table in tables]
+
+    def join(self) -> Join:
+        """Join Airflow's task instances with the task logs."""
+        return outer_join(self.home / "airflow.db", self.home / "accelerator.db")
+
+    def wait_for_dags(self, dag_ids: Iterable[str]) -> None:
+        """Wait until Airflow has all of these DAGs."""
+        for dag_id in dag_ids:
+            self.airflow.wait_for_dag(dag_id)
