@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from demo.airflow_services import AirflowServices
 from demo.expectations import Join, outer_join
 from provider.emulators.scenario import load_scenario
 from provider.emulators.server import Emulators
-from tests.airflow_services import AirflowServices
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TOPIC = "projects/demo-project/topics/task-batches"
@@ -67,7 +67,7 @@ class World:
         """
         command = [str(Path(sys.executable).parent / "accelerator"), *arguments]
         environment = {**self.airflow.environment(), "COLUMNS": "150"}
-        result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if result.returncode:
             error = subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
             error.add_note(result.stdout + result.stderr)

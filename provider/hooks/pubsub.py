@@ -7,6 +7,7 @@ pointless, wraps each error so that its code is lost, and logs two lines for eve
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -123,3 +124,67 @@ class SubscriberAsyncHook:
                     credentials=credentials, client_info=CLIENT_INFO, client_options=hook.get_client_options()
                 )
         return self._client
+
+
+class SubscriptionReader:
+    """
+    One subscription, read with one pull at a time, which outlives the wait for it.
+
+    A pull that is given up can hold back a message until its acknowledgement deadline: the service has handed the message to
+    a call that nobody reads. So a cancelled :meth:`next_messages` leaves its pull running and the next one goes on with it,
+    and :meth:`park` hands a reader on to the next trigger of this process.
+
+    :param subscription: full name.
+    """
+
+    def __init__(self, subscription: str, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None) -> None:
+        self.subscription = subscription
+        self._hook = SubscriberAsyncHook(gcp_conn_id, impersonation_chain)
+        self._pull: asyncio.Task[list[ReceivedMessage]] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._key = (subscription, gcp_conn_id, str(impersonation_chain), os.environ.get("PUBSUB_EMULATOR_HOST"))
+
+    @classmethod
+    def open(
+        cls, subscription: str, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None
+    ) -> SubscriptionReader:
+        """Return the parked reader of the subscription, or a new one."""
+        reader = cls(subscription, gcp_conn_id, impersonation_chain)
+        parked = _parked.pop(reader._key, None)
+        return parked if parked is not None and parked._loop is reader._loop else reader
+
+    async def next_messages(self, max_messages: int, wait_seconds: float) -> list[ReceivedMessage]:
+        """Wait for messages; parameters and errors as in :meth:`SubscriberAsyncHook.pull`."""
+        pull = self._pull or asyncio.create_task(self._hook.pull(self.subscription, max_messages, wait_seconds))
+        self._pull = pull
+        try:
+            received = await asyncio.shield(pull)
+        except BaseException:
+            # Cancelled is the wait, not the pull: its messages are the next caller's, even if they are here already.
+            if pull.done() and (pull.cancelled() or pull.exception() is not None):
+                self._pull = None
+            raise
+        self._pull = None
+        return received
+
+    async def acknowledge(self, received: Iterable[ReceivedMessage]) -> None:
+        """Acknowledge messages; errors as in :meth:`SubscriberAsyncHook.acknowledge`."""
+        await self._hook.acknowledge(self.subscription, [message.ack_id for message in received])
+
+    async def park(self) -> None:
+        """Leave this reader, and a pull that is under way, to the next who opens the same subscription."""
+        if self._key in _parked:
+            await _parked.pop(self._key).close()
+        _parked[self._key] = self
+
+    async def close(self) -> None:
+        """Give up the pull and close the channel."""
+        if self._loop is not asyncio.get_running_loop():
+            return  # ended with its loop
+        if self._pull is not None:
+            self._pull.cancel()
+            await asyncio.gather(self._pull, return_exceptions=True)
+        await self._hook.close()
+
+
+_parked: dict[tuple[str, str, str, str | None], SubscriptionReader] = {}

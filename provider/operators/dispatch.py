@@ -224,7 +224,7 @@ def _answer(error: Exception) -> tuple[int | None, str | None, str]:
 
 def _refusal(request: WaitingRequest, status: int | None, reason: str | None, text: str) -> Outcome:
     """Decide whether a refused request can ever be started."""
-    text = text[:1000]
+    text = " ".join(text.split())[:1000]
     if status in (400, 422) and reason != "import_errors":
         return Outcome(REJECTED, f"Airflow refuses the run: {text}; correct the message and send it again.")
     if status == 400:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
-from provider.hooks.pubsub import SubscriberAsyncHook
+from provider.hooks.pubsub import SubscriptionReader
 
 if TYPE_CHECKING:
     from google.pubsub_v1.types import ReceivedMessage
@@ -92,50 +92,56 @@ class PubSubInboxTrigger(BaseTrigger):
         """Listen until a request is due."""
         clock = asyncio.get_running_loop().time
         earliest = clock() + self.first_event_after
-        hook = SubscriberAsyncHook(self.gcp_conn_id, self.impersonation_chain)
+        readers: list[SubscriptionReader] = []
         listeners: list[asyncio.Task[None]] = []
         stored, may_pull = asyncio.Event(), asyncio.Event()
+        fired = False
         try:
             while True:
                 stored.clear()
                 due_in = await self._due_in()
                 if due_in is not None and due_in <= 0:
                     await asyncio.sleep(max(0.0, earliest - clock()))
+                    fired = True
                     yield TriggerEvent({"status": "waiting"})  # type: ignore[no-untyped-call]
                     return
                 may_pull.set()
-                listeners = listeners or [
-                    asyncio.create_task(self._listen(hook, subscription, stored, may_pull)) for subscription in self.subscriptions
-                ]
+                if not readers:
+                    readers = [
+                        SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions
+                    ]
+                    listeners = [asyncio.create_task(self._listen(reader, stored, may_pull)) for reader in readers]
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stored.wait(), min(self.poll_interval, due_in or self.poll_interval))
         finally:
             for listener in listeners:
                 listener.cancel()
             await asyncio.gather(*listeners, return_exceptions=True)
-            await hook.close()
+            for reader in readers:
+                # After an event the next trigger is on its way; a trigger that was cancelled may go on elsewhere.
+                await (reader.park() if fired else reader.close())
 
-    async def _listen(self, hook: SubscriberAsyncHook, subscription: str, stored: asyncio.Event, may_pull: asyncio.Event) -> None:
+    async def _listen(self, reader: SubscriptionReader, stored: asyncio.Event, may_pull: asyncio.Event) -> None:
         """Pull, commit, acknowledge, for ever. After each success wait until it is known whether the event is due."""
         failures = 0
         while True:
             await may_pull.wait()
             try:
-                received = await hook.pull(subscription, self.max_messages, self.wait_seconds)
+                received = await reader.next_messages(self.max_messages, self.wait_seconds)
                 failures = 0
             except Exception as error:
                 failures += 1
                 delay = backoff(failures)
                 self.log.warning(
                     "Pulling from %s failed, trying again in %.0f s: %s: %s %s",
-                    *(subscription, delay, type(error).__name__, error, _HINTS.get(type(error).__name__, "")),
+                    *(reader.subscription, delay, type(error).__name__, error, _HINTS.get(type(error).__name__, "")),
                 )
                 self.log.debug("Traceback of the failed pull", exc_info=True)
                 await asyncio.sleep(delay)
                 continue
-            if received and await self._store(subscription, received):
+            if received and await self._store(reader.subscription, received):
                 may_pull.clear()
-                await self._acknowledge(hook, subscription, received)
+                await self._acknowledge(reader, received)
                 stored.set()
 
     async def _store(self, subscription: str, received: Sequence[ReceivedMessage]) -> bool:
@@ -153,13 +159,13 @@ class PubSubInboxTrigger(BaseTrigger):
         self.log.info("Stored %d messages of %s: %s", len(received), subscription, dict(counts))
         return True
 
-    async def _acknowledge(self, hook: SubscriberAsyncHook, subscription: str, received: Sequence[ReceivedMessage]) -> None:
+    async def _acknowledge(self, reader: SubscriptionReader, received: Sequence[ReceivedMessage]) -> None:
         try:
-            await hook.acknowledge(subscription, [message.ack_id for message in received])
+            await reader.acknowledge(received)
         except Exception:
             self.log.warning(
                 "%d messages of %s are stored, but acknowledging them failed; delivered again, they change nothing.",
-                *(len(received), subscription),
+                *(len(received), reader.subscription),
                 exc_info=True,
             )
 

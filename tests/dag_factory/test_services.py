@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.airflow_services import AirflowServices
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import write_session
-from tests.airflow_services import AirflowServices
 from tests.dag_factory.definitions import good_rows, store
 
 pytestmark = pytest.mark.airflow_services

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from demo.airflow_services import AirflowServices, airflow_command
 from provider.listeners.mirror import DELETED_REASON, MARKED_REASON, TIMED_OUT_REASON
 from provider.metadata.batches import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
-from tests.airflow_services import AirflowServices, airflow_command
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 

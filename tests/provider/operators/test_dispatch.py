@@ -176,7 +176,7 @@ def test_what_airflow_refuses(supervisor: Supervisor, answer: Any, state: str, o
 
 
 def test_the_reason_is_airflows_own(supervisor: Supervisor) -> None:
-    supervisor.answers["B1"] = refusal(400, "value_error", "Invalid input for param day: 'x' is not a date")
+    supervisor.answers["B1"] = refusal(400, "value_error", "Invalid input for param day:\n\n  'x' is not a date")
     assert "Invalid input for param day: 'x' is not a date" in str(start_dag_run(request()).reason)
 
 

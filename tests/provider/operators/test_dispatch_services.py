@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from provider.emulators.pubsub import find_google_emulator
+from demo.airflow_services import AirflowServices
+from provider.emulators.pubsub import Implementation, find_google_emulator
+from provider.emulators.scenario import Scenario
 from provider.emulators.server import Emulators
 from provider.metadata import definitions, engine, schema
 from provider.metadata.tables import BatchRequest
-from tests.airflow_services import AirflowServices
 
 pytestmark = pytest.mark.airflow_services
 
@@ -114,34 +115,32 @@ class World:
         )
 
 
-@pytest.fixture(scope="module", params=["builtin", "google"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    if request.param == "google" and find_google_emulator(os.environ) is None:
-        pytest.skip("Google's Pub/Sub emulator (or Java) is not on this machine")
-    folder = tmp_path_factory.mktemp("dispatch")
+@contextmanager
+def build(folder: Path, pubsub: Implementation) -> Iterator[World]:
+    """Set everything up; Airflow's services are not started."""
     dags = folder / "dags"
     dags.mkdir()
     shutil.copy(ROOT / "dags" / "dispatcher.py", dags)
     (dags / "workflows.py").write_text(WORKFLOWS)
     database = f"sqlite:///{folder}/accelerator.db"
     fill(database)
-    with ExitStack() as stack:
-        from provider.emulators.scenario import Scenario
+    with Emulators(Scenario.model_validate(SCENARIO), folder=folder, pubsub=pubsub) as emulators:
+        environment = {
+            **emulators.environment(),
+            "PYTHONPATH": str(ROOT),
+            "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": database,
+            "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION,
+        }
+        airflow = AirflowServices(folder / "airflow", dags, environment)
+        with closing(World(airflow, database, emulators.pubsub_host)) as world:
+            yield world
 
-        emulators = stack.enter_context(Emulators(Scenario.model_validate(SCENARIO), folder=folder, pubsub=request.param))
-        airflow = AirflowServices(
-            folder / "airflow",
-            dags,
-            {
-                **emulators.environment(),
-                "PYTHONPATH": str(ROOT),
-                "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": database,
-                "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION,
-            },
-        )
-        world = World(airflow, database, emulators.pubsub_host)
-        stack.callback(world.close)
-        stack.enter_context(airflow)
+
+@pytest.fixture(scope="module", params=["builtin", "google"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    if request.param == "google" and find_google_emulator(os.environ) is None:
+        pytest.skip("Google's Pub/Sub emulator (or Java) is not on this machine")
+    with build(tmp_path_factory.mktemp("dispatch"), request.param) as world, world.airflow as airflow:
         airflow.wait_for_dag("daily_sales")
         airflow.wait_for_dag("accelerator_dispatcher")
         yield world
@@ -226,3 +225,16 @@ def test_a_triggerer_killed_while_it_waits_loses_nothing(world: World) -> None:
     world.airflow.start_component("triggerer")
     world.airflow.wait_for(lambda: world.requests(batch_id="after_kill", state="dispatched"), 180, "after_kill")
     assert "after_kill" in world.runs("daily_sales")
+
+
+def test_airflow_dags_test_takes_one_round(tmp_path: Path) -> None:
+    """No scheduler and no triggerer: the task waits and dispatches within one process."""
+    with build(tmp_path, "builtin") as world:
+        world.airflow.migrate()
+        world.airflow.cli("dags", "reserialize", check=True)
+        world.publish(GOOD, *BAD, {"task_id": "late", "batch_id": "L1"})
+        result = world.airflow.cli("dags", "test", "accelerator_dispatcher")
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert world.states() == {"dispatched": 1, "rejected": 7, "received": 1}, result.stdout
+        runs = json.loads(world.airflow.cli("dags", "list-runs", "daily_sales", "--output", "json", check=True).stdout)
+        assert [run["run_id"] for run in runs] == ["Batch_20240316_001"]

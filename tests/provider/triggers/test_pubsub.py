@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from airflow.triggers.base import TriggerEvent
 from sqlalchemy import select, update
 
+from provider.hooks import pubsub as hooks
 from provider.hooks.pubsub import SubscriberAsyncHook
 from provider.metadata import definitions, inbox
 from provider.metadata.engine import get_engine, read_session, write_session
@@ -37,6 +39,14 @@ def _workflow(embedded_database: str) -> None:
     )
     with write_session() as session:
         definitions.replace_workflows(session, rows)
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_parked() -> AsyncIterator[None]:
+    yield
+    for reader in list(hooks._parked.values()):
+        await reader.close()
+    hooks._parked.clear()
 
 
 async def first_event(subscription: str, **kwargs: Any) -> TriggerEvent:
@@ -247,6 +257,31 @@ async def test_a_postponed_request_fires_without_any_message(pubsub: Any) -> Non
         inbox.postpone(session, request.id, "no DAG yet", 1.0)
     await first_event(pubsub.subscription)
     assert [request.batch_id for request in claim()] == ["B1"]
+
+
+async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pull that is given up would hold back the message until its deadline."""
+    pubsub.create_subscription()
+    pulls: list[str] = []
+    pull = SubscriberAsyncHook.pull
+
+    async def watched_pull(hook: SubscriberAsyncHook, *args: Any) -> Any:
+        pulls.append(args[0])
+        return await pull(hook, *args)
+
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", watched_pull)
+    with write_session() as session:
+        inbox.receive(session, pubsub.subscription, [module_message("9")])
+        (request,) = inbox.claim(session)
+        inbox.postpone(session, request.id, "no DAG yet", 1.0)
+    await first_event(pubsub.subscription)
+    with write_session() as session:
+        inbox.mark(session, request.id, inbox.DISPATCHED)
+    assert pulls == [pubsub.subscription]
+    await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
+    await first_event(pubsub.subscription)
+    assert pulls == [pubsub.subscription]
+    assert states() == {"dispatched": 1, "received": 1}
 
 
 def module_message(message_id: str) -> inbox.InboxMessage:

@@ -1,5 +1,5 @@
 """
-A real Airflow in a temporary home, for integration tests: scheduler, dag-processor, triggerer and api-server as processes.
+A real Airflow in a temporary home, for the demo and integration tests: scheduler, dag-processor, triggerer, api-server.
 
 ::
 
