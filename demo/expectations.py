@@ -38,9 +38,16 @@ _STATUS = """CASE coalesce(state, '')
     WHEN 'queued' THEN 'NEW' ELSE 'PROCESSING' END"""
 
 OUTER_JOIN = f"""
-WITH airflow_rows AS (
-    SELECT dag_id, run_id, task_id, map_index, max(try_number, 1) AS try_number, {_STATUS} AS status
-    FROM airflow.task_instance
+WITH tries AS (
+    SELECT dag_id, run_id, task_id, map_index, max(try_number, 1) AS try_number, state FROM airflow.task_instance
+), airflow_rows AS (
+    SELECT dag_id, run_id, task_id, map_index, try_number, {_STATUS} AS status FROM (
+        SELECT * FROM tries
+        UNION ALL
+        SELECT dag_id, run_id, task_id, map_index, try_number, state FROM airflow.task_instance_history
+        WHERE (dag_id, run_id, task_id, map_index, try_number)
+            NOT IN (SELECT dag_id, run_id, task_id, map_index, try_number FROM tries)
+    )
     WHERE dag_id IN (SELECT dag_id FROM airflow.task_instance WHERE task_id = 'start_batch')
 )
 SELECT a.dag_id, a.run_id, a.task_id, a.status AS airflow_status, l.status AS log_status
@@ -54,7 +61,7 @@ FROM task_logs AS l LEFT JOIN airflow_rows AS a
      = (a.dag_id, a.run_id, a.task_id, a.map_index, a.try_number)
 WHERE a.task_id IS NULL
 """  # noqa: S608 - the only thing put in is the constant above
-"""Both sides of Airflow's task_instance and our task_logs: a NULL is a row that the other side lacks."""
+"""Both sides of Airflow's task_instance (earlier tries: its history) and our task_logs; NULL is a row that a side lacks."""
 
 
 @dataclass(frozen=True)

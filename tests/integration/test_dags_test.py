@@ -1,0 +1,50 @@
+"""``airflow dags test`` on a laptop: emulators, no scheduler, no triggerer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from demo import expectations
+from demo.world import World
+from provider.metadata import engine
+
+pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with World(tmp_path_factory.mktemp("laptop"), services=False) as world:
+        yield world
+    assert world.airflow.own_processes() == []
+    engine.dispose_engines()
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+@pytest.mark.parametrize(("workflow", "code"), [("daily_sales", 0), ("stock_levels", 1)])
+def test_each_run_leaves_the_right_rows_and_none_open(laptop: World, workflow: str, code: int, time: str) -> None:
+    (known,) = laptop.rows("task_batches")
+    result = laptop.airflow.cli("dags", "test", workflow)
+    assert result.returncode == code, result.stdout[-3000:] + result.stderr[-3000:]
+    batches, logs = laptop.rows("task_batches", "task_logs")
+    (batch,) = [row for row in batches if row["batch_id"] not in {row["batch_id"] for row in known}]
+    assert (batch["workflow_id"], batch["status"], batch["source"]) == (workflow, expectations.EXPECTED_BATCH[workflow], "test")
+    assert batch["ended_at"] is not None
+    mine = {row["task_id"]: row["status"] for row in logs if row["batch_id"] == batch["batch_id"]}
+    assert mine == expectations.EXPECTED_TASKS[workflow]
+    assert laptop.join().equal
+
+
+def test_a_run_from_the_middle(laptop: World) -> None:
+    result = laptop.airflow.cli("dags", "test", "daily_sales", "--conf", '{"start_task_id": "refresh_daily_sales"}')
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    batches, logs = laptop.rows("task_batches", "task_logs")
+    newest = max(batches, key=lambda row: row["created_at"])
+    assert {row["task_id"]: row["status"] for row in logs if row["batch_id"] == newest["batch_id"]} == {
+        "start_batch": "SUCCESS",
+        "stg_orders": "SKIPPED",
+        "stg_customers": "SKIPPED",
+        "refresh_daily_sales": "SUCCESS",
+    }
+    assert laptop.join().equal
