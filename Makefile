@@ -12,7 +12,7 @@ demo: $(READY)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 15 $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -118,7 +118,7 @@ def open_batch(
     """
     from sqlalchemy import func
 
-    from provider.metadata.tables import TaskBatch, TaskLog
+    from provider.metadata.tables import TaskBatch
 
     def kept(column: str, excluded: Any) -> ColumnElement[Any]:
         return func.coalesce(getattr(TaskBatch, column), excluded[column])
@@ -152,6 +152,17 @@ def open_batch(
         rules={"source": kept},
     )
     in_scope = all_task_ids if scope.task_ids is None else scope.task_ids
+    _add_first_tries(session, workflow_id, batch_id, in_scope, disabled)
+    return scope
+
+
+def _add_first_tries(
+    session: Session, workflow_id: str, batch_id: str, task_ids: Sequence[str], disabled: Collection[str]
+) -> None:
+    """Add a row for the first try of each task, unless it is there."""
+    from provider.metadata.tables import TaskLog
+
+    now = datetime.now(UTC)
     rows = [
         {
             "workflow_id": workflow_id,
@@ -164,7 +175,7 @@ def open_batch(
             "row_source": "start_batch",
             "updated_at": now,
         }
-        for task_id in in_scope
+        for task_id in task_ids
     ]
     upsert(session, TaskLog, [row for row in rows if row["status"] == NEW], update=())
     # The reconciler may have been faster; why a task will be skipped is known only here.
@@ -175,7 +186,6 @@ def open_batch(
         update=("status", "error_message", "updated_at"),
         where=lambda _excluded: TaskLog.status == NEW,
     )
-    return scope
 
 
 def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authoritative: bool) -> None:

@@ -9,15 +9,11 @@ carries our id, an earlier attempt got that far and died before it could say so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from airflow.sdk import BaseOperator
+from typing import TYPE_CHECKING, Any
 
 from provider.batch_ids import check_batch_id, check_dag_id, quote_run_id
 from provider.exceptions import MessageError
-from provider.hooks.pubsub import check_subscriptions
 from provider.metadata.inbox import (
     DISPATCHED,
     DUPLICATE,
@@ -29,7 +25,7 @@ from provider.metadata.inbox import (
     mark,
     postpone,
 )
-from provider.triggers.pubsub import WORKER_DEFERRAL_SECONDS, PubSubInboxTrigger, start_trigger_args
+from provider.sensors.pubsub import PubSubBatchRequestSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,43 +45,13 @@ class Outcome:
     outage: bool = False
 
 
-class DispatchBatchRequestsOperator(BaseOperator):
+class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     """
-    Waits for batch requests and starts one DAG run for each that waits.
+    Waits for batch requests, for as long as it takes, and starts one DAG run for each that waits.
 
     The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, about 25 ms each.
-
-    :param subscriptions: full names, ``projects/P/subscriptions/S``.
-    :param gcp_conn_id: Airflow connection; not used where ``PUBSUB_EMULATOR_HOST`` is set.
-    :param impersonation_chain: service account to impersonate, or a chain of accounts.
-    :param max_messages: messages taken with one pull and stored in one transaction.
-    :param poll_interval: seconds between two looks into the inbox for requests that became due without a message.
-    :raises ConfigurationError: a subscription is not a full name, or there is none.
+    Parameters: see :class:`~provider.sensors.pubsub.PubSubBatchRequestSensor`; its ``timeout`` has no meaning here.
     """
-
-    start_from_trigger = True
-
-    def __init__(
-        self,
-        *,
-        subscriptions: Sequence[str],
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
-        max_messages: int = 100,
-        poll_interval: float = 5.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.subscriptions = check_subscriptions(subscriptions)
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-        self.max_messages = max_messages
-        self.poll_interval = poll_interval
-        self.start_trigger_args = start_trigger_args(self._trigger(0.0))
-
-    def execute(self, context: Context) -> NoReturn:  # noqa: ARG002 - Airflow calls it so
-        """Wait where Airflow did not start the task in the triggerer, as in ``airflow dags test``."""
-        self.defer(trigger=self._trigger(WORKER_DEFERRAL_SECONDS), method_name="execute_complete")
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, int]:  # noqa: ARG002 - Airflow calls it so
         """
@@ -94,6 +60,9 @@ class DispatchBatchRequestsOperator(BaseOperator):
         :return: how many requests went into each state.
         """
         return dict(self.dispatch())
+
+    def limit(self) -> None:
+        """Wait for ever: a dispatcher without messages is not a failure."""
 
     def dispatch(self, limit: int = 100) -> Counter[str]:
         """
@@ -133,16 +102,6 @@ class DispatchBatchRequestsOperator(BaseOperator):
             "Request %d, batch %s of workflow %s: %s%s",
             *(request.id, request.batch_id, request.workflow_id, outcome.state),
             f" ({outcome.reason})" if outcome.reason else "",
-        )
-
-    def _trigger(self, first_event_after: float) -> PubSubInboxTrigger:
-        return PubSubInboxTrigger(
-            subscriptions=self.subscriptions,
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-            max_messages=self.max_messages,
-            poll_interval=self.poll_interval,
-            first_event_after=first_event_after,
         )
 
 

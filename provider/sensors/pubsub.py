@@ -50,17 +50,18 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self.max_messages = max_messages
-        self.start_trigger_args = start_trigger_args(self._trigger(0.0), timeout=self._limit())
+        self.start_trigger_args = start_trigger_args(self._trigger(0.0), timeout=self.limit())
 
     def execute(self, context: Context) -> NoReturn:  # noqa: ARG002 - Airflow calls it so
         """Wait where Airflow did not start the task in the triggerer, as in ``airflow dags test``."""
-        self.defer(trigger=self._trigger(WORKER_DEFERRAL_SECONDS), method_name="execute_complete", timeout=self._limit())
+        self.defer(trigger=self._trigger(WORKER_DEFERRAL_SECONDS), method_name="execute_complete", timeout=self.limit())
 
-    def execute_complete(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - Airflow calls it so
+    def execute_complete(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 - Airflow calls it so
         """Succeed: the event says that a request waits."""
         self.log.info("A batch request waits to be dispatched.")
 
-    def _limit(self) -> timedelta:
+    def limit(self) -> timedelta | None:
+        """Return how long the wait may take; None for ever."""
         return timedelta(seconds=float(self.timeout))
 
     def _trigger(self, first_event_after: float) -> PubSubInboxTrigger:

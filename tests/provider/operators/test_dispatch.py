@@ -316,7 +316,7 @@ def test_a_subscription_that_is_none_is_named(name: str) -> None:
 
 def test_the_serialized_task_starts_in_the_triggerer() -> None:
     with DAG("mine", schedule=None, start_date=datetime(2024, 1, 1, tzinfo=UTC)) as dag:
-        DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION, SUBSCRIPTION], poll_interval=2.0)
+        DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION, SUBSCRIPTION], poke_interval=2.0)
     task = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag)))).get_task("dispatch")
     assert task.start_from_trigger is True
     assert task.start_trigger_args.trigger_cls == "provider.triggers.pubsub.PubSubInboxTrigger"
