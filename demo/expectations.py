@@ -45,7 +45,7 @@ WITH tries AS (
         SELECT * FROM tries
         UNION ALL
         SELECT dag_id, run_id, task_id, map_index, try_number, state FROM airflow.task_instance_history
-        WHERE (dag_id, run_id, task_id, map_index, try_number)
+        WHERE try_number > 0 AND (dag_id, run_id, task_id, map_index, try_number)
             NOT IN (SELECT dag_id, run_id, task_id, map_index, try_number FROM tries)
     )
     WHERE dag_id IN (SELECT dag_id FROM airflow.task_instance WHERE task_id = 'start_batch')

@@ -98,6 +98,8 @@ def databases(folder: Path) -> tuple[Path, Path]:
         connection.executemany("INSERT INTO task_instance VALUES (?, ?, ?, ?, ?, ?)", rows)
         connection.execute("INSERT INTO task_instance VALUES ('other', 'r', 'x', -1, 1, 'success')")
         connection.execute("INSERT INTO task_instance_history VALUES ('d', 'r', 'a', -1, 1, 'failed')")
+        # Cleared before it ever ran: no try.
+        connection.execute("INSERT INTO task_instance_history VALUES ('d', 'r', 'b', -1, 0, 'skipped')")
     with sqlite3.connect(ours) as connection:
         connection.execute(f"CREATE TABLE task_logs (workflow_id, batch_id, {columns.removeprefix('run_id, ')}, status)")
         logs = [("start_batch", 1, "SUCCESS"), ("a", 1, "ERROR"), ("a", 2, "SUCCESS"), ("b", 1, "BLOCKED")]
