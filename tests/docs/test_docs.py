@@ -32,7 +32,13 @@ def commands() -> list[str]:
     return [part for part in parts if part.startswith("accelerator ")]
 
 
-@pytest.mark.parametrize("block", [block for block in blocks("yaml") if "workflows:" in block], ids=lambda block: block[:40])
+def workflow_examples() -> list[str]:
+    """Return the examples with the task types that are here; the page on types of one's own shows another."""
+    foreign = re.compile(r"task_type: (?!dataform|power_bi_refresh|bigquery_load|gcs_archive)")
+    return [block for block in blocks("yaml") if "workflows:" in block and not foreign.search(block)]
+
+
+@pytest.mark.parametrize("block", workflow_examples(), ids=lambda block: block[:40])
 def test_every_workflow_example_is_valid(block: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert yaml.safe_load(block)["workflows"]
     (tmp_path / "example.yaml").write_text(block, encoding="utf-8")
