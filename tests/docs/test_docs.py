@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import itertools
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,13 @@ import yaml
 
 from dag_factory.specs import DefaultArgs, ParamSpec, TaskSpec, WorkflowOptions
 from dag_factory.task_types import task_types
-from provider import get_provider_info, settings
+from dag_factory.validation import validate
+from provider import get_provider_info, messages, settings
+from provider.cli.definition_file import parse
 from provider.cli.main import build_parser
+from provider.emulators import scenario
 from provider.emulators.rules import Rule
+from provider.metadata import engine, tables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -85,3 +92,101 @@ def test_every_column_is_documented(model: type[WorkflowOptions]) -> None:
 def test_the_documented_rule_is_a_rule() -> None:
     (rule,) = re.findall(r"-d '(\{.*?\})'", TEXT["local.md"])
     assert Rule.model_validate_json(rule).http_status == 503
+
+
+def anchors(page: str) -> set[str]:
+    """Return the anchors of a page's headings, made by GitHub's rule."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", TEXT[page], flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_anchor_is_there(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", TEXT[page.name])
+    found = [(Path(target).name or page.name, anchor) for target, anchor in targets]
+    assert [target for target in found if target[1] not in anchors(target[0])] == []
+
+
+@pytest.mark.parametrize("table", ["task_batches", "task_logs", "batch_requests"])
+def test_every_column_of_what_ran_is_documented(table: str) -> None:
+    text = TEXT["tasklog.md"].partition("## Columns")[2].partition(f"`{table}`, key")[2].partition("`, key `")[0]
+    assert [column.name for column in tables.Base.metadata.tables[table].columns if f"`{column.name}`" not in text] == []
+
+
+def test_there_are_queries_to_try() -> None:
+    assert len(blocks("sql")) >= 5
+
+
+@pytest.mark.parametrize("query", blocks("sql") or ["none"], ids=lambda query: " ".join(query.split())[:50])
+@pytest.mark.usefixtures("application_database")
+def test_every_query_runs_on_both_databases(query: str) -> None:
+    with engine.read_session() as session:
+        assert session.connection().exec_driver_sql(query).fetchall() == []
+
+
+SCENARIO_MODELS = [model for model in vars(scenario).values() if isinstance(model, type) and issubclass(model, scenario.Section)]
+
+
+@pytest.mark.parametrize("model", [*SCENARIO_MODELS, Rule])
+def test_every_key_of_a_scenario_is_documented(model: type[scenario.Section]) -> None:
+    keys = [field.alias or key for key, field in model.model_fields.items()]
+    assert [key for key in keys if f"`{key}`" not in TEXT["local.md"]] == []
+
+
+def test_the_documented_scenario_is_one() -> None:
+    (block,) = [block for block in blocks("yaml") if "auto_create:" in block]
+    assert scenario.Scenario.model_validate(yaml.safe_load(block)).rules
+
+
+def texts_of_the_code() -> str:
+    """Return every text in the code, with … for what is put in; parts of one f-string stay together."""
+    found = []
+    for file in itertools.chain((ROOT / "provider").rglob("*.py"), (ROOT / "dag_factory").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_the_quoted_messages_are_those_of_the_code() -> None:
+    code = texts_of_the_code()
+    rows = re.findall(r"^\| (.*?) \| ", TEXT["troubleshooting.md"].partition("## Commands and database")[2], re.MULTILINE)
+    pieces = [piece.strip(" .;:(){}") for row in rows for quote in re.findall(r"`(.*?)`", row) for piece in quote.split("…")]
+    pieces = [piece for piece in pieces if " " in piece and " → " not in piece]
+    assert len(pieces) > 40
+    assert [piece for piece in pieces if piece not in code] == []
+
+
+def test_the_task_type_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in [*blocks("python"), *blocks("toml")]:
+        name = block.splitlines()[0].removeprefix("# ")
+        if name.startswith(("acme_tasks/", "pyproject")):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(block, encoding="utf-8")
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ((group, points),) = project["entry-points"].items()
+    installed = tmp_path / "acme_tasks-1.0.0.dist-info"  # what pip makes of it
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8")
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (installed / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    (example,) = [block for block in blocks("yaml") if "task_type: webhook" in block]
+    validated = validate(parse(yaml.safe_load(example)).rows)
+    assert validated.problems == []
+    (task,) = validated.workflows["notify"].tasks
+    task_type = task_types().get("webhook")
+    assert task_type is not None
+    operator = task_type.operator(task.config, {"task_id": task.task_id})
+    assert operator.payload["batch"] == "{{ run_id }}"
+    assert set(operator.template_fields) == task_type.config_model.templated
+
+
+def test_every_message_is_accepted() -> None:
+    found = [block for block in blocks("json") if "task_id" in block] + re.findall(r"publish.py '(\{.*?\})'", TEXT["local.md"])
+    assert len(found) >= 2
+    for message in found:
+        assert messages.parse(message.encode(), {}, "1").task_id == "stg_orders"
