@@ -12,8 +12,7 @@ demo: $(READY)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 15 $(PYTEST_ARGS) || \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS)  # a real Airflow starves beside two others: once more, alone
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 15 $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

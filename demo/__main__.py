@@ -40,6 +40,7 @@ def main() -> int:
     from rich.console import Console
 
     console = Console(record=arguments.svg is not None, width=150 if arguments.svg else None, highlight=False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from provider.metadata import engine, schema
 
 
 def pytest_configure() -> None:
-    """Keep every test process away from a developer's own Airflow home."""
+    """Give every run the same surroundings, however it was started."""
     os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "False")
+    # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests that press it would wait in vain.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _postgres_binaries() -> Path | None:
