@@ -1,18 +1,19 @@
 """
-The ``[accelerator]`` settings, readable with and without Airflow.
+The ``[accelerator]`` settings, read alike with and without Airflow.
 
-Inside Airflow its own configuration answers. The console script ``accelerator`` works on the tables alone and must not pay
-the seconds that importing Airflow costs, so there the same sources are read directly: environment variable, its ``_CMD``
-form, ``airflow.cfg``. Only the ``_SECRET`` form needs a secrets backend, hence Airflow.
+The console script ``accelerator`` works on the tables alone and must not pay the seconds that importing Airflow costs. So
+the sources are read here, in Airflow's order: environment variable, its ``_CMD`` and ``_SECRET`` forms, then the same three in
+``airflow.cfg``. Only a secret needs a secrets backend, hence Airflow. One reader for both ways in: two of them would sooner
+or later name two databases.
 """
 
 from __future__ import annotations
 
 import configparser
+import math
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def get(option: str) -> str:
     """
     value = _configured(SECTION, option)
     if value is None:
-        value = str(OPTIONS[option]["default"]).replace("{AIRFLOW_HOME}", str(airflow_home()))
+        value = _default(option)
     return value
 
 
@@ -95,7 +96,7 @@ def get_float(option: str) -> float:
         value = float(raw)
     except ValueError:
         value = 0.0
-    if value <= 0:
+    if not (value > 0 and math.isfinite(value)):
         raise ConfigurationError(f"[{SECTION}] {option} must be a number of seconds above 0, not {raw!r}; correct the setting.")
     return value
 
@@ -134,41 +135,57 @@ def refuse_embedded_database_across_machines() -> None:
 def _configured(section: str, option: str) -> str | None:
     """Return what is configured, or None where nothing is."""
     variable = f"AIRFLOW__{section.upper()}__{option.upper()}"
-    if f"{variable}_SECRET" in os.environ or "airflow.configuration" in sys.modules:
-        value = _from_airflow(section, option)
-        if value is None and f"{variable}_SECRET" in os.environ:
-            raise ConfigurationError(
-                f"{variable}_SECRET names a secret that no secrets backend has; create it, or configure [secrets] backend."
-            )
-        return value
     if variable in os.environ:
-        return os.environ[variable]
-    if command := os.environ.get(f"{variable}_CMD"):
+        return _expand(os.environ[variable])
+    sensitive = section == SECTION and bool(OPTIONS[option].get("sensitive"))
+    if sensitive and (command := os.environ.get(f"{variable}_CMD")):
         return _run_command(command, f"{variable}_CMD")
-    return _from_file(section, option)
+    if sensitive and (secret := os.environ.get(f"{variable}_SECRET")):
+        return _read_secret(secret, f"{variable}_SECRET")
+    return _from_file(section, option, sensitive=sensitive)
 
 
-def _from_airflow(section: str, option: str) -> str | None:
-    from airflow.configuration import conf
-
-    # Without the look-up from defaults Airflow would load every installed provider's metadata to find ours.
-    value = conf.get(section, option, fallback=None, lookup_from_deprecated=False)
-    default = OPTIONS.get(option, {}).get("default") if section == SECTION else None
-    return None if value is None or value == default else str(value)
-
-
-def _from_file(section: str, option: str) -> str | None:
-    path = Path(os.environ.get("AIRFLOW_CONFIG") or airflow_home() / "airflow.cfg")
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
+def _from_file(section: str, option: str, *, sensitive: bool) -> str | None:
+    path = Path(os.environ.get("AIRFLOW_CONFIG") or airflow_home() / "airflow.cfg").expanduser()
+    parser = configparser.ConfigParser(strict=False)
     try:
-        parser.read(path)
-    except configparser.Error as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}. Correct the file.") from error
-    if (value := parser.get(section, option, fallback=None)) is not None:
+        parser.read(path, encoding="utf-8")
+        given = {name: parser.get(section, name, fallback="") for name in (option, f"{option}_cmd", f"{option}_secret")}
+    except (configparser.Error, UnicodeDecodeError) as error:
+        # The error's own text may quote a line, and that may be the one with the password.
+        raise ConfigurationError(
+            f"{path} cannot be read ({type(error).__name__}, section [{section}]). Correct the file."
+        ) from None
+    value = _expand(given[option])
+    # Airflow writes every default into a new airflow.cfg; such a line says nothing.
+    if value and not (section == SECTION and value == _default(option)):
         return value
-    if command := parser.get(section, f"{option}_cmd", fallback=None):
+    if sensitive and (command := given[f"{option}_cmd"]):
         return _run_command(command, f"[{section}] {option}_cmd")
+    if sensitive and (secret := given[f"{option}_secret"]):
+        return _read_secret(secret, f"[{section}] {option}_secret")
     return None
+
+
+def _default(option: str) -> str:
+    return str(OPTIONS[option]["default"]).replace("{AIRFLOW_HOME}", str(airflow_home()))
+
+
+def _expand(value: str) -> str:
+    """Put environment variables and ``~`` in, as Airflow does with what stands in the environment or in its file."""
+    return os.path.expanduser(os.path.expandvars(value))  # noqa: PTH111 - a URL is no path
+
+
+def _read_secret(name: str, where: str) -> str:
+    from airflow.configuration import get_custom_secret_backend
+
+    backend = get_custom_secret_backend()
+    value = None if backend is None else backend.get_config(name)
+    if value is None:
+        raise ConfigurationError(
+            f"{where} names a secret that no secrets backend has; create it, or configure [secrets] backend."
+        )
+    return str(value).strip()
 
 
 def _run_command(command: str, where: str) -> str:

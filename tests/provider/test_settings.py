@@ -1,0 +1,156 @@
+"""Where a setting comes from, and that Airflow and the console script agree on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provider import settings
+from provider.exceptions import ConfigurationError
+
+VARIABLE = "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"
+URL = "postgresql://me:p%40ss@db/tables"
+Config = Callable[[str], None]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def write(home: Path) -> Config:
+    def write(lines: str) -> None:
+        (home / "airflow.cfg").write_text(f"[accelerator]\n{lines}\n")
+
+    return write
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A secrets backend with these secrets."""
+    import airflow.configuration
+
+    class Backend:
+        def get_config(self, key: str) -> str | None:
+            return known.get(key)
+
+    known: dict[str, str] = {}
+    monkeypatch.setattr(airflow.configuration, "get_custom_secret_backend", Backend)
+    return known
+
+
+def test_without_anything_it_is_the_file_in_airflows_home(home: Path) -> None:
+    assert settings.get("sql_alchemy_conn") == f"sqlite:///{home}/accelerator.db"
+
+
+def test_the_environment_wins_over_the_file(write: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("sql_alchemy_conn = sqlite:////file.db")
+    assert settings.get("sql_alchemy_conn") == "sqlite:////file.db"
+    monkeypatch.setenv(VARIABLE, URL)
+    assert settings.get("sql_alchemy_conn") == URL
+
+
+def test_a_percent_sign_in_the_file_is_doubled_as_everywhere_in_airflow(write: Config) -> None:
+    write("sql_alchemy_conn = postgresql://me:p%%40ss@db/tables")
+    assert settings.get("sql_alchemy_conn") == URL
+
+
+def test_a_file_that_cannot_be_read_is_an_error_without_the_password(write: Config) -> None:
+    write("sql_alchemy_conn = postgresql://me:hunter2%!@db/tables")
+    with pytest.raises(ConfigurationError, match=r"airflow\.cfg cannot be read") as raised:
+        settings.get("sql_alchemy_conn")
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("airflow_wrote_the_default", [False, True])
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_command_gives_the_url_without_its_line_break(
+    home: Path, write: Config, monkeypatch: pytest.MonkeyPatch, place: str, airflow_wrote_the_default: bool
+) -> None:
+    default = f"sql_alchemy_conn = sqlite:///{home}/accelerator.db\n" if airflow_wrote_the_default else ""
+    write(default + (f"sql_alchemy_conn_cmd = echo {URL.replace('%', '%%')}" if place == "file" else ""))
+    if place == "environment":
+        monkeypatch.setenv(f"{VARIABLE}_CMD", f"echo {URL}")
+    assert settings.get("sql_alchemy_conn") == URL
+
+
+def test_a_command_that_fails_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{VARIABLE}_CMD", "false")
+    with pytest.raises(ConfigurationError, match=f"{VARIABLE}_CMD ended with exit code 1"):
+        settings.get("sql_alchemy_conn")
+
+
+@pytest.mark.parametrize("airflow_wrote_the_default", [False, True])
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_secret_is_found_or_an_error_and_never_the_embedded_database(
+    home: Path,
+    write: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    secrets: dict[str, str],
+    place: str,
+    airflow_wrote_the_default: bool,
+) -> None:
+    default = f"sql_alchemy_conn = sqlite:///{home}/accelerator.db\n" if airflow_wrote_the_default else ""
+    write(default + ("sql_alchemy_conn_secret = tables-url" if place == "file" else ""))
+    if place == "environment":
+        monkeypatch.setenv(f"{VARIABLE}_SECRET", "tables-url")
+    with pytest.raises(ConfigurationError, match="names a secret that no secrets backend has"):
+        settings.get("sql_alchemy_conn")
+    secrets["tables-url"] = f"{URL}\n"
+    assert settings.get("sql_alchemy_conn") == URL
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan"])
+def test_a_number_that_is_none_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL", value)
+    with pytest.raises(ConfigurationError, match="reconcile_interval must be a number of seconds above 0"):
+        settings.get_float("reconcile_interval")
+
+
+@pytest.mark.parametrize("executor", ["CeleryExecutor", "LocalExecutor,KubernetesExecutor", "team:my.pkg.EdgeExecutor"])
+def test_the_embedded_database_is_refused_across_machines(home: Path, monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+    with pytest.raises(ConfigurationError, match=VARIABLE):
+        settings.refuse_embedded_database_across_machines()
+    monkeypatch.setenv(VARIABLE, URL)
+    settings.refuse_embedded_database_across_machines()
+
+
+READ_BOTH = """
+import json
+from provider import settings
+before = {option: settings.get(option) for option in settings.OPTIONS}
+from airflow.configuration import conf
+print(json.dumps([before, {option: settings.get(option) for option in settings.OPTIONS},
+                  {option: conf.get("accelerator", option).strip() for option in settings.OPTIONS}]))
+"""
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {VARIABLE: "sqlite:///$AIRFLOW_HOME/other.db"},
+        {f"{VARIABLE}_CMD": "echo sqlite:////tmp/by-command.db"},
+        {"AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL": "7"},
+    ],
+    ids=["defaults", "environment", "command", "number"],
+)
+def test_airflow_and_the_console_script_read_the_same(home: Path, extra: dict[str, str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", READ_BOTH], env={**os.environ, **extra}, capture_output=True, text=True, check=True
+    )
+    alone: dict[str, Any]
+    alone, inside, airflows = json.loads(result.stdout.splitlines()[-1])
+    assert alone == inside == airflows
