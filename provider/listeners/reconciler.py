@@ -2,30 +2,22 @@
 The reconciler: makes the application database equal to what Airflow has committed, again and again.
 
 It is level-triggered: every pass looks at the state and not at events, so a hook that was lost, wrong or early costs nothing
-but a moment. It runs as a thread of the scheduler and can neither slow nor stop it; among several schedulers a lock lets one
-do the work.
+but a moment. It runs in a process beside the scheduler (:mod:`provider.listeners.reconciler_host`) and can neither slow nor stop
+it; among several schedulers a lock lets one do the work.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from provider import settings
-from provider.exceptions import AcceleratorError
-
 if TYPE_CHECKING:
     from provider.listeners.airflow_state import RunKey, RunState
     from provider.listeners.mirror import TryKey
     from provider.metadata.leader_lock import LeaderLock
-
-log = logging.getLogger(__name__)
 
 _OVERLAP = timedelta(seconds=30)
 """Changes are stamped before they are committed, and clocks differ."""
@@ -35,11 +27,6 @@ _SWEEP = timedelta(days=1)
 _SWEEP_SECONDS = 300.0
 _RUNS_AT_ONCE = 50
 _SWEPT_IN_A_PASS = 200
-_COMMIT_SECONDS = 0.3
-"""Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it."""
-
-_STOP_SECONDS = 5.0
-_BACKOFF_SECONDS = 60.0
 _NOTES = 1000
 
 
@@ -164,133 +151,21 @@ class Reconciler:
         return self._notes.get((run, attempt))
 
 
-class ReconcilerThread(threading.Thread):
-    """
-    The thread in which a Reconciler works for one scheduler.
-
-    :param job: Airflow's Job of this process; its type is set right after the listener has heard of it.
-    """
-
-    def __init__(self, job: Any) -> None:
-        super().__init__(name="accelerator-reconciler", daemon=True)
-        self.job = job
-        self.reconciler: Reconciler | None = None
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._failures = 0
-
-    def run(self) -> None:
-        """Make passes until told to stop, and one last."""
-        try:
-            if not self._is_scheduler():
-                return
-            interval = settings.get_float("reconcile_interval")
-            settings.refuse_embedded_database_across_machines()
-            self.reconciler = Reconciler(interval)
-        except AcceleratorError as error:
-            log.error("No task logs are reconciled: %s", error)
-            return
-        except Exception:
-            log.exception("No task logs are reconciled.")
-            return
-        while not self._stopping.is_set():
-            self._pass()
-            woken = self._wake.wait(min(interval * 2**self._failures, _BACKOFF_SECONDS) if self._failures else interval)
-            self._wake.clear()
-            if woken:
-                self._stopping.wait(min(_COMMIT_SECONDS, interval))
-        self._pass()
-        self.reconciler.release()
-
-    def wake(self) -> None:
-        """Ask for a pass soon; while the database is away the pause stays as long as it is."""
-        if not self._failures:
-            self._wake.set()
-
-    def stop(self) -> None:
-        """Ask for a last pass and wait a little for it."""
-        self._stopping.set()
-        self._wake.set()
-        self.join(_STOP_SECONDS)
-
-    def _is_scheduler(self) -> bool:
-        """Wait until the job has its type. Read past SQLAlchemy, which might query for it."""
-        deadline = time.monotonic() + 30
-        while (kind := vars(self.job).get("job_type")) is None and time.monotonic() < deadline:
-            if self._stopping.wait(0.02):
-                return False
-        return bool(kind == "SchedulerJob")
-
-    def _pass(self) -> None:
-        assert self.reconciler is not None
-        try:
-            self.reconciler.tick()
-        except Exception as error:
-            if not self._failures:
-                log.warning(
-                    "Task logs are not up to date: %s: %s. Trying again, up to %.0f s apart.",
-                    type(error).__name__,
-                    str(error).partition("\n")[0],
-                    _BACKOFF_SECONDS,
-                    exc_info=not isinstance(error, AcceleratorError),
-                )
-            self._failures = min(self._failures + 1, 10)
-        else:
-            if self._failures:
-                log.info("Task logs are reconciled again.")
-            self._failures = 0
-
-
-_thread: ReconcilerThread | None = None
-
-
-def start(job: Any) -> None:
-    """Start the reconciler's thread for a job that has just been created; it ends at once unless this is the scheduler."""
-    global _thread
-    if _thread is None or not _thread.is_alive():
-        _thread = ReconcilerThread(job)
-        _thread.start()
-
-
-def stop(job: Any) -> None:
-    """Stop the thread that was started for this job, after a last pass."""
-    global _thread
-    if _thread is not None and _thread.job is job:
-        _thread.stop()
-        _thread = None
-
-
-def hint(task_instance: Any = None, error: object = None) -> bool:
-    """
-    Wake the reconciler of this process.
-
-    :param task_instance: Airflow's ORM TaskInstance; only its columns are copied.
-    :param error: what the scheduler says of its failure.
-    :return: whether there is a reconciler in this process.
-    """
-    thread = _thread
-    if thread is None or thread.reconciler is None:
-        return False
-    if task_instance is not None and error:
-        row = vars(task_instance)
-        run = (row.get("dag_id", ""), row.get("run_id", ""))
-        from provider.listeners.task_process import error_summary
-
-        attempt = (row.get("task_id", ""), row.get("map_index", -1), row.get("try_number", 0))
-        thread.reconciler.note(run, attempt, error_summary(str(error)))
-    thread.wake()
-    return True
-
-
 def reconcile_runs(keys: Collection[RunKey]) -> set[RunKey]:
     """
     Mirror these runs now, in a process that has Airflow's database.
 
-    :return: those that have ended and are mirrored.
+    :return: those that need no other look: ended and mirrored, or not of a workflow, such as a run of the maintenance DAG.
     """
-    runs = load(keys)
+    from airflow.utils.session import create_session
+
+    from provider.listeners import airflow_state
+
+    with create_session(scoped=False) as session:
+        workflows = set(airflow_state.workflow_ids(session))
+    runs = load([key for key in keys if key[0] in workflows])
     mirror(list(runs.values()), lambda _run, _attempt: None)
-    return {key for key, run in runs.items() if run.ended}
+    return {key for key, run in runs.items() if run.ended} | {key for key in keys if key[0] not in workflows}
 
 
 def load(keys: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
@@ -338,12 +213,3 @@ def _chunks(keys: Iterable[RunKey]) -> Iterable[set[RunKey]]:
     ordered = sorted(keys)
     for start_at in range(0, len(ordered), _RUNS_AT_ONCE):
         yield set(ordered[start_at : start_at + _RUNS_AT_ONCE])
-
-
-def _forget_inherited_thread() -> None:
-    global _thread
-    _thread = None
-
-
-# The LocalExecutor forks: a child has the object but not the thread.
-os.register_at_fork(after_in_child=_forget_inherited_thread)

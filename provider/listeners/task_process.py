@@ -1,8 +1,8 @@
 """
 Provisional TaskLog rows, written by the task's own process.
 
-The whole of it takes at most :data:`BUDGET_SECONDS`, and after the first failure nothing more is tried in this process: a
-task must not pay for a database that is away. The reconciler writes what is missing.
+A write takes at most :data:`BUDGET_SECONDS`. After one that failed, only the exception that a try ends with is written: the
+reconciler finds everything else in Airflow, and a task must not pay for a database that is away.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _FIELD_LENGTH = 4000
 
 log = logging.getLogger(__name__)
 _switched_off = False
+_missed = False
+"""Whether a write of this process has failed."""
 
 
 def record(ti: Any, state: str, error: BaseException | str | None) -> None:
@@ -36,8 +38,8 @@ def record(ti: Any, state: str, error: BaseException | str | None) -> None:
     :param state: Airflow's state after the hook.
     :param error: what a failed try ended with.
     """
-    global _switched_off
-    if _switched_off or not _belongs_to_batch(ti):
+    global _missed, _switched_off
+    if _switched_off or (_missed and error is None) or not _belongs_to_batch(ti):
         return
     try:
         settings.refuse_embedded_database_across_machines()
@@ -51,7 +53,7 @@ def record(ti: Any, state: str, error: BaseException | str | None) -> None:
         _switched_off = True
         log.error("%s", problem)
     except BaseException:
-        _switched_off = True
+        _missed = True
         raise
 
 

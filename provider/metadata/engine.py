@@ -96,7 +96,10 @@ def write_session(url: str | None = None) -> Iterator[Session]:
     On SQLite the write lock is taken at the start, since a transaction that reads first and writes later fails at once,
     whatever the busy timeout, when somebody else wrote in between.
     """
+    # Importing takes a moment in a new process, and on SQLite everybody else would wait for it once the lock is taken.
     from sqlalchemy.orm import Session
+
+    import provider.metadata.tables  # noqa: F401
 
     engine = get_engine(url).execution_options(accelerator_write=True)
     with Session(engine, expire_on_commit=False) as session, session.begin():

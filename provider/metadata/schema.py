@@ -9,7 +9,7 @@ from provider.exceptions import SchemaOutOfDateError
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 HEAD = "0001"
 """The newest revision in ``migrations/versions``; written here so that Alembic is imported only to upgrade."""
@@ -17,15 +17,17 @@ HEAD = "0001"
 _ADVISORY_LOCK = 727_061_994
 
 
-def current_revision(engine: Engine) -> str | None:
+def current_revision(connectable: Engine | Connection) -> str | None:
     """Return the revision of the database, or None for an empty one."""
-    from sqlalchemy import inspect, text
+    from sqlalchemy import Engine, inspect, text
 
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("accelerator_alembic_version"):
-            return None
-        revision: str | None = connection.execute(text("SELECT version_num FROM accelerator_alembic_version")).scalar()
-        return revision
+    if isinstance(connectable, Engine):
+        with connectable.connect() as connection:
+            return current_revision(connection)
+    if not inspect(connectable).has_table("accelerator_alembic_version"):
+        return None
+    revision: str | None = connectable.execute(text("SELECT version_num FROM accelerator_alembic_version")).scalar()
+    return revision
 
 
 def ensure_schema(engine: Engine) -> None:
@@ -69,6 +71,8 @@ def upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        if current_revision(connection) == HEAD:
+            return  # somebody else did it while this process waited for the lock
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -33,10 +33,11 @@ def upsert(
     """
     if not rows:
         return
-    from sqlalchemy.dialects import postgresql, sqlite
+    from importlib import import_module
 
     table = cast("Table", model.__table__)
-    dialect: Any = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    # The engine has imported its own dialect; the other one would be imported in the middle of a transaction.
+    dialect: Any = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
     size = max(1, _MAX_PARAMETERS // len(rows[0]))
     for start in range(0, len(rows), size):
         statement = dialect.insert(table).values([dict(row) for row in rows[start : start + size]])

@@ -48,3 +48,10 @@ def test_a_run_from_the_middle(laptop: World) -> None:
         "refresh_daily_sales": "SUCCESS",
     }
     assert laptop.join().equal
+
+
+def test_a_dag_without_start_batch_is_no_batch(laptop: World) -> None:
+    (known,) = laptop.rows("task_batches")
+    result = laptop.airflow.cli("dags", "test", "accelerator_maintenance")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert laptop.rows("task_batches") == [known]

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import delete
 
-from provider.listeners import mirror, reconciler
-from provider.listeners.reconciler import Reconciler, ReconcilerThread
+from provider.listeners import mirror
+from provider.listeners.reconciler import Reconciler
 from provider.metadata import batches
 from provider.metadata.batches import Scope
 from provider.metadata.engine import read_session, write_session
@@ -393,83 +391,3 @@ def test_one_leads_and_the_next_takes_over() -> None:
         deadline.wait(0.1)
     assert lock.acquire()
     lock.release()
-
-
-class FakeReconciler:
-    """Counts passes; fails as long as it is told to."""
-
-    def __init__(self, interval: float = 0.0) -> None:
-        self.passes = 0
-        self.problem: Exception | None = None
-        self.passed = threading.Semaphore(0)
-        self.released = False
-
-    def tick(self) -> bool:
-        self.passes += 1
-        self.passed.release()
-        if self.problem:
-            raise self.problem
-        return True
-
-    def release(self) -> None:
-        self.released = True
-
-
-class TestThread:
-    @pytest.fixture
-    def fake(self, monkeypatch: pytest.MonkeyPatch) -> FakeReconciler:
-        fake = FakeReconciler()
-        monkeypatch.setattr(reconciler, "Reconciler", lambda _interval: fake)
-        monkeypatch.setenv("AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL", "3600")
-        return fake
-
-    def test_it_works_for_a_scheduler_is_woken_by_hints_and_takes_a_last_look(self, fake: FakeReconciler) -> None:
-        job = SimpleNamespace(job_type=None)  # as it is when Airflow tells its listeners
-        assert not reconciler.hint()
-        reconciler.start(job)
-        try:
-            job.job_type = "SchedulerJob"
-            assert fake.passed.acquire(timeout=30)
-            assert reconciler.hint()
-            assert fake.passed.acquire(timeout=30)
-            before = fake.passes
-        finally:
-            reconciler.stop(job)
-        assert fake.passes == before + 1
-        assert fake.released
-        assert not reconciler.hint()
-
-    @pytest.mark.parametrize("kind", ["TriggererJob", "DagProcessorJob"])
-    def test_it_ends_at_once_in_other_jobs(self, fake: FakeReconciler, kind: str) -> None:
-        thread = ReconcilerThread(SimpleNamespace(job_type=kind))
-        thread.start()
-        thread.join(30)
-        assert not thread.is_alive()
-        assert fake.passes == 0
-
-    def test_an_outage_is_logged_once_and_outlived(self, fake: FakeReconciler, caplog: pytest.LogCaptureFixture) -> None:
-        thread = ReconcilerThread(SimpleNamespace(job_type="SchedulerJob"))
-        thread.reconciler = fake  # type: ignore[assignment]
-        fake.problem = ConnectionError("no route")
-        with caplog.at_level(logging.INFO, logger=reconciler.__name__):
-            thread._pass()
-            thread._pass()
-            fake.problem = None
-            thread._pass()
-        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-        assert "no route" in caplog.text
-
-    def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
-        self, fake: FakeReconciler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sqlite_url: str
-    ) -> None:
-        from provider import settings
-
-        real = settings._configured
-        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", sqlite_url)
-        monkeypatch.setattr(
-            settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o)
-        )
-        thread = ReconcilerThread(SimpleNamespace(job_type="SchedulerJob"))
-        thread.run()
-        assert fake.passes == 0
-        assert "CeleryExecutor" in caplog.text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provider.listeners import reconciler, task_log, task_process
+from provider.listeners import reconciler_host, task_log, task_process
 from provider.metadata.engine import read_session
 from provider.metadata.tables import TaskLog
 
@@ -20,6 +20,7 @@ AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_process, "_switched_off", False)
+    monkeypatch.setattr(task_process, "_missed", False)
 
 
 def instance(start_operator: str = "StartBatchOperator", **values: Any) -> Any:
@@ -133,6 +134,17 @@ class TestHarmlessness:
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "did not answer within" in caplog.text
 
+    @pytest.mark.usefixtures("embedded_database")
+    def test_the_exception_of_a_try_is_written_although_an_earlier_write_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Airflow does not keep it: what this process does not write, nobody will ever know."""
+        with monkeypatch.context() as away:
+            away.setattr(task_process, "_write", lambda _row: (_ for _ in ()).throw(ConnectionError("locked")))
+            task_log.on_task_instance_running(task_instance=instance())
+        task_log.on_task_instance_failed(task_instance=instance(), error=ValueError("Table raw.suppliers was not found"))
+        row = stored()
+        assert row is not None
+        assert (row.status, row.error_type, row.error_message) == ("ERROR", "ValueError", "Table raw.suppliers was not found")
+
     @pytest.mark.parametrize("problem", [RuntimeError("x"), SystemExit(1), GeneratorExit(), MemoryError()])
     def test_nothing_that_happens_in_a_hook_reaches_the_task(
         self, monkeypatch: pytest.MonkeyPatch, problem: BaseException
@@ -169,10 +181,8 @@ class TestHarmlessness:
         monkeypatch.undo()
 
     def test_a_hook_of_the_scheduler_only_leaves_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        notes: list[Any] = []
-        woken = threading.Event()
-        thread = SimpleNamespace(reconciler=SimpleNamespace(note=lambda *note: notes.append(note)), wake=woken.set)
-        monkeypatch.setattr(reconciler, "_thread", thread)
+        hints: list[Any] = []
+        monkeypatch.setattr(reconciler_host, "_host", SimpleNamespace(pid=1, hint=hints.append, forget=lambda: None))
 
         class TaskInstance:
             """Airflow's ORM row: a column that is not loaded would query the database, which a hook must not."""
@@ -184,8 +194,8 @@ class TestHarmlessness:
                 raise AssertionError(f"the hook reads {name}")
 
         task_log.on_task_instance_failed(task_instance=TaskInstance(), error="heartbeat lost")
-        assert notes == [(("sales", "b1"), ("load", -1, 2), "heartbeat lost")]
-        assert woken.is_set()
+        key = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "try_number": 2}
+        assert hints == [{**key, "error": "heartbeat lost"}]
 
 
 def test_the_plugin_imports_next_to_nothing() -> None:

@@ -1,0 +1,126 @@
+"""
+The process in which the reconciler works: ``python -m provider.listeners.reconciler_process PARENT_PID``.
+
+Its scheduler sends hints as JSON lines on standard input. The end of the input, or of the scheduler, is the end of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from provider import settings
+from provider.exceptions import AcceleratorError, ConfigurationError
+
+log = logging.getLogger(__name__)
+
+EXIT_MISCONFIGURED = 78
+"""Exit status (``EX_CONFIG`` of sysexits.h) that says: starting again would not help."""
+
+_COMMIT_SECONDS = 0.3
+"""Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it."""
+
+_BACKOFF_SECONDS = 60.0
+_ORPHAN_SECONDS = 2.0
+
+
+class ReconcilerLoop:
+    """
+    Passes of a reconciler until the scheduler wants no more, and one last.
+
+    :param reconciler: see :class:`provider.listeners.reconciler.Reconciler`.
+    :param interval: seconds between two passes.
+    :param parent: process id of the scheduler.
+    """
+
+    def __init__(self, reconciler: Any, interval: float, parent: int) -> None:
+        self._reconciler = reconciler
+        self._interval = interval
+        self._parent = parent
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._failures = 0
+
+    def run(self) -> None:
+        """Make passes until told to stop."""
+        while not self._stopping.is_set():
+            self.make_pass()
+            if self._wait():
+                self._stopping.wait(min(_COMMIT_SECONDS, self._interval))
+        self.make_pass()
+        self._reconciler.release()
+
+    def listen(self, lines: Iterable[str]) -> None:
+        """Take hints until their end, which tells to stop."""
+        for line in lines:
+            self.hear(line)
+        self._stopping.set()
+        self._wake.set()
+
+    def hear(self, line: str) -> None:
+        """Take one hint: ``{}``, or what the scheduler says of a failed try."""
+        hint = json.loads(line)
+        if hint:
+            run, attempt = (hint["dag_id"], hint["run_id"]), (hint["task_id"], hint["map_index"], hint["try_number"])
+            self._reconciler.note(run, attempt, hint["error"])
+        if not self._failures:  # while a database is away the pause stays as long as it is
+            self._wake.set()
+
+    def make_pass(self) -> None:
+        """Make one pass; an outage is logged once and outlived."""
+        try:
+            self._reconciler.tick()
+        except Exception as error:
+            if not self._failures:
+                log.warning(
+                    "Task logs are not up to date: %s: %s. Trying again, up to %.0f s apart.",
+                    type(error).__name__,
+                    str(error).partition("\n")[0],
+                    _BACKOFF_SECONDS,
+                    exc_info=not isinstance(error, AcceleratorError),
+                )
+            self._failures = min(self._failures + 1, 10)
+        else:
+            if self._failures:
+                log.info("Task logs are reconciled again.")
+            self._failures = 0
+
+    def _wait(self) -> bool:
+        """Wait for the next pass; tell whether it was asked for."""
+        left = min(self._interval * 2**self._failures, _BACKOFF_SECONDS) if self._failures else self._interval
+        while left > 0 and not self._wake.wait(min(left, _ORPHAN_SECONDS)):
+            left -= _ORPHAN_SECONDS
+            if os.getppid() != self._parent:
+                # A worker that was forked at a bad moment may hold the input open after its scheduler was killed.
+                self._stopping.set()
+                break
+        woken = self._wake.is_set()
+        self._wake.clear()
+        return woken
+
+
+def main(parent: int) -> int:
+    """Reconcile for the scheduler with this process id; return the exit status."""
+    try:
+        interval = settings.get_float("reconcile_interval")
+        settings.refuse_embedded_database_across_machines()
+    except ConfigurationError as error:
+        log.error("No task logs are reconciled: %s", error)
+        return EXIT_MISCONFIGURED
+    import airflow  # noqa: F401 - initializes Airflow's settings, logging and database
+
+    from provider.listeners.reconciler import Reconciler
+
+    loop = ReconcilerLoop(Reconciler(interval), interval, parent)
+    threading.Thread(target=loop.listen, args=(sys.stdin,), name="accelerator-hints", daemon=True).start()
+    loop.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,95 @@
+"""The reconciler's process: passes, hints, outages, ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from provider import settings
+from provider.listeners import reconciler_process
+from provider.listeners.reconciler_process import EXIT_MISCONFIGURED, ReconcilerLoop, main
+
+HINT = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "try_number": 2, "error": "heartbeat lost"}
+
+
+class FakeReconciler:
+    """Counts passes; fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.passed = threading.Semaphore(0)
+        self.problem: Exception | None = None
+        self.notes: list[Any] = []
+        self.released = False
+
+    def note(self, *note: Any) -> None:
+        self.notes.append(note)
+
+    def tick(self) -> None:
+        self.passes += 1
+        self.passed.release()
+        if self.problem:
+            raise self.problem
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_hints_wake_it_and_the_end_of_the_input_is_its_end_after_a_last_look() -> None:
+    fake = FakeReconciler()
+    loop = ReconcilerLoop(fake, 3600, os.getppid())
+    working = threading.Thread(target=loop.run)
+    working.start()
+    assert fake.passed.acquire(timeout=30)
+
+    def lines() -> Iterator[str]:
+        yield "{}\n"
+        assert fake.passed.acquire(timeout=30)
+        yield json.dumps(HINT) + "\n"
+        assert fake.passed.acquire(timeout=30)
+
+    loop.listen(lines())
+    working.join(30)
+    assert not working.is_alive()
+    assert fake.notes == [(("sales", "b1"), ("load", -1, 2), "heartbeat lost")]
+    assert fake.passes == 4
+    assert fake.released
+
+
+def test_it_ends_when_its_scheduler_is_gone_though_the_input_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler_process, "_ORPHAN_SECONDS", 0.01)
+    fake = FakeReconciler()
+    working = threading.Thread(target=ReconcilerLoop(fake, 3600, parent=-1).run)
+    working.start()
+    working.join(30)
+    assert not working.is_alive()
+    assert fake.released
+
+
+def test_an_outage_is_logged_once_and_outlived(caplog: pytest.LogCaptureFixture) -> None:
+    fake = FakeReconciler()
+    loop = ReconcilerLoop(fake, 1, os.getppid())
+    fake.problem = ConnectionError("no route")
+    with caplog.at_level(logging.INFO, logger=reconciler_process.__name__):
+        loop.make_pass()
+        loop.make_pass()
+        fake.problem = None
+        loop.make_pass()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "no route" in caplog.text
+
+
+def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sqlite_url: str
+) -> None:
+    real = settings._configured
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", sqlite_url)
+    monkeypatch.setattr(settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o))
+    assert main(os.getppid()) == EXIT_MISCONFIGURED
+    assert "CeleryExecutor" in caplog.text
