@@ -103,7 +103,8 @@ class Emulators:
         }
 
     def _start(self, stack: ExitStack) -> None:
-        folder = self._folder or Path(stack.enter_context(TemporaryDirectory(prefix="emulators-")))
+        # What is exported is used from other folders than this one.
+        folder = (self._folder or Path(stack.enter_context(TemporaryDirectory(prefix="emulators-")))).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(folder / "ledger.jsonl")
         certificate = issue_certificate(folder)

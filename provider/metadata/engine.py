@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 TIMEOUT_SECONDS = 3.0
-"""How long a statement waits for a connection or a lock: short, since task processes and the scheduler wait with it."""
+"""How long PostgreSQL may take to connect or to give a lock. Short: where it answers at all, it answers at once."""
+
+SQLITE_BUSY_SECONDS = 30.0
+"""How long to wait for the one writer of SQLite. On a busy machine a queue of new processes takes its time, and a task that
+gives up then fails for nothing; whoever must not wait, such as a listener, limits itself."""
 
 _engines: dict[str, Engine] = {}
 
@@ -61,7 +65,7 @@ def create_engine(url: str) -> Engine:
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
         engine = sqlalchemy.create_engine(
-            parsed, poolclass=sqlalchemy.NullPool, connect_args={"timeout": TIMEOUT_SECONDS}, hide_parameters=True
+            parsed, poolclass=sqlalchemy.NullPool, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True
         )
         _make_transactions_explicit(engine)
         return engine

@@ -189,3 +189,10 @@ def test_emulators_import_nothing_of_airflow():
     code = "import sys, provider.emulators.main; print(any(name.split('.')[0] == 'airflow' for name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_what_is_exported_does_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Emulators(folder=Path("here"), pubsub="builtin") as emulators:
+        connection = json.loads(emulators.environment()["AIRFLOW_CONN_POWERBI_DEFAULT"])
+    assert connection["extra"]["ca_file"] == str(tmp_path / "here" / "ca.pem")
