@@ -82,12 +82,16 @@ with DAG(
         start >> tasks[task_id]
 
 with DAG("endless", start_date=datetime(2026, 1, 1), schedule=None, default_args={"retries": 0}):
-    opening = StartBatchOperator(task_id="start_batch", edges={"endless": ["after"], "after": []})
+    opening = StartBatchOperator(task_id="start_batch", edges={"endless": ["after"], "after": [], "beside": []})
     endless = PythonOperator(
         task_id="endless", python_callable=wait_for_ever, trigger_rule="none_failed", pre_execute=ScopeGuard()
     )
     after = PythonOperator(task_id="after", python_callable=noop, trigger_rule="none_failed", pre_execute=ScopeGuard())
+    # A leaf that fails. Without one, a run that a person marks failed has skipped leaves only, and a scheduler that looks at it
+    # between the two commits of the API makes it a success.
+    beside = PythonOperator(task_id="beside", python_callable=fail, trigger_rule="none_failed", pre_execute=ScopeGuard())
     opening >> endless >> after
+    opening >> beside
 
 with DAG(
     "hurried", start_date=datetime(2026, 1, 1), schedule=None, dagrun_timeout=timedelta(seconds=20), default_args={"retries": 0}
