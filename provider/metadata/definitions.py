@@ -97,15 +97,6 @@ def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
     return set(session.scalars(statement))
 
 
-def workflow_of_task(session: Session, task_id: str) -> str | None:
-    """Return the workflow that a task belongs to, or None for a task that is not in the tables."""
-    from sqlalchemy import select
-
-    from provider.metadata.tables import Task
-
-    return session.scalar(select(Task.workflow_id).where(Task.task_id == task_id))
-
-
 def _json_as_text(table: Any) -> list[Any]:
     """Return a table's columns, those with JSON as the text that is stored."""
     from sqlalchemy import JSON, Text, cast

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from provider.metadata.upsert import insert_into
+
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row
     from sqlalchemy.orm import Session
 
-RECEIVED, DISPATCHED, RECORDED, DUPLICATE, REJECTED = "received", "dispatched", "recorded", "duplicate", "rejected"
+RECEIVED, DISPATCHED, DUPLICATE, REJECTED = "received", "dispatched", "duplicate", "rejected"
 
 WORKFLOW_DISABLED = (
     "waits: its workflow is disabled (enabled = false in table workflows); the request starts once the workflow is enabled."
@@ -298,12 +300,9 @@ def _insert(session: Session, row: dict[str, Any]) -> bool:
 
     PostgreSQL waits here for another transaction that is inserting the same key.
     """
-    from sqlalchemy.dialects import postgresql, sqlite
-
     from provider.metadata.tables import BatchRequest
 
-    dialect: Any = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(BatchRequest).values(row).on_conflict_do_nothing().returning(BatchRequest.id)
+    statement = insert_into(session, BatchRequest).values(row).on_conflict_do_nothing().returning(BatchRequest.id)
     return session.execute(statement).first() is not None
 
 
@@ -321,11 +320,11 @@ def _known_messages(session: Session, subscription: str, messages: Sequence[Inbo
 
 
 def _accepted_start(session: Session, workflow_id: str, batch_id: str) -> tuple[str, str | None] | None:
+    """Return message id and content hash of the one accepted request for a batch."""
     from sqlalchemy import select
 
     from provider.metadata.tables import BatchRequest
 
-    """Return message id and content hash of the one accepted request for a batch."""
     row = session.execute(
         select(BatchRequest.message_id, BatchRequest.content_hash).where(
             BatchRequest.workflow_id == workflow_id,

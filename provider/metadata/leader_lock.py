@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,7 +24,6 @@ class LeaderLock:
     def __init__(self) -> None:
         self._connection: Connection | None = None
         self._file: TextIO | None = None
-        self._pid = os.getpid()
 
     def acquire(self) -> bool:
         """

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import enum
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,37 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from provider.metadata.batches import NEW
+
 ID = String(250)
-
-
-class BatchStatus(enum.StrEnum):
-    """Status of a TaskBatch."""
-
-    NEW = "NEW"
-    PROCESSING = "PROCESSING"
-    SUCCESS = "SUCCESS"
-    ERROR = "ERROR"
-
-
-class TaskStatus(enum.StrEnum):
-    """Status of one try of one task instance."""
-
-    NEW = "NEW"
-    PROCESSING = "PROCESSING"
-    SUCCESS = "SUCCESS"
-    ERROR = "ERROR"
-    SKIPPED = "SKIPPED"
-    BLOCKED = "BLOCKED"
-
-
-class RequestState(enum.StrEnum):
-    """State of one inbox row."""
-
-    RECEIVED = "received"
-    DISPATCHED = "dispatched"
-    RECORDED = "recorded"
-    DUPLICATE = "duplicate"
-    REJECTED = "rejected"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -147,7 +118,7 @@ class TaskBatch(Base):
 
     workflow_id: Mapped[str] = mapped_column(ID, primary_key=True)
     batch_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    status: Mapped[str] = mapped_column(String(20), server_default=BatchStatus.NEW)
+    status: Mapped[str] = mapped_column(String(20), server_default=NEW)
     airflow_state: Mapped[str | None] = mapped_column(String(30))
     source: Mapped[str | None] = mapped_column(String(30))
     start_task_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -174,7 +145,7 @@ class TaskLog(Base):
     task_id: Mapped[str] = mapped_column(ID, primary_key=True)
     map_index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default="-1")
     try_number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default="1")
-    status: Mapped[str] = mapped_column(String(20), server_default=TaskStatus.NEW)
+    status: Mapped[str] = mapped_column(String(20), server_default=NEW)
     airflow_state: Mapped[str | None] = mapped_column(String(30))
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]

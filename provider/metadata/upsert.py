@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
 _MAX_PARAMETERS = 30_000
 
 Rule = Callable[[str, Any], "ColumnElement[Any]"]
+
+
+def insert_into(session: Session, table: Table | type[DeclarativeBase]) -> Any:
+    """
+    Return the database's own INSERT, which knows ON CONFLICT.
+
+    The engine has imported its dialect. Another one must not be imported here, in the middle of a transaction: on SQLite
+    everybody else waits for it.
+    """
+    dialect: Any = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
+    return dialect.insert(table)
 
 
 def upsert(
@@ -33,14 +45,10 @@ def upsert(
     """
     if not rows:
         return
-    from importlib import import_module
-
     table = cast("Table", model.__table__)
-    # The engine has imported its own dialect; the other one would be imported in the middle of a transaction.
-    dialect: Any = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
     size = max(1, _MAX_PARAMETERS // len(rows[0]))
     for start in range(0, len(rows), size):
-        statement = dialect.insert(table).values([dict(row) for row in rows[start : start + size]])
+        statement = insert_into(session, table).values([dict(row) for row in rows[start : start + size]])
         if not update:
             session.execute(statement.on_conflict_do_nothing())
             continue
