@@ -16,12 +16,7 @@ Rule = Callable[[str, Any], "ColumnElement[Any]"]
 
 
 def insert_into(session: Session, table: Table | type[DeclarativeBase]) -> Any:
-    """
-    Return the database's own INSERT, which knows ON CONFLICT.
-
-    The engine has imported its dialect. Another one must not be imported here, in the middle of a transaction: on SQLite
-    everybody else waits for it.
-    """
+    """Return the INSERT of the session's own database, which knows ON CONFLICT."""
     dialect: Any = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
     return dialect.insert(table)
 
