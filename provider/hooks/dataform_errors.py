@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,13 @@ _HINTS = {
     "UNAUTHENTICATED": "Check the credentials of the connection.",
     "NOT_FOUND": "Check project, region, repository and the source to compile.",
 }
+#: .. seealso:: https://cloud.google.com/dataform/docs/strict-act-as-mode
+_ACT_AS_STATUSES = frozenset({"PERMISSION_DENIED", "FAILED_PRECONDITION", "INVALID_ARGUMENT"})
+_ACT_AS = re.compile(r"\bact[-_ ]?as\b", re.IGNORECASE)
+_ACT_AS_HINT = (
+    "The repository is in strict act-as mode: `service_account` must be an account of your own, not Dataform's default one, "
+    "and the account of the connection needs the role Service Account User on it."
+)
 
 
 @contextmanager
@@ -48,7 +56,8 @@ def _call_error(request: str, error: GoogleAPICallError, *, changes: bool, of_jo
     text = f"{request} answered {status}: {_line(error.message)}."
     if status == "NOT_FOUND" and of_job:
         return JobNotFoundError(text)
-    if hint := _HINTS.get(status):
+    hint = _ACT_AS_HINT if status in _ACT_AS_STATUSES and _ACT_AS.search(str(error.message)) else _HINTS.get(status)
+    if hint:
         text = f"{text} {hint}"
     return RemoteCallError(
         text,

@@ -19,6 +19,8 @@ NAMED = 10
 #: Longest reason, in characters, that is taken from the service.
 REASON_LENGTH = 400
 
+QUERY_PRIORITIES = ("INTERACTIVE", "BATCH")
+
 _DONE = frozenset({"SUCCEEDED"})
 _FAILED = frozenset({"FAILED", "CANCELLED"})
 
@@ -121,13 +123,15 @@ def invocation_config(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the fields of ``InvocationConfig`` as plain JSON, with targets in their long form.
 
-    :raises ConfigurationError: a target is not one.
+    :raises ConfigurationError: a target or the priority is not one.
     """
     config = dict(given)
     if targets := config.get("included_targets"):
         config["included_targets"] = [_target(target) for target in targets]
     if tags := config.get("included_tags"):
         config["included_tags"] = list(tags)
+    if (priority := config.get("query_priority")) not in (None, *QUERY_PRIORITIES):
+        raise ConfigurationError(f"query_priority is {priority!r}; use one of {', '.join(QUERY_PRIORITIES)}.")
     return config
 
 

@@ -15,7 +15,7 @@ from airflow.sdk import BaseHook
 from provider.exceptions import AcceleratorError
 from provider.hooks import powerbi_api as api
 from provider.hooks.powerbi_auth import TokenSource, token_source
-from provider.hooks.powerbi_errors import response_error, token_expired, transport_error
+from provider.hooks.powerbi_errors import response_error, token_expired, transport_error, unreadable_error
 from provider.hooks.powerbi_refresh import Dataflow, SemanticModel, refreshable
 from provider.hooks.powerbi_settings import PowerBISettings
 from provider.hooks.remote_job import RemoteCallError
@@ -110,6 +110,11 @@ class PowerBIHook(BaseHook):
         """Return the refresh that was started for an intent, where the history lists it."""
         return self._run(refreshable(intent, self.settings.portal_url).find(intent))
 
+    async def afind_job(self, intent: Mapping[str, Any]) -> RemoteJob | None:
+        """Return the refresh that was started for an intent, from an event loop."""
+        settings = await self.load_settings()
+        return await self._arun(refreshable(intent, settings.portal_url).find(intent))
+
     def get_job_status(self, job: RemoteJob) -> JobStatus:
         """Look at a refresh; raises JobNotFoundError for one the service does not know."""
         return self._run(refreshable(job, self.settings.portal_url).status(job))
@@ -181,7 +186,7 @@ class PowerBIHook(BaseHook):
             response = client.request(**_call(request, token))
             if token_expired(response):
                 response = client.request(**_call(request, tokens.renew(token)))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise transport_error(_name(request), request.method, error) from error
         return _checked(request, response)
 
@@ -194,7 +199,7 @@ class PowerBIHook(BaseHook):
             response = await client.request(**_call(request, token))
             if token_expired(response):
                 response = await client.request(**_call(request, await asyncio.to_thread(tokens.renew, token)))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise transport_error(_name(request), request.method, error) from error
         return _checked(request, response)
 
@@ -252,4 +257,6 @@ def _name(request: ApiRequest) -> str:
 def _checked(request: ApiRequest, response: httpx.Response) -> httpx.Response:
     if not response.is_success:
         raise response_error(_name(request), request.method, response)
+    if request.method == "GET" and not api.json_object(response):
+        raise unreadable_error(_name(request), response)
     return response

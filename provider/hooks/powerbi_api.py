@@ -57,10 +57,19 @@ def is_id(value: str) -> bool:
         return False
 
 
+def json_object(response: httpx.Response) -> dict[str, Any]:
+    """Return the object in an answer; an empty one where there is none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 def listed(request: ApiRequest) -> ApiCall[list[dict[str, Any]]]:
     """Return the ``value`` list of an answer."""
     response = yield request
-    value = response.json().get("value")
+    value = json_object(response).get("value")
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
@@ -111,7 +120,7 @@ def resolve_report(workspace_id: str, report: str) -> ApiCall[tuple[str, str]]:
     """Return workspace and id of the semantic model that a report shows; it may be in another workspace."""
     if is_id(report):
         response = yield ApiRequest("GET", path("groups", workspace_id, "reports", report))
-        item = response.json()
+        item = json_object(response)
     else:
         found = yield from listed(ApiRequest("GET", path("groups", workspace_id, "reports")))
         item = pick("report", report, f"workspace {workspace_id}", found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -91,31 +92,47 @@ class TokenSource:
         except requests.RequestException as error:
             status = error.response.status_code if error.response is not None else None
             raise RemoteCallError(
-                f"Entra ID at {self._settings.authority} gave no token: {status or type(error).__name__}.",
-                status_code=status,
+                f"{self._issuer} gave no token: {status or type(error).__name__}.", status_code=status
             ) from error
         except msal.exceptions.MsalError as error:  # an answer of Entra ID that says nothing about the credentials
-            raise RemoteCallError(f"Entra ID at {self._settings.authority} gave no token: {_first_line(str(error))}") from error
-        except ValueError as error:  # msal, when the authority's own description cannot be read
-            raise RemoteCallError(
-                f"Entra ID at {self._settings.authority} does not know tenant {self._settings.tenant_id}: "
-                f"{_first_line(str(error))} Check `tenant_id`, `cloud` and `authority` of the connection.",
-                retryable=False,
-            ) from error
+            raise RemoteCallError(f"{self._issuer} gave no token: {self._line(error)}") from error
+        except ValueError as error:
+            raise self._unreadable(error) from error
         if "access_token" not in answer:
             raise self._refusal(answer)
         self._token = answer["access_token"]
         self._expires_at = time.time() + float(answer["expires_in"])
         return self._token
 
+    @property
+    def _issuer(self) -> str:
+        if self._settings.auth == "managed_identity":
+            return "The managed identity endpoint of this machine"
+        return f"Entra ID at {self._settings.authority}"
+
+    def _unreadable(self, error: ValueError) -> RemoteCallError:
+        """Return the error for what msal cannot read: a page of a proxy, or the description of a tenant that is none."""
+        if self._settings.auth == "managed_identity" or isinstance(error, json.JSONDecodeError):
+            return RemoteCallError(f"{self._issuer} gave no token: its answer is unreadable: {self._line(error)}")
+        return RemoteCallError(
+            f"{self._issuer} does not know tenant {self._settings.tenant_id}: {self._line(error)} "
+            "Check `tenant_id`, `cloud` and `authority` of the connection.",
+            retryable=False,
+        )
+
     def _refusal(self, answer: dict[str, Any]) -> RemoteCallError:
         code = str(answer.get("error", "unknown_error"))
-        text = _first_line(str(answer.get("error_description", "")))
         return RemoteCallError(
-            f"Entra ID gave no token for application {self._settings.client_id or '(system identity)'}: {code}: {text} "
-            f"Check the credentials of the connection (auth {self._settings.auth}).",
+            f"Entra ID gave no token for application {self._settings.client_id or '(system identity)'}: {code}: "
+            f"{self._line(answer.get('error_description', ''))} Check the credentials of the connection "
+            f"(auth {self._settings.auth}).",
             retryable=code in _PASSING_ERRORS,
         )
+
+    def _line(self, text: Any) -> str:
+        """Return the first line of a text from outside, without the secret should it repeat that."""
+        line = _first_line(str(text))
+        return line.replace(self._settings.secret, "***") if self._settings.secret else line
 
 
 def _first_line(text: str) -> str:
@@ -179,11 +196,32 @@ def _certificate(settings: PowerBISettings) -> dict[str, Any]:
         raise ConfigurationError(
             f"Cannot read the certificate {path}: {error.strerror}. Correct `certificate_path` of the connection."
         ) from error
+    pem = b"-----BEGIN" in content
+    _check_certificate(path, content, settings.secret, pem=pem)
     passphrase = {"passphrase": settings.secret} if settings.secret else {}
-    if b"-----BEGIN" in content:
-        pem = content.decode("ascii", errors="replace")
-        return {"private_key": pem, "public_certificate": pem, **passphrase}
+    if pem:
+        text = content.decode("ascii", errors="replace")
+        return {"private_key": text, "public_certificate": text, **passphrase}
     return {"private_key_pfx_path": str(path), **passphrase}
+
+
+def _check_certificate(path: Path, content: bytes, passphrase: str, *, pem: bool) -> None:
+    """Open a certificate as msal will, whose own errors do not tell a passphrase from a tenant."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+    from cryptography.x509 import load_pem_x509_certificate
+
+    password = passphrase.encode() or None
+    try:
+        if pem:
+            load_pem_private_key(content, password)
+            load_pem_x509_certificate(content)
+        elif None in pkcs12.load_key_and_certificates(content, password)[:2]:
+            raise ValueError("it lacks the private key or the certificate")
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"Cannot open the certificate {path}: {_first_line(str(error))} It must hold a private key and its certificate; "
+            "the passphrase, if it has one, is the password of the connection."
+        ) from error
 
 
 def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
@@ -194,10 +232,19 @@ def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
     """
 
     def assertion() -> str:
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.auth.transport.requests import Request
         from google.oauth2.id_token import fetch_id_token
 
-        return str(fetch_id_token(Request(), _FEDERATION_AUDIENCE))  # type: ignore[no-untyped-call]
+        try:
+            return str(fetch_id_token(Request(), _FEDERATION_AUDIENCE))  # type: ignore[no-untyped-call]
+        except DefaultCredentialsError as error:
+            raise ConfigurationError(
+                f"auth google_federation finds no Google service account here: {_first_line(str(error))} Run where a service "
+                "account is attached, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's file."
+            ) from error
+        except GoogleAuthError as error:
+            raise RemoteCallError(f"Google gave no identity token to show to Entra ID: {_first_line(str(error))}") from error
 
     return {"client_assertion": assertion}
 

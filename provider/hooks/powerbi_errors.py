@@ -86,11 +86,7 @@ def one_line(found: Iterator[str], limit: int = 4) -> str:
 def response_error(request: str, method: str, response: httpx.Response) -> RemoteCallError:
     """Return the error for an answer that is none of success."""
     status = response.status_code
-    try:
-        body: Any = response.json()
-    except ValueError:
-        body = response.text
-    text = one_line(reasons(body)) or response.reason_phrase or "no reason given"
+    text = one_line(reasons(_without_token(response))) or response.reason_phrase or "no reason given"
     hint, retryable = hint_for(text)
     if status in (401, 403):
         hint, retryable = hint or _PERMISSION_HINT, False
@@ -111,7 +107,24 @@ def response_error(request: str, method: str, response: httpx.Response) -> Remot
     )
 
 
-def transport_error(request: str, method: str, error: httpx.TransportError) -> RemoteCallError:
+def unreadable_error(request: str, response: httpx.Response) -> RemoteCallError:
+    """Return the error for an answer of success that is not the service's: a page of a proxy, half an answer."""
+    text = " ".join(_without_token(response).split())[:80]
+    return RemoteCallError(
+        f"{request} answered {response.status_code} with something that is no JSON object: {text!r}. Is a proxy in between?",
+        status_code=response.status_code,
+    )
+
+
+def _without_token(response: httpx.Response) -> str:
+    """Return the text of an answer without our token, which proxies repeat in their error pages."""
+    # Only answers of a client have a request; those that are made by hand carry no token either.
+    request = getattr(response, "_request", None)
+    token = request.headers.get("Authorization", "").partition(" ")[2] if request is not None else ""
+    return response.text.replace(token, "***") if token else response.text
+
+
+def transport_error(request: str, method: str, error: httpx.RequestError) -> RemoteCallError:
     """Return the error for a call without an answer; one that never reached the service cannot have done anything."""
     import httpx
 

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from provider.hooks.powerbi_api import ApiCall, ApiRequest, is_new, job_status, parse_time, path, service_time, state
+from provider.hooks.powerbi_api import (
+    ApiCall,
+    ApiRequest,
+    is_new,
+    job_status,
+    json_object,
+    parse_time,
+    path,
+    service_time,
+    state,
+)
 from provider.hooks.powerbi_errors import already_running
 from provider.hooks.remote_job import (
     AcceptedWithoutIdError,
@@ -106,8 +116,9 @@ class Refreshable(ABC):
     def history(self) -> ApiCall[tuple[list[dict[str, Any]], str | None]]:
         """Return the latest refreshes, and the service's time."""
         response = yield self.history_request
-        value = response.json().get("value") or []
-        return [entry for entry in value if isinstance(entry, dict)], service_time(response)
+        value = json_object(response).get("value")
+        entries = value if isinstance(value, list) else []
+        return [entry for entry in entries if isinstance(entry, dict)], service_time(response)
 
     def prepare(self, body: Mapping[str, Any], *, enhanced: bool) -> ApiCall[dict[str, Any]]:
         """
@@ -241,7 +252,7 @@ class SemanticModel(Refreshable):
             if error.status_code in (400, 404):
                 return None
             raise
-        return job_status(self.noun, job, response.json())
+        return job_status(self.noun, job, json_object(response))
 
     def cancel(self, job: RemoteJob) -> ApiCall[None]:
         if not job["enhanced"]:
@@ -295,7 +306,7 @@ class Dataflow(Refreshable):
 
     def cancel(self, job: RemoteJob) -> ApiCall[None]:
         response = yield ApiRequest("POST", path("groups", self.workspace_id, "dataflows", "transactions", job["id"], "cancel"))
-        answer = response.json().get("status") if response.content else None
+        answer = json_object(response).get("status")
         if answer in ("invalid", "notFound"):
             raise CannotCancelError(f"{self.noun} {job['id']} cannot be cancelled: the service answers {answer!r}.")
 
