@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,37 +28,27 @@ EXPECTED_TASKS: Mapping[str, Mapping[str, str]] = {
 }
 EXPECTED_BATCH = {"daily_sales": "SUCCESS", "stock_levels": "ERROR", "calendar": "SUCCESS"}
 
-# The state that each side must have, in the words of the design's table.
-_STATUS = """CASE coalesce(state, '')
-    WHEN 'success' THEN 'SUCCESS' WHEN 'failed' THEN 'ERROR' WHEN 'up_for_retry' THEN 'ERROR' WHEN 'skipped' THEN 'SKIPPED'
-    WHEN 'removed' THEN 'SKIPPED' WHEN 'upstream_failed' THEN 'BLOCKED' WHEN '' THEN 'NEW' WHEN 'scheduled' THEN 'NEW'
-    WHEN 'queued' THEN 'NEW' ELSE 'PROCESSING' END"""
+# The state that each side must have, in the words of the design's table; every other state of Airflow is PROCESSING.
+_STATUS = {
+    None: "NEW",
+    "scheduled": "NEW",
+    "queued": "NEW",
+    "success": "SUCCESS",
+    "failed": "ERROR",
+    "up_for_retry": "ERROR",
+    "skipped": "SKIPPED",
+    "removed": "SKIPPED",
+    "upstream_failed": "BLOCKED",
+}
 
-OUTER_JOIN = f"""
-WITH tries AS (
-    SELECT dag_id, run_id, task_id, map_index, max(try_number, 1) AS try_number, state FROM airflow.task_instance
-), airflow_rows AS (
-    SELECT dag_id, run_id, task_id, map_index, try_number, {_STATUS} AS status FROM (
-        SELECT * FROM tries
-        UNION ALL
-        SELECT dag_id, run_id, task_id, map_index, try_number, state FROM airflow.task_instance_history
-        WHERE try_number > 0 AND (dag_id, run_id, task_id, map_index, try_number)
-            NOT IN (SELECT dag_id, run_id, task_id, map_index, try_number FROM tries)
-    )
-    WHERE dag_id IN (SELECT dag_id FROM airflow.task_instance WHERE task_id = 'start_batch')
-)
-SELECT a.dag_id, a.run_id, a.task_id, a.status AS airflow_status, l.status AS log_status
-FROM airflow_rows AS a LEFT JOIN task_logs AS l
-    ON (l.workflow_id, l.batch_id, l.task_id, l.map_index, l.try_number)
-     = (a.dag_id, a.run_id, a.task_id, a.map_index, a.try_number)
+# Airflow's side, and ours. An earlier try is in the history, and can be there and in task_instance at once.
+_AIRFLOW_TRIES = """
+SELECT dag_id, run_id, task_id, map_index, try_number, state, 0 AS live FROM task_instance_history WHERE try_number > 0
 UNION ALL
-SELECT l.workflow_id, l.batch_id, l.task_id, NULL, l.status
-FROM task_logs AS l LEFT JOIN airflow_rows AS a
-    ON (l.workflow_id, l.batch_id, l.task_id, l.map_index, l.try_number)
-     = (a.dag_id, a.run_id, a.task_id, a.map_index, a.try_number)
-WHERE a.task_id IS NULL
-"""  # noqa: S608 - the only thing put in is the constant above
-"""Both sides of Airflow's task_instance (earlier tries: its history) and our task_logs; NULL is a row that a side lacks."""
+SELECT dag_id, run_id, task_id, map_index, CASE WHEN try_number < 1 THEN 1 ELSE try_number END, state, 1 FROM task_instance
+ORDER BY live
+"""
+_TASK_LOGS = "SELECT workflow_id, batch_id, task_id, map_index, try_number, status FROM task_logs"
 
 
 @dataclass(frozen=True)
@@ -79,17 +66,29 @@ class Join:
         return not (self.missing_in_task_logs or self.missing_in_airflow or self.other_status)
 
 
-def outer_join(airflow_database: Path, application_database: Path) -> Join:
-    """Join Airflow's task instances and the task logs, both SQLite files, read-only."""
-    with closing(sqlite3.connect(f"file:{application_database}?mode=ro", uri=True)) as connection:
-        connection.execute("ATTACH ? AS airflow", (f"file:{airflow_database}?mode=ro",))
-        rows = connection.execute(OUTER_JOIN).fetchall()
+def outer_join(airflow_url: str, application_url: str) -> Join:
+    """Join Airflow's task instances (earlier tries: its history) of workflows with the task logs. SQLAlchemy URLs."""
+    tries = _rows(airflow_url, _AIRFLOW_TRIES)
+    workflows = {dag_id for dag_id, _run, task_id, *_ in tries if task_id == "start_batch"}
+    there = {tuple(key): _STATUS.get(state, "PROCESSING") for *key, state, _live in tries if key[0] in workflows}
+    here = {tuple(key): status for *key, status in _rows(application_url, _TASK_LOGS)}
     return Join(
-        rows=len(rows),
-        missing_in_task_logs=sum(1 for *_, there, here in rows if here is None and there is not None),
-        missing_in_airflow=sum(1 for *_, there, here in rows if there is None),
-        other_status=sum(1 for *_, there, here in rows if None not in (there, here) and there != here),
+        rows=len(there.keys() | here.keys()),
+        missing_in_task_logs=len(there.keys() - here.keys()),
+        missing_in_airflow=len(here.keys() - there.keys()),
+        other_status=sum(1 for key in there.keys() & here.keys() if there[key] != here[key]),
     )
+
+
+def _rows(url: str, statement: str) -> Sequence[Sequence[Any]]:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return connection.execute(text(statement)).all()
+    finally:
+        engine.dispose()
 
 
 def wrong_rows(batches: Iterable[Mapping[str, Any]], logs: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from demo.airflow_services import AirflowServices
 from demo.expectations import Join, outer_join
 from provider.emulators.scenario import load_scenario
 from provider.emulators.server import Emulators
+
+if TYPE_CHECKING:
+    from demo.postgres import PostgresServer
+    from provider.emulators.scenario import Scenario
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TOPIC = "projects/demo-project/topics/task-batches"
@@ -29,23 +34,45 @@ class World:
 
     :param folder: gets everything; never shared with anything else.
     :param definitions: file to import; by default the examples.
+    :param scenario: what the emulators know; by default the examples'.
     :param services: False for commands alone, such as ``airflow dags test``.
+    :param postgres: server that gets Airflow's database and the application database; None for SQLite files in the home.
+    :param environment: additional environment of Airflow.
     """
 
-    def __init__(self, folder: Path, *, definitions: Path = EXAMPLES / "workflows.yaml", services: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        definitions: Path = EXAMPLES / "workflows.yaml",
+        scenario: Scenario | None = None,
+        services: bool = True,
+        postgres: PostgresServer | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = folder / "airflow"
         self.dags = self.home / "dags"
+        self.airflow_url = f"sqlite:///{self.home}/airflow.db"
         self.database_url = f"sqlite:///{self.home}/accelerator.db"
         self._definitions = definitions
         self._services = services
+        self._postgres = postgres
+        self._environment = dict(environment or {})
         self._stack = ExitStack()
-        self.emulators = Emulators(load_scenario(EXAMPLES / "emulators.yaml"), folder=folder / "emulators")
+        self.emulators = Emulators(scenario or load_scenario(EXAMPLES / "emulators.yaml"), folder=folder / "emulators")
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.emulators)
-            environment = {**self.emulators.environment(), "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION}
+            environment = {
+                **self.emulators.environment(),
+                "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION,
+                **(self._create_databases(self._postgres) if self._postgres else {}),
+                **self._environment,
+            }
             self.airflow = AirflowServices(self.home, self.dags, environment)
+            if self._postgres:
+                self.accelerator("db", "upgrade")
             self.accelerator("init", str(self.dags))
             self.imported = self.accelerator("import", str(self._definitions))
             if self._services:
@@ -55,6 +82,16 @@ class World:
                 self.airflow.migrate()
             self._stack = stack.pop_all()
         return self
+
+    def _create_databases(self, postgres: PostgresServer) -> dict[str, str]:
+        name = f"{self.home.parent.name}_{os.getpid()}"
+        self.airflow_url = postgres.create_database(f"airflow_{name}")
+        self.database_url = postgres.create_database(f"accelerator_{name}")
+        return {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.airflow_url,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": self.airflow_url,  # the driver does both
+            "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": self.database_url,
+        }
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
@@ -98,7 +135,7 @@ class World:
 
     def join(self) -> Join:
         """Join Airflow's task instances with the task logs."""
-        return outer_join(self.home / "airflow.db", self.home / "accelerator.db")
+        return outer_join(self.airflow_url, self.database_url)
 
     def wait_for_dags(self, dag_ids: Iterable[str]) -> None:
         """Wait until Airflow has all of these DAGs."""

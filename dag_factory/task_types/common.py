@@ -36,6 +36,7 @@ class RemoteJobConfig(TaskConfig):
     How to wait for a job of a remote service.
 
     :param poll_interval: seconds between two polls; None for the operator's default.
+    :param initial_wait: seconds that are polled in the worker before the task defers.
     :param wait_timeout: seconds one try waits for the job; None for as long as it runs.
     :param deferrable: wait in the triggerer, without a worker slot.
     :param cancel_on_kill: cancel the job when a person ends the task.
@@ -43,6 +44,7 @@ class RemoteJobConfig(TaskConfig):
     """
 
     poll_interval: Seconds | None = None
+    initial_wait: Seconds | None = None
     wait_timeout: Seconds | None = None
     deferrable: StrictBool | None = None
     cancel_on_kill: StrictBool | None = None

@@ -1,7 +1,7 @@
 """
 What Airflow's own database says of the runs of workflows: committed states, read with a session of its own.
 
-Only processes that have that database may use this (scheduler, ``airflow dags test``), and only with
+Only processes that have that database may use this (the reconciler's, ``airflow dags test``), and only with
 ``create_session(scoped=False)``: the scheduler's own session forbids commits while hooks run.
 """
 
@@ -24,6 +24,9 @@ LEDGER_KEY = "external_job"
 """Key in Airflow's ``task_state_store`` under which operators keep the remote job of every try."""
 
 _IN_LIST = 500
+_REPORTED = ("success", "failed", "skipped", "upstream_failed", "fail task", "skip task")
+"""Events of the audit log by which processes of Airflow end a task instance. The scheduler also writes "failed" for a try that is
+followed by another."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,31 @@ class TryState:
 
 
 @dataclass(frozen=True)
+class RemoteJobState:
+    """
+    What a task instance's ledger says of its remote job, see :class:`provider.operators.job_ledger.JobLedger`.
+
+    :param tries: try number as text → ``{"id", "url"}``.
+    :param job: handle of the latest job.
+    :param intent: what finds a job that was started and not recorded.
+    :param running: whether the task has not seen its end.
+    :param watcher: ``{"classpath", "kwargs"}`` of the trigger that can cancel it.
+    """
+
+    tries: Mapping[str, Any]
+    job: Mapping[str, Any] | None = None
+    intent: Mapping[str, Any] | None = None
+    running: bool = False
+    watcher: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class RunState:
     """
     One DAG run with all its tries.
 
     :param marked_at: when a person last set the state of the whole run, by Airflow's audit log; only read for failed runs.
-    :param jobs: (task_id, map_index) → try number as text → ``{"id", "url"}`` of the remote job.
+    :param jobs: (task_id, map_index) → its remote jobs.
     """
 
     dag_id: str
@@ -65,7 +87,7 @@ class RunState:
     ended_at: datetime | None
     marked_at: datetime | None
     tries: tuple[TryState, ...]
-    jobs: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
+    jobs: Mapping[tuple[str, int], RemoteJobState] = field(default_factory=dict)
 
     @property
     def key(self) -> RunKey:
@@ -195,12 +217,12 @@ def _tries(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, list[
     return found
 
 
-def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[tuple[str, int], Mapping[str, Any]]]:
-    """Read the remote job of every try from the operators' ledger; a store kept elsewhere just has none here."""
+def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[tuple[str, int], RemoteJobState]]:
+    """Read the operators' ledgers; a store kept elsewhere just has none here."""
     from airflow.models.task_state_store import TaskStateStoreModel as Store
     from sqlalchemy import select
 
-    found: dict[str, dict[tuple[str, int], Mapping[str, Any]]] = defaultdict(dict)
+    found: dict[str, dict[tuple[str, int], RemoteJobState]] = defaultdict(dict)
     rows = session.execute(
         select(Store.run_id, Store.task_id, Store.map_index, Store.value).where(
             Store.dag_id == dag_id, Store.run_id.in_(run_ids), Store.key == LEDGER_KEY
@@ -211,10 +233,20 @@ def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[t
             ledger = json.loads(value)
         except ValueError:
             continue
-        tries = ledger.get("tries") if isinstance(ledger, dict) else None
-        if isinstance(tries, dict):
-            found[run_id][(task_id, map_index)] = tries
+        if isinstance(ledger, dict):
+            found[run_id][(task_id, map_index)] = RemoteJobState(
+                tries=_mapping(ledger, "tries") or {},
+                job=_mapping(ledger, "job"),
+                intent=_mapping(ledger, "intent"),
+                running=ledger.get("outcome") == "running",
+                watcher=_mapping(ledger, "watcher"),
+            )
     return found
+
+
+def _mapping(entry: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    value = entry.get(key)
+    return value if isinstance(value, Mapping) else None
 
 
 def _marked(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, datetime]:
@@ -230,6 +262,39 @@ def _marked(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, date
         .group_by(Log.run_id)
     )
     return {str(run_id): at for run_id, at in session.execute(statement) if at is not None}
+
+
+def ended_by_a_person(session: Session, key: RunKey, attempt: TryState) -> bool:
+    """
+    Tell whether a person, and neither the task nor the scheduler, gave an ended task instance its state.
+
+    Airflow writes the states that processes report to its audit log, together with the state, and what people do, as well.
+    A person's mark on one task can reach others, of which the log then says nothing.
+    """
+    from airflow.models.log import Log
+    from sqlalchemy import func, or_, select
+
+    of_run = (Log.dag_id == key[0], Log.run_id == key[1])
+    reported = session.execute(
+        select(Log.dttm, Log.event)
+        .where(
+            *of_run,
+            Log.task_id == attempt.task_id,
+            or_(Log.map_index == attempt.map_index, Log.map_index.is_(None)),
+            Log.try_number == attempt.try_number,
+            Log.event.in_(_REPORTED),
+        )
+        .order_by(Log.dttm.desc())
+        .limit(1)
+    ).one_or_none()
+    if reported is None or reported.event != attempt.state:
+        return True
+    acted = session.scalar(
+        select(func.max(Log.dttm)).where(
+            *of_run, Log.event.like("patch_%"), or_(Log.task_id == attempt.task_id, Log.task_id.is_(None))
+        )
+    )
+    return acted is not None and acted > reported.dttm
 
 
 def parents_of_run(session: Session, key: RunKey) -> Mapping[str, Collection[str]]:

@@ -95,7 +95,8 @@ def task_rows(
                 message = _skip_reason(attempt, key, scope)
             elif status == BLOCKED:
                 message = _blocked_by(run, attempt.task_id, parents(run.key))
-        job = (run.jobs.get(key[:2]) or {}).get(str(key[2]))
+        jobs = run.jobs.get(key[:2])
+        job = jobs.tries.get(str(key[2])) if jobs is not None else None
         job = job if isinstance(job, Mapping) else {}
         yield (
             {

@@ -38,9 +38,11 @@ class Reconciler:
     """
 
     def __init__(self, interval: float) -> None:
+        from provider.listeners.orphaned_jobs import OrphanedJobs
         from provider.metadata.leader_lock import LeaderLock
 
         self._interval = interval
+        self._orphaned_jobs = OrphanedJobs()
         self._lock: LeaderLock = LeaderLock()
         self._leads = False
         self._notes: OrderedDict[tuple[RunKey, TryKey], str] = OrderedDict()
@@ -96,12 +98,15 @@ class Reconciler:
         unsettled: set[RunKey] = set()
         for chunk in _chunks(keys):
             runs = load(chunk)
-            end_deleted(unfinished.intersection(chunk) - runs.keys())
+            gone = chunk - runs.keys()
+            end_deleted(unfinished & gone)
+            self._orphaned_jobs.look(runs.values(), [self._seen[key] for key in gone if key in self._seen])
             same = {key for key, run in runs.items() if self._seen.get(key) == run}
             new = [run for key, run in runs.items() if key not in same]
             settled = mirror(new, self._note_of)
             unsettled.update(run.key for run in new if run.key not in settled)
             seen.update({key: run for key, run in runs.items() if key in same or key in settled})
+        self._orphaned_jobs.look(())
         # Only now: a pass that failed half-way is made again whole.
         self._seen, self._unsettled, self._looked_at = seen, unsettled, started
 

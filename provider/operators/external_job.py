@@ -89,7 +89,7 @@ class ExternalJobOperator(RemoteServiceOperator):
         ``airflow dags test`` hands over the event alone; the ledger names the job then.
         """
         with self._failing_clearly():
-            ledger = JobLedger.from_context(context)
+            ledger = JobLedger.from_context(context, self._watcher())
             job = job or ledger.job
             if job is None:
                 raise RemoteJobError(f"Task {self.task_id} was resumed without its job, and has recorded none.")
@@ -100,7 +100,7 @@ class ExternalJobOperator(RemoteServiceOperator):
     def _live(self, context: Context, deadline: float | None) -> dict[str, Any]:
         self._remember(context, None)
         with self._failing_clearly():
-            ledger = JobLedger.from_context(context)
+            ledger = JobLedger.from_context(context, self._watcher())
             job: RemoteJob | None = None
             if ledger.same_chain:
                 job = self._reattach(ledger, deadline)
@@ -287,6 +287,13 @@ class ExternalJobOperator(RemoteServiceOperator):
             self._cancel_quietly(job)
         else:
             self.log.info("%s %s keeps running: nobody ended this task (%s).", self.job_noun, job["id"], state)
+
+    def _watcher(self) -> dict[str, Any] | None:
+        """Return what the reconciler needs to cancel the job where neither this process nor a triggerer can."""
+        if not self.cancel_on_kill:
+            return None
+        classpath, kwargs = self.make_trigger({}, deadline=None, cancel_on_kill=True).serialize()
+        return {"classpath": classpath, "kwargs": kwargs}
 
     def _remember(self, context: Context, job: RemoteJob | None) -> None:
         """Keep what :meth:`on_kill` and listeners in this process need."""

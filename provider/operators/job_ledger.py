@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,15 +37,20 @@ class JobLedger:
         start of the chain; no job that began earlier is ever taken for ours.
     ``tries``
         ``{"<try_number>": {"id": …, "url": …}}``: the job each try waited for, over all chains.
+    ``watcher``
+        ``{"classpath": …, "kwargs": …}`` of the trigger that can watch and cancel the job, for the reconciler; None where
+        a person who ends the task does not end the job. No secret: credentials stay in the connection.
 
     :param store: ``context["task_state_store"]``; None (a context made by hand, ``dag.test`` of older versions) keeps
         the entry for this process only, so a retry cannot re-attach.
     :param chain: ``ti.max_tries``.
     :param try_number: ``ti.try_number``.
+    :param watcher: see above.
     """
 
-    def __init__(self, store: Any | None, *, chain: int, try_number: int) -> None:
+    def __init__(self, store: Any | None, *, chain: int, try_number: int, watcher: Mapping[str, Any] | None = None) -> None:
         self._store = store
+        self._watcher = watcher
         self._chain = chain
         self._try_number = try_number
         stored = store.get(LEDGER_KEY) if store is not None else None
@@ -53,10 +59,11 @@ class JobLedger:
             log.warning("No task_state_store in the context: a retry of this task cannot re-attach to its remote job.")
 
     @classmethod
-    def from_context(cls, context: Context) -> JobLedger:
+    def from_context(cls, context: Context, watcher: Mapping[str, Any] | None = None) -> JobLedger:
         """Open the ledger of the task instance that *context* belongs to."""
         ti = context["ti"]
-        return cls(context.get("task_state_store"), chain=int(ti.max_tries or 0), try_number=int(ti.try_number))
+        store = context.get("task_state_store")
+        return cls(store, chain=int(ti.max_tries or 0), try_number=int(ti.try_number), watcher=watcher)
 
     @property
     def empty(self) -> bool:
@@ -103,7 +110,7 @@ class JobLedger:
         self._write(outcome=outcome)
 
     def _write(self, **changes: Any) -> None:
-        self._entry = {**self._entry, **changes, "chain": self._chain, "try": self._try_number}
+        self._entry = {**self._entry, **changes, "chain": self._chain, "try": self._try_number, "watcher": self._watcher}
         if self._store is not None:
             self._store.set(LEDGER_KEY, self._entry)
 

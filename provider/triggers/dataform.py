@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from provider.triggers.external_job import ExternalJobTrigger
 
 if TYPE_CHECKING:
     from provider.hooks.dataform import DataformInvocationHook
-    from provider.hooks.remote_job import JobStatus
+    from provider.hooks.remote_job import JobStatus, RemoteJob
 
 
 class DataformInvocationTrigger(ExternalJobTrigger):
@@ -50,6 +51,11 @@ class DataformInvocationTrigger(ExternalJobTrigger):
     async def cancel_job(self) -> None:
         """Cancel the invocation."""
         await (await self._hook()).acancel_invocation(self.job)
+
+    async def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+        """Search the invocations of the compilation result."""
+        hook = await self._hook()
+        return await asyncio.to_thread(hook.find_invocation, intent)
 
     async def _hook(self) -> DataformInvocationHook:
         """Build the hook in a thread: the Google provider's base class reads the connection in its constructor."""

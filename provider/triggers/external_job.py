@@ -96,6 +96,14 @@ class ExternalJobTrigger(BaseTrigger):
         :raises RemoteCallError: the call failed.
         """
 
+    @abstractmethod
+    async def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+        """
+        Return the job that was started for *intent*, as the operator recorded it; None where the service knows none.
+
+        :raises RemoteCallError: the call failed.
+        """
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the job has ended, the deadline has passed, or polling makes no sense."""
         delay = max(jittered(self.poll_interval), MIN_FIRST_EVENT)

@@ -8,7 +8,7 @@ from provider.hooks.powerbi import PowerBIHook
 from provider.triggers.external_job import ExternalJobTrigger
 
 if TYPE_CHECKING:
-    from provider.hooks.remote_job import JobStatus
+    from provider.hooks.remote_job import JobStatus, RemoteJob
 
 
 class PowerBIRefreshTrigger(ExternalJobTrigger):
@@ -34,3 +34,7 @@ class PowerBIRefreshTrigger(ExternalJobTrigger):
     async def cancel_job(self) -> None:
         """Cancel the refresh, where Power BI can."""
         await self._hook.acancel_job(self.job)
+
+    async def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+        """Search the refresh history."""
+        return await self._hook.afind_job(intent)

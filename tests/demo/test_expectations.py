@@ -85,6 +85,7 @@ def test_every_other_order_is_wrong(operations: list[str]) -> None:
 
 
 def databases(folder: Path) -> tuple[Path, Path]:
+    """Two SQLite files."""
     airflow, ours = folder / "airflow.db", folder / "accelerator.db"
     columns = "run_id, task_id, map_index, try_number"
     with sqlite3.connect(airflow) as connection:
@@ -108,7 +109,7 @@ def databases(folder: Path) -> tuple[Path, Path]:
 
 
 def test_the_join_counts_every_try_of_a_workflow_and_no_other_dag(tmp_path: Path) -> None:
-    join = outer_join(*databases(tmp_path))
+    join = outer_join(*(f"sqlite:///{path}" for path in databases(tmp_path)))
     assert join == Join(rows=4, missing_in_task_logs=0, missing_in_airflow=0, other_status=0)
     assert join.equal
 
@@ -126,6 +127,6 @@ def test_the_join_finds_every_difference(tmp_path: Path, change: str, found: Joi
     airflow, ours = databases(tmp_path)
     with sqlite3.connect(ours) as connection:
         connection.execute(change)
-    join = outer_join(airflow, ours)
+    join = outer_join(f"sqlite:///{airflow}", f"sqlite:///{ours}")
     assert join == found
     assert not join.equal

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provider.hooks.remote_job import JobStatus, RemoteCallError
+from provider.hooks.remote_job import JobStatus, RemoteCallError, RemoteJob
 from provider.triggers import external_job
 from provider.triggers.external_job import ExternalJobTrigger, task_instance_state
 
@@ -40,6 +40,9 @@ class ScriptedTrigger(ExternalJobTrigger):
         self.cancelled += 1
         self.on_cancel()
         self._next(self.cancels)
+
+    async def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+        raise NotImplementedError("no test looks a job up in the triggerer")
 
     @staticmethod
     def _next(answers: list[Any]) -> Any:

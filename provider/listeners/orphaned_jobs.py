@@ -1,0 +1,212 @@
+"""
+Remote jobs whose task a person has ended: the reconciler makes sure that they end too.
+
+The worker's and the triggerer's ``on_kill`` come first and are quicker. They never come where no triggerer owned the trigger,
+where a worker died with its task, or where a start was still without an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
+
+if TYPE_CHECKING:
+    from provider.listeners.airflow_state import RemoteJobState, RunKey, RunState, TryState
+    from provider.triggers.external_job import ExternalJobTrigger
+
+log = logging.getLogger(__name__)
+
+_GRACE = timedelta(seconds=4)
+"""How long the task's own processes may take to cancel the job."""
+
+_OLDEST = timedelta(days=1)
+"""No job of ours runs for longer, and nobody keeps an audit log for less."""
+
+_LOOKUP = timedelta(seconds=60)
+"""For how long a start that was never recorded is looked up."""
+
+_FIRST_PAUSE = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(minutes=1)
+_REMEMBERED = 10_000
+_OUR_TRIGGERS = "provider.triggers."
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """
+    A job that may run for nobody.
+
+    :param seen_at: when it was found.
+    :param due_at: when to do something about it.
+    :param run_gone: whether its run was deleted.
+    """
+
+    run: RunKey
+    attempt: TryState
+    jobs: RemoteJobState
+    seen_at: datetime
+    due_at: datetime
+    pause: timedelta = _FIRST_PAUSE
+    run_gone: bool = False
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes it the same case in the next pass."""
+        job = self.jobs.job["id"] if self.jobs.job else None
+        return (self.run, self.attempt.task_id, self.attempt.map_index, self.attempt.try_number, self.attempt.state, job)
+
+    def __str__(self) -> str:
+        job = self.jobs.job["id"] if self.jobs.job else "that may have been started"
+        return f"remote job {job} of task {self.attempt.task_id}, run {self.run[1]} of {self.run[0]}"
+
+
+class OrphanedJobs:
+    """
+    What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled.
+
+    Only triggers of this package are built from what tasks have recorded: the scheduler's machine runs nobody else's code.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[Any, ...], Orphan] = {}
+        self._working: dict[tuple[Any, ...], tuple[Orphan, Future[bool]]] = {}
+        self._settled: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def look(self, runs: Iterable[RunState], deleted: Iterable[RunState] = ()) -> None:
+        """
+        Find orphans, and begin to cancel those that are due.
+
+        :param runs: as Airflow has them now.
+        :param deleted: as they were when they were last seen.
+        """
+        now = datetime.now(UTC)
+        for run in runs:
+            self._find(run, now, run_gone=False)
+        for run in deleted:
+            self._find(run, now, run_gone=True)
+        self._collect(now)
+        due = [orphan for orphan in self._waiting.values() if orphan.due_at <= now]
+        if due:
+            self._begin(due)
+
+    def _find(self, run: RunState, now: datetime, *, run_gone: bool) -> None:
+        for attempt, jobs in _unattended(run, now, run_gone=run_gone):
+            due_at = now if run_gone else max(now, (attempt.updated_at or now) + _GRACE)
+            orphan = Orphan(run.key, attempt, jobs, seen_at=now, due_at=due_at, run_gone=run_gone)
+            if orphan.key not in self._settled and orphan.key not in self._working:
+                self._waiting.setdefault(orphan.key, orphan)
+
+    def _begin(self, due: Collection[Orphan]) -> None:
+        from airflow.utils.session import create_session
+
+        from provider.listeners.airflow_state import ended_by_a_person
+
+        with create_session(scoped=False) as session:
+            for orphan in due:
+                if orphan.run_gone or ended_by_a_person(session, orphan.run, orphan.attempt):
+                    self._working[orphan.key] = (orphan, self._submit(end_job(orphan)))
+                else:
+                    self._settle(orphan)
+                del self._waiting[orphan.key]
+
+    def _collect(self, now: datetime) -> None:
+        """Take the results; what could not be done is tried again later."""
+        for key, (orphan, future) in list(self._working.items()):
+            if not future.done():
+                continue
+            del self._working[key]
+            error = future.exception()
+            if isinstance(error, ConfigurationError | CannotCancelError):
+                log.warning("The %s keeps running: %s", orphan, error)
+            elif error is not None or not future.result():
+                if now - orphan.seen_at < _OLDEST:
+                    if error is not None:
+                        log.warning("Cannot cancel %s, trying again in %s: %s", orphan, orphan.pause, error)
+                    pause = min(2 * orphan.pause, _LONGEST_PAUSE)
+                    self._waiting[key] = replace(orphan, due_at=now + orphan.pause, pause=pause)
+                    continue
+                log.error("Cannot cancel %s: %s. End it in its service's console.", orphan, error)
+            self._settle(orphan)
+
+    def _settle(self, orphan: Orphan) -> None:
+        self._settled[orphan.key] = None
+        while len(self._settled) > _REMEMBERED:
+            self._settled.popitem(last=False)
+
+    def _submit(self, work: Coroutine[Any, Any, bool]) -> Future[bool]:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="accelerator-orphaned-jobs", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+async def end_job(orphan: Orphan) -> bool:
+    """
+    Cancel an orphan's job unless it has ended.
+
+    :return: whether it is done with; False to look again.
+    :raises CannotCancelError: the service cannot.
+    :raises ConfigurationError: its trigger is none of ours.
+    :raises RemoteCallError: the call failed.
+    """
+    jobs = orphan.jobs
+    assert jobs.watcher is not None
+    trigger = _trigger(jobs.watcher)
+    if jobs.job is not None:
+        trigger.job = dict(jobs.job)
+    else:
+        assert jobs.intent is not None
+        found = await trigger.find_job(dict(jobs.intent))
+        if found is None:
+            return datetime.now(UTC) - orphan.seen_at > _LOOKUP
+        trigger.job = found
+    try:
+        if (await trigger.poll_job()).ended:
+            return True
+    except JobNotFoundError:
+        return True
+    except RemoteCallError as error:
+        log.info("Cannot tell whether job %s still runs: %s", trigger.job["id"], error)
+    await trigger.cancel_job()
+    why = "its run was deleted" if orphan.run_gone else f"a person ended its task ({orphan.attempt.state})"
+    log.info("Cancelled the %s: %s.", orphan, why)
+    return True
+
+
+def _trigger(watcher: Any) -> ExternalJobTrigger:
+    from provider.triggers.external_job import ExternalJobTrigger
+
+    module, _, name = str(watcher.get("classpath")).rpartition(".")
+    trigger = getattr(importlib.import_module(module), name, None) if module.startswith(_OUR_TRIGGERS) else None
+    if not (isinstance(trigger, type) and issubclass(trigger, ExternalJobTrigger)):
+        raise ConfigurationError(
+            f"{watcher.get('classpath')!r} is no trigger of this package, and the reconciler runs no other code. End the job in "
+            "its service's console."
+        )
+    return trigger(**watcher["kwargs"])
+
+
+def _unattended(run: RunState, now: datetime, *, run_gone: bool) -> Iterator[tuple[TryState, RemoteJobState]]:
+    """Yield the task instances that have ended although their job, as far as they know, has not."""
+    from provider.triggers.external_job import ENDED_STATES
+
+    for attempt in run.tries:
+        jobs = run.jobs.get((attempt.task_id, attempt.map_index))
+        if jobs is None or not attempt.live or not jobs.running or jobs.watcher is None:
+            continue
+        if (jobs.job or {}).get("adopted") or (jobs.job is None and jobs.intent is None):
+            continue
+        if run_gone or (attempt.state in ENDED_STATES and (attempt.updated_at or now) > now - _OLDEST):
+            yield attempt, jobs
