@@ -14,7 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class Orphan:
     jobs: RemoteJobState
     seen_at: datetime
     due_at: datetime
-    pause: timedelta = _FIRST_PAUSE
+    pause: timedelta = field(default_factory=lambda: _FIRST_PAUSE)
     run_gone: bool = False
 
     @property

@@ -1,0 +1,248 @@
+"""Which remote jobs the reconciler cancels, and how often it tries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
+from provider.listeners import orphaned_jobs
+from provider.listeners.airflow_state import load_runs
+from provider.listeners.orphaned_jobs import OrphanedJobs
+from provider.triggers import external_job
+from provider.triggers.external_job import ExternalJobTrigger
+
+if TYPE_CHECKING:
+    from tests.provider.listeners.conftest import AirflowDatabase
+
+KEY = ("sales", "b1")
+JOB = {"id": "job-1", "url": "https://service/job-1"}
+LONG_AGO = datetime.now(UTC) - timedelta(minutes=5)
+
+
+class RecordingTrigger(ExternalJobTrigger):
+    """A trigger of this package whose service is this class."""
+
+    cancelled: ClassVar[list[str]]
+    answers: ClassVar[list[Any]]
+    status: ClassVar[Any]
+    found: ClassVar[list[RemoteJob | None]]
+
+    def service_kwargs(self) -> dict[str, Any]:
+        return {}
+
+    async def poll_job(self) -> JobStatus:
+        if isinstance(self.status, Exception):
+            raise self.status
+        assert isinstance(self.status, JobStatus)
+        return self.status
+
+    async def cancel_job(self) -> None:
+        self.cancelled.append(self.job["id"])
+        if self.answers and (answer := self.answers.pop(0)):
+            raise answer
+
+    async def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+        assert intent == {"since": "then"}
+        return self.found.pop(0)
+
+
+WATCHER = {
+    "classpath": "provider.triggers.external_job.RecordingTrigger",
+    "kwargs": {"job": {}, "poll_interval": 1.0, "deadline": None, "cancel_on_kill": True, "http_timeout": 1.0},
+}
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> type[RecordingTrigger]:
+    RecordingTrigger.cancelled, RecordingTrigger.answers, RecordingTrigger.found = [], [], []
+    RecordingTrigger.status = JobStatus("running")
+    monkeypatch.setattr(external_job, "RecordingTrigger", RecordingTrigger, raising=False)
+    monkeypatch.setattr(orphaned_jobs, "_FIRST_PAUSE", timedelta(0))
+    return RecordingTrigger
+
+
+@pytest.fixture
+def airflow(airflow_database: AirflowDatabase) -> AirflowDatabase:
+    airflow_database.run()
+    return airflow_database
+
+
+def ledger(airflow: AirflowDatabase, **values: Any) -> None:
+    """Store what the task knows of its job."""
+    from airflow.models.task_state_store import TaskStateStoreModel
+
+    entry = {"job": JOB, "intent": None, "outcome": "running", "tries": {"1": JOB}, "watcher": WATCHER, **values}
+    key = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "dag_run_id": 1}
+    airflow.insert(TaskStateStoreModel, **key, key="external_job", value=json.dumps(entry), updated_at=LONG_AGO)
+
+
+def audit(airflow: AirflowDatabase, event: str, at: datetime, **values: Any) -> None:
+    from airflow.models.log import Log
+
+    key = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "try_number": 1}
+    airflow.insert(Log, dttm=at, event=event, **{**key, **values})
+
+
+def look(jobs: OrphanedJobs, until: Callable[[], bool] | None = None) -> None:
+    """Make passes as the reconciler does, until all work is done and ``until`` holds."""
+    from airflow.utils.session import create_session
+
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with create_session(scoped=False) as session:
+            runs = load_runs(session, [KEY])
+        jobs.look(runs.values())
+        working = [future for _, future in jobs._working.values()]
+        for future in working:
+            future.exception(10)
+        if not working and (until is None or until()):
+            return
+    raise AssertionError("time is up")
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped"])
+def test_a_job_whose_task_a_person_ended_is_cancelled_once(airflow, service, state: str) -> None:
+    airflow.task("load", state, updated_at=LONG_AGO)
+    ledger(airflow)
+    jobs = OrphanedJobs()
+    look(jobs)
+    look(jobs)
+    assert service.cancelled == ["job-1"]
+
+
+def test_a_task_that_failed_by_itself_leaves_its_job_running(airflow, service) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    audit(airflow, "failed", LONG_AGO)
+    audit(airflow, "patch_task_instance", LONG_AGO - timedelta(minutes=1))
+    ledger(airflow)
+    look(OrphanedJobs())
+    assert service.cancelled == []
+
+
+@pytest.mark.parametrize(
+    ("event", "values"), [("patch_task_instance", {}), ("patch_dag_run", {"task_id": None, "map_index": None})]
+)
+def test_a_person_who_ends_it_after_a_failed_try_ends_the_job(airflow, service, event: str, values: dict[str, Any]) -> None:
+    """The scheduler says "failed" of a lost try that is followed by another; then a person ends the task."""
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    audit(airflow, "failed", LONG_AGO - timedelta(minutes=1))
+    audit(airflow, event, LONG_AGO, **values)
+    ledger(airflow)
+    look(OrphanedJobs())
+    assert service.cancelled == ["job-1"]
+
+
+def test_what_a_person_did_to_another_task_says_nothing(airflow, service) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    audit(airflow, "failed", LONG_AGO - timedelta(minutes=1))
+    audit(airflow, "patch_task_instance", LONG_AGO, task_id="other")
+    ledger(airflow)
+    look(OrphanedJobs())
+    assert service.cancelled == []
+
+
+@pytest.mark.parametrize("state", ["running", "deferred", "up_for_retry", "queued", None])
+def test_a_task_that_has_not_ended_keeps_its_job(airflow, service, state: str | None) -> None:
+    airflow.task("load", state, updated_at=LONG_AGO)
+    ledger(airflow)
+    look(OrphanedJobs())
+    assert service.cancelled == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"outcome": "success"}, {"outcome": "failed"}, {"watcher": None}, {"job": {**JOB, "adopted": True}}, {"job": None}],
+    ids=["succeeded", "failed", "cancel_on_kill off", "adopted", "never started"],
+)
+def test_jobs_that_are_not_ours_to_cancel(airflow, service, values: dict[str, Any]) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow, **values)
+    look(OrphanedJobs())
+    assert service.cancelled == []
+
+
+def test_the_task_s_own_processes_come_first(airflow, service) -> None:
+    airflow.task("load", "failed", updated_at=datetime.now(UTC))
+    ledger(airflow)
+    jobs = OrphanedJobs()
+    look(jobs)
+    assert service.cancelled == []
+    assert [orphan.due_at - orphan.attempt.updated_at for orphan in jobs._waiting.values()] == [orphaned_jobs._GRACE]
+
+
+def test_a_job_that_has_ended_is_not_cancelled(airflow, service) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    service.status = JobStatus("done")
+    look(OrphanedJobs())
+    service.status = JobNotFoundError("unknown")
+    look(OrphanedJobs())
+    assert service.cancelled == []
+
+
+def test_a_service_that_answers_nonsense_is_asked_again(airflow, service, caplog: pytest.LogCaptureFixture) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    service.status = RemoteCallError("503")
+    service.answers = [RemoteCallError("503"), RuntimeError("what?"), None]
+    look(OrphanedJobs(), until=lambda: len(service.cancelled) == 3)
+    assert "Cannot cancel remote job job-1 of task load, run b1 of sales" in caplog.text
+
+
+def test_a_job_that_cannot_be_cancelled_is_told_once(airflow, service, caplog: pytest.LogCaptureFixture) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    service.answers = [CannotCancelError("a classic refresh")]
+    jobs = OrphanedJobs()
+    look(jobs)
+    look(jobs)
+    assert caplog.text.count("keeps running: a classic refresh") == 1
+
+
+def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow, job=None, intent={"since": "then"})
+    service.found = [None, None, {"id": "job-2", "url": ""}]
+    look(OrphanedJobs(), until=lambda: bool(service.cancelled))
+    assert service.cancelled == ["job-2"]
+
+
+def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
+    from airflow.utils.session import create_session
+
+    airflow.task("load", "deferred", updated_at=LONG_AGO)
+    ledger(airflow)
+    with create_session(scoped=False) as session:
+        seen = load_runs(session, [KEY])
+    airflow.delete_run("b1")
+    jobs = OrphanedJobs()
+    jobs.look((), deleted=seen.values())
+    look(jobs)
+    assert service.cancelled == ["job-1"]
+
+
+@pytest.mark.parametrize(
+    "classpath", ["os.system", "provider.hooks.powerbi.PowerBIHook", "provider.triggers.pubsub.backoff", "x"]
+)
+def test_only_triggers_of_this_package_are_run(airflow, service, caplog: pytest.LogCaptureFixture, classpath: str) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow, watcher={"classpath": classpath, "kwargs": {"command": "true"}})
+    look(OrphanedJobs())
+    assert "is no trigger of this package" in caplog.text
+
+
+def test_the_event_loop_is_not_the_reconciler_s(service) -> None:
+    """A service that hangs must not stop the mirroring of other runs."""
+    jobs = OrphanedJobs()
+
+    async def where() -> bool:
+        return asyncio.get_running_loop() is jobs._loop
+
+    assert jobs._submit(where()).result(10)
