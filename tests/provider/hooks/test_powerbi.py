@@ -4,7 +4,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +20,7 @@ from provider.hooks.powerbi_models import EnhancedRefresh, enhanced_refresh
 from provider.hooks.powerbi_refresh import Dataflow, SemanticModel
 from provider.hooks.powerbi_settings import PowerBISettings
 from provider.hooks.remote_job import JobNotFoundError, RemoteCallError
+from tests.identities import certificate_file
 
 URL = "https://app.powerbi.com"
 
@@ -189,8 +189,8 @@ class TestTokens:
 
     @pytest.mark.parametrize("kind", ["pem", "pfx"])
     def test_certificate_signs_an_assertion(self, powerbi_cloud, change_connection, tmp_path, kind):
-        path, passphrase = _certificate_file(tmp_path, kind)
-        change_connection({"auth": "certificate", "certificate_path": str(path)}, password=passphrase)
+        path = certificate_file(tmp_path, kind, "pass phrase")
+        change_connection({"auth": "certificate", "certificate_path": str(path)}, password="pass phrase")
 
         assert powerbi_auth.token_source(self.settings(), 5.0).token()
 
@@ -209,40 +209,6 @@ class TestTokens:
 
         assert powerbi_auth.token_source(self.settings(), 5.0).token()
         assert audiences == ["api://AzureADTokenExchange"]
-
-
-def _certificate_file(folder: Path, kind: str) -> tuple[Path, str]:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.hazmat.primitives.serialization import pkcs12
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "app")])
-    now = datetime.now(tz=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    if kind == "pfx":
-        content = pkcs12.serialize_key_and_certificates(
-            b"app", key, certificate, None, serialization.BestAvailableEncryption(b"pass phrase")
-        )
-    else:
-        content = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"pass phrase"),
-        ) + certificate.public_bytes(serialization.Encoding.PEM)
-    path = folder / f"app.{kind}"
-    path.write_bytes(content)
-    return path, "pass phrase"
 
 
 class TestErrors:
