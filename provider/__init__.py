@@ -42,16 +42,19 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [
             _modules("Microsoft Power BI", "provider.hooks.powerbi"),
             _modules("Google Dataform", "provider.hooks.dataform"),
+            _modules("Google Cloud", "provider.hooks.bigquery"),
         ],
         "triggers": [
             _modules("Microsoft Power BI", "provider.triggers.powerbi"),
             _modules("Google Dataform", "provider.triggers.dataform"),
+            _modules("Google Cloud", "provider.triggers.bigquery"),
             _modules("Google Cloud Pub/Sub", "provider.triggers.pubsub"),
         ],
         "connection-types": [_powerbi_connection_type()],
         "extra-links": [
             "provider.links.powerbi.PowerBILink",
             "provider.links.dataform.DataformInvocationLink",
+            "provider.links.bigquery.BigQueryJobLink",
         ],
         "config": {
             settings.SECTION: {

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from dag_factory.task_types import TaskConfig, TaskType
-from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts
-from dag_factory.templates import is_template
-
-
-def _check_table(value: str) -> str:
-    if not is_template(value) and not re.fullmatch(r"([^.\s]+[.:])?[^.:\s]+\.[^.:\s]+", value):
-        raise ValueError(f"must look like project.dataset.table or dataset.table, not {value[:80]!r}")
-    return value
+from dag_factory.task_types import TaskType
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Labels, RemoteJobConfig, Table, Text, Texts
 
 
-class BigQueryLoadConfig(TaskConfig):
+class BigQueryLoadConfig(RemoteJobConfig):
     """
     Configuration of a load job.
 
@@ -49,7 +41,7 @@ class BigQueryLoadConfig(TaskConfig):
 
     bucket: Bucket
     source_objects: Texts
-    destination_table: Annotated[Text, AfterValidator(_check_table)]
+    destination_table: Table
     source_format: Literal["CSV", "NEWLINE_DELIMITED_JSON", "AVRO", "PARQUET", "ORC", "DATASTORE_BACKUP"] = "CSV"
     schema_fields: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
     schema_object: Text | None = None
@@ -68,13 +60,12 @@ class BigQueryLoadConfig(TaskConfig):
     schema_update_options: tuple[Literal["ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"], ...] | None = None
     time_partitioning: dict[str, Any] | None = None
     cluster_fields: Texts | None = None
-    labels: dict[StrictStr, StrictStr] | None = None
+    labels: Labels | None = None
     extra_config: dict[str, Any] | None = None
     project_id: Text | None = None
     location: Text | None = None
     gcp_conn_id: Text | None = None
     impersonation_chain: Texts | None = None
-    deferrable: StrictBool = False
 
     @model_validator(mode="after")
     def _schema(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictStr
@@ -21,10 +22,19 @@ def _check_bucket(value: str) -> str:
     return value
 
 
+def _check_table(value: str) -> str:
+    if not is_template(value) and not re.fullmatch(r"([^.\s]+[.:])?[^.:\s]+\.[^.:\s]+", value):
+        raise ValueError(f"must look like project.dataset.table or dataset.table, not {value[:80]!r}")
+    return value
+
+
 Text = Annotated[StrictStr, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list), Field(min_length=1)]
 """A list of texts; a single text stands for a list of one."""
 Bucket = Annotated[Text, AfterValidator(_check_bucket)]
+Table = Annotated[Text, AfterValidator(_check_table)]
+"""A table of BigQuery."""
+Labels = dict[StrictStr, StrictStr]
 Seconds = Annotated[StrictFloat, Field(gt=0, le=31_622_400)]
 
 REMOTE_JOB_DEFAULTS = TaskOptions(retries=2, retry_delay_seconds=60)

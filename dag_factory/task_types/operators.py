@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from dag_factory.task_types import TaskConfig
     from dag_factory.task_types.bigquery import BigQueryLoadConfig
+    from dag_factory.task_types.bigquery_query import BigQueryQueryConfig
     from dag_factory.task_types.dataform import DataformConfig
     from dag_factory.task_types.gcs import GcsArchiveConfig
     from dag_factory.task_types.power_bi import PowerBIRefreshConfig
@@ -39,6 +40,13 @@ def bigquery_load(config: BigQueryLoadConfig, kwargs: dict[str, Any]) -> BaseOpe
     arguments = _arguments(config)
     arguments["destination_project_dataset_table"] = arguments.pop("destination_table")
     return BigQueryLoadOperator(**arguments, **kwargs)
+
+
+def bigquery_query(config: BigQueryQueryConfig, kwargs: dict[str, Any]) -> BaseOperator:
+    """Make the operator of a ``bigquery_query`` task."""
+    from provider.operators.bigquery import BigQueryQueryOperator
+
+    return BigQueryQueryOperator(**_arguments(config), **kwargs)
 
 
 def gcs_archive(config: GcsArchiveConfig, kwargs: dict[str, Any]) -> BaseOperator:

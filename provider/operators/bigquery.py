@@ -1,97 +1,147 @@
-# ruff: noqa: TID253 - a subclass of the Google provider's operator; only a task of its kind imports it
-"""Operator that loads files into BigQuery once, however often it is tried."""
+# ruff: noqa: TID253 - subclasses of the Google provider's operators; only a task of their kinds imports them
+"""Operators that load files into BigQuery, or run a query there, once, however often they are tried."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
-import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 
-from provider.operators.job_ledger import JobLedger
-
-if TYPE_CHECKING:
-    from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook, BigQueryJob
-    from airflow.sdk import Context
+from provider.exceptions import ConfigurationError
+from provider.operators.bigquery_jobs import BigQueryJobOperator
 
 
-class BigQueryLoadOperator(GCSToBigQueryOperator):
+class BigQueryLoadOperator(BigQueryJobOperator, GCSToBigQueryOperator):  # type: ignore[misc]  # the first base wins
     """
     Loads files of Cloud Storage into a BigQuery table; a retry never loads them a second time.
 
-    The Google provider's operator makes a new job in each try (``force_rerun=True``), or else takes the name of a job that
-    failed for good, so that no retry can succeed. Here the job's name is made of run, task and chain of tries, with a number
-    that goes up only past a job that failed: a retry attaches to the job that runs, takes the result of the one that
-    succeeded, and starts another after one that failed. A person's clear starts a new chain, hence a new load.
+    Returns ``{"job_id", "project_id", "location", "destination_table", "output_rows", "output_bytes", "input_files",
+    "input_file_bytes"}``.
 
-    Parameters: see :class:`airflow.providers.google.cloud.transfers.gcs_to_bigquery.GCSToBigQueryOperator`; ``job_id``,
-    ``force_rerun`` and ``reattach_states`` have no effect. A file name that ends in ``.sql`` is no template file.
+    Parameters: see :class:`~provider.operators.bigquery_jobs.BigQueryJobOperator` and
+    :class:`airflow.providers.google.cloud.transfers.gcs_to_bigquery.GCSToBigQueryOperator`; its ``external_table``,
+    ``force_delete`` and ``max_id_key`` are refused.
 
-    .. seealso:: https://cloud.google.com/bigquery/docs/running-jobs#generate-jobid
+    :raises ConfigurationError: one of these three is given.
+    :raises RemoteJobError: the job failed; AirflowFailException with the same text where a retry cannot help.
+
+    .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad
     """
 
-    template_ext: Sequence[str] = ()
+    job_noun: ClassVar[str] = "BigQuery load job"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.external_job: dict[str, str] | None = None
-        self._ledger: JobLedger | None = None
-        self._job_name = ""
+        if self.external_table or self.force_delete or self.max_id_key:
+            raise ConfigurationError(
+                f"Task {self.task_id}: external_table, force_delete and max_id_key are no parts of a load job; use the Google "
+                "provider's GCSToBigQueryOperator for them."
+            )
 
-    def execute(self, context: Context) -> Any:
-        """Attach to this task's load job or start it, and wait for its end."""
-        self._ledger = JobLedger.from_context(context)
-        if not self._ledger.same_chain:
-            self._ledger.open_chain()
-        self._job_name = job_name(context)
-        result = super().execute(context)
-        self._ledger.record_outcome("success")
-        return result
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Resume after the wait in the triggerer."""
-        result = super().execute_complete(context, event)
-        JobLedger.from_context(context).record_outcome("success")
-        return result
-
-    def _submit_job(self, hook: BigQueryHook, job_id: str) -> BigQueryJob:  # noqa: ARG002 - the caller's name differs in each run
-        from google.api_core.exceptions import Conflict
-
-        for number in itertools.count(1):
-            name = f"{self._job_name}_{number}"
-            try:
-                job = super()._submit_job(hook, name)
-            except Conflict:
-                project_id = self.project_id or hook.project_id
-                job = cast("BigQueryJob", hook.get_job(project_id=project_id, location=self.location, job_id=name))
-                if job.state == "DONE" and job.error_result:
-                    self.log.info("Load job %s failed in an earlier try: %s", name, job.error_result)
-                    continue
-                self.log.info("Attaching to load job %s, state %s.", name, job.state)
-            break
-        self._remember(job)
-        return job
-
-    def _remember(self, job: BigQueryJob) -> None:
-        """Record the job before the wait for it, for the task's log and for listeners."""
-        place = f"{job.project}:{job.location}.{job.job_id}"
-        url = (
-            f"https://console.cloud.google.com/bigquery?project={quote(job.project, safe='')}"
-            f"&j={quote(f'bq:{job.location}:{job.job_id}', safe=':')}&page=queryresults"
-        )
-        self.external_job = {"id": place, "url": url}
-        if self._ledger is not None:
-            self._ledger.record_job({"id": place, "url": url})
+    def configure_job(self) -> None:
+        """Let the Google provider's operator make the configuration, from rendered parameters."""
+        objects = [self.source_objects] if isinstance(self.source_objects, str) else list(self.source_objects)
+        self.source_uris = [f"gs://{self.bucket}/{name}" for name in objects]
+        self.src_fmt_configs = self.src_fmt_configs or {}
+        if self.schema_object and not self.schema_fields:
+            storage = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+            text = storage.download(self.schema_object_bucket or self.bucket, self.schema_object)
+            self.schema_fields = json.loads(text)
+        self.configuration = self._use_existing_table()  # type: ignore[no-untyped-call]
 
 
-def job_name(context: Context) -> str:
-    """Return the name of a task instance's load jobs: the same in every try of a chain, another one after a clear."""
-    ti = context["ti"]
-    key = json.dumps([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
-    readable = re.sub(r"[^A-Za-z0-9_-]", "_", f"{ti.dag_id}_{ti.task_id}")
-    return f"airflow_{readable}_{hashlib.sha256(key.encode()).hexdigest()[:24]}_{ti.max_tries or 0}"
+class BigQueryQueryOperator(BigQueryJobOperator, BigQueryInsertJobOperator):  # type: ignore[misc]  # the first base wins
+    """
+    Runs a statement of GoogleSQL, or a script of them, in BigQuery; a retry never runs it a second time.
+
+    The statement itself is no template: values come in as query parameters, so that no value can become SQL.
+
+    Returns ``{"job_id", "project_id", "location", "destination_table", "statement_type", "num_dml_affected_rows",
+    "total_bytes_processed", "total_bytes_billed", "cache_hit"}``, as far as BigQuery tells them.
+
+    :param sql: the statement; ``@name`` stands for a parameter.
+    :param destination_table: ``project.dataset.table`` or ``dataset.table`` that gets the result. (templated)
+    :param write_disposition: what to do with rows that are there: ``WRITE_EMPTY`` (BigQuery's default: fail),
+        ``WRITE_APPEND`` or ``WRITE_TRUNCATE``. With a destination table only.
+    :param create_disposition: ``CREATE_IF_NEEDED`` (BigQuery's default) or ``CREATE_NEVER``. With a destination table only.
+    :param query_parameters: ``{"name", "type", "value"}``, or with ``values`` for an array, with BigQuery's names of scalar
+        types. (templated)
+    :param priority: ``INTERACTIVE`` or ``BATCH``.
+    :param maximum_bytes_billed: a job that would read more bytes fails and costs nothing.
+    :param labels: labels of the job; ``airflow-dag`` and ``airflow-task`` are added.
+    :param project_id: project that runs the job; default: the connection's.
+    :param location: location of the job; needed where no dataset in ``US`` or ``EU`` is queried.
+    :param gcp_conn_id: connection to Google Cloud. (templated)
+    :param impersonation_chain: service account to act as, or a chain of them. (templated)
+    :raises ConfigurationError: a disposition is given without a table.
+    :raises RemoteJobError: the job failed; AirflowFailException with the same text where a retry cannot help.
+
+    Other parameters: see :class:`~provider.operators.bigquery_jobs.BigQueryJobOperator`.
+
+    .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery
+    """
+
+    job_noun: ClassVar[str] = "BigQuery query job"
+    template_fields: Sequence[str] = ("destination_table", "query_parameters", "gcp_conn_id", "impersonation_chain")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"query_parameters": "json"}
+
+    def __init__(
+        self,
+        *,
+        sql: str,
+        destination_table: str | None = None,
+        write_disposition: Literal["WRITE_EMPTY", "WRITE_APPEND", "WRITE_TRUNCATE"] | None = None,
+        create_disposition: Literal["CREATE_IF_NEEDED", "CREATE_NEVER"] | None = None,
+        query_parameters: Sequence[Mapping[str, Any]] = (),
+        priority: Literal["INTERACTIVE", "BATCH"] | None = None,
+        maximum_bytes_billed: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(configuration={}, **kwargs)
+        self.sql = sql
+        self.destination_table = destination_table
+        self.write_disposition = write_disposition
+        self.create_disposition = create_disposition
+        self.query_parameters = query_parameters
+        self.priority = priority
+        self.maximum_bytes_billed = maximum_bytes_billed
+        self.labels = labels
+        if destination_table is None and (write_disposition or create_disposition):
+            raise ConfigurationError(f"Task {self.task_id}: a disposition says what happens to destination_table; name one.")
+
+    def configure_job(self) -> None:
+        """Make the configuration from rendered parameters."""
+        query: dict[str, Any] = {
+            "query": self.sql,
+            "useLegacySql": False,
+            "writeDisposition": self.write_disposition,
+            "createDisposition": self.create_disposition,
+            "priority": self.priority,
+            # 64-bit numbers are texts in JSON.
+            "maximumBytesBilled": None if self.maximum_bytes_billed is None else str(self.maximum_bytes_billed),
+        }
+        if self.destination_table is not None:
+            project, dataset, table = self.job_hook.split_tablename(
+                self.destination_table, self.job_hook.project_id, "destination_table"
+            )
+            query["destinationTable"] = {"projectId": project, "datasetId": dataset, "tableId": table}
+        if self.query_parameters:
+            query |= {"parameterMode": "NAMED", "queryParameters": [_parameter(spec) for spec in self.query_parameters]}
+        self.configuration = {"query": {key: value for key, value in query.items() if value is not None}}
+        if self.labels:
+            self.configuration["labels"] = dict(self.labels)
+        self._add_job_labels(self.job_hook)
+
+
+def _parameter(spec: Mapping[str, Any]) -> dict[str, Any]:
+    from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+
+    name, kind = spec["name"], spec["type"]
+    if "values" in spec:
+        return dict(ArrayQueryParameter(name, kind, list(spec["values"])).to_api_repr())
+    return dict(ScalarQueryParameter(name, kind, spec.get("value")).to_api_repr())

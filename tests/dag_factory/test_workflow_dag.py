@@ -217,6 +217,18 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
             },
             {"bucket": "b", "source_objects": "x", "destination_table": "d.t", "schema_fields": [{"name": template}]},
         ],
+        "bigquery_query": [
+            {
+                "sql": "SELECT @a, @b",
+                "destination_table": template,
+                "query_parameters": [
+                    {"name": "a", "type": "DATE", "value": template},
+                    {"name": "b", "type": "INT64", "values": [1, template]},
+                ],
+                "impersonation_chain": template,
+                "gcp_conn_id": template,
+            }
+        ],
         "gcs_archive": [
             {
                 "source_bucket": template,
@@ -274,7 +286,8 @@ def test_a_task_process_imports_no_other_services_library() -> None:
         "import sys; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.test_workflow_dag import build;"
         "build(good_rows(), only_task='stg_orders');"
         "print('heavy', [m for m in ('google.cloud.bigquery', 'google.cloud.storage', 'msal',"
-        " 'airflow.providers.google.cloud.transfers.gcs_to_bigquery', 'provider.operators.powerbi') if m in sys.modules])"
+        " 'airflow.providers.google.cloud.transfers.gcs_to_bigquery', 'provider.operators.bigquery',"
+        " 'provider.operators.powerbi') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

@@ -41,7 +41,7 @@ def commands() -> list[str]:
 
 def workflow_examples() -> list[str]:
     """Return the examples with the task types that are here; the page on types of one's own shows another."""
-    foreign = re.compile(r"task_type: (?!dataform|power_bi_refresh|bigquery_load|gcs_archive)")
+    foreign = re.compile(r"task_type: (?!dataform|power_bi_refresh|bigquery_load|bigquery_query|gcs_archive)")
     return [block for block in blocks("yaml") if "workflows:" in block and not foreign.search(block)]
 
 
@@ -76,7 +76,7 @@ def test_every_connection_field_is_documented() -> None:
     assert [name for name in connection["conn-fields"] if f"`{name}`" not in TEXT["configuration.md"]] == []
 
 
-@pytest.mark.parametrize("name", ["dataform", "power_bi_refresh", "bigquery_load", "gcs_archive"])
+@pytest.mark.parametrize("name", ["dataform", "power_bi_refresh", "bigquery_load", "bigquery_query", "gcs_archive"])
 def test_every_key_of_a_task_type_is_documented(name: str) -> None:
     task_type = task_types().get(name)
     assert task_type is not None
