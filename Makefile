@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint constraints clean
+.PHONY: demo test lint storm constraints clean
 
 # The whole product on this machine: emulators, a real Airflow, real batches. KEEP=1 leaves it running.
 demo: $(READY)
@@ -13,6 +13,10 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 15 $(PYTEST_ARGS)
+
+# 500 remote jobs while calls fail, people interfere and processes are killed: about half an hour. STORM_ARGS="--jobs 100".
+storm: $(READY)
+	$(BIN)/python -m tests.storms.remote_jobs $(STORM_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

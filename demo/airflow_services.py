@@ -213,6 +213,24 @@ class AirflowServices:
                 continue
         return found
 
+    def task_process(self, dag_id: str, run_id: str, task_id: str, timeout: float = 60.0) -> psutil.Process:
+        """Wait for the process in which a task runs (Airflow names it after the task instance) and return it."""
+
+        def found() -> psutil.Process | None:
+            ids = {str(row["id"]) for row in self.task_instances(dag_id, run_id) if row["task_id"] == task_id}
+            for process in self.own_processes():
+                try:
+                    title = " ".join(process.cmdline())
+                except psutil.Error:
+                    continue
+                if any(title.startswith(f"airflow worker -- {ti_id}") for ti_id in ids):
+                    return process
+            return None
+
+        process = self.wait_for(found, timeout, f"the process of task {task_id}")
+        assert process is not None
+        return process
+
     def cli(
         self, *arguments: str, check: bool = False, timeout: float = 300.0, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,326 @@
+"""
+A storm over the remote jobs of a real Airflow on PostgreSQL: ``make storm``.
+
+A fifth of all calls to the services fails, tokens expire, somebody else refreshes the same models, people end and clear tasks,
+and processes of Airflow are killed. What must have come of it is fixed beforehand: see :mod:`tests.storms.plan`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from demo.postgres import PostgresServer
+from demo.world import World
+from provider.emulators.ledger import Entry
+from tests.storms.plan import RUNS_OF_WORKFLOW, WORKSPACE, Job, Plan, make_plan
+
+ENVIRONMENT = {
+    "AIRFLOW__CORE__PARALLELISM": "16",
+    "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "32",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+}
+_KILL_EVERY = 4.0
+_EXPIRE_EVERY = 10.0
+
+
+class JobLedger:
+    """The emulators' ledger, read by job."""
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self._ledger = world.emulators.ledger
+        self._by_name = {job.name: job for job in plan.jobs}
+        self._seen = 0
+        self.started: dict[Job, list[str]] = {job: [] for job in plan.jobs}
+        self.ended: dict[str, str] = {}
+        self.foreign: set[str] = set()
+
+    def read(self) -> None:
+        """Take in what is new."""
+        for entry in self._ledger.entries(after=self._seen):
+            self._seen = entry.seq
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        if entry.outcome != "ok":
+            return
+        if entry.operation == "refresh_posted":
+            if "type" in entry.detail["body"]:
+                self.started[self._by_name[entry.detail["datasetId"]]].append(entry.resource)
+            else:
+                self.foreign.add(entry.resource)
+        elif entry.operation == "create_workflow_invocation":
+            (action,) = entry.detail["actions"]
+            self.started[self._by_name[action.rpartition(".")[2]]].append(entry.resource)
+        else:
+            service, _, how = entry.operation.rpartition("_")
+            if service in ("refresh", "workflow_invocation") and how in ("completed", "succeeded", "failed", "cancelled"):
+                self.ended[entry.resource] = how
+
+    def wrong(self) -> Iterator[str]:
+        """Yield a line for each job that is not as it was intended."""
+        for job, started in self.started.items():
+            how = Counter(self.ended.get(one, "running") for one in started)
+            good = how["completed"] + how["succeeded"]
+            if (len(started), how["cancelled"], good) != (job.starts, job.cancels, job.starts - job.cancels):
+                yield (
+                    f"{job.workflow_id} {job.batch_id} {job.task_id} ({job.kind}, {job.person or 'left alone'}): intended "
+                    f"{job.starts} starts, {job.cancels} cancelled; found {len(started)}: {dict(how)}"
+                )
+        yield from (f"foreign refresh {one}: {self.ended.get(one)}" for one in self.foreign if self.ended.get(one) == "cancelled")
+
+
+@dataclass
+class Chaos(threading.Thread):
+    """Kills processes at random and lets tokens expire, until told to stop."""
+
+    world: World
+    chance: random.Random
+    kills: Counter[str] = field(default_factory=Counter)
+    expired: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__(name="chaos", daemon=True)
+        self.enough = threading.Event()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def run(self) -> None:
+        next_expiry = 0.0
+        while not self.enough.wait(self.chance.uniform(0.5, 1.5) * _KILL_EVERY):
+            if time.monotonic() > next_expiry:
+                self.world.emulators.tokens.expire_all()
+                self.expired += 1
+                next_expiry = time.monotonic() + _EXPIRE_EVERY
+            what = self.chance.choices(("task", "worker", "triggerer"), (6, 2, 2))[0]
+            if what == "triggerer":
+                self.world.airflow.kill("triggerer", signal.SIGKILL, children=True)
+                self.world.airflow.start_component("triggerer")
+            elif not self._kill_one("airflow worker -- " + ("LocalExecutor" if what == "worker" else "")):
+                continue
+            self.kills[what] += 1
+
+    def _kill_one(self, title: str) -> bool:
+        """Kill a task's process, or the worker that supervises one; the title of the latter begins like the former's."""
+        found = []
+        for process in self.world.airflow.own_processes():
+            try:
+                told = " ".join(process.cmdline())
+                if told.startswith(title) and "<idle>" not in told and ("LocalExecutor" in title) == ("LocalExecutor" in told):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        if not found:
+            return False
+        try:
+            self.chance.choice(found).kill()
+        except psutil.NoSuchProcess:
+            return False
+        return True
+
+
+class Stranger(threading.Thread):
+    """Refreshes models that are none of its business, once each, with an own client."""
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        super().__init__(name="stranger", daemon=True)
+        self._chance = random.Random(plan.seed)
+        self._models = [job.name for job in plan.jobs if job.foreign]
+        self._chance.shuffle(self._models)
+        self._world = world
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        """Go through the models; a busy one, or a call that fails, is left for later."""
+        emulators = self._world.emulators
+        with httpx.Client(base_url=emulators.powerbi_url, verify=str(emulators.ca_file), trust_env=False) as client:
+            waiting = list(self._models)
+            while waiting and not self.enough.wait(self._chance.uniform(0.2, 1.0)):
+                model = waiting.pop(0)
+                try:
+                    answer = client.post(
+                        f"/v1.0/myorg/groups/{WORKSPACE}/datasets/{model}/refreshes",
+                        json={"notifyOption": "NoNotification"},
+                        headers={"Authorization": f"Bearer {emulators.tokens.issue()}"},
+                    )
+                except httpx.TransportError:
+                    waiting.append(model)
+                else:
+                    if not answer.is_success:
+                        waiting.append(model)
+
+
+class Person:
+    """Marks and clears tasks when the plan says so; the UI's calls."""
+
+    def __init__(self, world: World, ledger: JobLedger, plan: Plan) -> None:
+        self._world = world
+        self._ledger = ledger
+        self._todo = [job for job in plan.jobs if job.person]
+        self._at: dict[Job, float] = {}
+        self.acted: Counter[str] = Counter()
+
+    @property
+    def done(self) -> bool:
+        return not self._todo
+
+    def act(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        for job in list(self._todo):
+            started = self._ledger.started[job]
+            if not started or (job.person == "clear after its end" and not self._succeeded(job, started[0])):
+                continue
+            if now >= self._at.setdefault(job, now + job.wait):
+                self._do(job)
+                self._todo.remove(job)
+
+    def _succeeded(self, job: Job, job_id: str) -> bool:
+        return job_id in self._ledger.ended and self._state(job) == "success"
+
+    def _state(self, job: Job) -> str:
+        path = f"/dags/{job.workflow_id}/dagRuns/{job.batch_id}/taskInstances/{job.task_id}"
+        return str(self._world.airflow.rest("GET", path)["state"])
+
+    def _do(self, job: Job) -> None:
+        self.acted[f"{job.person} ({self._state(job)})"] += 1
+        if job.person == "kill":
+            path = f"/dags/{job.workflow_id}/dagRuns/{job.batch_id}/taskInstances/{job.task_id}"
+            self._world.airflow.rest("PATCH", path, json={"new_state": "failed"})
+        else:
+            body = {"dry_run": False, "dag_run_id": job.batch_id, "task_ids": [job.task_id], "only_failed": False}
+            self._world.airflow.rest("POST", f"/dags/{job.workflow_id}/clearTaskInstances", json=body)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a storm: figures for people, and everything that is not as it was intended."""
+
+    figures: dict[str, Any]
+    wrong: list[str]
+
+
+def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: float) -> Outcome:
+    """
+    Make a storm and compare.
+
+    :param folder: gets the Airflow home.
+    :param timeout: seconds until what has not ended counts as wrong.
+    """
+    definitions = folder / "workflows.yaml"
+    definitions.write_text(yaml.safe_dump(plan.definitions()))
+    began = time.monotonic()
+    with World(folder, definitions=definitions, scenario=plan.scenario(), postgres=postgres, environment=ENVIRONMENT) as world:
+        runs = sorted({(job.workflow_id, job.batch_id) for job in plan.jobs})
+        world.wait_for_dags({workflow for workflow, _ in runs})
+        for run in runs:
+            world.airflow.trigger(*run)
+        ledger = JobLedger(world, plan)
+        person = Person(world, ledger, plan)
+        chaos, stranger = Chaos(world, random.Random(plan.seed)), Stranger(world, plan)
+        chaos.start()
+        stranger.start()
+        ended = _watch(world, plan, ledger, person, chaos, began + timeout)
+        stranger.enough.set()
+        chaos.enough.set()
+        stranger.join()
+        chaos.join()
+        wrong = [] if ended else [f"not everything had ended after {timeout:.0f} s"]
+        wrong += _verdict(world, plan, ledger)
+        figures = _figures(world, plan, ledger, person, chaos, time.monotonic() - began)
+    return Outcome(figures, wrong)
+
+
+def _watch(world: World, plan: Plan, ledger: JobLedger, person: Person, chaos: Chaos, deadline: float) -> bool:
+    """Let the person act until all runs have ended and nothing runs at the services; return whether that came in time."""
+    runs = {(job.workflow_id, job.batch_id) for job in plan.jobs}
+    while time.monotonic() < deadline:
+        ledger.read()
+        person.act()
+        running = [one for started in ledger.started.values() for one in started if one not in ledger.ended]
+        if len(running) < len(plan.jobs) // 20 and person.done:
+            chaos.enough.set()  # the last ones may end in peace
+            if not running and all(world.airflow.run_state(*run) in ("success", "failed") for run in runs):
+                return True
+        time.sleep(0.5)
+    return False
+
+
+def _verdict(world: World, plan: Plan, ledger: JobLedger) -> Iterator[str]:
+    ledger.read()
+    yield from ledger.wrong()
+    killed = {(job.workflow_id, job.batch_id, job.task_id) for job in plan.jobs if job.person == "kill"}
+    for job in plan.jobs:
+        key = (job.workflow_id, job.batch_id, job.task_id)
+        state = next(row["state"] for row in world.airflow.task_instances(*key[:2]) if row["task_id"] == job.task_id)
+        if state != ("failed" if key in killed else "success"):
+            yield f"task {key} is {state}"
+    world.airflow.wait_for(lambda: world.join().equal, 60, "TaskLog to say what Airflow says", explain=lambda: str(world.join()))
+
+
+def _figures(world: World, plan: Plan, ledger: JobLedger, person: Person, chaos: Chaos, seconds: float) -> dict[str, Any]:
+    rules = world.emulators.rules.describe()
+    how = Counter(ledger.ended[one] for started in ledger.started.values() for one in started if one in ledger.ended)
+    return {
+        "seed": plan.seed,
+        "jobs": len(plan.jobs),
+        "runs": len({(job.workflow_id, job.batch_id) for job in plan.jobs}),
+        "starts intended": sum(job.starts for job in plan.jobs),
+        "starts found": sum(len(started) for started in ledger.started.values()),
+        "ended": dict(how),
+        "cancels intended": sum(job.cancels for job in plan.jobs),
+        "foreign refreshes": len(ledger.foreign),
+        "calls": max(rule["seen"] for rule in rules if rule["service"] == "powerbi")
+        + max(rule["seen"] for rule in rules if rule["service"] == "dataform"),
+        "calls that failed": sum(rule["hits"] for rule in rules if rule["service"] != "entra"),
+        "token expiries": chaos.expired,
+        "SIGKILLs": dict(chaos.kills),
+        "what people did (in state)": dict(sorted(person.acted.items())),
+        "task instances joined with TaskLog": world.join().rows,
+        "seconds": round(seconds),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make a storm of a size and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--clears", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
+    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds")
+    parser.add_argument("--folder", type=Path, help="keep the Airflow home here")
+    options = parser.parse_args(arguments)
+    plan = make_plan(options.seed, options.jobs, kills=options.kills, clears=options.clears)
+    print(f"Storm {plan.seed}: {len(plan.jobs)} jobs, {RUNS_OF_WORKFLOW} runs of each workflow …", flush=True)
+    with tempfile.TemporaryDirectory(prefix="storm-") as temporary, PostgresServer() as postgres:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome = run_storm(folder, plan, postgres, timeout=options.timeout)
+    for name, value in outcome.figures.items():
+        print(f"{name:>36}: {value}")
+    for line in outcome.wrong:
+        print(f"WRONG: {line}")
+    print("All as intended." if not outcome.wrong else f"{len(outcome.wrong)} things are not as intended.")
+    return 1 if outcome.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
