@@ -1,0 +1,153 @@
+"""Moves on a real Cloud Storage server, with tries that are killed half-way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from provider.operators.gcs import GCSArchiveOperator
+from tests.google_servers import GoogleServers
+from tests.provider.operators.killed_try import KillableTask
+
+NUMBERS = itertools.count(1)
+OBJECTS = {"in/": "", "in/a.csv": "a", "in/2026/b.csv": "b", "in/ü c+d %.txt": "c", "inside.csv": "i"}
+FOLDER = {"source_prefix": "in/", "destination_prefix": "old/"}
+MOVED = ["old/2026/b.csv", "old/a.csv", "old/ü c+d %.txt"]
+
+
+class World:
+    """The server, with buckets of the test's own."""
+
+    def __init__(self, servers: GoogleServers, folder: Path) -> None:
+        self.servers, self.gate, self._folder = servers, servers.storage, folder
+        number = next(NUMBERS)
+        self.landing, self.archive = f"landing-{number}", f"archive-{number}"
+        servers.put(self.landing, OBJECTS)
+        servers.put(self.archive, {})
+
+    def task(self, **arguments: Any) -> KillableTask:
+        buckets = {"source_bucket": self.landing, "destination_bucket": self.archive}
+        return KillableTask(GCSArchiveOperator, {**buckets, **arguments}, self._folder, run_id=f"run_{next(NUMBERS)}")
+
+    def left(self) -> list[str]:
+        return self.servers.names(self.landing)
+
+    def archived(self) -> list[str]:
+        return self.servers.names(self.archive)
+
+    def text(self, bucket: str, name: str) -> str:
+        return str(self.servers.storage_client().bucket(bucket).blob(name).download_as_text())
+
+    def call(self, name: str, verb: str = "") -> str:
+        """Return the pattern of calls for an object of the landing bucket."""
+        return f"*/b/{self.landing}/o/{name}{verb}"
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleServers]:
+    with GoogleServers(tmp_path_factory.mktemp("servers")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def world(servers: GoogleServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    for name, value in servers.environment().items():
+        monkeypatch.setenv(name, value)
+    return World(servers, tmp_path)
+
+
+def test_a_folder_moves_with_the_folders_in_it(world: World) -> None:
+    moved = world.task(**FOLDER).run()
+
+    assert moved == [f"gs://{world.archive}/{name}" for name in MOVED]
+    assert (world.left(), world.archived()) == (["in/", "inside.csv"], MOVED)
+    assert world.text(world.archive, "old/ü c+d %.txt") == "c"
+
+
+def test_within_one_bucket(world: World) -> None:
+    world.task(**FOLDER, destination_bucket=None).run()
+
+    assert world.left() == ["in/", "inside.csv", *MOVED]
+
+
+@pytest.mark.parametrize(("glob", "names"), [("in/*.csv", ["old/a.csv"]), ("**/*.csv", MOVED[:2]), ("**/{a,x}.*", ["old/a.csv"])])
+def test_only_what_the_glob_matches(glob: str, names: list[str], world: World) -> None:
+    world.task(**FOLDER, match_glob=glob).run()
+
+    assert world.archived() == names
+
+
+def test_one_object(world: World) -> None:
+    moved = world.task(source_object="in/a.csv", destination_object="2026/a-1.csv").run()
+
+    assert moved == [f"gs://{world.archive}/2026/a-1.csv"]
+    assert (world.archived(), "in/a.csv" in world.left()) == (["2026/a-1.csv"], False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"source_object": "in/a", "destination_object": "x"}, "in/a"),
+        ({"source_prefix": "none/", "destination_prefix": "x/"}, "none/*"),
+        ({**FOLDER, "match_glob": "**/*.xml"}, "in/**/*.xml"),
+    ],
+)
+def test_a_missing_source_is_an_error_unless_it_is_allowed(arguments: dict[str, str], name: str, world: World) -> None:
+    with pytest.raises(AirflowFailException, match="there is nothing to move") as error:
+        world.task(**arguments).run()
+
+    assert f"gs://{world.landing}/{name}:" in str(error.value)
+    assert world.task(**arguments, allow_missing=True).run() == []
+
+
+def test_killed_between_copy_and_delete(world: World) -> None:
+    task = world.task(source_object="in/a.csv", destination_object="a.csv")
+    with world.gate.hold("POST", world.call("in/a.csv", "/rewriteTo/*")) as answer, task.killed_try():
+        answer.wait()
+    assert ("in/a.csv" in world.left(), world.archived()) == (True, ["a.csv"]), "it must have been copied, not deleted"
+
+    assert task.run() == [f"gs://{world.archive}/a.csv"]
+    assert ("in/a.csv" in world.left(), world.archived()) == (False, ["a.csv"])
+
+
+def test_killed_before_it_heard_of_the_delete(world: World) -> None:
+    task = world.task(source_object="in/a.csv", destination_object="a.csv")
+    with world.gate.hold("DELETE", world.call("in/a.csv")) as answer, task.killed_try():
+        answer.wait()
+    assert ("in/a.csv" in world.left(), world.archived()) == (False, ["a.csv"])
+
+    assert task.run() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "left"),
+    [
+        ("POST", "in/2026/b.csv/rewriteTo/*", ["in/2026/b.csv", "in/a.csv", "in/ü c+d %.txt"]),
+        ("DELETE", "in/2026/b.csv", ["in/a.csv", "in/ü c+d %.txt"]),
+        ("POST", "in/ü*/rewriteTo/*", ["in/ü c+d %.txt"]),
+    ],
+)
+def test_killed_with_some_of_many_moved(method: str, name: str, left: list[str], world: World) -> None:
+    task = world.task(**FOLDER)
+    with world.gate.hold(method, world.call(name)) as answer, task.killed_try():
+        answer.wait()
+    assert world.left() == ["in/", *left, "inside.csv"]
+    task.run()
+
+    assert (world.left(), world.archived()) == (["in/", "inside.csv"], MOVED)
+    assert world.text(world.archive, "old/a.csv") == "a"
+
+
+def test_a_clear_after_everything_was_moved_finds_nothing(world: World) -> None:
+    task = world.task(**FOLDER)
+    task.run()
+    assert task.run() == []
+    task.clear()
+
+    with pytest.raises(AirflowFailException, match="there is nothing to move"):
+        task.run()
