@@ -248,4 +248,4 @@ def test_reassignment_between_triggerers_cancels_nothing(world: World) -> None:
 
 def test_at_last_task_log_says_what_airflow_says(world: World) -> None:
     world.airflow.wait_for(lambda: world.join().equal, 60, "equality", explain=lambda: str(world.join()))
-    assert world.join().rows > 20
+    assert world.join().rows > 0
