@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -24,12 +25,44 @@ if TYPE_CHECKING:
     from provider.hooks.powerbi_api import ApiCall, ApiRequest, T
     from provider.hooks.remote_job import JobStatus, RemoteJob
 
+#: Connections of one event loop to one address. With 0.3 s for a call that is a hundred polls a second.
+MAX_CONNECTIONS = 32
+#: Seconds for which a connection without a call is kept, longer than the usual pause between two polls.
+KEEPALIVE_SECONDS = 60.0
+
 _Key = tuple[str, str | None, float]
 
-# One client, and so one pool of connections, per address: for this process, and for each event loop of it.
+
+class _AsyncClients:
+    """
+    The clients of one event loop for one address: one connection each, lent to one call at a time.
+
+    httpx's own pool goes through all its calls and connections, some of it squared, whenever a call begins or ends. With
+    a thousand waiting triggers that stopped the loop for seconds, and it counts the wait for a connection in the call's
+    timeout. The client that was used last is lent first, so that no more connections are open than are needed.
+    """
+
+    def __init__(self, key: _Key) -> None:
+        self._options = _client_options(key)
+        self._options["limits"] = httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE_SECONDS)
+        self._free: list[httpx.AsyncClient] = []
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Wait for a turn, and lend a client for one call."""
+        async with self._turns:
+            client = self._free.pop() if self._free else httpx.AsyncClient(**self._options)
+            try:
+                yield client
+            finally:
+                self._free.append(client)
+
+
+# The clients of an address: for the threads of this process one, and those of each event loop.
 _clients: dict[_Key, httpx.Client] = {}
 _clients_lock = threading.Lock()
-_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, httpx.AsyncClient]] = WeakKeyDictionary()
+_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, _AsyncClients]] = WeakKeyDictionary()
 
 
 class PowerBIHook(BaseHook):
@@ -194,11 +227,11 @@ class PowerBIHook(BaseHook):
         token = tokens.cached()
         if token is None:
             token = await asyncio.to_thread(tokens.token)
-        client = _async_client(self._key())
         try:
-            response = await client.request(**_call(request, token))
-            if token_expired(response):
-                response = await client.request(**_call(request, await asyncio.to_thread(tokens.renew, token)))
+            async with _async_clients_of(self._key()).lend() as client:
+                response = await client.request(**_call(request, token))
+                if token_expired(response):
+                    response = await client.request(**_call(request, await asyncio.to_thread(tokens.renew, token)))
         except httpx.RequestError as error:
             raise transport_error(_name(request), request.method, error) from error
         return _checked(request, response)
@@ -222,10 +255,10 @@ def _client(key: _Key) -> httpx.Client:
         return _clients[key]
 
 
-def _async_client(key: _Key) -> httpx.AsyncClient:
+def _async_clients_of(key: _Key) -> _AsyncClients:
     clients = _async_clients.setdefault(asyncio.get_running_loop(), {})
     if key not in clients:
-        clients[key] = httpx.AsyncClient(**_client_options(key))
+        clients[key] = _AsyncClients(key)
     return clients[key]
 
 
@@ -234,7 +267,8 @@ def _client_options(key: _Key) -> dict[str, Any]:
     return {
         "base_url": f"{api_url}/v1.0/myorg/",
         "timeout": timeout,
-        "verify": ssl.create_default_context(cafile=ca_file) if ca_file else True,
+        # Built once: reading all the system's authorities takes tens of milliseconds.
+        "verify": ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(),
         # A redirect would carry the token to wherever the answer says.
         "follow_redirects": False,
     }

@@ -1,0 +1,89 @@
+"""Many calls at once from one event loop, as a triggerer with many waiting refreshes makes them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from provider.hooks import powerbi, powerbi_auth
+from provider.hooks.powerbi import PowerBIHook
+from provider.hooks.powerbi_refresh import SemanticModel
+
+CALLS = 200
+JOB = SemanticModel("group", "model", "https://app.powerbi.com").job("refresh", enhanced=True)
+
+
+class Service:
+    """Answers a call once nobody else begins one; keeps how many were under way at once."""
+
+    def __init__(self) -> None:
+        self.under_way = self.most = self.answered = 0
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        self.under_way -= 1
+        self.answered += 1
+        return httpx.Response(202, json={"status": "Unknown", "extendedStatus": "InProgress"})
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[httpx.AsyncClient]:
+    """The asynchronous clients that are built."""
+    clients: list[httpx.AsyncClient] = []
+    original = httpx.AsyncClient
+
+    def build(**options: object) -> httpx.AsyncClient:
+        clients.append(original(**options))
+        return clients[-1]
+
+    monkeypatch.setattr(powerbi.httpx, "AsyncClient", build)
+    return clients
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    answering = Service()
+    options = powerbi._client_options
+    transport = httpx.MockTransport(answering)
+    monkeypatch.setattr(powerbi, "_client_options", lambda key: {**options(key), "transport": transport})
+    monkeypatch.setattr(powerbi_auth.TokenSource, "cached", lambda source: "token")
+    return answering
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> PowerBIHook:
+    monkeypatch.setenv("AIRFLOW_CONN_BI", '{"conn_type": "powerbi", "login": "a", "password": "b", "extra": {"tenant_id": "t"}}')
+    return PowerBIHook("bi")
+
+
+async def test_calls_wait_for_a_turn_and_not_in_the_pool_of_httpx(hook, service, built):
+    """That pool's work grows with calls times connections squared: a thousand waiting calls stopped the loop for seconds."""
+    statuses = await asyncio.gather(*(hook.aget_job_status(JOB) for _ in range(CALLS)))
+
+    assert {status.state for status in statuses} == {"running"}
+    assert service.answered == CALLS
+    assert service.most == len(built) == powerbi.MAX_CONNECTIONS
+
+
+async def test_one_call_after_the_other_shares_one_connection(hook, service, built):
+    for _ in range(3):
+        await hook.aget_job_status(JOB)
+
+    assert service.answered == 3
+    assert len(built) == 1
+
+
+async def test_cancelled_call_gives_its_turn_back(hook, service, built):
+    calls = [asyncio.create_task(hook.aget_job_status(JOB)) for _ in range(CALLS)]
+    await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+    await asyncio.gather(*(hook.aget_job_status(JOB) for _ in range(CALLS)))
+    assert len(built) == powerbi.MAX_CONNECTIONS
