@@ -22,14 +22,15 @@ REACHED_SECONDS = 120.0
 class Held:
     """The first call that matches, from its answer on."""
 
-    def __init__(self, method: str, path: str) -> None:
-        self._method, self._path = method, path
+    def __init__(self, method: str, path: str, containing: bytes) -> None:
+        self._method, self._path, self._containing = method, path, containing
         self._reached, self._released = threading.Event(), threading.Event()
         self._taken = False
 
-    def take(self, method: str, path: str) -> bool:
+    def take(self, method: str, path: str, body: bytes) -> bool:
         """Tell whether a call is the one to hold."""
-        if self._taken or method != self._method or not fnmatch.fnmatchcase(path, self._path):
+        fits = method == self._method and fnmatch.fnmatchcase(path, self._path) and self._containing in body
+        if self._taken or not fits:
             return False
         self._taken = True
         return True
@@ -71,9 +72,9 @@ class Gate:
         self._server.stop()
 
     @contextmanager
-    def hold(self, method: str, path: str) -> Iterator[Held]:
-        """Keep back the answer to the next call whose path matches the pattern."""
-        held = Held(method, path)
+    def hold(self, method: str, path: str, containing: str = "") -> Iterator[Held]:
+        """Keep back the answer to the next call whose path matches the pattern and whose body has the text in it."""
+        held = Held(method, path, containing.encode())
         self._held.append(held)
         try:
             yield held
@@ -83,7 +84,8 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        held = next((held for held in self._held if held.take(request.method, request.url.path)), None)
+        body = await request.body()
+        held = next((held for held in self._held if held.take(request.method, request.url.path, body)), None)
         answer = await self.answer(request)
         if held is not None:
             await asyncio.to_thread(held.keep_back)

@@ -86,14 +86,14 @@ class GoogleServers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
+    def hosts(self) -> dict[str, str]:
+        """Return the environment variables by which Google's clients reach the servers."""
+        return {"STORAGE_EMULATOR_HOST": self.storage.url, "BIGQUERY_EMULATOR_HOST": self.bigquery.url}
+
     def environment(self) -> dict[str, str]:
-        """Return the environment variables by which Airflow and Google's clients reach the servers."""
+        """Return :meth:`hosts`, and Airflow's connection."""
         connection = {"conn_type": "google_cloud_platform", "extra": {"project": PROJECT, "is_anonymous": True}}
-        return {
-            "STORAGE_EMULATOR_HOST": self.storage.url,
-            "BIGQUERY_EMULATOR_HOST": self.bigquery.url,
-            "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
-        }
+        return {**self.hosts(), "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection)}
 
     def _spawn(
         self, stack: ExitStack, port: int, program: str, *arguments: str, environment: Mapping[str, str] | None = None
