@@ -8,6 +8,7 @@ parses of ``workflows.py``, which makes the operators, find them there. Task pro
 
 from __future__ import annotations
 
+import airflow.providers.google.cloud.operators.bigquery
 import airflow.providers.google.cloud.transfers.gcs_to_bigquery
 import airflow.providers.google.cloud.transfers.gcs_to_gcs
 

@@ -36,7 +36,9 @@ def get_provider_info() -> dict[str, Any]:
             _modules("Cloud Accelerator", "provider.operators.task_batch", "provider.operators.dispatch"),
             _modules("Microsoft Power BI", "provider.operators.powerbi"),
             _modules("Google Dataform", "provider.operators.dataform"),
-            _modules("Google Cloud", "provider.operators.bigquery", "provider.operators.gcs"),
+            _modules(
+                "Google Cloud", "provider.operators.bigquery", "provider.operators.bigquery_query", "provider.operators.gcs"
+            ),
         ],
         "sensors": [_modules("Google Cloud Pub/Sub", "provider.sensors.pubsub")],
         "hooks": [

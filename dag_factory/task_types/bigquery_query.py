@@ -108,7 +108,7 @@ class BigQueryQueryConfig(RemoteJobConfig):
     """
     Configuration of a query job.
 
-    Parameters: see :class:`provider.operators.bigquery.BigQueryQueryOperator`.
+    Parameters: see :class:`provider.operators.bigquery_query.BigQueryQueryOperator`.
 
     .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery
     """

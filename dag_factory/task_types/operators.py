@@ -44,7 +44,7 @@ def bigquery_load(config: BigQueryLoadConfig, kwargs: dict[str, Any]) -> BaseOpe
 
 def bigquery_query(config: BigQueryQueryConfig, kwargs: dict[str, Any]) -> BaseOperator:
     """Make the operator of a ``bigquery_query`` task."""
-    from provider.operators.bigquery import BigQueryQueryOperator
+    from provider.operators.bigquery_query import BigQueryQueryOperator
 
     return BigQueryQueryOperator(**_arguments(config), **kwargs)
 

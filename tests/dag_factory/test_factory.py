@@ -115,6 +115,7 @@ def test_airflow_looks_into_the_files() -> None:
 
 def test_the_dag_processor_imports_googles_modules_before_it_forks() -> None:
     assert set(iter_airflow_imports(str(DAGS / "definition_errors.py"))) == {
+        "airflow.providers.google.cloud.operators.bigquery",
         "airflow.providers.google.cloud.transfers.gcs_to_bigquery",
         "airflow.providers.google.cloud.transfers.gcs_to_gcs",
     }
@@ -224,6 +225,49 @@ def test_an_operator_that_fails_costs_its_workflow_only(
         "calendar": "DataformWorkflowInvocationOperator"
     }
     assert "daily_sales" in built.dags
+
+
+PACKAGE = {
+    "acme_tasks/__init__.py": "",
+    "acme_tasks/types.py": (
+        "from dag_factory.task_types import TaskConfig, TaskType\n\n\n"
+        "class GreetConfig(TaskConfig):\n"
+        "    templated = frozenset({'who'})\n"
+        "    who: str\n\n\n"
+        "TASK_TYPE = TaskType('greet', GreetConfig, 'acme_tasks.operators:greet')\n"
+    ),
+    "acme_tasks/operators.py": (
+        "from airflow.sdk import BaseOperator\n"
+        "from dag_factory.templates import to_airflow\n\n\n"
+        "class GreetOperator(BaseOperator):\n"
+        "    template_fields = ('who',)\n\n"
+        "    def __init__(self, *, who, **kwargs):\n"
+        "        super().__init__(**kwargs)\n"
+        "        self.who = who\n\n\n"
+        "def greet(config, kwargs):\n"
+        "    return GreetOperator(**to_airflow(config.model_dump()), **kwargs)\n"
+    ),
+    # What an installer makes of the package's metadata.
+    "acme_tasks-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: acme-tasks\nVersion: 1.0\n",
+    "acme_tasks-1.0.dist-info/entry_points.txt": f"[{task_types.ENTRY_POINT_GROUP}]\ngreet = acme_tasks.types:TASK_TYPE\n",
+}
+
+
+def test_an_installed_package_adds_a_task_to_a_dag(
+    stored_embedded: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in PACKAGE.items():
+        file = tmp_path / "site-packages" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    stored_embedded.task("dim_date").update(task_type="greet", config={"who": "{{ batch_id }}"}, retries=5)
+    store(stored_embedded)
+    built = factory.build_all()
+
+    task = built.dags["calendar"].get_task("dim_date")
+    assert (lines(built), type(task).__name__, task.who, task.retries) == ([], "GreetOperator", "{{ run_id }}", 5)
+    assert task.upstream_task_ids == {"start_batch"}
 
 
 # A database that is away.

@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.operators import external_job
-from provider.operators.bigquery import BigQueryLoadOperator, BigQueryQueryOperator
+from provider.operators.bigquery import BigQueryLoadOperator
+from provider.operators.bigquery_query import BigQueryQueryOperator
 from tests.bigquery_front import Job
 from tests.google_servers import LOCATION, PROJECT, GoogleServers
 from tests.provider.operators.killed_try import KillableTask
