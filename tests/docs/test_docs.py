@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import itertools
 import re
 import shlex
 import tomllib
@@ -136,27 +134,6 @@ def test_every_key_of_a_scenario_is_documented(model: type[scenario.Section]) ->
 def test_the_documented_scenario_is_one() -> None:
     (block,) = [block for block in blocks("yaml") if "auto_create:" in block]
     assert scenario.Scenario.model_validate(yaml.safe_load(block)).rules
-
-
-def texts_of_the_code() -> str:
-    """Return every text in the code, with … for what is put in; parts of one f-string stay together."""
-    found = []
-    for file in itertools.chain((ROOT / "provider").rglob("*.py"), (ROOT / "dag_factory").rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.JoinedStr):
-                found.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return "\n".join(found)
-
-
-def test_the_quoted_messages_are_those_of_the_code() -> None:
-    code = texts_of_the_code()
-    rows = re.findall(r"^\| (.*?) \| ", TEXT["troubleshooting.md"].partition("## Commands and database")[2], re.MULTILINE)
-    pieces = [piece.strip(" .;:(){}") for row in rows for quote in re.findall(r"`(.*?)`", row) for piece in quote.split("…")]
-    pieces = [piece for piece in pieces if " " in piece and " → " not in piece]
-    assert len(pieces) > 40
-    assert [piece for piece in pieces if piece not in code] == []
 
 
 def test_the_task_type_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

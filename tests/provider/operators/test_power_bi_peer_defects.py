@@ -240,9 +240,10 @@ def test_point_4_reattach_across_task_retries(start_cloud, life):
     assert [task.entry["tries"][number]["id"] for number in ("1", "2", "3", "4")] == [*[first["id"]] * 3, second["id"]]
 
 
-def test_point_5_if_running_holds_for_a_refresh_that_slips_in_between_look_and_start(start_cloud, life, monkeypatch):
+@pytest.mark.parametrize("status", [400, 409])
+def test_point_5_if_running_holds_for_a_refresh_that_slips_in_between_look_and_start(start_cloud, life, monkeypatch, status):
     """The service refuses the start itself."""
-    cloud = start_cloud(**powerbi(workspace(seconds=LONG)))
+    cloud = start_cloud(**powerbi(workspace(seconds=LONG, already_running_status=status)))
     task = life(model)
     prepare = PowerBIHook.prepare_semantic_model
     slipped: list[dict[str, Any]] = []

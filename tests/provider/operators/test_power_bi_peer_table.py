@@ -353,10 +353,9 @@ def test_transient_5xx(start_cloud, life):
 # The policy when one already runs.
 
 
-@pytest.mark.parametrize("status", [400, 409])
-def test_policy_when_one_already_runs_wait(start_cloud, life, status):
+def test_policy_when_one_already_runs_wait(start_cloud, life):
     """The default: refresh after it."""
-    cloud = start_cloud(**powerbi(workspace(seconds=LONG, already_running_status=status)))
+    cloud = start_cloud(**powerbi(workspace(seconds=LONG)))
     other = start_foreign_refresh()
     task = life(model)
 
