@@ -38,4 +38,4 @@ constraints: $(READY)
 		--no-emit-index-url --no-header --no-annotate setup.cfg --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-servers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
