@@ -1,0 +1,77 @@
+"""What a benchmark yields, and the files it ends up in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+SIGNIFICANT_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """A goal: the value is not above *limit*."""
+
+    limit: float
+
+    def __str__(self) -> str:
+        return f"<= {self.limit:g}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a value reaches the goal."""
+        return value <= self.limit
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    One figure.
+
+    :param samples: its measurements, in the order in which they were taken; the median is the value.
+    :param goal: what was promised of the value; None for a figure that is only reported.
+    """
+
+    name: str
+    unit: str
+    samples: Sequence[float]
+    goal: AtMost | None = None
+
+    @property
+    def value(self) -> float:
+        """The median of the samples."""
+        return median(self.samples)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry of ``summary.json``."""
+        return {
+            "name": self.name,
+            "value": _rounded(self.value),
+            "unit": self.unit,
+            "goal": None if self.goal is None else str(self.goal),
+            "holds": None if self.goal is None else self.goal.holds(self.value),
+            "samples": [_rounded(sample) for sample in self.samples],
+        }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def write_json(name: str, content: Any) -> Path:
+    """Write a file of the results folder, and return its path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / name
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def merge(old: Iterable[dict[str, Any]], new: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return the entries of a run; those of benchmarks that this run left out stay as they were."""
+    entries = {entry["name"]: entry for entry in old}
+    entries.update({result.name: result.as_json() for result in new})
+    return list(entries.values())
