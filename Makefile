@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint storm constraints clean
+.PHONY: demo test lint bench storm constraints clean
 
 # The whole product on this machine: emulators, a real Airflow, real batches. KEEP=1 leaves it running.
 demo: $(READY)
@@ -17,6 +17,10 @@ test: lint
 # 500 remote jobs while calls fail, people interfere and processes are killed: about half an hour. STORM_ARGS="--jobs 100".
 storm: $(READY)
 	$(BIN)/python -m tests.storms.remote_jobs $(STORM_ARGS)
+
+# Speed and cost beside the peers, which get an environment of their own: about ten minutes. See benchmarks/README.md.
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -46,6 +46,11 @@ class Result:
         """The median of the samples."""
         return median(self.samples)
 
+    @property
+    def holds(self) -> bool | None:
+        """Whether the value reaches the goal; None without one."""
+        return None if self.goal is None else self.goal.holds(self.value)
+
     def as_json(self) -> dict[str, Any]:
         """Return the entry of ``summary.json``."""
         return {
@@ -53,7 +58,7 @@ class Result:
             "value": _rounded(self.value),
             "unit": self.unit,
             "goal": None if self.goal is None else str(self.goal),
-            "holds": None if self.goal is None else self.goal.holds(self.value),
+            "holds": self.holds,
             "samples": [_rounded(sample) for sample in self.samples],
         }
 

@@ -22,7 +22,7 @@ JOBS = 1000
 POLL_INTERVAL = 10
 WINDOW_SECONDS = 2 * POLL_INTERVAL
 SAMPLES = 3
-SAMPLES_ALONE = 2
+SAMPLES_ALONE = 1
 FIRST_POLLS_SECONDS = 180.0
 
 TOKENS = AtMost(1)
@@ -188,9 +188,12 @@ class Waiting:
         self._number += 1
         log = self._folder / f"waiting-{self._number}.log"
         home = self._folder / f"airflow-{self._number}"
-        environment = (
-            os.environ | self._emulators.environment | azure_connection(self._emulators.environment) | {"AIRFLOW_HOME": str(home)}
-        )
+        environment = {
+            **os.environ,
+            **self._emulators.environment,
+            **azure_connection(self._emulators.environment),
+            "AIRFLOW_HOME": str(home),
+        }
         polls, tokens = self._polls(), self._tokens()
         process = subprocess.Popen(  # noqa: S603 - of this file's own making
             [python, "-m", "benchmarks.waiting_process", str(log)],

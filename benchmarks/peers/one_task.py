@@ -23,6 +23,7 @@ import importlib
 import json
 import os
 import sys
+import time
 import urllib.parse
 import urllib.request
 from typing import Any
@@ -107,8 +108,8 @@ class TaskLife:
     async def _first_event(self, stored: tuple[str, dict[str, Any]]) -> Any:
         running = asyncio.create_task(self._event(stored))
         if self._dies_after:
-            while not running.done() and not await asyncio.to_thread(self._happened, self._dies_after):
-                await asyncio.sleep(POLL_SECONDS)
+            happened = asyncio.create_task(asyncio.to_thread(self._await_entry, self._dies_after))
+            await asyncio.wait({running, happened}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 self._dies_after = None
                 running.cancel()
@@ -124,10 +125,14 @@ class TaskLife:
             return event.payload
         raise RuntimeError("the trigger ended without an event")
 
-    def _happened(self, operation: str) -> bool:
+    def _await_entry(self, operation: str) -> None:
+        """Return once the ledger has an entry of that operation."""
         address = f"{self._order['admin_url']}/_emulator/ledger?" + urllib.parse.urlencode({"operation": operation})
-        with urllib.request.urlopen(address) as answer:  # noqa: S310 - the emulators' own address
-            return bool(json.load(answer))
+        while True:
+            with urllib.request.urlopen(address) as answer:  # noqa: S310 - the emulators' own address
+                if json.load(answer):
+                    return
+            time.sleep(POLL_SECONDS)
 
 
 def _imported(path: str) -> Any:

@@ -1,8 +1,8 @@
-"""Run the scenarios of the peers' defects, and write ``results/peers.json``."""
+"""All scenarios of the peers' defects, as a table."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +10,10 @@ from typing import Any
 
 from benchmarks.peers import dataform, powerbi
 from benchmarks.peers.environment import PeersEnvironment
-from benchmarks.result import write_json
+from benchmarks.result import AtMost, Result, write_json
 
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- table of peers -->", "<!-- end of table -->"
 #: They mostly wait; starting a process is what takes time.
 AT_ONCE = 4
 
@@ -37,8 +39,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")
 
 
-if __name__ == "__main__":
-    found = run(PeersEnvironment().ensure())
-    write_json("peers.json", found)
-    sys.stdout.write(table(found) + "\n")
-    sys.exit(0 if all(row["ours"]["good"] for row in found) else 1)
+def defects(peers: PeersEnvironment) -> Iterator[Result]:
+    """Run all scenarios, write ``peers.json`` and the table of README.md, and yield how many of them each side failed."""
+    rows = run(peers)
+    write_json("peers.json", rows)
+    text = README.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    README.write_text(f"{head}{BEGIN}\n{table(rows)}\n{END}{tail}", encoding="utf-8")
+    yield Result("defects.scenarios_failed_by_peers", f"of {len(rows)}", [sum(not row["theirs"]["good"] for row in rows)])
+    yield Result("defects.scenarios_failed_by_ours", f"of {len(rows)}", [sum(not row["ours"]["good"] for row in rows)], AtMost(0))
