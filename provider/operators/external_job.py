@@ -118,9 +118,7 @@ class ExternalJobOperator(RemoteServiceOperator):
         """Return this chain's own job; None where there is none, or where it has failed."""
         job = ledger.job
         if job is None:
-            if ledger.intent is None:
-                return None
-            job = self._look_up(ledger.intent, LOOKUP_SECONDS)
+            job = self._look_up_intent(ledger)
             if job is not None:
                 self.log.info("Found %s %s, started by an earlier try that could not record it.", self.job_noun, job["id"])
             return job
@@ -132,11 +130,18 @@ class ExternalJobOperator(RemoteServiceOperator):
         self.log.info("Re-attaching to %s %s (%s).", self.job_noun, job["id"], status.detail)
         return job
 
+    def _look_up_intent(self, ledger: JobLedger) -> RemoteJob | None:
+        """Search for a job that an earlier try may have started: for as long as it can take to appear since then."""
+        if ledger.intent is None:
+            return None
+        seconds = ACCEPTED_SECONDS if ledger.intent.get("accepted") else self.http_timeout + LOOKUP_SECONDS
+        return self._look_up(ledger.intent, seconds - ledger.intent_age)
+
     def _end_older_job(self, ledger: JobLedger, deadline: float | None) -> None:
         """A person cleared the task: end what its earlier tries may have left running. Adopt nothing."""
         job = ledger.job
-        if job is None and ledger.intent is not None:
-            job = self._look_up(ledger.intent, LOOKUP_SECONDS)
+        if job is None:
+            job = self._look_up_intent(ledger)
         if job is None or ledger.failed or self._poll(job, deadline).ended:
             return
         self.log.info("The task was cleared, but its %s %s still runs.", self.job_noun, job["id"])
@@ -146,29 +151,28 @@ class ExternalJobOperator(RemoteServiceOperator):
     def _start(self, ledger: JobLedger, deadline: float | None) -> RemoteJob:
         """Start the job, and make sure that it was started once."""
         intent = ledger.intent
+        unanswered = intent is not None
         attempt = 1
         while True:
             try:
-                if intent is None:
-                    intent = self._patiently(self.prepare_job, deadline)
-                    ledger.record_intent(intent)
+                intent = intent or self._patiently(self.prepare_job, deadline)
+                ledger.record_intent(intent)
                 job = self.start_job(intent)
                 self.log.info("Started %s %s: %s", self.job_noun, job["id"], job["url"])
                 return job
             except JobBusyError as busy:
+                # What is in our way may be the start that was never answered, and not listed yet.
+                if unanswered and intent and (found := self._look_up(intent, 0 if busy.other else ACCEPTED_SECONDS)):
+                    return found
                 ledger.record_intent(None)
-                intent = None
+                intent, unanswered = None, False
                 if adopted := self._make_way(busy, deadline):
                     return adopted
             except RemoteCallError as error:
                 if intent is not None and error.maybe_done:
-                    self.log.warning("No clear answer to the start of a %s, looking it up: %s", self.job_noun, error)
-                    accepted = isinstance(error, AcceptedWithoutIdError)
-                    if found := self._look_up(intent, ACCEPTED_SECONDS if accepted else LOOKUP_SECONDS):
-                        self.log.info("Found %s %s: %s", self.job_noun, found["id"], found["url"])
+                    unanswered = True
+                    if found := self._look_up_unanswered(ledger, intent, error):
                         return found
-                    if accepted:  # it will run, or has run: the next try looks it up again before it starts anything
-                        raise
                 else:
                     ledger.record_intent(None)
                     intent = None
@@ -176,6 +180,19 @@ class ExternalJobOperator(RemoteServiceOperator):
                     raise
                 attempt += 1
                 self._pause(error, deadline)
+
+    def _look_up_unanswered(self, ledger: JobLedger, intent: dict[str, Any], error: RemoteCallError) -> RemoteJob | None:
+        """Search for the job of a start that was not answered clearly; None where the service has not carried it out."""
+        self.log.warning("No clear answer to the start of a %s, looking it up: %s", self.job_noun, error)
+        accepted = isinstance(error, AcceptedWithoutIdError)
+        if accepted:
+            ledger.record_intent({**intent, "accepted": True})
+        found = self._look_up(intent, ACCEPTED_SECONDS if accepted else LOOKUP_SECONDS)
+        if found is not None:
+            self.log.info("Found %s %s: %s", self.job_noun, found["id"], found["url"])
+        elif accepted:  # it will run, or has run: the next try looks it up again before it starts anything
+            raise error
+        return found
 
     def _make_way(self, busy: JobBusyError, deadline: float | None) -> RemoteJob | None:
         """Follow ``if_running``. Return the other job where it is adopted, None once a start can be tried again."""

@@ -26,9 +26,9 @@ class JobLedger:
 
     ``job``
         handle of the job (``id``, ``url`` and the service's own keys), None until one is started.
-    ``intent``
-        what is needed to find a job whose start was never answered or recorded: written before the start, None again
-        once there is a job.
+    ``intent``, ``intent_at``
+        what is needed to find a job whose start was never answered or recorded, and since when: written before each start,
+        None again once there is a job.
     ``chain``
         ``ti.max_tries``: retries and killed workers keep it, a person's clear raises it.
     ``try``, ``started_at``, ``outcome``
@@ -86,24 +86,30 @@ class JobLedger:
         return cast("dict[str, Any] | None", self._entry.get("intent"))
 
     @property
+    def intent_age(self) -> float:
+        """Seconds since the intent was recorded; 0 where that is not known."""
+        recorded = self._entry.get("intent_at")
+        return (datetime.now(tz=UTC) - datetime.fromisoformat(recorded)).total_seconds() if recorded else 0.0
+
+    @property
     def failed(self) -> bool:
         """Whether the recorded job is known to have failed."""
         return self._entry.get("outcome") == "failed"
 
     def open_chain(self) -> None:
         """Begin a chain: nothing of an earlier one can be adopted any more."""
-        self._write(job=None, intent=None, started_at=None, outcome="running", first_try_at=_now())
+        self._write(job=None, intent=None, intent_at=None, started_at=None, outcome="running", first_try_at=_now())
 
     def record_intent(self, intent: dict[str, Any] | None) -> None:
         """Record that a job is about to be started, or (None) that none was started and none is known."""
-        self._write(job=None, intent=intent, outcome="running")
+        self._write(job=None, intent=intent, intent_at=_now() if intent else None, outcome="running")
 
     def record_job(self, job: RemoteJob) -> None:
         """Record the job this try waits for."""
         tries = dict(self._entry.get("tries") or {})
         tries[str(self._try_number)] = {"id": job["id"], "url": job["url"]}
         started_at = self._entry.get("started_at") if self.job and self.job["id"] == job["id"] else _now()
-        self._write(job=job, intent=None, started_at=started_at, outcome="running", tries=tries)
+        self._write(job=job, intent=None, intent_at=None, started_at=started_at, outcome="running", tries=tries)
 
     def record_outcome(self, outcome: str) -> None:
         """Record that the job has ended: ``success`` or ``failed``."""

@@ -21,6 +21,8 @@ IfRunning = Literal["wait", "adopt", "skip", "fail", "cancel"]
 
 #: Longest wait, in seconds, that a service may ask for (Retry-After) before the try gives its slot back.
 LONGEST_RETRY_AFTER = 600.0
+#: Seconds for which a look-up is repeated that is not answered, at least.
+PATIENCE_SECONDS = 30.0
 #: Seconds between two polls of the first, short wait in the worker, at most.
 SHORT_POLL = 5.0
 
@@ -117,10 +119,11 @@ class RemoteServiceOperator(BaseOperator):
     # Calls that are repeated until they are answered. None of them starts, changes or cancels a job.
 
     def _look_up(self, intent: dict[str, Any], seconds: float) -> RemoteJob | None:
-        """Search for the job of *intent*; services list a new job a little later than they start it."""
+        """Search for the job of *intent* for so long, at least once: services list a new job later than they start it."""
         end = time.time() + seconds
+        answered_by = time.time() + max(seconds, PATIENCE_SECONDS)
         while True:
-            if (job := self._patiently(lambda: self.find_job(intent), end)) is not None:
+            if (job := self._patiently(lambda: self.find_job(intent), answered_by)) is not None:
                 return job
             if time.time() >= end:
                 return None

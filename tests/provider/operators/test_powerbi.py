@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from provider.emulators.rules import Rule
 from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.hooks.powerbi import PowerBIHook
 from provider.operators.powerbi import PowerBISemanticModelRefreshOperator
@@ -70,8 +72,32 @@ def test_accepted_refresh_that_is_not_listed_in_time_is_not_started_again(start_
         task.run()
     assert len(posted(cloud)) == 1
 
-    monkeypatch.setattr("provider.operators.external_job.LOOKUP_SECONDS", 10.0)
+    monkeypatch.setattr("provider.operators.external_job.ACCEPTED_SECONDS", 10.0)
     assert task.run()["id"] == posted(cloud)[0].resource
+    assert len(posted(cloud)) == 1
+
+
+def test_unanswered_start_that_is_listed_late_is_not_taken_for_somebody_elses(start_cloud, life):
+    cloud = start_cloud(**powerbi(workspace(seconds=6.0, history_lag_seconds=3.0)))
+    cloud.rules.add(Rule(service="powerbi", match="POST */refreshes", fault="drop", when="after"))
+
+    result = life(model).run()
+
+    assert [result["id"]] == [entry.resource for entry in posted(cloud)]
+
+
+def test_retry_looks_for_an_unrecorded_start_only_as_long_as_one_can_appear(start_cloud, life, monkeypatch):
+    cloud = start_cloud(**powerbi(workspace()))
+    cloud.rules.add(Rule(service="powerbi", match="POST */refreshes", fault="status", http_status=503, times=3))
+    task = life(model)
+    with pytest.raises(RemoteJobError, match="503"):
+        task.run()
+    assert task.entry["intent"] is not None
+
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    task.store.set("external_job", {**task.entry, "intent_at": an_hour_ago.isoformat()})
+    monkeypatch.setattr("provider.operators.external_job.LOOKUP_SECONDS", 3000.0)
+    task.run()
     assert len(posted(cloud)) == 1
 
 
