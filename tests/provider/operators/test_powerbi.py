@@ -112,7 +112,7 @@ def test_undocumented_words_of_the_service_do_not_matter(start_cloud, life, refr
     assert len(posted(cloud)) == 1
 
 
-def test_all_waiting_refreshes_share_one_token_and_one_client(start_cloud, life, monkeypatch):
+def test_all_waiting_refreshes_share_one_token_and_few_connections(start_cloud, life, monkeypatch):
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
@@ -134,11 +134,12 @@ def test_all_waiting_refreshes_share_one_token_and_one_client(start_cloud, life,
         triggers = [task.trigger(deferral) for _ in range(100)]
         statuses = await asyncio.gather(*(trigger.poll_job() for trigger in triggers))
         assert {status.state for status in statuses} == {"running"}
-        await built[0].aclose()
+        for client in built:
+            await client.aclose()
 
     asyncio.run(poll_all())
     assert len(cloud.ledger.entries(service="entra")) - before == 1
-    assert len(built) == 1
+    assert 1 <= len(built) <= hooks.MAX_CONNECTIONS
 
 
 def test_no_call_of_the_trigger_blocks_the_event_loop(start_cloud, life, monkeypatch):
