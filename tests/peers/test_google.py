@@ -36,7 +36,7 @@ def test_operators_and_sensors_of_the_google_provider(google):
     assert seen["got compilation"]["result"]["name"] == seen["compiled"]["result"]["name"]
     assert seen["got"]["result"]["name"] == seen["waited"]["result"]["name"]
     assert seen["got"]["result"]["state"] == 2  # SUCCEEDED
-    [action] = seen["actions"]["result"]["workflow_invocation_actions"]
+    [action] = seen["actions"]["result"]
     assert (action["target"]["name"], action["state"]) == ("orders", 4)  # SUCCEEDED
     assert google.ledger.wait_for("workflow_invocation_cancelled", seen["left"]["result"]["name"])
     assert len(google.ledger.entries("dataform", "create_workflow_invocation")) == 4
