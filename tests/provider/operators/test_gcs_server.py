@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from provider.exceptions import ConfigurationError
 from provider.operators.gcs import GCSArchiveOperator
 from tests.google_servers import GoogleServers
 from tests.provider.operators.killed_try import KillableTask
@@ -151,3 +152,37 @@ def test_a_clear_after_everything_was_moved_finds_nothing(world: World) -> None:
 
     with pytest.raises(AirflowFailException, match="there is nothing to move"):
         task.run()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"source_object": "in/a.csv", "destination_object": "in/a.csv"},
+        {"source_prefix": "in/", "destination_prefix": "in/"},
+        {"source_prefix": "in/", "destination_prefix": "in/old/"},
+        {"source_prefix": "in", "destination_prefix": "old/"},
+        {"source_prefix": "/", "destination_prefix": "old/"},
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_nothing_is_moved_onto_itself(arguments: dict[str, str], named: bool, world: World) -> None:
+    bucket = world.landing if named else None
+    with pytest.raises(AirflowFailException, match="source itself or in it|must be the name of a folder"):
+        world.task(**arguments, destination_bucket=bucket).run()
+
+    assert world.left() == sorted(OBJECTS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"source_object": "a"},
+        {"source_object": "a", "destination_prefix": "b/"},
+        {"source_object": "a", "destination_object": "b", "source_prefix": "c/"},
+        {**FOLDER, "destination_object": "b"},
+    ],
+)
+def test_source_and_destination_go_together(arguments: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="give source_object and destination_object, or"):
+        GCSArchiveOperator(task_id="job", source_bucket="landing", **arguments)
