@@ -84,9 +84,11 @@ def start_invocations(emulators: EmulatorProcess) -> list[str]:
 
     with grpc.insecure_channel(emulators.dataform_endpoint.removeprefix("http://")) as channel:
         client = DataformClient(transport=DataformGrpcTransport(channel=channel))
-        compiled = client.create_compilation_result(parent=REPOSITORY, compilation_result={"git_commitish": "main"}).name
-        wanted = {"compilation_result": compiled}
-        return [str(client.create_workflow_invocation(parent=REPOSITORY, workflow_invocation=wanted).name) for _ in range(JOBS)]
+        compiled = client.create_compilation_result(
+            request={"parent": REPOSITORY, "compilation_result": {"git_commitish": "main"}}
+        ).name
+        wanted = {"parent": REPOSITORY, "workflow_invocation": {"compilation_result": compiled}}
+        return [str(client.create_workflow_invocation(request=wanted).name) for _ in range(JOBS)]
 
 
 def our_refresh_triggers(refreshes: Sequence[Running]) -> list[Stored]:
