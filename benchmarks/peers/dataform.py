@@ -59,7 +59,7 @@ def _lose(emulators: Emulators) -> None:
 
 def _frees_its_slot(seen: Seen) -> Verdict:
     state = (seen.result or {}).get("state")
-    word = {1: "RUNNING", 2: "SUCCEEDED"}.get(state, state)
+    word = "RUNNING" if state == 1 else state  # that provider returns the enumeration's number
     return Verdict(seen.deferrals > 0 and word == "SUCCEEDED", f"deferred {seen.deferrals} times, returned state {word}")
 
 

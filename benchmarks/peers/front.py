@@ -74,7 +74,8 @@ class Front:
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+        # Cancelled is what a connection is that is still open at the end.
+        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")
             host = head.split()[1].decode().rpartition(":")[0]
             if host not in self._routes:

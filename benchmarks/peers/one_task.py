@@ -13,7 +13,8 @@ Runs in this project's environment and in the peers', and knows neither. Standar
 ``admin_url``
     where the emulators' ledger is.
 
-Standard output gets one JSON object: ``outcome`` (success, failed), ``error``, ``result``, ``deferrals``.
+Standard output gets one JSON object: ``outcome`` (success, failed), ``error``, ``result``, ``xcoms``,
+``deferrals``, ``tries``.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class TaskLife:
         self._ti = TaskInstance(order.get("tries", 1))
         self._store = Store()
         self._dies_after: str | None = order.get("triggerer_dies_after")
+        # A triggerer runs all its triggers in one loop, and peers keep clients that are bound to it.
+        self._triggerer = asyncio.Runner()
         self.deferrals = 0
 
     def run(self) -> dict[str, Any]:
@@ -86,12 +89,13 @@ class TaskLife:
                 break
             except Exception as error:  # noqa: BLE001 - whatever a peer raises is the finding
                 told = {"outcome": "failed", "error": str(error), "result": None}
-        return {**told, "deferrals": self.deferrals, "tries": self._ti.try_number}
+        return {**told, "xcoms": self._ti.xcoms, "deferrals": self.deferrals, "tries": self._ti.try_number}
 
     def _one_try(self) -> Any:
         from airflow.sdk.exceptions import TaskDeferred
 
-        method, arguments = "execute", {}
+        method: str = "execute"
+        arguments: dict[str, Any] = {}
         while True:
             operator = _imported(self._order["operator"])(task_id="job", **self._order["arguments"])
             context = {"ti": self._ti, "task_instance": self._ti, "task": operator, "task_state_store": self._store}
@@ -102,7 +106,7 @@ class TaskLife:
             except TaskDeferred as deferral:
                 self.deferrals += 1
                 stored = json.loads(json.dumps(deferral.trigger.serialize()))
-                event = asyncio.run(self._first_event(stored))
+                event = self._triggerer.run(self._first_event(stored))
                 method, arguments = deferral.method_name, {**(deferral.kwargs or {}), "event": event}
 
     async def _first_event(self, stored: tuple[str, dict[str, Any]]) -> Any:

@@ -26,6 +26,7 @@ TASK_SECONDS = 150.0
 #: A rule that hits so late only counts.
 NEVER = 10**9
 WORDS = 260
+_UNFINISHED: dict[str, Any] = {"outcome": "running", "result": None, "xcoms": {}, "deferrals": 0, "tries": 0}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Seen:
     outcome: str
     error: str
     result: Any
+    xcoms: dict[str, Any]
     deferrals: int
     tries: int
     ledger: list[Entry]
@@ -163,7 +165,7 @@ def run_task(python: str, order: Mapping[str, Any], variables: Mapping[str, str]
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            return {"outcome": "running", "error": f"no end in {TASK_SECONDS:.0f} s", "result": None, "deferrals": 0, "tries": 0}
+            return {**_UNFINISHED, "error": f"no end in {TASK_SECONDS:.0f} s"}
     if not answer:
         raise RuntimeError(f"The task gave no answer: {log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
     told: dict[str, Any] = json.loads(answer)
