@@ -53,7 +53,7 @@ def test_defect_create_returns_the_first_running_snapshot(start_cloud, life, def
     assert action["job_id"]
 
 
-def test_defect_one_timeout_for_a_call_and_for_the_wait(start_cloud, life):
+def test_defect_one_timeout_for_a_call_and_for_the_wait(start_cloud, life, capsys):
     """A call may take half a second and the wait a minute; a slow call is repeated and says nothing about the wait."""
     cloud = start_cloud(**one_action())
     slow = disturb(cloud, "GetWorkflowInvocation", fault="delay", seconds=2.0)
@@ -62,6 +62,7 @@ def test_defect_one_timeout_for_a_call_and_for_the_wait(start_cloud, life):
 
     assert result["state"] == "SUCCEEDED"
     assert next(rule["hits"] for rule in cloud.rules.describe() if rule["id"] == slow) == 1
+    assert "answered DEADLINE_EXCEEDED" in capsys.readouterr().out
     assert len(started(cloud)) == 1
     with pytest.raises(RemoteJobError, match="still runs .* at the end of the wait"):
         life(lambda: of_main(wait_timeout=0.2)).run()

@@ -426,7 +426,7 @@ def test_point_12_each_identity_says_what_is_wrong_with_it(start_cloud, tmp_path
     assert "not the passphrase" not in text
 
 
-def test_point_13_http_client_wait_and_service_timeouts_are_apart(start_cloud, life):
+def test_point_13_http_client_wait_and_service_timeouts_are_apart(start_cloud, life, capsys):
     """One call is slow and repeated, the wait goes on; the service ends its own attempt by its own limit."""
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     slow = disturb(cloud, "GET */refreshes/*", fault="delay", seconds=2.0, nth=2)
@@ -437,6 +437,7 @@ def test_point_13_http_client_wait_and_service_timeouts_are_apart(start_cloud, l
         task.run()
 
     assert next(rule["hits"] for rule in cloud.rules.describe() if rule["id"] == slow) == 1
+    assert "was not answered: ReadTimeout" in capsys.readouterr().out
     assert len(cloud.ledger.entries(operation="refresh_timed_out")) == len(posted(cloud)) == 1
 
 
