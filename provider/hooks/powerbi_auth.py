@@ -232,7 +232,7 @@ def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
     """
 
     def assertion() -> str:
-        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
         from google.auth.transport.requests import Request
         from google.oauth2.id_token import fetch_id_token
 
@@ -244,7 +244,11 @@ def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
                 "account is attached, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's file."
             ) from error
         except GoogleAuthError as error:
-            raise RemoteCallError(f"Google gave no identity token to show to Entra ID: {_first_line(str(error))}") from error
+            # The client calls a lost connection not retryable, as it has retried that itself; for us it is.
+            raise RemoteCallError(
+                f"Google gave no identity token to show to Entra ID: {_first_line(str(error))}",
+                retryable=isinstance(error, TransportError) or bool(error.retryable),
+            ) from error
 
     return {"client_assertion": assertion}
 
