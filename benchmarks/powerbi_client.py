@@ -15,11 +15,11 @@ SCOPE = "https://analysis.windows.net/powerbi/api/.default"
 
 @contextmanager
 def signed_in(environment: Mapping[str, str], ca_file: str | Path) -> Iterator[httpx.Client]:
-    """Yield a client with a token of its own, at ``/v1.0/myorg/groups``."""
+    """Yield a client with a token of its own, at ``/v1.0/myorg``."""
     connection = json.loads(environment["AIRFLOW_CONN_POWERBI_DEFAULT"])
     extra = connection["extra"]
     trust = ssl.create_default_context(cafile=str(ca_file))
-    base = f"{connection['host']}/v1.0/myorg/groups/"
+    base = f"{connection['host']}/v1.0/myorg/"
     with httpx.Client(base_url=base, verify=trust, timeout=60.0, trust_env=False) as client:
         form = {
             "grant_type": "client_credentials",

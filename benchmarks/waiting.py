@@ -68,9 +68,9 @@ def start_refreshes(emulators: EmulatorProcess) -> list[Running]:
     """Start an enhanced refresh of every model of the scenario."""
     started = []
     with signed_in(emulators.environment, emulators.ca_file) as client:
-        for group in client.get("").raise_for_status().json()["value"]:
-            for model in client.get(f"{group['id']}/datasets").raise_for_status().json()["value"]:
-                url = f"{group['id']}/datasets/{model['id']}/refreshes"
+        for group in client.get("groups").raise_for_status().json()["value"]:
+            for model in client.get(f"groups/{group['id']}/datasets").raise_for_status().json()["value"]:
+                url = f"groups/{group['id']}/datasets/{model['id']}/refreshes"
                 refresh = client.post(url, json={"type": "full"}).raise_for_status().headers["RequestId"]
                 started.append(Running(group["id"], model["id"], refresh))
     return started

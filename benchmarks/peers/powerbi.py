@@ -11,7 +11,7 @@ from provider.emulators.server import Emulators
 
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
 MODEL_ID = "22222222-2222-4222-8222-222222222222"
-REFRESHES = f"{WORKSPACE_ID}/datasets/{MODEL_ID}/refreshes"
+REFRESHES = f"groups/{WORKSPACE_ID}/datasets/{MODEL_ID}/refreshes"
 ALL_HEADERS = ["location", "x-ms-request-id", "RequestId"]
 PEER = "apache-airflow-providers-microsoft-azure: PowerBIDatasetRefreshOperator"
 
