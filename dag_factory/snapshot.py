@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from provider import settings
+from provider.files import replace_file
 from provider.metadata.definitions import DefinitionRows
 
 log = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ def save(snapshot: Snapshot) -> None:
         if file.exists() and file.read_bytes() == content:
             return
         file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file, content)
+        replace_file(file, content)
     except OSError as error:
         where = error.filename or file.parent
         raise SnapshotError(
@@ -136,18 +135,3 @@ def save(snapshot: Snapshot) -> None:
             "set [accelerator] snapshot_dir to a folder that Airflow's user may write."
         ) from error
     log.info("Wrote the definitions of %d workflows to %s.", len(snapshot.entries), file)
-
-
-def _replace(file: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{FILE_NAME}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes a private file; workers may run as another user than the dag-processor.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

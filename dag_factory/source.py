@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 from provider import settings
 from provider.metadata.definitions import DefinitionRows, read_definitions
-from provider.metadata.engine import read_session
+from provider.metadata.engine import read_session, without_passwords
+from provider.metadata.time_limit import within
 
 READ_SECONDS = 10.0
 """Longest wait for the rows. The engine's own limits end most hangs sooner; Airflow gives up on the whole file after 30 s."""
@@ -23,49 +22,21 @@ def read_rows(workflow_id: str | None = None, *, seconds: float = READ_SECONDS) 
     :param seconds: longest wait. A connection that hangs without an error is left to its thread.
     :raises DefinitionsUnavailableError: for every reason for which there are no rows.
     """
-    rows: list[DefinitionRows] = []
-    failures: list[BaseException] = []
 
-    def read() -> None:
-        try:
-            settings.refuse_embedded_database_across_machines()
-            with read_session() as session:
-                if session.get_bind().dialect.name == "postgresql":
-                    # One view of the three tables, also while somebody replaces a workflow.
-                    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-                rows.append(read_definitions(session, workflow_id))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            failures.append(error)
+    def read() -> DefinitionRows:
+        settings.refuse_embedded_database_across_machines()
+        with read_session() as session:
+            if session.get_bind().dialect.name == "postgresql":
+                # One view of the three tables, also while somebody replaces a workflow.
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            return read_definitions(session, workflow_id)
 
-    # Not an executor: Python would wait for its thread at exit, hang or not.
-    reader = threading.Thread(target=read, name="read-definitions", daemon=True)
-    reader.start()
-    reader.join(seconds)
-    if failures:
-        raise DefinitionsUnavailableError(_reason(failures[0])) from failures[0]
-    if not rows:
-        raise DefinitionsUnavailableError(f"no answer within {seconds:g} seconds")
-    return rows[0]
+    try:
+        return within(seconds, read, "read-definitions")
+    except Exception as error:
+        raise DefinitionsUnavailableError(_reason(error)) from error
 
 
 def _reason(error: BaseException) -> str:
     text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
-    return _without_password(text)[:500]
-
-
-def _without_password(text: str) -> str:
-    """Take the database's password out of a driver's message."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    from provider.exceptions import ConfigurationError
-
-    try:
-        url = settings.get("sql_alchemy_conn")
-    except ConfigurationError:
-        return text
-    try:
-        password = make_url(url).password
-    except ArgumentError:
-        return text.replace(url, "***")
-    return text.replace(password, "***") if password else text
+    return without_passwords(text)[:500]

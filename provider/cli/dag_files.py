@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 from provider.exceptions import AcceleratorError
+from provider.files import replace_file
 
 TEMPLATES = Path(__file__).parent / "templates"
 """In the repository these are links to ``dags/``, so that there is one text of each file; in the wheel they are files."""
@@ -50,14 +49,5 @@ def write_dag_file(path: Path, content: bytes, *, force: bool) -> str:
         return "unchanged"
     if exists and not force:
         return "kept"
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        # mkstemp makes a private file; Airflow's dag-processor may be another user.
-        Path(temporary).chmod(path.stat().st_mode & 0o777 if exists else 0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_file(path, content)
     return "overwrote" if exists else "wrote"

@@ -36,10 +36,11 @@ def _describe_database_error(error: SQLAlchemyError) -> str:
     from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
     from provider import settings
+    from provider.metadata.engine import without_passwords
 
     url = make_url(settings.get("sql_alchemy_conn"))
     # SQLAlchemy's own text repeats the statement; the driver's says what happened.
-    reason = _without_secrets(_one_line(str(error.orig if isinstance(error, DBAPIError) else error)), url)
+    reason = without_passwords(_one_line(str(error.orig if isinstance(error, DBAPIError) else error)))
     where = f"the application database {_address(url)}"
     if isinstance(error, IntegrityError):
         return f"{where} was changed by somebody else at the same time; nothing was stored. Try again. ({reason})"
@@ -54,15 +55,6 @@ def _address(url: URL) -> str:
     """Return what tells a person which database it is; user, password and query, which may hold secrets, stay out."""
     host = f"{url.host}:{url.port}" if url.host and url.port else url.host or ""
     return f"{url.get_backend_name()}://{host}/{url.database or ''}"
-
-
-def _without_secrets(text: str, url: URL) -> str:
-    # libpq also takes a password from the query: ?password=…, ?sslpassword=….
-    secrets = [url.password, *(value for name, value in url.query.items() if "password" in name.lower())]
-    for secret in secrets:
-        if secret:
-            text = text.replace(str(secret), "***")
-    return text
 
 
 def _one_line(text: str) -> str:

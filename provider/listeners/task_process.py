@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,8 +45,12 @@ def record(ti: Any, state: str, error: BaseException | str | None) -> None:
         row = _row(ti, state, error)
         # Importing is our own work, not the database's, and must not eat the time for it.
         import provider.metadata.tables  # noqa: F401
+        from provider.metadata.time_limit import within
 
-        _within(BUDGET_SECONDS, lambda: _write(row))
+        within(BUDGET_SECONDS, lambda: _write(row), "accelerator-task-log")
+    except TimeoutError as slow:
+        _missed = True
+        raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
     except ConfigurationError as problem:
         _switched_off = True
         log.error("%s", problem)
@@ -133,22 +135,3 @@ def _write(row: dict[str, Any]) -> None:
 
     with write_session() as session:
         record_tries(session, [row], authoritative=False)
-
-
-def _within(seconds: float, call: Callable[[], None]) -> None:
-    """Call in a thread and wait so long at most: no timeout of a driver covers name resolution or a silent network."""
-    problems: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller
-            problems.append(error)
-
-    thread = threading.Thread(target=work, name="accelerator-task-log", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError(f"the application database did not answer within {seconds:g} s; see [accelerator] sql_alchemy_conn.")
-    if problems:
-        raise problems[0]

@@ -115,6 +115,25 @@ def dispose_engines() -> None:
     _engines.clear()
 
 
+def without_passwords(text: str) -> str:
+    """Take the configured database's passwords out of a driver's message."""
+    import sqlalchemy
+
+    try:
+        configured = settings.get("sql_alchemy_conn")
+    except ConfigurationError:
+        return text
+    try:
+        url = sqlalchemy.make_url(configured)
+    except sqlalchemy.exc.ArgumentError:
+        return text.replace(configured, "***")
+    # libpq also takes a password from the query: ?password=…, ?sslpassword=….
+    for secret in (url.password, *(value for name, value in url.query.items() if "password" in name.lower())):
+        if secret:
+            text = text.replace(str(secret), "***")
+    return text
+
+
 def _parse(url: str) -> URL:
     import sqlalchemy
 

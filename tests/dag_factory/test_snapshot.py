@@ -77,7 +77,7 @@ def test_a_write_that_fails_leaves_the_old_one(snapshot_file: Path, monkeypatch:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dag_factory.snapshot.os.fsync", full)
+    monkeypatch.setattr("provider.files.os.fsync", full)
     entry = {"workflow": {"workflow_id": "a"}, "tasks": [], "dependencies": []}
     with pytest.raises(snapshot.SnapshotError, match="No space left on device"):
         snapshot.save(Snapshot({"a": entry}))
