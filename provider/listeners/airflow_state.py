@@ -36,6 +36,7 @@ class TryState:
 
     :param try_number: as stored; 0 for a task instance that was never scheduled.
     :param live: whether it is the task instance itself and not its history.
+    :param max_tries: what a person's clear raises and a retry keeps.
     """
 
     task_id: str
@@ -46,6 +47,7 @@ class TryState:
     ended_at: datetime | None
     updated_at: datetime | None
     live: bool
+    max_tries: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class RemoteJobState:
     :param job: handle of the latest job.
     :param intent: what finds a job that was started and not recorded.
     :param running: whether the task has not seen its end.
+    :param chain: ``max_tries`` of the tries that wrote this.
     :param watcher: ``{"classpath", "kwargs"}`` of the trigger that can cancel it.
     """
 
@@ -64,6 +67,7 @@ class RemoteJobState:
     job: Mapping[str, Any] | None = None
     intent: Mapping[str, Any] | None = None
     running: bool = False
+    chain: int | None = None
     watcher: Mapping[str, Any] | None = None
 
 
@@ -207,13 +211,14 @@ def _tries(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, list[
                 model.start_date,
                 model.end_date,
                 model.updated_at,
+                model.max_tries,
             )
             .where(model.dag_id == dag_id, model.run_id.in_(run_ids))
             .order_by(model.task_id, model.map_index, model.try_number)
         )
-        for run_id, task_id, map_index, try_number, state, started_at, ended_at, updated_at in rows:
+        for run_id, task_id, map_index, try_number, state, started_at, ended_at, updated_at, max_tries in rows:
             values = (task_id, map_index, try_number, _text(state), started_at, ended_at, updated_at)
-            found[run_id].append(TryState(*values, live=model is TaskInstance))
+            found[run_id].append(TryState(*values, live=model is TaskInstance, max_tries=max_tries or 0))
     return found
 
 
@@ -239,6 +244,7 @@ def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[t
                 job=_mapping(ledger, "job"),
                 intent=_mapping(ledger, "intent"),
                 running=ledger.get("outcome") == "running",
+                chain=ledger.get("chain") if isinstance(ledger.get("chain"), int) else None,
                 watcher=_mapping(ledger, "watcher"),
             )
     return found

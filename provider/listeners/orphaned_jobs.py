@@ -1,8 +1,9 @@
 """
-Remote jobs whose task a person has ended: the reconciler makes sure that they end too.
+Remote jobs whose task a person has ended or cleared: the reconciler makes sure that they end too.
 
 The worker's and the triggerer's ``on_kill`` come first and are quicker. They never come where no triggerer owned the trigger,
-where a worker died with its task, or where a start was still without an answer.
+where a worker died with its task, or where a start was still without an answer. The next try of a cleared task cancels the job
+of the earlier tries, but that try may be a long time coming.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
 _REMEMBERED = 10_000
 _OUR_TRIGGERS = "provider.triggers."
+_AT_WORK = frozenset({"running", "deferred", "restarting"})
+"""States in which the next try of a cleared task is about to cancel the earlier job itself."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Orphan:
         """What makes it the same case in the next pass."""
         job = self.jobs.job["id"] if self.jobs.job else None
         return (self.run, self.attempt.task_id, self.attempt.map_index, self.attempt.try_number, self.attempt.state, job)
+
+    @property
+    def cleared(self) -> bool:
+        """Whether a person has cleared the task since: its next try adopts nothing."""
+        return _cleared(self.attempt, self.jobs)
 
     def __str__(self) -> str:
         job = self.jobs.job["id"] if self.jobs.job else "that may have been started"
@@ -115,7 +123,7 @@ class OrphanedJobs:
 
         with create_session(scoped=False) as session:
             for orphan in due:
-                if orphan.run_gone or ended_by_a_person(session, orphan.run, orphan.attempt):
+                if orphan.run_gone or orphan.cleared or ended_by_a_person(session, orphan.run, orphan.attempt):
                     self._working[orphan.key] = (orphan, self._submit(end_job(orphan)))
                 else:
                     self._settle(orphan)
@@ -180,8 +188,8 @@ async def end_job(orphan: Orphan) -> bool:
     except RemoteCallError as error:
         log.info("Cannot tell whether job %s still runs: %s", trigger.job["id"], error)
     await trigger.cancel_job()
-    why = "its run was deleted" if orphan.run_gone else f"a person ended its task ({orphan.attempt.state})"
-    log.info("Cancelled the %s: %s.", orphan, why)
+    what = "deleted its run" if orphan.run_gone else "cleared its task" if orphan.cleared else "ended its task"
+    log.info("Cancelled the %s: a person %s.", orphan, what)
     return True
 
 
@@ -208,5 +216,10 @@ def _unattended(run: RunState, now: datetime, *, run_gone: bool) -> Iterator[tup
             continue
         if (jobs.job or {}).get("adopted") or (jobs.job is None and jobs.intent is None):
             continue
-        if run_gone or (attempt.state in ENDED_STATES and (attempt.updated_at or now) > now - _OLDEST):
+        over = attempt.state in ENDED_STATES or (_cleared(attempt, jobs) and attempt.state not in _AT_WORK)
+        if run_gone or (over and (attempt.updated_at or now) > now - _OLDEST):
             yield attempt, jobs
+
+
+def _cleared(attempt: TryState, jobs: RemoteJobState) -> bool:
+    return jobs.chain is not None and jobs.chain != attempt.max_tries

@@ -148,6 +148,23 @@ def test_what_a_person_did_to_another_task_says_nothing(airflow, service) -> Non
     assert service.cancelled == []
 
 
+@pytest.mark.parametrize("state", [None, "scheduled", "queued", "up_for_retry", "failed"])
+def test_the_job_of_a_cleared_task_does_not_wait_for_its_next_try(airflow, service, state: str | None) -> None:
+    airflow.task("load", state, updated_at=LONG_AGO, max_tries=3)
+    audit(airflow, "failed", LONG_AGO)
+    ledger(airflow, chain=2)
+    look(OrphanedJobs())
+    assert service.cancelled == ["job-1"]
+
+
+@pytest.mark.parametrize(("state", "chain"), [("running", 2), ("deferred", 2), ("up_for_retry", 3), (None, 3)])
+def test_a_try_that_runs_or_is_a_retry_looks_after_the_job_itself(airflow, service, state: str | None, chain: int) -> None:
+    airflow.task("load", state, updated_at=LONG_AGO, max_tries=3)
+    ledger(airflow, chain=chain)
+    look(OrphanedJobs())
+    assert service.cancelled == []
+
+
 @pytest.mark.parametrize("state", ["running", "deferred", "up_for_retry", "queued", None])
 def test_a_task_that_has_not_ended_keeps_its_job(airflow, service, state: str | None) -> None:
     airflow.task("load", state, updated_at=LONG_AGO)
