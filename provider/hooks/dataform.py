@@ -78,7 +78,7 @@ class DataformInvocationHook(GoogleBaseHook):
         return DataformClient(credentials=self.get_credentials(), client_options=self._client_options())
 
     def build_async_client(self) -> DataformAsyncClient:
-        """Build the vendor's asynchronous client, for the running event loop. Credentials must have been read before."""
+        """Build the vendor's asynchronous client, for the running event loop, after prepare_async_client."""
         from google.cloud.dataform_v1 import DataformAsyncClient
         from google.cloud.dataform_v1.services.dataform.transports import DataformGrpcAsyncIOTransport
 
@@ -88,9 +88,11 @@ class DataformInvocationHook(GoogleBaseHook):
             return DataformAsyncClient(transport=DataformGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(target)))
         return DataformAsyncClient(credentials=self.get_credentials(), client_options=self._client_options())
 
-    def read_credentials(self) -> None:
-        """Read the credentials, which may block; the channel without TLS needs none."""
-        if not self._insecure_target():
+    def prepare_async_client(self) -> None:
+        """Do what blocks before an asynchronous client can be built: import the library, read the credentials."""
+        from google.cloud import dataform_v1  # noqa: F401
+
+        if not self._insecure_target():  # the channel without TLS needs no credentials
             self.get_credentials()
 
     # Starting.
@@ -228,7 +230,7 @@ class DataformInvocationHook(GoogleBaseHook):
         async with _async_locks.setdefault(loop, asyncio.Lock()):
             clients = _async_clients.setdefault(loop, {})
             if key not in clients:
-                await asyncio.to_thread(self.read_credentials)
+                await asyncio.to_thread(self.prepare_async_client)
                 clients[key] = self.build_async_client()
             return clients[key]
 

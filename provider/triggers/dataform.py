@@ -58,16 +58,24 @@ class DataformInvocationTrigger(ExternalJobTrigger):
         return await asyncio.to_thread(hook.find_invocation, intent)
 
     async def _hook(self) -> DataformInvocationHook:
-        """Build the hook in a thread: the Google provider's base class reads the connection in its constructor."""
         if self._built_hook is None:
             from asgiref.sync import sync_to_async
 
-            from provider.hooks.dataform import DataformInvocationHook
-
-            self._built_hook = await sync_to_async(DataformInvocationHook)(
-                gcp_conn_id=self.gcp_conn_id,
-                impersonation_chain=self.impersonation_chain,
-                api_endpoint=self.api_endpoint,
-                rpc_timeout=self.http_timeout,
-            )
+            self._built_hook = await sync_to_async(self._build_hook)()
         return self._built_hook
+
+    def _build_hook(self) -> DataformInvocationHook:
+        """
+        Build the hook, in a thread.
+
+        The first import of Google's libraries takes a second or two, and their base class reads the connection in its
+        constructor.
+        """
+        from provider.hooks.dataform import DataformInvocationHook
+
+        return DataformInvocationHook(
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            api_endpoint=self.api_endpoint,
+            rpc_timeout=self.http_timeout,
+        )
