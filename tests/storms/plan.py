@@ -178,7 +178,7 @@ def make_plan(seed: int, count: int, *, kills: int, clears: int, shortest: int =
         if person == "kill":
             seconds = NEVER
         elif person == "clear while it runs":
-            seconds = 4 * longest
+            seconds = 120 + longest  # the cancel comes before, also where a killed process takes its time to be missed
         jobs.append(
             Job(
                 workflow_id=f"storm_{workflow:02d}",
