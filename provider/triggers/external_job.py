@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from provider.exceptions import AcceleratorError
 from provider.hooks.remote_job import CannotCancelError, JobStatus, RemoteCallError, RemoteJob
 
 #: No trigger yields sooner than this many seconds after the deferral: the scheduler may still be busy with the worker's
@@ -112,8 +113,8 @@ class ExternalJobTrigger(BaseTrigger):
             delay = jittered(self.poll_interval)
             try:
                 status = await self.poll_job()
-            except RemoteCallError as error:
-                if not error.retryable:
+            except AcceleratorError as error:  # a connection can also be wrong on the triggerer's machine alone
+                if not isinstance(error, RemoteCallError) or not error.retryable:
                     yield TriggerEvent({"status": "error", "job_id": self.job["id"], "message": str(error)})  # type: ignore[no-untyped-call]
                     return
                 delay = max(delay, error.retry_after or 0.0)

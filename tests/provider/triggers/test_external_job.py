@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import JobStatus, RemoteCallError, RemoteJob
 from provider.triggers import external_job
 from provider.triggers.external_job import ExternalJobTrigger, task_instance_state
@@ -97,8 +98,9 @@ async def test_passing_errors_are_outlived_and_retry_after_is_honoured(slept):
     assert slept[2] == 3392.0
 
 
-async def test_error_that_does_not_pass_ends_the_wait_with_its_text(slept):
-    event = await first_event(ScriptedTrigger(answers=[RemoteCallError("403: no access.", retryable=False)]))
+@pytest.mark.parametrize("error", [RemoteCallError("403: no access.", retryable=False), ConfigurationError("403: no access.")])
+async def test_error_that_does_not_pass_ends_the_wait_with_its_text(slept, error):
+    event = await first_event(ScriptedTrigger(answers=[error]))
 
     assert event == {"status": "error", "job_id": "job-1", "message": "403: no access."}
 
