@@ -228,15 +228,15 @@ def test_an_operator_that_fails_costs_its_workflow_only(
 
 
 PACKAGE = {
-    "greeting_tasks/__init__.py": "",
-    "greeting_tasks/types.py": (
+    "greet_tasks/__init__.py": "",
+    "greet_tasks/types.py": (
         "from dag_factory.task_types import TaskConfig, TaskType\n\n\n"
         "class GreetConfig(TaskConfig):\n"
         "    templated = frozenset({'who'})\n"
         "    who: str\n\n\n"
-        "TASK_TYPE = TaskType('greet', GreetConfig, 'greeting_tasks.operators:greet')\n"
+        "TASK_TYPE = TaskType('greet', GreetConfig, 'greet_tasks.operators:greet')\n"
     ),
-    "greeting_tasks/operators.py": (
+    "greet_tasks/operators.py": (
         "from airflow.sdk import BaseOperator\n"
         "from dag_factory.templates import to_airflow\n\n\n"
         "class GreetOperator(BaseOperator):\n"
@@ -248,8 +248,8 @@ PACKAGE = {
         "    return GreetOperator(**to_airflow(config.model_dump()), **kwargs)\n"
     ),
     # What an installer makes of the package's metadata.
-    "greeting_tasks-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: greeting-tasks\nVersion: 1.0\n",
-    "greeting_tasks-1.0.dist-info/entry_points.txt": f"[{task_types.ENTRY_POINT_GROUP}]\ngreet = greeting_tasks.types:TASK_TYPE\n",
+    "greet_tasks-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: greet-tasks\nVersion: 1.0\n",
+    "greet_tasks-1.0.dist-info/entry_points.txt": f"[{task_types.ENTRY_POINT_GROUP}]\ngreet = greet_tasks.types:TASK_TYPE\n",
 }
 
 
