@@ -17,6 +17,7 @@ from google.cloud.bigquery import Client
 from google.cloud.bigquery.job import LoadJob, QueryJob
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
+from provider.hooks.google_errors import line, no_token
 from provider.hooks.remote_job import JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 
 #: Reasons of BigQuery's table of errors that a repetition of the same job cannot get past.
@@ -160,10 +161,7 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
         cause = getattr(error, "cause", None) or error
         raise RemoteCallError(f"{request}: no answer: {type(cause).__name__}: {line(cause)}.", maybe_done=changes) from error
     except GoogleAuthError as error:
-        raise RemoteCallError(
-            f"{request}: Google gave no token: {type(error).__name__}: {line(error)}. Check the connection's credentials.",
-            retryable=bool(getattr(error, "retryable", False)),
-        ) from error
+        raise no_token(request, error) from error
 
 
 def _call_error(request: str, error: GoogleAPICallError, *, changes: bool) -> RemoteCallError:
@@ -177,8 +175,3 @@ def _call_error(request: str, error: GoogleAPICallError, *, changes: bool) -> Re
         maybe_done=changes and passing,
         status_code=code,
     )
-
-
-def line(text: Any) -> str:
-    """Return a service's text as one line without a full stop, 400 characters at most."""
-    return " ".join(str(text).split())[:400].rstrip(".")

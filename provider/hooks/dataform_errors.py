@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from provider.hooks.google_errors import line, no_token
 from provider.hooks.remote_job import JobNotFoundError, RemoteCallError
 
 if TYPE_CHECKING:
@@ -45,15 +46,12 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
     except GoogleAPICallError as error:
         raise _call_error(request, error, changes=changes, of_job=of_job) from error
     except GoogleAuthError as error:
-        raise RemoteCallError(
-            f"{request}: Google gave no token: {type(error).__name__}: {_line(error)}. Check the connection's credentials.",
-            retryable=bool(getattr(error, "retryable", False)),
-        ) from error
+        raise no_token(request, error) from error
 
 
 def _call_error(request: str, error: GoogleAPICallError, *, changes: bool, of_job: bool) -> RemoteCallError:
     status = error.grpc_status_code.name if error.grpc_status_code is not None else str(error.code)
-    text = f"{request} answered {status}: {_line(error.message)}."
+    text = f"{request} answered {status}: {line(error.message)}."
     if status == "NOT_FOUND" and of_job:
         return JobNotFoundError(text)
     hint = _ACT_AS_HINT if status in _ACT_AS_STATUSES and _ACT_AS.search(str(error.message)) else _HINTS.get(status)
@@ -66,10 +64,6 @@ def _call_error(request: str, error: GoogleAPICallError, *, changes: bool, of_jo
         retry_after=_retry_after(error),
         status_code=int(error.code) if error.code is not None else None,
     )
-
-
-def _line(text: Any) -> str:
-    return " ".join(str(text).split())[:400].rstrip(".")
 
 
 def _retry_after(error: GoogleAPICallError) -> float | None:

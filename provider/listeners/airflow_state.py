@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from provider.operators.job_ledger import LEDGER_KEY
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 RunKey = tuple[str, str]
 """(dag_id, run_id), which are (workflow_id, batch_id)."""
-
-LEDGER_KEY = "external_job"
-"""Key in Airflow's ``task_state_store`` under which operators keep the remote job of every try."""
 
 _IN_LIST = 500
 _REPORTED = ("success", "failed", "skipped", "upstream_failed", "fail task", "skip task")

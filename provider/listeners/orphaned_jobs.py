@@ -94,7 +94,7 @@ class OrphanedJobs:
 
     def look(self, runs: Iterable[RunState], deleted: Iterable[RunState] = ()) -> None:
         """
-        Find orphans, and begin to cancel those that are due.
+        Find orphans.
 
         :param runs: as Airflow has them now.
         :param deleted: as they were when they were last seen.
@@ -104,6 +104,10 @@ class OrphanedJobs:
             self._find(run, now, run_gone=False)
         for run in deleted:
             self._find(run, now, run_gone=True)
+
+    def cancel_due(self) -> None:
+        """Take the results of earlier cancels, and begin those that are due, without waiting for them."""
+        now = datetime.now(UTC)
         self._collect(now)
         due = [orphan for orphan in self._waiting.values() if orphan.due_at <= now]
         if due:

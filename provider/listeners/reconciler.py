@@ -106,7 +106,7 @@ class Reconciler:
             settled = mirror(new, self._note_of)
             unsettled.update(run.key for run in new if run.key not in settled)
             seen.update({key: run for key, run in runs.items() if key in same or key in settled})
-        self._orphaned_jobs.look(())
+        self._orphaned_jobs.cancel_due()
         # Only now: a pass that failed half-way is made again whole.
         self._seen, self._unsettled, self._looked_at = seen, unsettled, started
 

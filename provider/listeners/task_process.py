@@ -45,12 +45,8 @@ def record(ti: Any, state: str, error: BaseException | str | None) -> None:
         row = _row(ti, state, error)
         # Importing is our own work, not the database's, and must not eat the time for it.
         import provider.metadata.tables  # noqa: F401
-        from provider.metadata.time_limit import within
 
-        within(BUDGET_SECONDS, lambda: _write(row), "accelerator-task-log")
-    except TimeoutError as slow:
-        _missed = True
-        raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
+        _write_in_time(row)
     except ConfigurationError as problem:
         _switched_off = True
         log.error("%s", problem)
@@ -128,6 +124,15 @@ def _text(value: object, length: int) -> str | None:
     if value is None:
         return None
     return str(value).replace("\x00", "").encode("utf-8", "replace").decode()[:length]
+
+
+def _write_in_time(row: dict[str, Any]) -> None:
+    from provider.metadata.time_limit import within
+
+    try:
+        within(BUDGET_SECONDS, lambda: _write(row), "accelerator-task-log")
+    except TimeoutError as slow:
+        raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
 
 
 def _write(row: dict[str, Any]) -> None:

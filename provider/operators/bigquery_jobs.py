@@ -15,7 +15,6 @@ from provider.exceptions import RemoteJobError
 from provider.hooks.remote_job import JobNotFoundError
 from provider.links.bigquery import BigQueryJobLink
 from provider.operators.external_job import ExternalJobOperator
-from provider.operators.job_ledger import JobLedger
 
 if TYPE_CHECKING:
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryJob
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from provider.hooks.bigquery import BigQueryJobHook
     from provider.hooks.remote_job import JobStatus, RemoteJob
+    from provider.operators.job_ledger import JobLedger
     from provider.triggers.bigquery import BigQueryJobTrigger
 
 
@@ -79,11 +79,10 @@ class BigQueryJobOperator(ExternalJobOperator):
             http_timeout=self.http_timeout,
         )
 
-    def _live(self, context: Context, deadline: float | None) -> dict[str, Any]:
+    def _opened(self, context: Context, ledger: JobLedger) -> None:
         self._job_name = job_name(context)
-        if self.location is None and (job := JobLedger.from_context(context, self._watcher()).job) is not None:
-            self.location = job.get("location")  # BigQuery chose it, and names a job by it
-        return super()._live(context, deadline)
+        if self.location is None and ledger.job is not None:
+            self.location = ledger.job.get("location")  # BigQuery chose it, and names a job by it
 
     def prepare_job(self) -> dict[str, Any]:
         """Return the name of the first job of this chain that has not failed: a new one, or one without a record."""
@@ -132,19 +131,11 @@ class BigQueryJobOperator(ExternalJobOperator):
         """Cancel the job."""
         self.job_hook.cancel_by_name(job)
 
-    def make_trigger(self, job: RemoteJob, *, deadline: float | None, cancel_on_kill: bool) -> BigQueryJobTrigger:
-        """Return the trigger that waits for the job."""
+    def make_trigger(self, **waiting: Any) -> BigQueryJobTrigger:
+        """Return the trigger that waits for a job."""
         from provider.triggers.bigquery import BigQueryJobTrigger
 
-        return BigQueryJobTrigger(
-            job=job,
-            poll_interval=self.poll_interval,
-            deadline=deadline,
-            cancel_on_kill=cancel_on_kill,
-            http_timeout=self.http_timeout,
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-        )
+        return BigQueryJobTrigger(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain, **waiting)
 
     def _remember(self, context: Context, job: RemoteJob | None) -> None:
         super()._remember(context, job)

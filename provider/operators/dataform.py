@@ -181,16 +181,12 @@ class DataformWorkflowInvocationOperator(ExternalJobOperator):
     def cancel_job(self, job: RemoteJob) -> None:
         self.hook.cancel_invocation(job)
 
-    def make_trigger(self, job: RemoteJob, *, deadline: float | None, cancel_on_kill: bool) -> DataformInvocationTrigger:
+    def make_trigger(self, **waiting: Any) -> DataformInvocationTrigger:
         from provider.triggers.dataform import DataformInvocationTrigger
 
         return DataformInvocationTrigger(
-            job=job,
-            poll_interval=self.poll_interval,
-            deadline=deadline,
-            cancel_on_kill=cancel_on_kill,
-            http_timeout=self.http_timeout,
             gcp_conn_id=self.gcp_conn_id,
             impersonation_chain=self.impersonation_chain,
             api_endpoint=self.api_endpoint,
+            **waiting,
         )

@@ -19,6 +19,8 @@ from provider.triggers.external_job import ENDED_STATES, jittered, task_instance
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from provider.triggers.external_job import ExternalJobTrigger
+
 #: XCom keys, pushed as soon as the job is known. The console link reads the second one.
 XCOM_JOB_ID = "external_job_id"
 XCOM_JOB_URL = "external_job_url"
@@ -97,10 +99,14 @@ class ExternalJobOperator(RemoteServiceOperator):
             self._check_event(event, job)
             return self._wait(ledger, job, deadline)
 
+    def _opened(self, context: Context, ledger: JobLedger) -> None:
+        """Take from context and ledger what a service needs before it is asked for anything; nothing, unless overridden."""
+
     def _live(self, context: Context, deadline: float | None) -> dict[str, Any]:
         self._remember(context, None)
         with self._failing_clearly():
             ledger = JobLedger.from_context(context, self._watcher())
+            self._opened(context, ledger)
             job: RemoteJob | None = None
             if ledger.same_chain:
                 job = self._reattach(ledger, deadline)
@@ -227,7 +233,7 @@ class ExternalJobOperator(RemoteServiceOperator):
         if status is None:
             ours = not job.get("adopted")
             self.defer(
-                trigger=self.make_trigger(job, deadline=deadline, cancel_on_kill=self.cancel_on_kill and ours),
+                trigger=self._waiting_trigger(job, deadline=deadline, cancel_on_kill=self.cancel_on_kill and ours),
                 method_name="execute_complete",
                 kwargs={"job": job, "deadline": deadline},
             )
@@ -246,7 +252,7 @@ class ExternalJobOperator(RemoteServiceOperator):
             raise RemoteJobError(f"{error} It is in the way of this task's own job, which was not started.") from error
         if status is None:
             self.defer(
-                trigger=self.make_trigger(other, deadline=deadline, cancel_on_kill=False),
+                trigger=self._waiting_trigger(other, deadline=deadline, cancel_on_kill=False),
                 method_name="execute_again",
                 kwargs={"other": other, "deadline": deadline},
             )
@@ -305,11 +311,20 @@ class ExternalJobOperator(RemoteServiceOperator):
         else:
             self.log.info("%s %s keeps running: nobody ended this task (%s).", self.job_noun, job["id"], state)
 
+    def _waiting_trigger(self, job: RemoteJob, *, deadline: float | None, cancel_on_kill: bool) -> ExternalJobTrigger:
+        return self.make_trigger(
+            job=job,
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            cancel_on_kill=cancel_on_kill,
+            http_timeout=self.http_timeout,
+        )
+
     def _watcher(self) -> dict[str, Any] | None:
         """Return what the reconciler needs to cancel the job where neither this process nor a triggerer can."""
         if not self.cancel_on_kill:
             return None
-        classpath, kwargs = self.make_trigger({}, deadline=None, cancel_on_kill=True).serialize()
+        classpath, kwargs = self._waiting_trigger({}, deadline=None, cancel_on_kill=True).serialize()
         return {"classpath": classpath, "kwargs": kwargs}
 
     def _remember(self, context: Context, job: RemoteJob | None) -> None:

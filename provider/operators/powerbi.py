@@ -58,17 +58,10 @@ class _PowerBIRefreshOperator(ExternalJobOperator):
     def start_job(self, intent: dict[str, Any]) -> RemoteJob:
         return self.hook.start_job(intent)
 
-    def make_trigger(self, job: RemoteJob, *, deadline: float | None, cancel_on_kill: bool) -> PowerBIRefreshTrigger:
+    def make_trigger(self, **waiting: Any) -> PowerBIRefreshTrigger:
         from provider.triggers.powerbi import PowerBIRefreshTrigger
 
-        return PowerBIRefreshTrigger(
-            job=job,
-            poll_interval=self.poll_interval,
-            deadline=deadline,
-            cancel_on_kill=cancel_on_kill,
-            http_timeout=self.http_timeout,
-            powerbi_conn_id=self.powerbi_conn_id,
-        )
+        return PowerBIRefreshTrigger(powerbi_conn_id=self.powerbi_conn_id, **waiting)
 
 
 class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):

@@ -113,8 +113,12 @@ class RemoteServiceOperator(BaseOperator):
         """
 
     @abstractmethod
-    def make_trigger(self, job: RemoteJob, *, deadline: float | None, cancel_on_kill: bool) -> ExternalJobTrigger:
-        """Return the trigger that waits for *job*."""
+    def make_trigger(self, **waiting: Any) -> ExternalJobTrigger:
+        """
+        Return the trigger that waits for a job.
+
+        :param waiting: the arguments of :class:`~provider.triggers.external_job.ExternalJobTrigger`, to be passed on.
+        """
 
     # Calls that are repeated until they are answered. None of them starts, changes or cancels a job.
 

@@ -99,6 +99,7 @@ def look(jobs: OrphanedJobs, until: Callable[[], bool] | None = None) -> None:
         with create_session(scoped=False) as session:
             runs = load_runs(session, [KEY])
         jobs.look(runs.values())
+        jobs.cancel_due()
         working = [future for _, future in jobs._working.values()]
         for future in working:
             future.exception(10)
