@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -213,19 +214,24 @@ class AirflowServices:
                 continue
         return found
 
+    def titled(self, pattern: str) -> list[psutil.Process]:
+        """Return our processes whose title matches a regular expression from its beginning on."""
+        found = []
+        for process in self.own_processes():
+            try:
+                if re.match(pattern, " ".join(process.cmdline())):
+                    found.append(process)
+            except psutil.Error:  # it has ended meanwhile
+                continue
+        return found
+
     def task_process(self, dag_id: str, run_id: str, task_id: str, timeout: float = 60.0) -> psutil.Process:
         """Wait for the process in which a task runs (Airflow names it after the task instance) and return it."""
 
         def found() -> psutil.Process | None:
-            ids = {str(row["id"]) for row in self.task_instances(dag_id, run_id) if row["task_id"] == task_id}
-            for process in self.own_processes():
-                try:
-                    title = " ".join(process.cmdline())
-                except psutil.Error:
-                    continue
-                if any(title.startswith(f"airflow worker -- {ti_id}") for ti_id in ids):
-                    return process
-            return None
+            ids = [str(row["id"]) for row in self.task_instances(dag_id, run_id) if row["task_id"] == task_id]
+            processes = self.titled(f"airflow worker -- ({'|'.join(ids)})") if ids else []
+            return processes[0] if processes else None
 
         process = self.wait_for(found, timeout, f"the process of task {task_id}")
         assert process is not None

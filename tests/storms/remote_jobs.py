@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ ENVIRONMENT = {
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
 }
 _KILL_EVERY = 4.0
+_TITLES = {
+    "task": r"airflow worker -- [0-9a-f]{8}-",  # the id of the task instance
+    "worker": r"airflow worker -- LocalExecutor(?!.*<idle>)",  # what supervises it
+}
 _EXPIRE_EVERY = 10.0
 
 
@@ -86,52 +90,40 @@ class JobLedger:
         yield from (f"foreign refresh {one}: {self.ended.get(one)}" for one in self.foreign if self.ended.get(one) == "cancelled")
 
 
-@dataclass
 class Chaos(threading.Thread):
     """Kills processes at random and lets tokens expire, until told to stop."""
 
-    world: World
-    chance: random.Random
-    kills: Counter[str] = field(default_factory=Counter)
-    expired: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self, world: World, plan: Plan) -> None:
         super().__init__(name="chaos", daemon=True)
+        self._airflow = world.airflow
+        self._tokens = world.emulators.tokens
+        self._chance = random.Random(plan.seed)
+        self.kills: Counter[str] = Counter()
+        self.expired = 0
         self.enough = threading.Event()
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def run(self) -> None:
         next_expiry = 0.0
-        while not self.enough.wait(self.chance.uniform(0.5, 1.5) * _KILL_EVERY):
+        while not self.enough.wait(self._chance.uniform(0.5, 1.5) * _KILL_EVERY):
             if time.monotonic() > next_expiry:
-                self.world.emulators.tokens.expire_all()
+                self._tokens.expire_all()
                 self.expired += 1
                 next_expiry = time.monotonic() + _EXPIRE_EVERY
-            what = self.chance.choices(("task", "worker", "triggerer"), (6, 2, 2))[0]
+            what = self._chance.choices(("task", "worker", "triggerer"), (6, 2, 2))[0]
             if what == "triggerer":
-                self.world.airflow.kill("triggerer", signal.SIGKILL, children=True)
-                self.world.airflow.start_component("triggerer")
-            elif not self._kill_one("airflow worker -- " + ("LocalExecutor" if what == "worker" else "")):
+                self._airflow.kill("triggerer", signal.SIGKILL, children=True)
+                self._airflow.start_component("triggerer")
+            elif not self._kill_one(_TITLES[what]):
                 continue
             self.kills[what] += 1
 
     def _kill_one(self, title: str) -> bool:
-        """Kill a task's process, or the worker that supervises one; the title of the latter begins like the former's."""
-        found = []
-        for process in self.world.airflow.own_processes():
-            try:
-                told = " ".join(process.cmdline())
-                if told.startswith(title) and "<idle>" not in told and ("LocalExecutor" in title) == ("LocalExecutor" in told):
-                    found.append(process)
-            except psutil.Error:
-                continue
+        found = self._airflow.titled(title)
         # Of few processes few are killed, or the last task would never get anywhere.
-        if len(found) < self.chance.randint(1, 6):
+        if len(found) < self._chance.randint(1, 6):
             return False
         try:
-            self.chance.choice(found).kill()
+            self._chance.choice(found).kill()
         except psutil.NoSuchProcess:
             return False
         return True
@@ -235,7 +227,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
             world.airflow.trigger(*run)
         ledger = JobLedger(world, plan)
         person = Person(world, ledger, plan)
-        chaos, stranger = Chaos(world, random.Random(plan.seed)), Stranger(world, plan)
+        chaos, stranger = Chaos(world, plan), Stranger(world, plan)
         chaos.start()
         stranger.start()
         ended = _watch(world, plan, ledger, person, chaos, began + timeout)
