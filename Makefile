@@ -42,4 +42,4 @@ constraints: $(READY)
 		--no-emit-index-url --no-header --no-annotate setup.cfg --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-servers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-servers .venv-peers .venv-*.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -14,7 +14,12 @@ import httpx
 from provider.emulators.scenario import Scenario
 
 #: A rule that hits so late only counts.
-NEVER = 10**9
+_NEVER = 10**9
+
+
+def counting_rule(service: str, match: str) -> dict[str, Any]:
+    """Return a fault rule that does nothing but count the calls that match."""
+    return {"service": service, "match": match, "fault": "drop", "nth": _NEVER}
 
 
 class EmulatorProcess:
@@ -61,8 +66,7 @@ class EmulatorProcess:
 
     def count_calls(self, service: str, match: str) -> int:
         """Begin to count the calls that match, and return the id of the counter."""
-        rule = {"service": service, "match": match, "fault": "drop", "nth": NEVER}
-        return int(self.admin.post("/_emulator/rules", json=rule).raise_for_status().json()["id"])
+        return int(self.admin.post("/_emulator/rules", json=counting_rule(service, match)).raise_for_status().json()["id"])
 
     def counted(self, counter: int) -> int:
         """Return how many calls a counter has seen."""

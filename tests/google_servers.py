@@ -8,13 +8,10 @@ honour themselves, ``STORAGE_EMULATOR_HOST`` and ``BIGQUERY_EMULATOR_HOST``, thr
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -23,33 +20,23 @@ from types import TracebackType
 from typing import Any, Self
 
 from demo.airflow_services import free_port
+from demo.pinned_environment import PinnedEnvironment
 from tests.bigquery_front import BigQueryFront
 from tests.gate import Gate
 
-ROOT = Path(__file__).parents[1]
-PINS = ROOT / "tests" / "google_servers.txt"
-FOLDER = ROOT / ".venv-servers"
 PROJECT = "demo-project"
 LOCATION = "europe-west3"
 START_SECONDS = 60.0
 
 
-def programs() -> Path:
-    """Return the folder with the servers' programs; installs them where they are missing or have other versions."""
-    FOLDER.mkdir(exist_ok=True)
-    wanted = hashlib.sha256(PINS.read_bytes()).hexdigest()
-    ready = FOLDER / "ready"
-    with (FOLDER / "lock").open("w") as lock:  # several test processes begin at once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists() or ready.read_text() != wanted:
-            uv, python = str(Path(sys.executable).parent / "uv"), str(FOLDER / "venv")
-            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, python], check=True)
-            subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "--requirements", str(PINS)], check=True)
-            # bqemulator loads an extension of DuckDB, which would otherwise come from the network at its start.
-            install = "from duckdb_extensions import import_extension; import_extension('spatial')"
-            subprocess.run([f"{python}/bin/python", "-c", install], check=True, env={**os.environ, "HOME": str(FOLDER)})
-            ready.write_text(wanted)
-    return FOLDER / "venv" / "bin"
+def _install_extension(servers: PinnedEnvironment) -> None:
+    """Put DuckDB's extension where bqemulator looks for it; it would otherwise come from the network at its start."""
+    install = "from duckdb_extensions import import_extension; import_extension('spatial')"
+    environment = {**os.environ, "HOME": str(servers.folder)}
+    subprocess.run([str(servers.python), "-c", install], check=True, env=environment)
+
+
+SERVERS = PinnedEnvironment(".venv-servers", Path(__file__).with_name("google_servers.txt"), _install_extension)
 
 
 class GoogleServers:
@@ -99,9 +86,9 @@ class GoogleServers:
         self, stack: ExitStack, port: int, program: str, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> None:
         log = stack.enter_context((self._folder / f"{program}.log").open("wb"))
-        command = [str(programs() / program), *arguments]
+        command = [str(SERVERS.ensure().python.with_name(program)), *arguments]
         process = subprocess.Popen(
-            command, env={**os.environ, "HOME": str(FOLDER), **(environment or {})}, stdout=log, stderr=subprocess.STDOUT
+            command, env={**os.environ, "HOME": str(SERVERS.folder), **(environment or {})}, stdout=log, stderr=subprocess.STDOUT
         )
         stack.callback(_end, process)
         deadline = time.monotonic() + START_SECONDS

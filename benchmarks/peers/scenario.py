@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.emulator_process import counting_rule
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.peers.front import Front
 from benchmarks.powerbi_client import azure_connection
@@ -23,8 +24,6 @@ from provider.emulators.server import Emulators
 
 #: Seconds after which a task that has not ended is a finding of its own.
 TASK_SECONDS = 150.0
-#: A rule that hits so late only counts.
-NEVER = 10**9
 WORDS = 260
 _UNFINISHED: dict[str, Any] = {"outcome": "running", "result": None, "xcoms": {}, "deferrals": 0, "tries": 0}
 
@@ -116,9 +115,7 @@ class PeerScenario:
             emulators = stack.enter_context(Emulators(cloud, folder=folder / "emulators", pubsub="builtin"))
             endpoint = emulators.dataform_endpoint.removeprefix("http://")
             front = stack.enter_context(Front({"dataform.googleapis.com": endpoint}, folder))
-            service, match = self.counted
-            counting = Rule.model_validate({"service": service, "match": match, "fault": "drop", "nth": NEVER})
-            counter = emulators.rules.add(counting)
+            counter = emulators.rules.add(Rule.model_validate(counting_rule(*self.counted)))
             if self.before:
                 self.before(emulators)
             if self.meanwhile:

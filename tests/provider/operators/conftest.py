@@ -24,6 +24,7 @@ from provider.emulators.server import Emulators
 from provider.operators import external_job
 from provider.operators.external_job import ExternalJobOperator
 from provider.triggers import external_job as external_job_triggers
+from tests.google_servers import GoogleServers
 
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
 MODEL_ID = "22222222-2222-4222-8222-222222222222"
@@ -140,6 +141,16 @@ class TaskLife:
         trigger = getattr(importlib.import_module(module), name)(**kwargs)
         trigger.task_instance = self.ti
         return trigger
+
+    def end_by_a_person(self, trigger: Any, where: str) -> None:
+        """Let a person mark the task failed, and the ``worker`` or the ``triggerer`` in which it waits learn of it."""
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (external_job, external_job_triggers):
+                patch.setattr(module, "task_instance_state", lambda **_: "failed")
+            if where == "worker":
+                self.operator.on_kill()
+            else:
+                asyncio.run(trigger.cancel_if_task_ended())
 
     def _process(self, method: str, kwargs: dict[str, Any]) -> Any:
         self.operator = self._make()
@@ -281,3 +292,17 @@ def life() -> type[TaskLife]:
 @pytest.fixture
 def make_operator() -> dict[str, Callable[..., ExternalJobOperator]]:
     return {"dataform": make_dataform, "semantic_model": make_model, "dataflow": make_dataflow}
+
+
+@pytest.fixture(scope="module")
+def running_google_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleServers]:
+    with GoogleServers(tmp_path_factory.mktemp("servers")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def google_servers(running_google_servers: GoogleServers, monkeypatch: pytest.MonkeyPatch) -> GoogleServers:
+    """Local servers of Cloud Storage and BigQuery, one of each for a module; Google's clients reach them."""
+    for name, value in running_google_servers.environment().items():
+        monkeypatch.setenv(name, value)
+    return running_google_servers

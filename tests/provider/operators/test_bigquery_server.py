@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +84,10 @@ def digest(task: KillableTask) -> str:
     return job_name({"ti": task.ti}).split("_")[3]  # type: ignore[typeddict-item]
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleServers]:
-    with GoogleServers(tmp_path_factory.mktemp("servers")) as servers:
-        servers.put("landing", TWO_FILES)
-        yield servers
-
-
 @pytest.fixture
-def world(servers: GoogleServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name, value in servers.environment().items():
-        monkeypatch.setenv(name, value)
-    return World(servers, tmp_path)
+def world(google_servers: GoogleServers, tmp_path: Path) -> World:
+    google_servers.put("landing", TWO_FILES)
+    return World(google_servers, tmp_path)
 
 
 def test_a_load_is_one_job_with_a_result_and_a_link(world: World) -> None:

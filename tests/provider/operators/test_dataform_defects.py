@@ -181,17 +181,12 @@ def test_defect_create_is_not_idempotent(start_cloud, life, fault):
 
 
 @pytest.mark.parametrize("where", ["worker", "triggerer"])
-def test_defect_no_on_kill(start_cloud, life, monkeypatch, where):
+def test_defect_no_on_kill(start_cloud, life, where):
     cloud = start_cloud(**one_action(seconds=30.0))
     task = life(of_main)
     trigger = task.trigger(task.begin())
-    monkeypatch.setattr("provider.operators.external_job.task_instance_state", lambda **_: "failed")
-    monkeypatch.setattr("provider.triggers.external_job.task_instance_state", lambda **_: "failed")
 
-    if where == "worker":
-        task.operator.on_kill()
-    else:
-        asyncio.run(trigger.cancel_if_task_ended())
+    task.end_by_a_person(trigger, where)
 
     (end,) = cloud.ledger.wait_for("workflow_invocation_cancelled")
     assert cancelled(cloud) == [end.resource] == [started(cloud)[0].resource]

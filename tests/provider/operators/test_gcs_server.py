@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +48,9 @@ class World:
         return f"*/b/{self.landing}/o/{name}{verb}"
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleServers]:
-    with GoogleServers(tmp_path_factory.mktemp("servers")) as servers:
-        yield servers
-
-
 @pytest.fixture
-def world(servers: GoogleServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name, value in servers.environment().items():
-        monkeypatch.setenv(name, value)
-    return World(servers, tmp_path)
+def world(google_servers: GoogleServers, tmp_path: Path) -> World:
+    return World(google_servers, tmp_path)
 
 
 def test_a_folder_moves_with_the_folders_in_it(world: World) -> None:

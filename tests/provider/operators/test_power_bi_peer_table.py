@@ -7,7 +7,6 @@ the judge: what was started, cancelled and ended.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -123,17 +122,12 @@ def test_deferrable(start_cloud, life):
 
 
 @pytest.mark.parametrize("where", ["worker", "triggerer"])
-def test_cancel_on_kill(start_cloud, life, monkeypatch, where):
+def test_cancel_on_kill(start_cloud, life, where):
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(enhanced)
     trigger = task.trigger(task.begin())
-    monkeypatch.setattr("provider.operators.external_job.task_instance_state", lambda **_: "failed")
-    monkeypatch.setattr("provider.triggers.external_job.task_instance_state", lambda **_: "failed")
 
-    if where == "worker":
-        task.operator.on_kill()
-    else:
-        asyncio.run(trigger.cancel_if_task_ended())
+    task.end_by_a_person(trigger, where)
 
     (end,) = cloud.ledger.wait_for("refresh_cancelled")
     assert cancelled(cloud) == [end.resource] == [posted(cloud)[0].resource]
