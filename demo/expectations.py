@@ -70,7 +70,14 @@ def outer_join(airflow_url: str, application_url: str) -> Join:
     """Join Airflow's task instances (earlier tries: its history) of workflows with the task logs. SQLAlchemy URLs."""
     tries = _rows(airflow_url, _AIRFLOW_TRIES)
     workflows = {dag_id for dag_id, _run, task_id, *_ in tries if task_id == "start_batch"}
-    there = {tuple(key): _STATUS.get(state, "PROCESSING") for *key, state, _live in tries if key[0] in workflows}
+    there: dict[tuple[Any, ...], str] = {}
+    for dag_id, run_id, task_id, map_index, number, state, live in tries:
+        key = (dag_id, run_id, task_id, map_index, number)
+        if live and key in there and state not in ("up_for_retry", "restarting"):
+            # It waited for its next try when a person ended or cleared it, and still has the number of the last one.
+            key = (*key[:4], number + 1)
+        if dag_id in workflows:
+            there[key] = _STATUS.get(state, "PROCESSING")
     here = {tuple(key): status for *key, status in _rows(application_url, _TASK_LOGS)}
     return Join(
         rows=len(there.keys() | here.keys()),

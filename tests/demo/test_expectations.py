@@ -114,6 +114,16 @@ def test_the_join_counts_every_try_of_a_workflow_and_no_other_dag(tmp_path: Path
     assert join.equal
 
 
+def test_a_task_that_a_person_ended_while_it_waited_for_a_retry_has_another_try(tmp_path: Path) -> None:
+    airflow, ours = databases(tmp_path)
+    with sqlite3.connect(airflow) as connection:
+        connection.execute("INSERT INTO task_instance_history VALUES ('d', 'r', 'c', -1, 3, 'failed')")
+        connection.execute("INSERT INTO task_instance VALUES ('d', 'r', 'c', -1, 3, 'failed')")
+    with sqlite3.connect(ours) as connection:
+        connection.execute("INSERT INTO task_logs VALUES ('d', 'r', 'c', -1, 3, 'ERROR'), ('d', 'r', 'c', -1, 4, 'ERROR')")
+    assert outer_join(f"sqlite:///{airflow}", f"sqlite:///{ours}") == Join(6, 0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [

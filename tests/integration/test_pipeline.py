@@ -6,6 +6,7 @@ in turn after it has begun its work at the service and before it knows. Each eff
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -203,12 +204,19 @@ def test_each_effect_once_whichever_task_is_killed(pipelines: Pipelines) -> None
     world, undisturbed = pipelines.world, Case("undisturbed")
     with ExitStack() as stack:
         planned = killings(pipelines, stack)
+
+        def kill_in_its_work(case: Case, wait_for_its_work: Callable[[], None]) -> None:
+            wait_for_its_work()
+            pipelines.kill(case)
+
+        # Each at its own moment: a task that waits for its killer gives the call up and goes on, as it should.
+        killers = stack.enter_context(ThreadPoolExecutor(len(planned)))
+        killed = [killers.submit(kill_in_its_work, *plan) for plan in planned]
         with pipelines.servers.bigquery.busy():
             world.publish(*({"task_id": Case(name).task("load"), "batch_id": Case(name).batch_id} for name in CASES))
             pipelines.wait_for_state(undisturbed, "load", "deferred")
-        for case, wait_for_its_work in planned:
-            wait_for_its_work()
-            pipelines.kill(case)
+        for kill in killed:
+            kill.result()
     for name in CASES:
         case = Case(name)
         assert world.airflow.wait_for_run(case.workflow, case.batch_id, SECONDS) == "success", name
