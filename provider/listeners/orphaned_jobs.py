@@ -41,7 +41,7 @@ _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
 _REMEMBERED = 10_000
 _OUR_TRIGGERS = "provider.triggers."
-_AT_WORK = frozenset({"running", "deferred", "restarting"})
+_AT_WORK = frozenset({"running", "deferred"})
 """States in which the next try of a cleared task is about to cancel the earlier job itself."""
 
 
@@ -220,10 +220,18 @@ def _unattended(run: RunState, now: datetime, *, run_gone: bool) -> Iterator[tup
             continue
         if (jobs.job or {}).get("adopted") or (jobs.job is None and jobs.intent is None):
             continue
-        over = attempt.state in ENDED_STATES or (_cleared(attempt, jobs) and attempt.state not in _AT_WORK)
+        # Of a cleared task only what is known by its id: a look-up could find what the next try has started.
+        cleared = _cleared(attempt, jobs) and attempt.state not in _AT_WORK and jobs.job is not None
+        over = attempt.state in ENDED_STATES or cleared
         if run_gone or (over and (attempt.updated_at or now) > now - _OLDEST):
             yield attempt, jobs
 
 
 def _cleared(attempt: TryState, jobs: RemoteJobState) -> bool:
-    return jobs.chain is not None and jobs.chain != attempt.max_tries
+    """
+    Tell whether a person has cleared the task since its job was recorded.
+
+    Airflow raises ``max_tries`` for a task that was cleared while it ran only if its process then ends in peace; where it is lost
+    too, nothing but the state tells of the clear, and the next try would go on with the old job.
+    """
+    return attempt.state == "restarting" or (jobs.chain is not None and jobs.chain != attempt.max_tries)

@@ -30,6 +30,7 @@ from provider.emulators.ledger import Entry
 from tests.storms.plan import RUNS_OF_WORKFLOW, WORKSPACE, Job, Plan, make_plan
 
 ENVIRONMENT = {
+    "AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL": "0.5",
     "AIRFLOW__CORE__PARALLELISM": "16",
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "32",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",

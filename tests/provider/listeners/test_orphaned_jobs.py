@@ -158,6 +158,22 @@ def test_the_job_of_a_cleared_task_does_not_wait_for_its_next_try(airflow, servi
     assert service.cancelled == ["job-1"]
 
 
+def test_a_task_that_was_cleared_while_it_ran_has_its_job_cancelled_although_its_process_is_lost(airflow, service) -> None:
+    airflow.task("load", "restarting", updated_at=LONG_AGO, max_tries=3)
+    ledger(airflow, chain=3)
+    look(OrphanedJobs())
+    assert service.cancelled == ["job-1"]
+
+
+def test_a_cleared_task_without_a_recorded_job_is_left_to_its_next_try(airflow, service) -> None:
+    """What a look-up finds might be what that try has just started."""
+    airflow.task("load", None, updated_at=LONG_AGO, max_tries=3)
+    ledger(airflow, chain=2, job=None, intent={"since": "then"})
+    service.found = [{"id": "job-2", "url": ""}]
+    look(OrphanedJobs())
+    assert service.cancelled == []
+
+
 @pytest.mark.parametrize(("state", "chain"), [("running", 2), ("deferred", 2), ("up_for_retry", 3), (None, 3)])
 def test_a_try_that_runs_or_is_a_retry_looks_after_the_job_itself(airflow, service, state: str | None, chain: int) -> None:
     airflow.task("load", state, updated_at=LONG_AGO, max_tries=3)
