@@ -71,6 +71,11 @@ class TokenStore:
             return "unknown"
         return "valid" if time.monotonic() < expiry else "expired"
 
+    def issued(self) -> list[str]:
+        """Return every token that was ever issued."""
+        with self._lock:
+            return list(self._expiry)
+
     def expire_all(self) -> None:
         """Let every token that was issued so far be expired."""
         with self._lock:

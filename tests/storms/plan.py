@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,11 @@ Person = Literal["kill", "clear while it runs", "clear after its end"]
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
 TASKS_OF_WORKFLOW = 10
 RUNS_OF_WORKFLOW = 2
+MAPPED_WORKFLOW = "storm_mapped"
+MAPPED_TASK: Mapping[Kind, str] = {"dataform": "invocations", "power_bi": "refreshes"}
+RETRIES = 100
+RETRY_DELAY_SECONDS = 2
+WAITING = {"initial_wait": 6, "poll_interval": 3}
 NEVER = 3600
 """Seconds of a job that only a cancel ends."""
 
@@ -23,8 +28,9 @@ NEVER = 3600
 @dataclass(frozen=True)
 class Job:
     """
-    The job of one task in one run.
+    The job of one task instance in one run.
 
+    :param number: of its place in the storm; both runs have the same places.
     :param seconds: how long it runs at its service.
     :param person: what a person does to its task, at most one thing.
     :param wait: seconds between the start of the job, or its end, and what the person does.
@@ -34,6 +40,8 @@ class Job:
     workflow_id: str
     batch_id: str
     task_id: str
+    map_index: int
+    number: int
     kind: Kind
     seconds: int
     person: Person | None = None
@@ -53,13 +61,26 @@ class Job:
     @property
     def name(self) -> str:
         """What it is called at its service: the id of a semantic model, the name of a Dataform action."""
+        return self.name_in(self.batch_id)
+
+    def name_in(self, batch_id: str) -> str:
+        """Return the name in another run; ``batch_id`` may be a template."""
         if self.kind == "power_bi":
-            return f"22222222-2222-4222-{self.batch_id}-{int(self.task_id[1:]):012d}"
-        return f"{self.batch_id}_{self.task_id}"
+            return f"22222222-2222-4222-{batch_id}-{self.number:012d}"
+        return f"{batch_id}_j{self.number:04d}"
+
+    @property
+    def place(self) -> str:
+        """Where it is in Airflow, for people."""
+        return f"{self.workflow_id} {self.batch_id} {self.task_id}[{self.map_index}]"
+
+    @property
+    def repository_id(self) -> str:
+        return self.workflow_id
 
     @property
     def repository(self) -> str:
-        return f"projects/demo-project/locations/europe-west3/repositories/{self.workflow_id}"
+        return f"projects/demo-project/locations/europe-west3/repositories/{self.repository_id}"
 
 
 @dataclass(frozen=True)
@@ -125,38 +146,61 @@ class Plan:
         """Return the workflows, as ``accelerator import`` takes them."""
         workflows: dict[str, dict[str, Any]] = {}
         for job in self.jobs:
+            if job.map_index >= 0:
+                continue
             workflow = workflows.setdefault(
                 job.workflow_id,
                 {
                     "workflow_id": job.workflow_id,
-                    "default_args": {"retries": 100, "retry_delay_seconds": 2},
+                    "default_args": {"retries": RETRIES, "retry_delay_seconds": RETRY_DELAY_SECONDS},
                     "tasks": {},
                 },
             )
             workflow["tasks"][job.task_id] = {
                 "task_id": job.task_id,
                 "task_type": "dataform" if job.kind == "dataform" else "power_bi_refresh",
-                "config": {**_config(job), "initial_wait": 6, "poll_interval": 3},
+                "config": {**arguments(job.kind, job.repository_id), **_what(job), **WAITING},
             }
         return {"workflows": [{**flow, "tasks": list(flow["tasks"].values())} for flow in workflows.values()]}
 
+    def mapped(self) -> dict[str, Any]:
+        """Return what ``mapped_dag.py`` makes its DAG of: one mapped task of each kind."""
+        first_run = [job for job in self.jobs if job.map_index >= 0 and job.batch_id == self.jobs[0].batch_id]
+        tasks = [
+            {
+                "task_id": task_id,
+                "kind": kind,
+                "partial": {**arguments(kind, MAPPED_WORKFLOW), **WAITING},
+                "expand": [_what(job) for job in first_run if job.kind == kind],
+            }
+            for kind, task_id in MAPPED_TASK.items()
+        ]
+        return {"dag_id": MAPPED_WORKFLOW, "retries": RETRIES, "retry_delay_seconds": RETRY_DELAY_SECONDS, "tasks": tasks}
 
-def _config(job: Job) -> dict[str, Any]:
-    if job.kind == "power_bi":
-        model = job.name.replace(f"-{job.batch_id}-", "-{{ batch_id }}-")
-        return {"workspace": WORKSPACE, "semantic_model": model, "refresh": {"type": "full"}}
+
+def arguments(kind: Kind, repository_id: str) -> dict[str, Any]:
+    """Return the arguments that say where jobs of a kind are."""
+    if kind == "power_bi":
+        return {"workspace": WORKSPACE, "refresh": {"type": "full"}}
     return {
         "project_id": "demo-project",
         "region": "europe-west3",
-        "repository_id": job.workflow_id,
+        "repository_id": repository_id,
         "git_commitish": "main",
-        "included_targets": ["{{ batch_id }}_{{ task_id }}"],
     }
+
+
+def _what(job: Job) -> dict[str, Any]:
+    # Of a hand-written DAG the batch id is the run id; the factory's templates know it by our name.
+    name = job.name_in("{{ batch_id }}" if job.map_index < 0 else "{{ run_id }}")
+    return {"semantic_model": name} if job.kind == "power_bi" else {"included_targets": [name]}
 
 
 def make_plan(seed: int, count: int, *, kills: int, clears: int, shortest: int = 5, longest: int = 40) -> Plan:
     """
     Return the plan of a seed.
+
+    A fifth of the jobs belong to mapped tasks, and a fifth of the models are refreshed by somebody else too.
 
     :param count: how many jobs; half of them refreshes, half invocations.
     :param kills: tasks that a person marks failed.
@@ -164,31 +208,48 @@ def make_plan(seed: int, count: int, *, kills: int, clears: int, shortest: int =
     :param shortest: seconds of the shortest job, and ``longest`` of the longest.
     """
     chance = random.Random(seed)
-    places = [(number // TASKS_OF_WORKFLOW, number % TASKS_OF_WORKFLOW) for number in range(-(-count // RUNS_OF_WORKFLOW))]
     chosen = chance.sample(range(count), kills + clears)
     persons: dict[int, Person] = dict.fromkeys(chosen[:kills], "kill")
     for order, number in enumerate(chosen[kills:]):
         persons[number] = "clear after its end" if order % 3 == 0 else "clear while it runs"
+    left_alone = [number for number in range(count) if number not in persons and _kind(number // RUNS_OF_WORKFLOW) == "power_bi"]
+    foreign = set(chance.sample(left_alone, min(len(left_alone), max(1, count // 10))))  # half of the jobs have a model
+    places = -(-count // RUNS_OF_WORKFLOW)
+    first_mapped = places - max(2, places // 5)
     jobs = []
     for number in range(count):
-        workflow, task = places[number // RUNS_OF_WORKFLOW]
-        kind: Kind = "power_bi" if task % 2 else "dataform"
+        where = number // RUNS_OF_WORKFLOW
         person = persons.get(number)
         seconds = chance.randint(shortest, longest)
         if person == "kill":
             seconds = NEVER
         elif person == "clear while it runs":
             seconds = 120 + longest  # the cancel comes before, also where a killed process takes its time to be missed
+        workflow_id, task_id, map_index = _place(where, first_mapped)
         jobs.append(
             Job(
-                workflow_id=f"storm_{workflow:02d}",
+                workflow_id=workflow_id,
                 batch_id=f"{8000 + number % RUNS_OF_WORKFLOW:04d}",
-                task_id=f"t{workflow * TASKS_OF_WORKFLOW + task:04d}",
-                kind=kind,
+                task_id=task_id,
+                map_index=map_index,
+                number=where,
+                kind=_kind(where),
                 seconds=seconds,
                 person=person,
                 wait=chance.uniform(0, 20),
-                foreign=kind == "power_bi" and person is None and chance.random() < 0.25,  # a fifth of all models
+                foreign=number in foreign,
             )
         )
     return Plan(seed, tuple(jobs))
+
+
+def _kind(where: int) -> Kind:
+    return "power_bi" if where % 2 else "dataform"
+
+
+def _place(where: int, first_mapped: int) -> tuple[str, str, int]:
+    """Return workflow, task and map index of a place."""
+    if where < first_mapped:
+        return f"storm_{where // TASKS_OF_WORKFLOW:02d}", f"t{where:04d}", -1
+    same_kind_before = sum(1 for earlier in range(first_mapped, where) if _kind(earlier) == _kind(where))
+    return MAPPED_WORKFLOW, MAPPED_TASK[_kind(where)], same_kind_before

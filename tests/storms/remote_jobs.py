@@ -8,7 +8,9 @@ and processes of Airflow are killed. What must have come of it is fixed beforeha
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,6 +29,7 @@ import yaml
 from demo.postgres import PostgresServer
 from demo.world import World
 from provider.emulators.ledger import Entry
+from tests.canaries import Canaries, Leak, scan_folder
 from tests.storms.plan import RUNS_OF_WORKFLOW, WORKSPACE, Job, Plan, make_plan
 
 ENVIRONMENT = {
@@ -37,6 +40,7 @@ ENVIRONMENT = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
 }
+MAPPED_DAG = Path(__file__).with_name("mapped_dag.py")
 _KILL_EVERY = 4.0
 _TITLES = {
     "task": r"airflow worker -- [0-9a-f]{8}-",  # the id of the task instance
@@ -85,7 +89,7 @@ class JobLedger:
             good = how["completed"] + how["succeeded"]
             if (len(started), how["cancelled"], good) != (job.starts, job.cancels, job.starts - job.cancels):
                 yield (
-                    f"{job.workflow_id} {job.batch_id} {job.task_id} ({job.kind}, {job.person or 'left alone'}): intended "
+                    f"{job.place} ({job.kind}, {job.person or 'left alone'}): intended "
                     f"{job.starts} starts, {job.cancels} cancelled; found {len(started)}: {dict(how)}"
                 )
         yield from (f"foreign refresh {one}: {self.ended.get(one)}" for one in self.foreign if self.ended.get(one) == "cancelled")
@@ -190,17 +194,21 @@ class Person:
         return job_id in self._ledger.ended and self._state(job) == "success"
 
     def _state(self, job: Job) -> str:
-        path = f"/dags/{job.workflow_id}/dagRuns/{job.batch_id}/taskInstances/{job.task_id}"
-        return str(self._world.airflow.rest("GET", path)["state"])
+        return str(self._world.airflow.rest("GET", _path(job))["state"])
 
     def _do(self, job: Job) -> None:
         self.acted[f"{job.person} ({self._state(job)})"] += 1
         if job.person == "kill":
-            path = f"/dags/{job.workflow_id}/dagRuns/{job.batch_id}/taskInstances/{job.task_id}"
-            self._world.airflow.rest("PATCH", path, json={"new_state": "failed"})
+            self._world.airflow.rest("PATCH", _path(job), json={"new_state": "failed"})
         else:
-            body = {"dry_run": False, "dag_run_id": job.batch_id, "task_ids": [job.task_id], "only_failed": False}
+            instance = job.task_id if job.map_index < 0 else [job.task_id, job.map_index]
+            body = {"dry_run": False, "dag_run_id": job.batch_id, "task_ids": [instance], "only_failed": False}
             self._world.airflow.rest("POST", f"/dags/{job.workflow_id}/clearTaskInstances", json=body)
+
+
+def _path(job: Job) -> str:
+    path = f"/dags/{job.workflow_id}/dagRuns/{job.batch_id}/taskInstances/{job.task_id}"
+    return path if job.map_index < 0 else f"{path}/{job.map_index}"
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,8 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
     definitions.write_text(yaml.safe_dump(plan.definitions()))
     began = time.monotonic()
     with World(folder, definitions=definitions, scenario=plan.scenario(), postgres=postgres, environment=ENVIRONMENT) as world:
+        (world.dags / "storm_mapped.json").write_text(json.dumps(plan.mapped()))
+        shutil.copy(MAPPED_DAG, world.dags)
         runs = sorted({(job.workflow_id, job.batch_id) for job in plan.jobs})
         world.wait_for_dags({workflow for workflow, _ in runs})
         for run in runs:
@@ -238,6 +248,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
         chaos.join()
         wrong = [] if ended else [f"not everything had ended after {timeout:.0f} s"]
         wrong += _verdict(world, plan, ledger)
+        wrong += [f"{leak.canary} in {leak.where}" for leak in _leaks(world)]
         figures = _figures(world, plan, ledger, person, chaos, time.monotonic() - began)
     return Outcome(figures, wrong)
 
@@ -261,13 +272,27 @@ def _watch(world: World, plan: Plan, ledger: JobLedger, person: Person, chaos: C
 def _verdict(world: World, plan: Plan, ledger: JobLedger) -> Iterator[str]:
     ledger.read()
     yield from ledger.wrong()
-    killed = {(job.workflow_id, job.batch_id, job.task_id) for job in plan.jobs if job.person == "kill"}
+    states = {
+        (job_run, row["task_id"], row["map_index"]): row["state"]
+        for job_run in {(job.workflow_id, job.batch_id) for job in plan.jobs}
+        for row in world.airflow.task_instances(*job_run)
+    }
     for job in plan.jobs:
-        key = (job.workflow_id, job.batch_id, job.task_id)
-        state = next(row["state"] for row in world.airflow.task_instances(*key[:2]) if row["task_id"] == job.task_id)
-        if state != ("failed" if key in killed else "success"):
-            yield f"task {key} is {state}"
+        state = states[(job.workflow_id, job.batch_id), job.task_id, job.map_index]
+        if state != ("failed" if job.person == "kill" else "success"):
+            yield f"{job.place} is {state}"
     world.airflow.wait_for(lambda: world.join().equal, 60, "TaskLog to say what Airflow says", explain=lambda: str(world.join()))
+
+
+def _leaks(world: World) -> list[Leak]:
+    """Return the secrets that can be read in Airflow's home or in a database: Entra's client secret and all access tokens."""
+    canaries = Canaries()
+    for client in world.emulators.scenario.powerbi.clients:
+        canaries.plant(f"secret of client {client.client_id}", client.client_secret)
+    for number, token in enumerate(world.emulators.tokens.issued()):
+        canaries.plant(f"access token {number}", token)
+    leaks = scan_folder(world.home, canaries)
+    return leaks + canaries.in_database(world.airflow_url) + canaries.in_database(world.database_url)
 
 
 def _figures(world: World, plan: Plan, ledger: JobLedger, person: Person, chaos: Chaos, seconds: float) -> dict[str, Any]:
@@ -281,11 +306,14 @@ def _figures(world: World, plan: Plan, ledger: JobLedger, person: Person, chaos:
         "starts found": sum(len(started) for started in ledger.started.values()),
         "ended": dict(how),
         "cancels intended": sum(job.cancels for job in plan.jobs),
+        "of mapped tasks": sum(job.map_index >= 0 for job in plan.jobs),
+        "models also refreshed by somebody else": sum(job.foreign for job in plan.jobs),
         "foreign refreshes": len(ledger.foreign),
         "calls": max(rule["seen"] for rule in rules if rule["service"] == "powerbi")
         + max(rule["seen"] for rule in rules if rule["service"] == "dataform"),
         "calls that failed": sum(rule["hits"] for rule in rules if rule["service"] != "entra"),
         "token expiries": chaos.expired,
+        "secrets looked for": len(world.emulators.tokens.issued()) + len(world.emulators.scenario.powerbi.clients),
         "SIGKILLs": dict(chaos.kills),
         "what people did (in state)": dict(sorted(person.acted.items())),
         "task instances joined with TaskLog": world.join().rows,
