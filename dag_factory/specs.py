@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from dag_factory.schedules import check_schedule, check_timezone, parse_start_date
+from provider.metadata.file_patterns import check_file_pattern
 
 MAX_ID_BYTES = 240
 """Airflow allows 250 characters, but makes a folder ``task_id=<id>`` of it, and a folder's name ends at 255 bytes."""
@@ -188,7 +189,7 @@ class WorkflowOptions(Spec):
     params: tuple[ParamSpec, ...] = ()
     tags: tuple[Annotated[StrictStr, Field(min_length=1, max_length=100)], ...] = ()
     owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
-    file_pattern: Annotated[StrictStr, Field(min_length=1, max_length=1000)] | None = None
+    file_pattern: Annotated[StrictStr, Field(max_length=1000), AfterValidator(check_file_pattern)] | None = None
 
     @property
     def starts_at(self) -> datetime | None:

@@ -40,7 +40,10 @@ def get_provider_info() -> dict[str, Any]:
                 "Google Cloud", "provider.operators.bigquery", "provider.operators.bigquery_query", "provider.operators.gcs"
             ),
         ],
-        "sensors": [_modules("Google Cloud Pub/Sub", "provider.sensors.pubsub")],
+        "sensors": [
+            _modules("Google Cloud Pub/Sub", "provider.sensors.pubsub"),
+            _modules("Cloud Accelerator", "provider.sensors.completion"),
+        ],
         "hooks": [
             _modules("Microsoft Power BI", "provider.hooks.powerbi"),
             _modules("Google Dataform", "provider.hooks.dataform"),
@@ -51,6 +54,7 @@ def get_provider_info() -> dict[str, Any]:
             _modules("Google Dataform", "provider.triggers.dataform"),
             _modules("Google Cloud", "provider.triggers.bigquery"),
             _modules("Google Cloud Pub/Sub", "provider.triggers.pubsub"),
+            _modules("Cloud Accelerator", "provider.triggers.completion"),
         ],
         "connection-types": [_powerbi_connection_type()],
         "extra-links": [

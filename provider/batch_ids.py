@@ -8,6 +8,7 @@ clear a run, ``../other/x`` would reach another DAG (apache/airflow#68617).
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import quote
 
 from provider.exceptions import MessageError
@@ -17,6 +18,12 @@ MAX_LENGTH = 200
 
 RESERVED_PREFIXES = ("manual__", "scheduled__", "asset_triggered__", "backfill__")
 """Airflow tells the type of a run by these."""
+
+BATCH_ID_SCHEMA: dict[str, Any] = {
+    "pattern": r"^[A-Za-z0-9_.~:+-]{1,200}$",
+    "not": {"pattern": r"\.\.|^\.$|^(" + "|".join(RESERVED_PREFIXES) + ")"},
+}
+"""What :func:`check_batch_id` accepts, in the words of JSON Schema."""
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,200}")
 _DAG_ID = re.compile(r"[\w.-]{1,250}")

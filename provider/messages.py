@@ -1,169 +1,189 @@
 """
-What a message says: bytes of a stranger → :class:`StartRequest`, or one clear reason why not.
+What a message says: bytes of a stranger → one of three kinds, or one clear reason why not.
 
-The format is the JSON object ``{"task_id": "stg_orders", "batch_id": "B1", "scope": "downstream", "params": {...}}``; only
-``task_id`` is required. Nothing in it is evaluated, and what could not be stored or handed on by Airflow is refused here.
+``{"task_id": "stg_orders", "batch_id": "B1", "scope": "downstream", "params": {...}}``
+    starts a batch (:class:`StartMessage`); only ``task_id`` is required.
+``{"previous_task_id": "stg_orders", "batch_id": "B1", "status": "SUCCESS"}``
+    says that a task has ended elsewhere (:class:`CompletionMessage`).
+A notification of Cloud Storage
+    says that a file has arrived (:class:`FileNotification`); it is told by its attributes.
+
+Nothing in a message is evaluated, and what could not be stored or handed on by Airflow is refused here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
-from provider.batch_ids import check_batch_id, shown
+from provider.batch_ids import BATCH_ID_SCHEMA, check_batch_id, shown
 from provider.exceptions import MessageError
-from provider.metadata.inbox import InboxMessage
-
-MAX_BYTES = 256 * 1024
-"""Longest message: it becomes the conf of a DAG run, which every task of the run loads."""
-
-MAX_DEPTH = 20
-"""Deepest nesting of a message's JSON."""
+from provider.message_json import read_object, refuse_unstorable
+from provider.metadata.inbox import InboxMessage, file_batch_id
 
 RESERVED_PARAMS = ("start_task_id", "scope", "_accelerator")
 """Keys of a run's conf that are ours."""
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+OBJECT_FINALIZE = "OBJECT_FINALIZE"
+"""The event of an object that is there, new or written again; what else happens to objects starts nothing."""
+
+_LONGEST_OBJECT_NAME = 1024
 
 Scope = Literal["downstream", "task", "workflow"]
+Model = TypeVar("Model", bound=BaseModel)
 
 
-class StartRequest(BaseModel):
+class _Message(BaseModel):
+    """Base of messages: keys that we do not know are kept, so that a publisher may send more than we read."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    compared: ClassVar[tuple[str, ...]]
+    """What two messages must have in common to be the same wish."""
+
+    @property
+    def content_hash(self) -> str:
+        """Equal for two messages that say the same, whatever the order of keys and the unknown ones say."""
+        content = {name: getattr(self, name) for name in self.compared}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class StartMessage(_Message):
     """
     The wish to start a batch at a task.
 
     :param task_id: where the batch starts; the workflow is the one that the task belongs to.
     :param batch_id: run id of the DAG run; derived from the message id where the message names none.
     :param scope: ``downstream`` (the task and what follows it), ``task`` alone, or the whole ``workflow``.
-    :param params: values for the workflow's params.
-
-    Keys that we do not know are kept, so that a publisher may send more than we read.
+    :param params: values for the workflow's params; Airflow checks them when the run is made.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    compared = ("task_id", "scope", "params")
 
-    kind: Literal["start"] = Field(default="start", exclude=True)
     task_id: StrictStr = Field(min_length=1, max_length=250)
-    batch_id: StrictStr
+    batch_id: StrictStr | None = Field(default=None, json_schema_extra=BATCH_ID_SCHEMA)
     scope: Scope = "downstream"
     params: dict[str, Any] = Field(default_factory=dict)
 
-    @property
-    def content_hash(self) -> str:
-        """Equal for two requests that ask for the same, whatever the order of keys and the unknown ones say."""
-        content = {"task_id": self.task_id, "scope": self.scope, "params": self.params}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+class CompletionMessage(_Message):
+    """
+    The news that a task has ended elsewhere.
+
+    :param previous_task_id: the task that has ended. A ``task_id`` beside it says nothing more and is not read.
+    :param batch_id: the batch in which it has ended.
+    :param status: how.
+    :param error: why, for people; of an ``ERROR``. May be called ``error_message`` too.
+    """
+
+    compared = ("previous_task_id", "status", "error")
+
+    previous_task_id: StrictStr = Field(min_length=1, max_length=250)
+    batch_id: StrictStr = Field(json_schema_extra=BATCH_ID_SCHEMA)
+    status: Literal["SUCCESS", "ERROR"]
+    error: StrictStr | None = Field(default=None, max_length=10_000, validation_alias=AliasChoices("error", "error_message"))
 
 
-def parse(data: bytes, attributes: Mapping[str, str], message_id: str) -> StartRequest:  # noqa: ARG001 - for other formats
+class FileNotification(_Message):
+    """
+    The attributes of a Pub/Sub notification of Cloud Storage; the payload is not read.
+
+    :param event_type: only :data:`OBJECT_FINALIZE` starts something.
+    :param bucket: name of the bucket, and ``object`` that of the object.
+    :param generation: tells one content of the object from the next.
+
+    .. seealso:: https://cloud.google.com/storage/docs/pubsub-notifications#attributes
+    """
+
+    compared = ("bucket", "object", "generation")
+
+    event_type: StrictStr = Field(alias="eventType")
+    bucket: StrictStr = Field(alias="bucketId", min_length=1, max_length=250)
+    object: StrictStr = Field(alias="objectId", min_length=1, max_length=_LONGEST_OBJECT_NAME)
+    generation: StrictStr = Field(alias="objectGeneration", pattern="^[0-9]{1,20}$")
+
+
+def parse(data: bytes, attributes: Mapping[str, str], message_id: str) -> StartMessage | CompletionMessage | FileNotification:
     """
     Read a message.
 
     :param data: the payload: UTF-8 JSON.
-    :param attributes: the message's attributes; this format uses none.
+    :param attributes: the message's attributes; they tell a notification of Cloud Storage.
     :param message_id: the id that Pub/Sub gave the message; names the batch when the message does not.
     :raises MessageError: with the one reason that is stored with the rejected request.
     """
-    document = _read_json(data)
-    if document.get("status") is not None:
-        raise MessageError(
-            "the message reports the end of a task ('status' is set); this version starts batches only. Send it without status."
-        )
-    fields = {key: value for key, value in document.items() if value is not None and key != "kind"}
+    if is_file_notification(attributes):
+        refuse_unstorable(dict(attributes))
+        return _validated(FileNotification, dict(attributes))
+    document = read_object(data)
+    fields = {key: value for key, value in document.items() if value is not None}
+    if "status" in fields or "previous_task_id" in fields:
+        completion = _validated(CompletionMessage, fields)
+        check_batch_id(completion.batch_id)
+        return completion
     fields.setdefault("batch_id", f"msg_{message_id}")
-    try:
-        request = StartRequest.model_validate(fields)
-    except ValidationError as error:
-        raise MessageError(_first_problem(error)) from None
-    check_batch_id(request.batch_id)
-    if reserved := [key for key in RESERVED_PARAMS if key in request.params]:
+    start = _validated(StartMessage, fields)
+    check_batch_id(start.batch_id or "")
+    if reserved := [key for key in RESERVED_PARAMS if key in start.params]:
         raise MessageError(f"params may not set {', '.join(reserved)}: the message has task_id and scope for that.")
-    return request
+    return start
+
+
+def is_file_notification(attributes: Mapping[str, str]) -> bool:
+    """Tell whether a message comes from Cloud Storage."""
+    return "eventType" in attributes and "bucketId" in attributes
 
 
 def read(data: bytes, attributes: Mapping[str, str], message_id: str, published_at: datetime | None) -> InboxMessage:
     """Read a message for the inbox; where it cannot be accepted, the reason is in ``problem``."""
     message = InboxMessage(
-        message_id=message_id, payload=data, attributes=dict(attributes), published_at=published_at, kind="start"
+        message_id=message_id,
+        payload=data,
+        attributes=dict(attributes),
+        published_at=published_at,
+        kind="file" if is_file_notification(attributes) else "start",
     )
     try:
-        request = parse(data, attributes, message_id)
+        parsed = parse(data, attributes, message_id)
     except MessageError as error:
         return replace(message, problem=str(error))
+    message = replace(message, content_hash=parsed.content_hash, batch_id=None)
+    if isinstance(parsed, FileNotification):
+        return _file(message, parsed)
+    if isinstance(parsed, CompletionMessage):
+        return replace(
+            message,
+            kind="completion",
+            task_id=parsed.previous_task_id,
+            batch_id=parsed.batch_id,
+            scope="downstream",
+            status=parsed.status,
+            error=parsed.error,
+        )
+    return replace(message, task_id=parsed.task_id, batch_id=parsed.batch_id, scope=parsed.scope, params=parsed.params)
+
+
+def _file(message: InboxMessage, file: FileNotification) -> InboxMessage:
+    if file.event_type != OBJECT_FINALIZE:
+        return replace(message, no_effect=f"event {shown(file.event_type)} of a file starts nothing; {OBJECT_FINALIZE} does.")
     return replace(
         message,
-        kind=request.kind,
-        task_id=request.task_id,
-        batch_id=request.batch_id,
-        scope=request.scope,
-        params=request.params,
-        content_hash=request.content_hash,
+        batch_id=file_batch_id(file.bucket, file.object, file.generation),
+        scope="workflow",
+        params={"bucket": file.bucket, "object": file.object, "generation": file.generation},
     )
 
 
-def _read_json(data: bytes) -> dict[str, Any]:
-    if len(data) > MAX_BYTES:
-        raise MessageError(
-            f"the message has {len(data)} bytes, more than {MAX_BYTES}; put the data into a bucket and send its address."
-        )
+def _validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
     try:
-        document = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys)
-    except UnicodeDecodeError as error:
-        raise MessageError(f"the message is not UTF-8 (byte {error.start}); encode its JSON as UTF-8.") from None
-    except RecursionError:
-        raise MessageError(f"the message's JSON is nested deeper than {MAX_DEPTH} levels.") from None
-    except ValueError as error:
-        raise MessageError(f'the message is not JSON: {error}. Send an object such as {{"task_id": "…"}}.') from None
-    if not isinstance(document, dict):
-        raise MessageError(f'the message is a JSON {_json_type(document)}, not an object; send {{"task_id": "…"}}.')
-    _refuse_unstorable(document)
-    return document
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise MessageError(f"the message holds {name}, which is no JSON; send null or a string.")
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise MessageError(f"the message has the key {shown(repeated)} twice; which one is meant cannot be told.")
-    return document
-
-
-def _refuse_unstorable(document: dict[str, Any]) -> None:
-    """Refuse what PostgreSQL's JSON or Airflow's protocol between task and supervisor cannot hold."""
-    waiting: list[tuple[Any, int]] = [(document, 1)]
-    while waiting:
-        value, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise MessageError(f"the message's JSON is nested deeper than {MAX_DEPTH} levels.")
-        if isinstance(value, dict):
-            waiting.extend((part, depth) for part in value)
-            waiting.extend((part, depth + 1) for part in value.values())
-        elif isinstance(value, list):
-            waiting.extend((part, depth + 1) for part in value)
-        elif isinstance(value, str):
-            if _UNSTORABLE.search(value):
-                raise MessageError(f"the text {shown(value)} has a NUL or half a character, which no database stores.")
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise MessageError(f"the number {shown(value)} has more than 64 bits; send it as a string.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise MessageError("the message holds a number too large for a float; send it as a string.")
-
-
-def _json_type(value: Any) -> str:
-    return {list: "array", str: "string", bool: "boolean", type(None): "null"}.get(type(value), "number")
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise MessageError(_first_problem(error)) from None
 
 
 def _first_problem(error: ValidationError) -> str:

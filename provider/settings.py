@@ -54,6 +54,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": None,
         "default": "google_cloud_default",
     },
+    "inbox_retention_days": {
+        "description": "Days for which the inbox keeps requests that have ended. Pub/Sub itself keeps a message for 31 days at "
+        "most.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "35",
+    },
     "reconcile_interval": {
         "description": "Seconds between two looks of the reconciler at Airflow's task instances.",
         "version_added": "0.1.0",
@@ -97,7 +105,7 @@ def get_float(option: str) -> float:
     except ValueError:
         value = 0.0
     if not (value > 0 and math.isfinite(value)):
-        raise ConfigurationError(f"[{SECTION}] {option} must be a number of seconds above 0, not {raw!r}; correct the setting.")
+        raise ConfigurationError(f"[{SECTION}] {option} must be a number above 0, not {raw!r}; correct the setting.")
     return value
 
 

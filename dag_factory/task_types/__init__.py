@@ -110,6 +110,7 @@ def _load(point: importlib.metadata.EntryPoint) -> TaskType | Exception:
 
 def task_types() -> TaskTypes:
     """Return the built-in task types, and those of the entry points."""
-    from dag_factory.task_types import bigquery, bigquery_query, dataform, gcs, power_bi
+    from dag_factory.task_types import bigquery, bigquery_query, dataform, external, gcs, power_bi
 
-    return TaskTypes(dataform.TASK_TYPE, power_bi.TASK_TYPE, bigquery.TASK_TYPE, bigquery_query.TASK_TYPE, gcs.TASK_TYPE)
+    modules = (dataform, power_bi, bigquery, bigquery_query, gcs, external)
+    return TaskTypes(*(module.TASK_TYPE for module in modules))

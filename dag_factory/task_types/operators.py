@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dag_factory.task_types.bigquery import BigQueryLoadConfig
     from dag_factory.task_types.bigquery_query import BigQueryQueryConfig
     from dag_factory.task_types.dataform import DataformConfig
+    from dag_factory.task_types.external import ExternalConfig
     from dag_factory.task_types.gcs import GcsArchiveConfig
     from dag_factory.task_types.power_bi import PowerBIRefreshConfig
 
@@ -54,6 +55,14 @@ def gcs_archive(config: GcsArchiveConfig, kwargs: dict[str, Any]) -> BaseOperato
     from provider.operators.gcs import GCSArchiveOperator
 
     return GCSArchiveOperator(**_arguments(config), **kwargs)
+
+
+def external(config: ExternalConfig, kwargs: dict[str, Any]) -> BaseOperator:
+    """Make the sensor of an ``external`` task."""
+    from provider.sensors.completion import TaskCompletionSensor
+
+    given = {"poke_interval": config.poll_interval, "timeout": config.wait_timeout}
+    return TaskCompletionSensor(**{name: value for name, value in given.items() if value is not None}, **kwargs)
 
 
 def _arguments(config: TaskConfig) -> dict[str, Any]:

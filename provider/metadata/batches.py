@@ -53,6 +53,7 @@ _SOURCE_OF_RUN_TYPE = {
 _SOURCE_OF_TRIGGER = {"rest_api": "api", "operator": "dag", "timetable": "schedule"}
 
 DISABLED_REASON = "the task is disabled"
+DONE_ELSEWHERE_REASON = "done elsewhere before this batch began"
 OUT_OF_SCOPE_REASON = "out of scope of this batch"
 
 
@@ -107,6 +108,7 @@ def open_batch(
     message_id: str | None,
     all_task_ids: Sequence[str],
     disabled: Collection[str] = (),
+    done_elsewhere: Collection[str] = (),
 ) -> Scope:
     """
     Create the TaskBatch row and a NEW TaskLog row for each task in scope; what is already there stays.
@@ -114,6 +116,7 @@ def open_batch(
     :param requested: the scope that this run asks for; a batch that has one keeps its own (a person may have changed it).
     :param all_task_ids: every task of the workflow, ``start_batch`` left out.
     :param disabled: tasks that are switched off; those in scope get a SKIPPED row that says so.
+    :param done_elsewhere: tasks that a message reported as done; they are out of scope, and get a SKIPPED row that says why.
     :return: the scope that holds.
     """
     from sqlalchemy import func
@@ -152,14 +155,15 @@ def open_batch(
         rules={"source": kept},
     )
     in_scope = all_task_ids if scope.task_ids is None else scope.task_ids
-    _add_first_tries(session, workflow_id, batch_id, in_scope, disabled)
+    reasons = dict.fromkeys(disabled, DISABLED_REASON) | dict.fromkeys(done_elsewhere, DONE_ELSEWHERE_REASON)
+    _add_first_tries(session, workflow_id, batch_id, sorted({*in_scope, *done_elsewhere}), reasons)
     return scope
 
 
 def _add_first_tries(
-    session: Session, workflow_id: str, batch_id: str, task_ids: Sequence[str], disabled: Collection[str]
+    session: Session, workflow_id: str, batch_id: str, task_ids: Sequence[str], skipped: Mapping[str, str]
 ) -> None:
-    """Add a row for the first try of each task, unless it is there."""
+    """Add a row for the first try of each task, unless it is there; *skipped* is task id → reason."""
     from provider.metadata.tables import TaskLog
 
     now = datetime.now(UTC)
@@ -170,8 +174,8 @@ def _add_first_tries(
             "task_id": task_id,
             "map_index": -1,
             "try_number": 1,
-            "status": SKIPPED if task_id in disabled else NEW,
-            "error_message": DISABLED_REASON if task_id in disabled else None,
+            "status": SKIPPED if task_id in skipped else NEW,
+            "error_message": skipped.get(task_id),
             "row_source": "start_batch",
             "updated_at": now,
         }

@@ -1,38 +1,31 @@
 """
-The inbox: one row of ``batch_requests`` for each message, whatever becomes of it.
+The inbox: what a message becomes, in rows of ``batch_requests``.
 
-A message is acknowledged after its row is committed. Delivered again, it meets its own row; published again, it meets the
-accepted request for the same batch. A request is started once by whoever claimed it; a claim runs out, so that a request
-whose claimer died is taken up by the next one.
+A message is acknowledged after its rows are committed. Delivered again, it meets its own rows; published again, it meets the
+accepted request for the same batch. Starting what was accepted is the business of :mod:`provider.metadata.request_queue`.
 """
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
+from provider.metadata.batches import SUCCESS
+from provider.metadata.request_queue import DISPATCHED, DUPLICATE, RECEIVED, RECORDED, REJECTED, explain_waiting
 from provider.metadata.upsert import insert_into
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Row
     from sqlalchemy.orm import Session
 
-RECEIVED, DISPATCHED, DUPLICATE, REJECTED = "received", "dispatched", "duplicate", "rejected"
+EXTERNAL_TASK_TYPE = "external"
+"""Type of the tasks whose work is done elsewhere."""
 
-WORKFLOW_DISABLED = (
-    "waits: its workflow is disabled (enabled = false in table workflows); the request starts once the workflow is enabled."
-)
-"""The visible reason of a request whose workflow is switched off."""
-
-CLAIM_SECONDS = 120.0
-"""How long a claimed request is left to its claimer. Starting it twice would do no harm, but is work for nothing."""
-
-FIRST_BACKOFF_SECONDS = 5.0
-LAST_BACKOFF_SECONDS = 300.0
+REDELIVERED = "redelivered"
+"""What became of a message that has its row already; no state of a row."""
 
 _CONTENTION_ROUNDS = 3
 
@@ -44,34 +37,51 @@ class InboxMessage:
 
     :param message_id: unique within a subscription.
     :param payload: the bytes as they came; kept, whatever they are.
+    :param kind: ``start``, ``completion`` or ``file``.
     :param problem: why the message cannot be accepted; None for one that could be read, which then has the fields below.
+    :param no_effect: why a message that could be read starts nothing.
+    :param task_id: where to start, or the task that has ended.
+    :param status: how it has ended, ``SUCCESS`` or ``ERROR``, and ``error`` why.
+    :param params: values for the workflow's params; of a file ``{"bucket", "object", "generation"}``.
     """
 
     message_id: str
     payload: bytes
     attributes: dict[str, str]
     published_at: datetime | None
-    kind: str
+    kind: Literal["start", "completion", "file"]
     problem: str | None = None
+    no_effect: str | None = None
     task_id: str | None = None
     batch_id: str | None = None
     scope: str | None = None
     params: dict[str, Any] | None = None
+    status: str | None = None
+    error: str | None = None
     content_hash: str | None = None
 
 
 @dataclass(frozen=True)
-class WaitingRequest:
-    """A claimed request: what is needed to start its batch."""
+class KnownTask:
+    """What a message's task is in the tables."""
 
-    id: int
-    message_id: str
-    workflow_id: str
-    batch_id: str
     task_id: str
-    scope: str
-    params: dict[str, Any]
-    attempts: int
+    workflow_id: str
+    task_type: str
+    children: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """
+    What the messages of one pull are compared with.
+
+    :param tasks: by task id.
+    :param file_patterns: workflow id → pattern, of enabled workflows that have one.
+    """
+
+    tasks: Mapping[str, KnownTask]
+    file_patterns: Mapping[str, str]
 
 
 def receive(session: Session, subscription: str, messages: Sequence[InboxMessage]) -> Counter[str]:
@@ -81,183 +91,33 @@ def receive(session: Session, subscription: str, messages: Sequence[InboxMessage
     :param subscription: full name of the subscription.
     :return: how many went into each state; ``redelivered`` counts messages that had their row already.
     """
-    workflows = _workflows_of_tasks(session, {message.task_id for message in messages if message.task_id})
+    definitions = _definitions(session, messages)
     known = _known_messages(session, subscription, messages)
     counts: Counter[str] = Counter()
     for message in messages:
-        published_at = known.setdefault(message.message_id, message.published_at)
-        if published_at != message.published_at:
+        if message.message_id in known:
+            if known[message.message_id] == message.published_at:
+                counts[REDELIVERED] += 1
+                continue
             # Emulators number messages from 1 again after a restart; Pub/Sub itself never gives an id twice.
             message = replace(message, message_id=f"{message.message_id}@{message.published_at}")
-        counts[_receive_one(session, subscription, message, workflows)] += 1
+        known[message.message_id] = message.published_at
+        counts[_receive_one(session, subscription, message, definitions)] += 1
+    explain_waiting(session)
     return counts
 
 
-def waiting(session: Session) -> datetime | None:
-    """Return when the next request is due, in the past for one that is due now; None where nothing waits."""
-    from sqlalchemy import func, select
-
-    from provider.metadata.tables import BatchRequest, Workflow
-
-    # A request of a disabled workflow waits for a person, but is due once more to be given that reason.
-    noted = BatchRequest.reason == WORKFLOW_DISABLED
-    due_at = func.min(func.coalesce(BatchRequest.next_attempt_at, BatchRequest.received_at))
-    statement = (
-        select(due_at)
-        .outerjoin(Workflow, Workflow.workflow_id == BatchRequest.workflow_id)
-        .where(BatchRequest.state == RECEIVED, ~(Workflow.enabled.is_(False) & func.coalesce(noted, False)))
-    )
-    return session.scalar(statement)
-
-
-def claim(session: Session, limit: int = 100, *, seconds: float = CLAIM_SECONDS) -> list[WaitingRequest]:
-    """
-    Claim requests that are due, oldest first; none of them is handed out again for some time.
-
-    Requests of disabled workflows are given that reason and stay.
-
-    :param limit: how many at most.
-    :param seconds: how long the claim holds.
-    """
-    from sqlalchemy import select, update
-
-    from provider.metadata.tables import BatchRequest, Workflow
-
-    now = datetime.now(UTC)
-    due = _due(now)
-    disabled = select(Workflow.workflow_id).where(Workflow.enabled.is_(False))
-    session.execute(
-        update(BatchRequest)
-        .where(*due, BatchRequest.workflow_id.in_(disabled))
-        .values(reason=WORKFLOW_DISABLED, next_attempt_at=None)
-        .execution_options(synchronize_session=False)
-    )
-    rows = session.execute(
-        select(
-            BatchRequest.id,
-            BatchRequest.message_id,
-            BatchRequest.workflow_id,
-            BatchRequest.batch_id,
-            BatchRequest.task_id,
-            BatchRequest.scope,
-            BatchRequest.params,
-            BatchRequest.attempts,
-        )
-        .where(*due, BatchRequest.workflow_id.not_in(disabled))
-        .order_by(BatchRequest.received_at, BatchRequest.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
-    session.execute(
-        update(BatchRequest)
-        .where(BatchRequest.id.in_([row.id for row in rows]))
-        .values(next_attempt_at=now + timedelta(seconds=seconds))
-        .execution_options(synchronize_session=False)
-    )
-    return [_waiting_request(row) for row in rows]
-
-
-def mark(session: Session, request_id: int, state: str, reason: str | None = None) -> None:
-    """
-    Write how a waiting request ended; one that has ended keeps its first end.
-
-    :param state: ``dispatched``, ``duplicate`` or ``rejected``.
-    """
-    now = datetime.now(UTC)
-    _change_waiting(
-        session,
-        request_id,
-        {"state": state, "reason": reason, "next_attempt_at": None} | ({"dispatched_at": now} if state == DISPATCHED else {}),
-    )
-
-
-def postpone(session: Session, request_id: int, reason: str, seconds: float | None = None) -> None:
-    """
-    Leave a request waiting and try it again later.
-
-    :param reason: what was in the way, shown to people.
-    :param seconds: until the next attempt, for a request that has not been attempted at all; by default this was an attempt,
-        and the wait is 5 s, doubled with each attempt up to 5 min, spread by a tenth.
-    """
-    from sqlalchemy import select
-
-    from provider.metadata.tables import BatchRequest
-
-    attempts = session.scalar(select(BatchRequest.attempts).where(BatchRequest.id == request_id)) or 0
-    if seconds is None:
-        attempts += 1
-        seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(attempts - 1, 20))
-        seconds *= random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, protects nothing
-    _change_waiting(
-        session,
-        request_id,
-        {"reason": reason, "attempts": attempts, "next_attempt_at": datetime.now(UTC) + timedelta(seconds=seconds)},
-    )
-
-
-def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    from sqlalchemy import or_
-
-    from provider.metadata.tables import BatchRequest
-
-    return (
-        BatchRequest.state == RECEIVED,
-        or_(BatchRequest.next_attempt_at.is_(None), BatchRequest.next_attempt_at <= now),
-    )
-
-
-def _waiting_request(row: Row[Any]) -> WaitingRequest:
-    values = dict(row._mapping)
-    return WaitingRequest(**{**values, "params": values["params"] or {}})
-
-
-def _change_waiting(session: Session, request_id: int, values: dict[str, Any]) -> None:
-    from sqlalchemy import update
-
-    from provider.metadata.tables import BatchRequest
-
-    session.execute(
-        update(BatchRequest)
-        .where(BatchRequest.id == request_id, BatchRequest.state == RECEIVED)
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _workflows_of_tasks(session: Session, task_ids: set[str]) -> dict[str, tuple[str, bool]]:
-    """Return task_id → (workflow_id, whether the workflow is enabled) for the tasks that are in the tables."""
-    from sqlalchemy import select
-
-    from provider.metadata.tables import Task, Workflow
-
-    statement = (
-        select(Task.task_id, Workflow.workflow_id, Workflow.enabled)
-        .join(Workflow, Workflow.workflow_id == Task.workflow_id)
-        .where(Task.task_id.in_(task_ids))
-    )
-    return {row.task_id: (row.workflow_id, row.enabled) for row in session.execute(statement)} if task_ids else {}
-
-
-def _receive_one(session: Session, subscription: str, message: InboxMessage, workflows: dict[str, tuple[str, bool]]) -> str:
+def _receive_one(session: Session, subscription: str, message: InboxMessage, definitions: Definitions) -> str:
     """Store one message and return its state, or ``redelivered``."""
-    row: dict[str, Any] = {
-        "subscription": subscription,
-        "message_id": message.message_id,
-        "kind": message.kind,
-        "payload": message.payload,
-        "attributes": message.attributes,
-        "task_id": message.task_id,
-        "batch_id": message.batch_id,
-        "scope": message.scope,
-        "params": message.params,
-        "content_hash": message.content_hash,
-        "published_at": message.published_at,
-        "received_at": datetime.now(UTC),
-        "attempts": 0,
-    }
+    row = _row(subscription, message)
     if message.problem is not None:
         return _insert_ended(session, row, REJECTED, message.problem)
-    if message.task_id not in workflows:
+    if message.no_effect is not None:
+        return _insert_ended(session, row, RECORDED, message.no_effect)
+    if message.kind == "file":
+        return _receive_file(session, row, message, definitions)
+    task = definitions.tasks.get(message.task_id or "")
+    if task is None:
         return _insert_ended(
             session,
             row,
@@ -265,33 +125,98 @@ def _receive_one(session: Session, subscription: str, message: InboxMessage, wor
             f"task_id {message.task_id!r} is in no row of the table tasks; correct the message, or import the workflow and "
             "send it again.",
         )
-    row["workflow_id"], enabled = workflows[message.task_id]
+    row["workflow_id"] = task.workflow_id
+    if message.kind == "completion":
+        return _receive_completion(session, row, task)
+    return _receive_start(session, row | {"start_task_ids": [task.task_id]})
+
+
+def _receive_start(session: Session, row: dict[str, Any]) -> str:
+    """Accept a request to start a batch, unless one was accepted before."""
     for _ in range(_CONTENTION_ROUNDS):
-        if _insert(session, row | {"state": RECEIVED, "reason": None if enabled else WORKFLOW_DISABLED}):
+        if _insert(session, row | {"state": RECEIVED}):
             return RECEIVED
-        if _known_messages(session, subscription, [message]):
-            return "redelivered"
+        if _has_row(session, row):
+            return REDELIVERED
         accepted = _accepted_start(session, row["workflow_id"], row["batch_id"])
         if accepted is None:  # it ended in this very moment, which frees the batch id
             continue
         accepted_message, content_hash = accepted
-        if content_hash == message.content_hash:
+        if content_hash == row["content_hash"]:
             return _insert_ended(session, row, DUPLICATE, f"the same request was accepted before, as message {accepted_message}.")
         return _insert_ended(
             session,
             row,
             REJECTED,
-            f"batch_id {message.batch_id!r} of workflow {row['workflow_id']!r} was accepted before with another task_id, scope "
+            f"batch_id {row['batch_id']!r} of workflow {row['workflow_id']!r} was accepted before with another task_id, scope "
             f"or params, as message {accepted_message}; a new request needs a new batch_id.",
         )
-    raise RuntimeError(
-        f"the accepted request for batch {message.batch_id!r} changed {_CONTENTION_ROUNDS} times while message "
-        f"{message.message_id} was stored; it stays unacknowledged and will be delivered again."
+    raise _contention(row)
+
+
+def _receive_completion(session: Session, row: dict[str, Any], task: KnownTask) -> str:
+    """
+    Record that a task has ended elsewhere. Where its batch does not exist yet, start it behind that task.
+
+    An external task is started itself: it finds the message and ends with it, and so do Airflow and TaskLog.
+    """
+    external = task.task_type == EXTERNAL_TASK_TYPE
+    elsewhere = None if external else f"recorded only: Airflow runs task {task.task_id!r} itself, its type is {task.task_type}."
+    behind = list(task.children) if row["status"] == SUCCESS else []
+    starts = [task.task_id] if external else behind
+    for _ in range(_CONTENTION_ROUNDS):
+        if _has_batch(session, row["workflow_id"], row["batch_id"]):
+            return _insert_ended(session, row, RECORDED, elsewhere)
+        if not starts:
+            return _insert_ended(session, row, RECORDED, f"{elsewhere} There is no such batch, and nothing to start in it.")
+        if _insert(session, row | {"state": RECEIVED, "start_task_ids": starts}):
+            return RECEIVED
+        if _has_row(session, row):
+            return REDELIVERED
+    raise _contention(row)
+
+
+def _receive_file(session: Session, row: dict[str, Any], message: InboxMessage, definitions: Definitions) -> str:
+    """Accept a request for each workflow that waits for the file; of several states return the one that tells most."""
+    from provider.metadata.file_patterns import matches
+
+    file = message.params or {}
+    found = [
+        workflow_id
+        for workflow_id, pattern in sorted(definitions.file_patterns.items())
+        if matches(pattern, file["bucket"], file["object"])
+    ]
+    if not found:
+        return _insert_ended(session, row, RECORDED, "no enabled workflow has a file_pattern that matches this file.")
+    states = {_receive_start(session, row | {"workflow_id": workflow_id, "part": part}) for part, workflow_id in enumerate(found)}
+    return next(state for state in (RECEIVED, DUPLICATE, REJECTED, REDELIVERED) if state in states)
+
+
+def file_batch_id(bucket: str, name: str, generation: str) -> str:
+    """Return the batch id of one generation of an object."""
+    return "file_" + hashlib.sha256("\0".join((bucket, name, generation)).encode()).hexdigest()[:40]
+
+
+def _row(subscription: str, message: InboxMessage) -> dict[str, Any]:
+    copied = ("message_id", "kind", "payload", "attributes", "task_id", "batch_id", "scope", "params", "status", "error")
+    return {
+        **{name: getattr(message, name) for name in (*copied, "content_hash", "published_at")},
+        "subscription": subscription,
+        "part": 0,
+        "received_at": datetime.now(UTC),
+        "attempts": 0,
+    }
+
+
+def _contention(row: Mapping[str, Any]) -> RuntimeError:
+    return RuntimeError(
+        f"the accepted request for batch {row['batch_id']!r} changed {_CONTENTION_ROUNDS} times while message "
+        f"{row['message_id']} was stored; it stays unacknowledged and will be delivered again."
     )
 
 
-def _insert_ended(session: Session, row: dict[str, Any], state: str, reason: str) -> str:
-    return state if _insert(session, row | {"state": state, "reason": reason}) else "redelivered"
+def _insert_ended(session: Session, row: dict[str, Any], state: str, reason: str | None) -> str:
+    return state if _insert(session, row | {"state": state, "reason": reason}) else REDELIVERED
 
 
 def _insert(session: Session, row: dict[str, Any]) -> bool:
@@ -304,6 +229,30 @@ def _insert(session: Session, row: dict[str, Any]) -> bool:
 
     statement = insert_into(session, BatchRequest).values(row).on_conflict_do_nothing().returning(BatchRequest.id)
     return session.execute(statement).first() is not None
+
+
+def _definitions(session: Session, messages: Sequence[InboxMessage]) -> Definitions:
+    """Read what the tables say of the messages' tasks, and of files if there is one."""
+    from sqlalchemy import select
+
+    from provider.metadata.tables import Task, TaskDependency, Workflow
+
+    named = {message.task_id for message in messages if message.task_id}
+    tasks = session.execute(select(Task.task_id, Task.workflow_id, Task.task_type).where(Task.task_id.in_(named))).all()
+    ended = [message.task_id for message in messages if message.kind == "completion"]
+    edges = select(TaskDependency.parent_id, TaskDependency.child_id).where(TaskDependency.parent_id.in_(ended))
+    children: dict[str, list[str]] = {}
+    for parent, child in session.execute(edges.order_by(TaskDependency.child_id)) if ended else ():
+        children.setdefault(parent, []).append(child)
+    patterns: dict[str, str] = {}
+    if any(message.kind == "file" for message in messages):
+        with_pattern = (Workflow.enabled.is_(True), Workflow.file_pattern.is_not(None))
+        statement = select(Workflow.workflow_id, Workflow.file_pattern).where(*with_pattern)
+        patterns = {workflow_id: pattern or "" for workflow_id, pattern in session.execute(statement)}
+    return Definitions(
+        tasks={row.task_id: KnownTask(*row, children=tuple(children.get(row.task_id, ()))) for row in tasks},
+        file_patterns=patterns,
+    )
 
 
 def _known_messages(session: Session, subscription: str, messages: Sequence[InboxMessage]) -> dict[str, datetime | None]:
@@ -319,6 +268,25 @@ def _known_messages(session: Session, subscription: str, messages: Sequence[Inbo
     return {row.message_id: row.published_at for row in session.execute(statement)}
 
 
+def _has_row(session: Session, row: Mapping[str, Any]) -> bool:
+    """Tell whether this part of this message is stored already."""
+    from sqlalchemy import exists, select
+
+    from provider.metadata.tables import BatchRequest
+
+    same = [getattr(BatchRequest, name) == row[name] for name in ("subscription", "message_id", "part")]
+    return bool(session.scalar(select(exists().where(*same))))
+
+
+def _has_batch(session: Session, workflow_id: str, batch_id: str) -> bool:
+    """Tell whether a batch exists or is about to."""
+    from provider.metadata.tables import TaskBatch
+
+    if session.get(TaskBatch, (workflow_id, batch_id)) is not None:
+        return True
+    return _accepted_start(session, workflow_id, batch_id) is not None
+
+
 def _accepted_start(session: Session, workflow_id: str, batch_id: str) -> tuple[str, str | None] | None:
     """Return message id and content hash of the one accepted request for a batch."""
     from sqlalchemy import select
@@ -329,7 +297,6 @@ def _accepted_start(session: Session, workflow_id: str, batch_id: str) -> tuple[
         select(BatchRequest.message_id, BatchRequest.content_hash).where(
             BatchRequest.workflow_id == workflow_id,
             BatchRequest.batch_id == batch_id,
-            BatchRequest.kind.in_(("start", "file")),
             BatchRequest.state.in_((RECEIVED, DISPATCHED)),
         )
     ).first()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection, Engine
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in ``migrations/versions``; written here so that Alembic is imported only to upgrade."""
 
 _ADVISORY_LOCK = 727_061_994

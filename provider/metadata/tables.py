@@ -162,13 +162,18 @@ class TaskLog(Base):
 
 
 class BatchRequest(Base):
-    """One message of the inbox. Never changed by redelivery; at most one accepted start per (workflow_id, batch_id)."""
+    """
+    One message of the inbox, or one workflow that a file's message starts (``part``). Never changed by redelivery.
+
+    Whatever its kind, at most one accepted request starts a (workflow_id, batch_id).
+    """
 
     __tablename__ = "batch_requests"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     subscription: Mapped[str] = mapped_column(String(500))
     message_id: Mapped[str] = mapped_column(String(250))
+    part: Mapped[int] = mapped_column(Integer, server_default="0")
     kind: Mapped[str] = mapped_column(String(20))
     state: Mapped[str] = mapped_column(String(20), index=True)
     reason: Mapped[str | None] = mapped_column(Text)
@@ -177,23 +182,29 @@ class BatchRequest(Base):
     workflow_id: Mapped[str | None] = mapped_column(ID)
     batch_id: Mapped[str | None] = mapped_column(ID)
     task_id: Mapped[str | None] = mapped_column(ID)
+    start_task_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     scope: Mapped[str | None] = mapped_column(String(20))
     params: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    status: Mapped[str | None] = mapped_column(String(20))
+    error: Mapped[str | None] = mapped_column(Text)
     content_hash: Mapped[str | None] = mapped_column(String(64))
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     next_attempt_at: Mapped[datetime | None]
+    claimed_until: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     received_at: Mapped[datetime]
     dispatched_at: Mapped[datetime | None]
 
     __table_args__ = (
-        UniqueConstraint("subscription", "message_id", name="uq_batch_requests_message"),
+        UniqueConstraint("subscription", "message_id", "part", name="uq_batch_requests_message"),
         Index(
             "uq_batch_requests_start",
             "workflow_id",
             "batch_id",
             unique=True,
-            sqlite_where=text("kind IN ('start', 'file') AND state IN ('received', 'dispatched')"),
-            postgresql_where=text("kind IN ('start', 'file') AND state IN ('received', 'dispatched')"),
+            sqlite_where=text("state IN ('received', 'dispatched')"),
+            postgresql_where=text("state IN ('received', 'dispatched')"),
         ),
+        Index("ix_batch_requests_dispatched_at", "dispatched_at"),
+        Index("ix_batch_requests_completion", "workflow_id", "batch_id", "task_id", "kind"),
     )

@@ -10,20 +10,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from provider import settings
 from provider.batch_ids import check_batch_id, check_dag_id, quote_run_id
 from provider.exceptions import MessageError
-from provider.metadata.inbox import (
+from provider.metadata.request_queue import (
     DISPATCHED,
     DUPLICATE,
     FIRST_BACKOFF_SECONDS,
     RECEIVED,
+    RECORDED,
     REJECTED,
     WaitingRequest,
     claim,
+    explain_waiting,
     mark,
     postpone,
+    sweep,
 )
 from provider.sensors.pubsub import PubSubBatchRequestSensor
 
@@ -36,7 +41,7 @@ class Outcome:
     """
     What became of one attempt to start a run.
 
-    :param state: ``dispatched``, ``duplicate``, ``rejected``, or ``received`` for a request that goes on waiting.
+    :param state: ``dispatched``, ``recorded``, ``duplicate``, ``rejected``, or ``received`` for a request that goes on waiting.
     :param outage: Airflow does not answer, so trying other requests now makes no sense.
     """
 
@@ -85,8 +90,17 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
                 counts[outcome.state] += 1
                 if outcome.outage:
                     outage = outcome
+        self._clean_up()
         self.log.info("Dispatched the inbox: %s", dict(counts))
         return counts
+
+    def _clean_up(self) -> None:
+        """Delete old requests, and say of the waiting ones what they wait for."""
+        from provider.metadata.engine import write_session
+
+        with write_session() as session:
+            explain_waiting(session)
+            sweep(session, timedelta(days=settings.get_float("inbox_retention_days")))
 
     def _record(self, request: WaitingRequest, outcome: Outcome, *, attempted: bool) -> None:
         from provider.metadata.engine import write_session
@@ -136,13 +150,12 @@ def start_dag_run(request: WaitingRequest) -> Outcome:
 
 
 def run_conf(request: WaitingRequest) -> dict[str, Any]:
-    """Return the conf of the request's DAG run; ``_accelerator`` tells whose run it is."""
-    return {
-        **request.params,
-        "start_task_id": [request.task_id],
-        "scope": request.scope,
-        "_accelerator": {"request_id": request.id, "message_id": request.message_id},
-    }
+    """Return the conf of the request's DAG run; ``_accelerator`` tells whose run it is, and what was done before it."""
+    origin: dict[str, Any] = {"request_id": request.id, "message_id": request.message_id}
+    if request.kind == "completion" and request.task_id not in (request.start_task_ids or ()):
+        origin["completed_task_id"] = request.task_id
+    conf = {**request.params, "scope": request.scope, "_accelerator": origin}
+    return conf if request.start_task_ids is None else {**conf, "start_task_id": request.start_task_ids}
 
 
 def _existing_run(request: WaitingRequest, dag_id: str, run_id: str) -> Outcome:
@@ -158,6 +171,8 @@ def _existing_run(request: WaitingRequest, dag_id: str, run_id: str) -> Outcome:
         raise TypeError(f"Airflow answered GetDagRun with {type(answer).__name__}; expected a DagRunResult.")
     if (answer.conf or {}).get("_accelerator") == run_conf(request)["_accelerator"]:
         return Outcome(DISPATCHED)
+    if request.kind == "completion":
+        return Outcome(RECORDED, "its batch exists.")
     return Outcome(
         DUPLICATE,
         f"a run {request.batch_id!r} of {dag_id!r} exists already ({answer.run_type.value}, {answer.state.value}) and was not "

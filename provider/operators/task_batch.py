@@ -64,10 +64,11 @@ class StartBatchOperator(BaseOperator):
         conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
         requested = requested_scope({**context["params"], **conf}, self.edges)
         message_id = _message_id(conf)
+        done_elsewhere = {task_id for task_id in [_completed_task_id(conf)] if task_id in self.edges}
         if dag_run.run_id.startswith(TEMPORARY_RUN_PREFIX):
             scope, disabled = requested, set[str]()
         else:
-            scope, disabled = self._open(context, requested, message_id)
+            scope, disabled = self._open(context, requested, message_id, done_elsewhere)
         in_scope = set(self.edges) if scope.task_ids is None else set(scope.task_ids)
         context["ti"].xcom_push(key=SCOPE_XCOM_KEY, value={"task_ids": scope.task_ids, "disabled": sorted(disabled & in_scope)})
         out = (set(self.edges) - in_scope) | (disabled & set(self.edges))
@@ -75,7 +76,9 @@ class StartBatchOperator(BaseOperator):
         if out:
             raise DownstreamTasksSkipped(tasks=list(self._instances(sorted(out))))  # type: ignore[no-untyped-call]
 
-    def _open(self, context: Context, requested: Scope, message_id: str | None) -> tuple[Scope, set[str]]:
+    def _open(
+        self, context: Context, requested: Scope, message_id: str | None, done_elsewhere: set[str]
+    ) -> tuple[Scope, set[str]]:
         """Write the batch in one transaction; return the scope that holds and what is disabled."""
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -99,6 +102,7 @@ class StartBatchOperator(BaseOperator):
                     message_id=message_id,
                     all_task_ids=sorted(self.edges),
                     disabled=disabled,
+                    done_elsewhere=done_elsewhere,
                 )
         except SQLAlchemyError as error:
             raise AirflowException(
@@ -221,6 +225,13 @@ def request_message_id(conf: object) -> str | None:
     request = conf.get("_accelerator") if isinstance(conf, Mapping) else None
     message_id = request.get("message_id") if isinstance(request, Mapping) else None
     return message_id if isinstance(message_id, str) and 0 < len(message_id) <= 250 else None
+
+
+def _completed_task_id(conf: Mapping[str, Any]) -> str | None:
+    """Return the task whose reported end made the dispatcher start this run behind it."""
+    request = conf.get("_accelerator")
+    task_id = request.get("completed_task_id") if isinstance(request, Mapping) else None
+    return task_id if isinstance(task_id, str) else None
 
 
 def _message_id(conf: Mapping[str, Any]) -> str | None:

@@ -19,9 +19,9 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
     """
     Takes Pub/Sub messages into the inbox, and succeeds when a request waits to be dispatched.
 
-    It waits in the triggerer from the start and takes a worker for the moment of its end only. What waits is then read from
-    the inbox (:func:`provider.metadata.inbox.claim`); the DAG ``accelerator_dispatcher`` does all of that in one task with
-    :class:`~provider.operators.dispatch.DispatchBatchRequestsOperator`, so this sensor is for DAGs that do something else.
+    It waits in the triggerer from the start and takes a worker for the moment of its end only. What waits is then claimed from
+    the inbox (:func:`provider.metadata.request_queue.claim`); the DAG ``accelerator_dispatcher`` does all of that in one task
+    with :class:`~provider.operators.dispatch.DispatchBatchRequestsOperator`, so this sensor is for DAGs that do something else.
 
     :param subscriptions: full names, ``projects/P/subscriptions/S``.
     :param gcp_conn_id: Airflow connection; not used where ``PUBSUB_EMULATOR_HOST`` is set.

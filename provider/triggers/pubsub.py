@@ -226,8 +226,13 @@ def _utc(published: Any) -> datetime | None:
 
 
 def next_due() -> datetime | None:
-    """Ask the application database when the next request is due; blocks."""
-    from provider.metadata import engine, inbox
+    """Ask the application database when the next request is due, and let the others say what they wait for; blocks."""
+    from provider.metadata import engine, request_queue
 
     with engine.read_session() as session:
-        return inbox.waiting(session)
+        due = request_queue.waiting(session)
+        unexplained = request_queue.unexplained(session)
+    if unexplained:
+        with engine.write_session() as session:
+            request_queue.explain_waiting(session)
+    return due

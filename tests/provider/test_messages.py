@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from provider.exceptions import MessageError
-from provider.messages import MAX_BYTES, MAX_DEPTH, parse, read
+from provider.message_json import MAX_BYTES, MAX_DEPTH
+from provider.messages import CompletionMessage, FileNotification, StartMessage, parse, read
 
 
 def message(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
+def start(data: bytes, attributes: dict[str, str] | None = None, message_id: str = "1") -> StartMessage:
+    parsed = parse(data, attributes or {}, message_id)
+    assert isinstance(parsed, StartMessage)
+    return parsed
+
+
 def test_the_shortest_message() -> None:
-    request = parse(message(task_id="stg_orders"), {}, "42")
-    assert (request.kind, request.task_id, request.batch_id) == ("start", "stg_orders", "msg_42")
+    request = start(message(task_id="stg_orders"), message_id="42")
+    assert (request.task_id, request.batch_id) == ("stg_orders", "msg_42")
     assert (request.scope, request.params) == ("downstream", {})
+    assert read(message(task_id="stg_orders"), {}, "42", None).kind == "start"
 
 
 def test_a_full_message_with_keys_that_we_do_not_know() -> None:
     fields = {"task_id": "a", "batch_id": "B1", "scope": "task", "params": {"day": "2024-03-16"}, "sender": "crm", "kind": "x"}
-    request = parse(message(**fields), {"any": "attribute"}, "1")
-    assert (request.kind, request.batch_id, request.scope, request.params) == ("start", "B1", "task", {"day": "2024-03-16"})
-    assert request.model_extra == {"sender": "crm"}
+    request = start(message(**fields), {"any": "attribute"})
+    assert (request.batch_id, request.scope, request.params) == ("B1", "task", {"day": "2024-03-16"})
+    assert request.model_extra == {"sender": "crm", "kind": "x"}
 
 
 def test_null_is_the_same_as_absent() -> None:
-    request = parse(message(task_id="a", batch_id=None, scope=None, params=None, status=None), {}, "7")
+    nulls = dict.fromkeys(("batch_id", "scope", "params", "status", "previous_task_id"))
+    request = start(message(task_id="a", **nulls), message_id="7")
     assert (request.batch_id, request.scope, request.params) == ("msg_7", "downstream", {})
 
 
 def test_a_byte_order_mark_is_no_problem() -> None:
-    assert parse(b"\xef\xbb\xbf" + message(task_id="a"), {}, "1").task_id == "a"
+    assert start(b"\xef\xbb\xbf" + message(task_id="a")).task_id == "a"
 
 
 def test_template_strings_stay_strings() -> None:
     params = {"x": "{{ 7 * 7 }}", "y": "${HOME}", "z": "__import__('os')"}
-    assert parse(message(task_id="a", params=params), {}, "1").params == params
+    assert start(message(task_id="a", params=params)).params == params
 
 
 def nested(depth: int) -> bytes:
@@ -68,7 +78,13 @@ REFUSED = {
     "scope": (message(task_id="a", scope="everything"), "scope: .*downstream"),
     "params list": (message(task_id="a", params=[1]), "params: .*dict"),
     "our conf key": (message(task_id="a", params={"_accelerator": {"request_id": 1}}), "_accelerator"),
-    "completion": (message(task_id="a", batch_id="b", previous_task_id="a", status="SUCCESS"), "end of a task"),
+    "a status of nothing": (message(task_id="a", batch_id="b", status="SUCCESS"), "no previous_task_id"),
+    "an end without its batch": (message(previous_task_id="a", status="SUCCESS"), "no batch_id"),
+    "an end without a status": (message(task_id="a", batch_id="b", previous_task_id="a"), "no status"),
+    "another status": (message(batch_id="b", previous_task_id="a", status="DONE"), "status: .*'SUCCESS' or 'ERROR'"),
+    "an end in a hostile batch": (message(batch_id="../b", previous_task_id="a", status="ERROR"), "cannot be a run id"),
+    "an end with a list": (message(batch_id="b", previous_task_id=["a"], status="ERROR"), "previous_task_id: .*string"),
+    "a long error": (message(batch_id="b", previous_task_id="a", status="ERROR", error="x" * 10_001), "error: .*10000"),
     "key twice": (b'{"task_id": "a", "task_id": "b"}', "'task_id' twice"),
     "NaN": (b'{"task_id": "a", "params": {"x": NaN}}', "NaN"),
     "infinity": (b'{"task_id": "a", "params": {"x": 1e999}}', "too large"),
@@ -93,7 +109,7 @@ def test_what_cannot_be_accepted_has_one_clear_reason(data: bytes, reason: str) 
 
 
 def test_the_deepest_nesting_that_is_accepted() -> None:
-    assert parse(nested(MAX_DEPTH - 2), {}, "1").params
+    assert start(nested(MAX_DEPTH - 2)).params
 
 
 def test_equal_content_has_an_equal_hash() -> None:
@@ -103,3 +119,64 @@ def test_equal_content_has_an_equal_hash() -> None:
     same = content_hash(params={"x": 1, "y": 2}, task_id="a", sender="p")
     assert same == content_hash(task_id="a", params={"y": 2, "x": 1}, scope="downstream", sender="q")
     assert len({same, content_hash(task_id="a"), content_hash(task_id="b"), content_hash(task_id="a", scope="task")}) == 4
+
+
+def test_the_end_of_a_task_in_the_words_of_the_original_system() -> None:
+    data = message(task_id="dq_check", batch_id="Batch_20240316_001", previous_task_id="dq_check", status="SUCCESS")
+    assert isinstance(parse(data, {}, "1"), CompletionMessage)
+    row = read(data, {}, "1", None)
+    assert (row.kind, row.task_id, row.batch_id, row.status) == ("completion", "dq_check", "Batch_20240316_001", "SUCCESS")
+    assert (row.problem, row.error) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["error", "error_message"])
+def test_an_error_brings_its_reason(name: str) -> None:
+    row = read(message(batch_id="b", previous_task_id="a", status="ERROR", **{name: "{{ 7 * 7 }} broke"}), {}, "1", None)
+    assert (row.status, row.error) == ("ERROR", "{{ 7 * 7 }} broke")
+
+
+FILE = {
+    "notificationConfig": "projects/_/buckets/landing/notificationConfigs/1",
+    "eventType": "OBJECT_FINALIZE",
+    "payloadFormat": "JSON_API_V1",
+    "bucketId": "landing",
+    "objectId": "sales/2024 03/orders.csv",
+    "objectGeneration": "1710576000000001",
+}
+
+
+def test_a_file_has_one_batch_for_each_generation() -> None:
+    parsed = parse(b"this is not read", FILE, "1")
+    assert isinstance(parsed, FileNotification)
+    first, again = (read(b"{}", FILE, message_id, None) for message_id in ("1", "2"))
+    newer = read(b"{}", FILE | {"objectGeneration": "1710576000000002"}, "3", None)
+    assert (first.kind, first.problem, first.scope) == ("file", None, "workflow")
+    assert first.params == {"bucket": "landing", "object": "sales/2024 03/orders.csv", "generation": "1710576000000001"}
+    assert (first.batch_id, first.content_hash) == (again.batch_id, again.content_hash)
+    assert str(first.batch_id).startswith("file_")
+    assert newer.batch_id != first.batch_id
+
+
+@pytest.mark.parametrize("event", ["OBJECT_DELETE", "OBJECT_ARCHIVE", "OBJECT_METADATA_UPDATE", "OBJECT_OF_TOMORROW"])
+def test_what_else_happens_to_files_starts_nothing(event: str) -> None:
+    row = read(b"{}", FILE | {"eventType": event}, "1", None)
+    assert (row.problem, row.batch_id) == (None, None)
+    assert event in str(row.no_effect)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"objectGeneration": "now"}, "objectGeneration: "),
+        ({"objectGeneration": "1\n"}, "objectGeneration: "),
+        ({"objectId": "x" * 1025}, "objectId: .*1024"),
+        ({"objectId": "\x00"}, "NUL"),
+        ({"bucketId": ""}, "bucketId: "),
+    ],
+)
+def test_a_notification_that_cannot_be_one(attributes: dict[str, str], reason: str) -> None:
+    row = read(b"{}", FILE | attributes, "1", None)
+    assert re.search(reason, str(row.problem))
+    assert row.kind == "file"
+    missing = {key: value for key, value in FILE.items() if key not in attributes or key == "bucketId"}
+    assert read(b"{}", missing, "1", None).problem or "bucketId" in attributes

@@ -114,7 +114,7 @@ def test_a_secret_is_found_or_an_error_and_never_the_embedded_database(
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan"])
 def test_a_number_that_is_none_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL", value)
-    with pytest.raises(ConfigurationError, match="reconcile_interval must be a number of seconds above 0"):
+    with pytest.raises(ConfigurationError, match="reconcile_interval must be a number above 0"):
         settings.get_float("reconcile_interval")
 
 

@@ -1,61 +1,26 @@
-"""The inbox on both databases: one row a message, one accepted request a batch, claims that run out."""
+"""The inbox on both databases: one row a message, one accepted request a batch."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from provider import messages
-from provider.metadata import definitions, inbox
-from provider.metadata.engine import read_session, write_session
-from provider.metadata.tables import BatchRequest, Workflow
-
-SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
+from provider.metadata import inbox, request_queue
+from provider.metadata.engine import write_session
+from provider.metadata.tables import TaskBatch, Workflow
+from tests.provider.metadata.inbox_world import SUBSCRIPTION, claim, message, receive, rows, store_definitions
 
 
 @pytest.fixture(autouse=True)
-def _workflow(application_database: str) -> None:
-    rows = definitions.DefinitionRows(
-        workflows=[{"workflow_id": "daily_sales"}, {"workflow_id": "stock", "enabled": False}],
-        tasks=[
-            {"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"},
-            {"task_id": "stg_customers", "workflow_id": "daily_sales", "task_type": "t"},
-            {"task_id": "stg_stock", "workflow_id": "stock", "task_type": "t"},
-        ],
-    )
-    with write_session() as session:
-        definitions.replace_workflows(session, rows)
-
-
-def message(message_id: str, **fields: Any) -> inbox.InboxMessage:
-    return messages.read(json.dumps(fields).encode(), {"origin": "test"}, message_id, datetime(2024, 3, 16, tzinfo=UTC))
-
-
-def receive(*received: inbox.InboxMessage, subscription: str = SUBSCRIPTION) -> dict[str, int]:
-    with write_session() as session:
-        return dict(inbox.receive(session, subscription, received))
-
-
-def rows() -> list[BatchRequest]:
-    with read_session() as session:
-        return list(session.scalars(select(BatchRequest).order_by(BatchRequest.id)))
-
-
-def claim(**kwargs: Any) -> list[inbox.WaitingRequest]:
-    with write_session() as session:
-        return inbox.claim(session, **kwargs)
-
-
-def next_due() -> datetime | None:
-    with read_session() as session:
-        return inbox.waiting(session)
+def _definitions(application_database: str) -> None:
+    store_definitions()
 
 
 def test_a_message_is_stored_whole() -> None:
@@ -71,7 +36,7 @@ def test_a_message_delivered_again_changes_nothing() -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1"))
     (first,) = claim()
     with write_session() as session:
-        inbox.mark(session, first.id, inbox.DISPATCHED)
+        request_queue.mark(session, first.id, request_queue.DISPATCHED)
     assert receive(message("1", task_id="stg_orders", batch_id="B1")) == {"redelivered": 1}
     (row,) = rows()
     assert row.state == "dispatched"
@@ -121,7 +86,7 @@ def test_a_batch_id_whose_request_was_rejected_is_free_again() -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1", params={"day": "wrong"}))
     (first,) = claim()
     with write_session() as session:
-        inbox.mark(session, first.id, inbox.REJECTED, "Airflow refuses it")
+        request_queue.mark(session, first.id, request_queue.REJECTED, "Airflow refuses it")
     assert receive(message("2", task_id="stg_orders", batch_id="B1", params={"day": "right"})) == {"received": 1}
 
 
@@ -170,111 +135,124 @@ def test_writers_at_the_same_time_accept_one() -> None:
     assert len(rows()) == 8
 
 
-def test_claims_at_the_same_time_share_nothing() -> None:
-    receive(*(message(str(number), task_id="stg_orders") for number in range(40)))
-    barrier = threading.Barrier(4)
+# Completions.
 
-    def take(_: int) -> list[inbox.WaitingRequest]:
+
+def ended(message_id: str, task_id: str, batch_id: str = "B1", status: str = "SUCCESS", **fields: Any) -> inbox.InboxMessage:
+    return message(message_id, task_id=task_id, previous_task_id=task_id, batch_id=batch_id, status=status, **fields)
+
+
+def add_batch(batch_id: str, workflow_id: str = "daily_sales", status: str = "PROCESSING") -> None:
+    now = datetime.now(UTC)
+    with write_session() as session:
+        session.add(TaskBatch(workflow_id=workflow_id, batch_id=batch_id, status=status, created_at=now, updated_at=now))
+
+
+@pytest.mark.parametrize("status", ["PROCESSING", "SUCCESS", "ERROR"])
+def test_the_end_of_a_task_in_a_batch_that_exists_is_an_event_of_it(status: str) -> None:
+    add_batch("B1", status=status)
+    assert receive(ended("1", "dq_check"), ended("2", "dq_check", status="ERROR", error="late")) == {"recorded": 2}
+    assert [(row.kind, row.task_id, row.status, row.error, row.reason) for row in rows()] == [
+        ("completion", "dq_check", "SUCCESS", None, None),
+        ("completion", "dq_check", "ERROR", "late", None),
+    ]
+    assert claim() == []
+
+
+def test_the_end_of_a_task_in_a_batch_that_is_about_to_start() -> None:
+    assert receive(message("1", task_id="stg_orders", batch_id="B1"), ended("2", "dq_check")) == {"received": 1, "recorded": 1}
+    assert [request.message_id for request in claim()] == ["1"]
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "ERROR"])
+def test_the_end_of_an_external_task_starts_its_batch_with_it(status: str) -> None:
+    assert receive(ended("1", "dq_check", status=status)) == {"received": 1}
+    (request,) = claim()
+    assert (request.kind, request.workflow_id, request.batch_id) == ("completion", "daily_sales", "B1")
+    assert (request.task_id, request.start_task_ids, request.scope, request.params) == (
+        *("dq_check", ["dq_check"], "downstream"),
+        {},
+    )
+
+
+def test_the_end_of_another_task_starts_its_batch_behind_it() -> None:
+    assert receive(ended("1", "stg_orders")) == {"received": 1}
+    (request,) = claim()
+    assert (request.task_id, request.start_task_ids) == ("stg_orders", ["refresh"])
+
+
+@pytest.mark.parametrize(("task_id", "status"), [("stg_orders", "ERROR"), ("refresh", "SUCCESS"), ("refresh", "ERROR")])
+def test_an_end_after_which_there_is_nothing_to_start_is_recorded(task_id: str, status: str) -> None:
+    assert receive(ended("1", task_id, status=status)) == {"recorded": 1}
+    assert "nothing to start" in str(rows()[0].reason)
+
+
+def test_the_end_of_a_task_that_airflow_runs_is_recorded_only() -> None:
+    add_batch("B1")
+    assert receive(ended("1", "stg_orders")) == {"recorded": 1}
+    assert "Airflow runs task 'stg_orders' itself" in str(rows()[0].reason)
+
+
+def test_two_ends_start_one_batch() -> None:
+    assert receive(ended("1", "stg_orders"), ended("2", "stg_customers"), ended("2", "stg_customers")) == {
+        "received": 1,
+        "recorded": 1,
+        "redelivered": 1,
+    }
+
+
+def test_ends_at_the_same_time_start_one_batch() -> None:
+    barrier = threading.Barrier(8)
+
+    def pull(number: int) -> dict[str, int]:
         barrier.wait()
-        return claim(limit=10)
+        return receive(ended(f"m{number}", "dq_check"))
 
-    with ThreadPoolExecutor(4) as pool:
-        claimed = [request.id for requests in pool.map(take, range(4)) for request in requests]
-    assert len(claimed) == len(set(claimed))
-    assert len(claimed) + len(claim()) == 40
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(pull, range(8)))
+    assert sorted(str(outcome) for outcome in outcomes) == ["{'received': 1}"] + ["{'recorded': 1}"] * 7
 
 
-def test_requests_are_claimed_oldest_first_and_whole() -> None:
-    receive(message("1", task_id="stg_orders", batch_id="B1", scope="task", params={"x": [1]}))
-    receive(message("2", task_id="stg_customers", batch_id="B2"))
+def test_the_end_of_an_unknown_task_is_rejected() -> None:
+    assert receive(ended("1", "nobody")) == {"rejected": 1}
+    assert "'nobody' is in no row" in str(rows()[0].reason)
+
+
+# Files.
+
+
+def arrived(message_id: str, name: str, generation: str = "1", event: str = "OBJECT_FINALIZE") -> inbox.InboxMessage:
+    attributes = {"eventType": event, "bucketId": "landing", "objectId": name, "objectGeneration": generation}
+    return messages.read(b"{}", attributes, message_id, datetime(2024, 3, 16, tzinfo=UTC))
+
+
+def test_a_file_starts_each_enabled_workflow_that_waits_for_it() -> None:
+    assert receive(arrived("1", "sales/orders.csv")) == {"received": 1}
     first, second = claim()
-    assert (first.batch_id, second.batch_id) == ("B1", "B2")
-    assert (first.workflow_id, first.task_id, first.scope) == ("daily_sales", "stg_orders", "task")
-    assert (first.message_id, first.params, first.attempts) == ("1", {"x": [1]}, 0)
+    assert {first.workflow_id, second.workflow_id} == {"files_a", "files_b"}
+    assert first.batch_id == second.batch_id
+    assert first.params == {"bucket": "landing", "object": "sales/orders.csv", "generation": "1"}
+    assert (first.kind, first.task_id, first.start_task_ids, first.scope) == ("file", None, None, "workflow")
 
 
-def test_a_claim_that_was_not_followed_up_runs_out() -> None:
-    receive(message("1", task_id="stg_orders"))
-    (first,) = claim(seconds=3600)
-    assert claim() == []
-    due = next_due()
-    assert due is not None
-    assert due > datetime.now(UTC) + timedelta(minutes=59)
+def test_a_file_that_is_told_again_is_a_duplicate_and_a_new_one_is_not() -> None:
+    receive(arrived("1", "sales/orders.csv"))
+    assert receive(arrived("1", "sales/orders.csv")) == {"redelivered": 1}
+    assert receive(arrived("2", "sales/orders.csv")) == {"duplicate": 1}
+    assert receive(arrived("3", "sales/orders.csv", generation="2")) == {"received": 1}
+    assert len({(request.workflow_id, request.batch_id) for request in claim()}) == 4
+
+
+def test_a_file_delivered_again_after_the_patterns_changed_changes_nothing() -> None:
+    receive(arrived("1", "sales/orders.csv"))
     with write_session() as session:
-        session.execute(update(BatchRequest).values(next_attempt_at=datetime.now(UTC) - timedelta(seconds=1)))
-    assert claim() == [first]
+        session.execute(update(Workflow).where(Workflow.workflow_id == "small").values(file_pattern="gs://landing/**"))
+    assert receive(arrived("1", "sales/orders.csv")) == {"redelivered": 1}
+    assert len(rows()) == 2
 
 
-def test_a_request_keeps_its_first_end() -> None:
-    receive(message("1", task_id="stg_orders"))
-    (request,) = claim()
-    with write_session() as session:
-        inbox.mark(session, request.id, inbox.DISPATCHED)
-        inbox.mark(session, request.id, inbox.REJECTED, "late")
-        inbox.postpone(session, request.id, "late")
-    (row,) = rows()
-    assert (row.state, row.reason, row.next_attempt_at, row.attempts) == ("dispatched", None, None, 0)
-    assert row.dispatched_at is not None
-    assert next_due() is None
-
-
-def test_postponing_waits_longer_each_time() -> None:
-    receive(message("1", task_id="stg_orders"))
-    (request,) = claim()
-    waits = []
-    for attempt in range(1, 9):
-        before = datetime.now(UTC)
-        with write_session() as session:
-            inbox.postpone(session, request.id, f"no DAG yet, {attempt}")
-        (row,) = rows()
-        assert row.next_attempt_at is not None
-        waits.append((row.next_attempt_at - before).total_seconds())
-        assert (row.state, row.reason, row.attempts) == ("received", f"no DAG yet, {attempt}", attempt)
-        assert next_due() == row.next_attempt_at
-    assert 4 < waits[0] < 7
-    assert waits[2] > waits[1] > waits[0]
-    assert max(waits) < 340
-
-
-def test_nothing_waits_in_an_empty_inbox() -> None:
-    assert next_due() is None
+@pytest.mark.parametrize(("name", "event"), [("sales/orders.json", "OBJECT_FINALIZE"), ("sales/orders.csv", "OBJECT_DELETE")])
+def test_a_file_that_nobody_waits_for_is_recorded(name: str, event: str) -> None:
+    assert receive(arrived("1", name, event=event)) == {"recorded": 1}
+    assert rows()[0].reason
     assert claim() == []
-
-
-def test_a_request_is_due_when_it_comes() -> None:
-    receive(message("1", task_id="stg_orders"))
-    due = next_due()
-    assert due is not None
-    assert due <= datetime.now(UTC)
-
-
-def set_enabled(workflow_id: str, enabled: bool) -> None:
-    with write_session() as session:
-        session.execute(update(Workflow).where(Workflow.workflow_id == workflow_id).values(enabled=enabled))
-
-
-def test_a_disabled_workflow_leaves_its_requests_waiting_with_the_reason() -> None:
-    assert receive(message("1", task_id="stg_stock", batch_id="B1")) == {"received": 1}
-    assert rows()[0].reason == inbox.WORKFLOW_DISABLED
-    assert next_due() is None
-    assert claim() == []
-    set_enabled("stock", True)
-    assert next_due() is not None
-    assert [request.batch_id for request in claim()] == ["B1"]
-
-
-def test_a_workflow_disabled_while_its_request_waits() -> None:
-    receive(message("1", task_id="stg_orders", batch_id="B1"), message("2", task_id="stg_customers", batch_id="B2"))
-    set_enabled("daily_sales", False)
-    assert next_due() is not None, "due once more, to be given the reason"
-    assert claim() == []
-    assert {row.reason for row in rows()} == {inbox.WORKFLOW_DISABLED}
-    assert next_due() is None
-
-
-def test_a_workflow_that_left_the_tables_is_still_tried() -> None:
-    receive(message("1", task_id="stg_orders", batch_id="B1"))
-    with write_session() as session:
-        session.delete(session.get(Workflow, "daily_sales"))
-    assert next_due() is not None
-    assert len(claim()) == 1

@@ -19,7 +19,7 @@ from sqlalchemy import select, update
 
 from provider import messages
 from provider.exceptions import ConfigurationError
-from provider.metadata import definitions, inbox
+from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import BatchRequest
 from provider.operators.dispatch import DispatchBatchRequestsOperator, run_conf, start_dag_run
@@ -63,7 +63,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     return fake
 
 
-def run(request: inbox.WaitingRequest, conf: dict[str, Any] | None) -> DagRunResult:
+def run(request: request_queue.WaitingRequest, conf: dict[str, Any] | None) -> DagRunResult:
     return DagRunResult(
         dag_id=request.workflow_id,
         run_id=request.batch_id,
@@ -81,7 +81,7 @@ def run(request: inbox.WaitingRequest, conf: dict[str, Any] | None) -> DagRunRes
     )
 
 
-def request(**changes: Any) -> inbox.WaitingRequest:
+def request(**changes: Any) -> request_queue.WaitingRequest:
     values = {
         "id": 7,
         "message_id": "m7",
@@ -92,7 +92,7 @@ def request(**changes: Any) -> inbox.WaitingRequest:
         "params": {"day": "{{ ds }}"},
         "attempts": 0,
     }
-    return inbox.WaitingRequest(**{**values, **changes})
+    return request_queue.WaitingRequest(**{**values, **changes})
 
 
 def test_the_run_has_the_batch_id_and_carries_the_request(supervisor: Supervisor) -> None:

@@ -1,0 +1,50 @@
+"""Completion messages, files that start several workflows, claims that count against max_active_batches"""
+
+# ruff: noqa: TID253 - run by Alembic only
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+_STARTS = sa.text("state IN ('received', 'dispatched')")
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("batch_requests") as batch_op:
+        batch_op.add_column(sa.Column("part", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("start_task_ids", sa.JSON(), nullable=True))
+        batch_op.add_column(sa.Column("status", sa.String(length=20), nullable=True))
+        batch_op.add_column(sa.Column("error", sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True))
+        batch_op.drop_index("uq_batch_requests_start")
+        batch_op.drop_constraint("uq_batch_requests_message", type_="unique")
+        batch_op.create_unique_constraint("uq_batch_requests_message", ["subscription", "message_id", "part"])
+    _tell_waiting_requests_where_they_start()
+    op.create_index(
+        "uq_batch_requests_start",
+        "batch_requests",
+        ["workflow_id", "batch_id"],
+        unique=True,
+        sqlite_where=_STARTS,
+        postgresql_where=_STARTS,
+    )
+    op.create_index("ix_batch_requests_dispatched_at", "batch_requests", ["dispatched_at"])
+    op.create_index("ix_batch_requests_completion", "batch_requests", ["workflow_id", "batch_id", "task_id", "kind"])
+
+
+def _tell_waiting_requests_where_they_start() -> None:
+    requests = sa.table(
+        "batch_requests",
+        sa.column("id", sa.Integer),
+        sa.column("state", sa.String),
+        sa.column("task_id", sa.String),
+        sa.column("start_task_ids", sa.JSON),
+    )
+    connection = op.get_bind()
+    waiting = connection.execute(sa.select(requests.c.id, requests.c.task_id).where(requests.c.state == "received"))
+    for request_id, task_id in waiting.all():
+        connection.execute(requests.update().where(requests.c.id == request_id).values(start_task_ids=[task_id]))
