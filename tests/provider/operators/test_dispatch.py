@@ -84,10 +84,12 @@ def run(request: request_queue.WaitingRequest, conf: dict[str, Any] | None) -> D
 def request(**changes: Any) -> request_queue.WaitingRequest:
     values = {
         "id": 7,
+        "kind": "start",
         "message_id": "m7",
         "workflow_id": "daily_sales",
         "batch_id": "B1",
         "task_id": "stg_orders",
+        "start_task_ids": ["stg_orders"],
         "scope": "workflow",
         "params": {"day": "{{ ds }}"},
         "attempts": 0,
@@ -146,6 +148,32 @@ def test_a_run_of_somebody_else_is_there_already(supervisor: Supervisor, conf: d
     outcome = start_dag_run(request())
     assert outcome.state == "duplicate"
     assert "exists already (manual, running)" in str(outcome.reason)
+
+
+def test_a_completion_starts_its_batch_and_tells_what_is_done(supervisor: Supervisor) -> None:
+    behind = request(kind="completion", task_id="stg_orders", start_task_ids=["refresh"], scope="downstream", params={})
+    assert start_dag_run(behind).state == "dispatched"
+    external = request(kind="completion", task_id="check", start_task_ids=["check"], scope="downstream", params={})
+    assert start_dag_run(external).state == "dispatched"
+    origin = {"request_id": 7, "message_id": "m7"}
+    assert [sent.conf for sent in supervisor.sent] == [
+        {"start_task_id": ["refresh"], "scope": "downstream", "_accelerator": {**origin, "completed_task_id": "stg_orders"}},
+        {"start_task_id": ["check"], "scope": "downstream", "_accelerator": origin},
+    ]
+
+
+def test_a_completion_of_a_run_of_somebody_else_is_an_event_of_it(supervisor: Supervisor) -> None:
+    supervisor.answers["B1"] = ALREADY_EXISTS
+    supervisor.runs["B1"] = run(request(), {})
+    assert start_dag_run(request(kind="completion")).state == "recorded"
+
+
+def test_a_file_starts_the_whole_workflow_with_its_address(supervisor: Supervisor) -> None:
+    params = {"bucket": "landing", "object": "a.csv", "generation": "1"}
+    file = request(kind="file", task_id=None, start_task_ids=None, params=params)
+    assert start_dag_run(file).state == "dispatched"
+    (sent,) = supervisor.sent
+    assert sent.conf == {**params, "scope": "workflow", "_accelerator": {"request_id": 7, "message_id": "m7"}}
 
 
 def test_a_run_that_is_deleted_in_this_moment_is_tried_again(supervisor: Supervisor) -> None:

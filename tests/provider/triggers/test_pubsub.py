@@ -20,7 +20,7 @@ from sqlalchemy import select, update
 
 from provider.hooks import pubsub as hooks
 from provider.hooks.pubsub import SubscriberAsyncHook
-from provider.metadata import definitions, inbox
+from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import get_engine, read_session, write_session
 from provider.metadata.tables import BatchRequest
 from provider.triggers import pubsub as module
@@ -180,7 +180,7 @@ async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any
     assert states() == {"received": 1}, "committed before the crash"
     (request,) = claim()
     with write_session() as session:
-        inbox.mark(session, request.id, inbox.DISPATCHED)
+        request_queue.mark(session, request.id, request_queue.DISPATCHED)
     # Delivered again, it meets its row, which fires nothing.
     met = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -200,9 +200,9 @@ async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any
     assert await asyncio.to_thread(pubsub.left) == []
 
 
-def claim() -> list[inbox.WaitingRequest]:
+def claim() -> list[request_queue.WaitingRequest]:
     with write_session() as session:
-        return inbox.claim(session)
+        return request_queue.claim(session)
 
 
 async def test_an_acknowledgement_that_fails_changes_nothing(
@@ -253,8 +253,8 @@ async def test_a_postponed_request_fires_without_any_message(pubsub: Any) -> Non
     get_engine()
     with write_session() as session:
         inbox.receive(session, pubsub.subscription, [module_message("9")])
-        (request,) = inbox.claim(session)
-        inbox.postpone(session, request.id, "no DAG yet", 1.0)
+        (request,) = request_queue.claim(session)
+        request_queue.postpone(session, request.id, "no DAG yet", 1.0)
     await first_event(pubsub.subscription)
     assert [request.batch_id for request in claim()] == ["B1"]
 
@@ -272,11 +272,11 @@ async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monke
     monkeypatch.setattr(SubscriberAsyncHook, "pull", watched_pull)
     with write_session() as session:
         inbox.receive(session, pubsub.subscription, [module_message("9")])
-        (request,) = inbox.claim(session)
-        inbox.postpone(session, request.id, "no DAG yet", 1.0)
+        (request,) = request_queue.claim(session)
+        request_queue.postpone(session, request.id, "no DAG yet", 1.0)
     await first_event(pubsub.subscription)
     with write_session() as session:
-        inbox.mark(session, request.id, inbox.DISPATCHED)
+        request_queue.mark(session, request.id, request_queue.DISPATCHED)
     assert pulls == [pubsub.subscription]
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
     await first_event(pubsub.subscription)
