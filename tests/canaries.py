@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+import ahocorasick
+
 #: Characters of a secret that are as good as the whole: texts are cut, and half of a token is half too much.
 PIECE = 16
 _SQLITE_MAGIC = b"SQLite format 3\x00"
@@ -43,11 +45,13 @@ class Canaries:
     """
 
     secrets: dict[str, str] = field(default_factory=dict)
+    _built: ahocorasick.Automaton | None = field(default=None, init=False, repr=False, compare=False)
 
     def plant(self, name: str, secret: str) -> str:
         """Look for *secret* too, and return it."""
         assert len(secret) >= 8, f"{name}: a secret of {len(secret)} characters is found by chance"
         self.secrets[name] = secret
+        self._built = None
         return secret
 
     def plant_key(self, name: str, pem: str) -> None:
@@ -63,9 +67,24 @@ class Canaries:
     def in_text(self, text: str | bytes, where: str) -> list[Leak]:
         """Return the canaries in a text."""
         content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        return sorted(
-            {Leak(name, where) for name, secret in self.secrets.items() if any(form in content for form in forms(secret))}
-        )
+        if not self.secrets:
+            return []
+        found = {name for _end, names in self._automaton().iter(content.decode("latin-1")) for name in names}
+        return sorted(Leak(name, where) for name in found)
+
+    def _automaton(self) -> ahocorasick.Automaton:
+        """Return what finds all forms of all secrets in one pass over a text; bytes are looked at as characters."""
+        if self._built is None:
+            names: dict[str, set[str]] = {}
+            for name, secret in self.secrets.items():
+                for form in forms(secret):
+                    names.setdefault(form.decode("latin-1"), set()).add(name)
+            automaton = ahocorasick.Automaton()
+            for form, of_secrets in names.items():
+                automaton.add_word(form, of_secrets)
+            automaton.make_automaton()
+            self._built = automaton
+        return self._built
 
     def in_object(self, value: Any, where: str) -> list[Leak]:
         """Return the canaries in what people see of an object: ``repr`` and ``str``, of its items too."""

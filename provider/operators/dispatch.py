@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.observability import stats
+
 from provider import settings
 from provider.batch_ids import check_batch_id, check_dag_id, quote_run_id
 from provider.exceptions import MessageError
@@ -90,6 +92,8 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
                 counts[outcome.state] += 1
                 if outcome.outage:
                     outage = outcome
+        for state, count in counts.items():
+            stats.incr(f"accelerator.requests.{state}", count)
         self._clean_up()
         self.log.info("Dispatched the inbox: %s", dict(counts))
         return counts

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.observability import stats
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 from provider.hooks.pubsub import SubscriptionReader
@@ -157,6 +158,8 @@ class PubSubInboxTrigger(BaseTrigger):
             await self._due_in()
             return False
         self.log.info("Stored %d messages of %s: %s", len(received), subscription, dict(counts))
+        for state, count in counts.items():
+            stats.incr(f"accelerator.requests.{state}", count)
         return True
 
     async def _acknowledge(self, reader: SubscriptionReader, received: Sequence[ReceivedMessage]) -> None:
@@ -174,14 +177,16 @@ class PubSubInboxTrigger(BaseTrigger):
         failures = 0
         while True:
             try:
-                due = await asyncio.to_thread(next_due)
+                due, oldest = await asyncio.to_thread(look)
             except Exception:
                 failures += 1
                 delay = backoff(failures)
                 self.log.exception("The application database does not answer, trying again in %.0f s.", delay)
                 await asyncio.sleep(delay)
             else:
-                return None if due is None else (due - datetime.now(UTC)).total_seconds()
+                now = datetime.now(UTC)
+                stats.gauge("accelerator.requests.oldest_waiting_seconds", (now - oldest).total_seconds() if oldest else 0.0)
+                return None if due is None else (due - now).total_seconds()
 
 
 def start_trigger_args(trigger: BaseTrigger, *, timeout: timedelta | None = None) -> StartTriggerArgs:
@@ -225,14 +230,18 @@ def _utc(published: Any) -> datetime | None:
     return datetime.fromtimestamp(published.timestamp(), UTC) if published else None
 
 
-def next_due() -> datetime | None:
-    """Ask the application database when the next request is due, and let the others say what they wait for; blocks."""
+def look() -> tuple[datetime | None, datetime | None]:
+    """
+    Look into the inbox, and let the requests that are not due say what they wait for; blocks.
+
+    :return: when the next request is due, and since when the oldest waits.
+    """
     from provider.metadata import engine, request_queue
 
     with engine.read_session() as session:
-        due = request_queue.waiting(session)
+        due, oldest = request_queue.waiting(session), request_queue.oldest_waiting(session)
         unexplained = request_queue.unexplained(session)
     if unexplained:
         with engine.write_session() as session:
             request_queue.explain_waiting(session)
-    return due
+    return due, oldest
