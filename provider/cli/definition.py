@@ -85,6 +85,7 @@ def _port(value: str) -> int:
 
 
 _OUTPUT = _argument("-o", "--output", choices=("table", "json"), default="table", help="table (default) or json")
+_REQUEST_STATES = ("received", "dispatched", "recorded", "duplicate", "rejected")
 _BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
 
 _INIT = Command(
@@ -160,6 +161,25 @@ _LOGS = Command(
     ),
 )
 
+_REQUESTS = Command(
+    "requests",
+    "List the messages that wait or were rejected, newest first; `requests retry ID` gives them another chance",
+    "provider.cli.requests:requests",
+    (
+        _argument(
+            "action",
+            nargs="?",
+            choices=("retry",),
+            help="retry: read the message of a rejected request once more, or try a waiting one at once",
+        ),
+        _argument("request_ids", metavar="ID", nargs="*", type=_positive, help="requests to retry"),
+        _argument("--state", choices=(*_REQUEST_STATES, "all"), help="only requests in this state; all shows every request"),
+        _argument("--workflow", metavar="WORKFLOW", help="only requests for this workflow"),
+        _argument("--limit", type=_positive, default=20, metavar="N", help="at most N requests (default 20)"),
+        _OUTPUT,
+    ),
+)
+
 _EMULATORS = Command(
     "emulators",
     "Serve local stand-ins for Dataform, Power BI and Pub/Sub until Ctrl-C, to try workflows without a cloud",
@@ -183,7 +203,7 @@ _EMULATORS = Command(
     ),
 )
 
-COMMANDS: tuple[Command | Group, ...] = (_INIT, _DB, _IMPORT, _EXPORT, _VALIDATE, _BATCHES, _LOGS, _EMULATORS)
+COMMANDS: tuple[Command | Group, ...] = (_INIT, _DB, _IMPORT, _EXPORT, _VALIDATE, _BATCHES, _LOGS, _REQUESTS, _EMULATORS)
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"
 

@@ -87,9 +87,9 @@ def test_a_postgresql_database_without_schema_says_what_to_run(
     assert "accelerator db upgrade" in result.err
 
     result = accelerator("db", "current")
-    assert (result.code, result.out) == (1, "Schema none; this version needs 0001: run `accelerator db upgrade`.\n")
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0001.\n"
-    assert accelerator("db", "upgrade").out == "The application database already has schema 0001.\n"
+    assert (result.code, result.out) == (1, "Schema none; this version needs 0002: run `accelerator db upgrade`.\n")
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0002.\n"
+    assert accelerator("db", "upgrade").out == "The application database already has schema 0002.\n"
     assert accelerator("db", "current").code == 0
     assert accelerator("batches").out == "No batches.\n"
 

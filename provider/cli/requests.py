@@ -1,0 +1,88 @@
+"""``accelerator requests``: the messages of the inbox, and another chance for one that was rejected or waits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from provider.cli.output import utc, write_json, write_table
+from provider.exceptions import AcceleratorError
+from provider.metadata.request_queue import RECEIVED, RECORDED, REJECTED, STATES
+
+
+def requests(args: argparse.Namespace) -> int:
+    """List requests, or retry those that are named."""
+    if args.action == "retry":
+        return _retry(args.request_ids)
+    from provider.metadata.engine import read_session
+    from provider.metadata.request_queries import newest_requests
+
+    states = STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
+    with read_session() as session:
+        found = newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
+    if args.output == "json":
+        write_json(found)
+    elif found:
+        columns = ("id", "received", "kind", "state", "workflow", "batch", "task", "message", "reason")
+        write_table(columns, [_cells(request) for request in found])
+    else:
+        sys.stdout.write("No requests.\n" if args.state else "No requests wait or were rejected; --state all shows the others.\n")
+    return 0
+
+
+def _retry(request_ids: list[int]) -> int:
+    """Retry requests, each in a transaction of its own; returns 1 where one is rejected again."""
+    if not request_ids:
+        raise AcceleratorError("name the requests to retry: `accelerator requests retry ID`; `accelerator requests` lists them.")
+    rejected = False
+    for request_id in request_ids:
+        state, said = _retry_one(request_id)
+        rejected = rejected or state == REJECTED
+        sys.stdout.write(f"{request_id}: {said}\n")
+    return 1 if rejected else 0
+
+
+def _retry_one(request_id: int) -> tuple[str, str]:
+    """
+    Give a request another chance; return its state and what to tell people.
+
+    :raises AcceleratorError: there is no such request, or it has had its effect.
+    """
+    from provider import messages
+    from provider.metadata import inbox, request_queries
+    from provider.metadata.engine import write_session
+
+    with write_session() as session:
+        request = request_queries.locked_request(session, request_id)
+        if request is None:
+            raise AcceleratorError(f"there is no request {request_id}; `accelerator requests --state all` lists them.")
+        if request.state == RECEIVED:
+            request_queries.make_due(session, request_id)
+            return RECEIVED, "due now"
+        if request.state != REJECTED and not (request.state == RECORDED and request.kind == "file"):
+            raise AcceleratorError(
+                f"request {request_id} is {request.state}, so there is nothing to retry: a message has its effect once. Clear "
+                "tasks of its batch in Airflow, or send a message with a new batch_id."
+            )
+        message = messages.read(request.payload, request.attributes, request.message_id, request.published_at)
+        session.expunge(request)
+        request_queries.forget_message(session, request.subscription, request.message_id)
+        (state,) = inbox.receive(session, request.subscription, [message])
+        again_id, reason = request_queries.stored_as(session, request.subscription, request.message_id)
+        return state, f"{state}, as request {again_id}" + (f": {reason}" if reason else "")
+
+
+def _cells(request: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(request["id"]),
+        utc(request["received_at"]),
+        request["kind"] if request["status"] is None else f"{request['kind']} {request['status']}",
+        request["state"],
+        request["workflow_id"] or "",
+        request["batch_id"] or "",
+        request["task_id"] or "",
+        request["message_id"],
+        request["reason"] or "",
+    )

@@ -1,0 +1,115 @@
+"""The inbox on the command line: what waits, what was rejected and why, and another chance for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from provider.cli.main import console
+from provider.metadata import request_queue
+from provider.metadata.definitions import DefinitionRows, replace_workflows
+from provider.metadata.engine import write_session
+from provider.metadata.tables import BatchRequest, Workflow
+from tests.provider.metadata.inbox_world import claim, message, receive, rows, store_definitions
+
+
+@pytest.fixture(autouse=True)
+def _definitions(application_database: str) -> None:
+    store_definitions()
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = console(["requests", *arguments])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    code, out, _err = run(capsys, "--output", "json", *arguments)
+    assert code == 0
+    found: list[dict[str, Any]] = json.loads(out)
+    return found
+
+
+def test_what_waits_and_what_was_rejected_is_listed_newest_first(capsys: pytest.CaptureFixture[str]) -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1"), message("2", task_id="stg_orders", batch_id="B1"))
+    receive(message("3", task_id="nobody\x1b[31m"))
+    assert [(request["message_id"], request["state"]) for request in listed(capsys)] == [("3", "rejected"), ("1", "received")]
+    assert [request["message_id"] for request in listed(capsys, "--state", "duplicate")] == ["2"]
+    assert [request["message_id"] for request in listed(capsys, "--state", "all", "--limit", "2")] == ["3", "2"]
+    assert [request["message_id"] for request in listed(capsys, "--workflow", "daily_sales")] == ["1"]
+    code, out, _err = run(capsys)
+    assert code == 0
+    assert "is in no row of the table tasks" in out
+    assert "\x1b" not in out
+
+
+def test_an_empty_inbox_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys) == (0, "No requests wait or were rejected; --state all shows the others.\n", "")
+
+
+def test_a_rejected_message_has_another_chance_once_its_workflow_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    receive(message("1", task_id="new_task", batch_id="B1", params={"x": 1}))
+    (rejected,) = rows()
+    assert run(capsys, "retry", str(rejected.id))[0] == 1
+    (rejected,) = rows()
+    assert rejected.state == "rejected"
+    with write_session() as session:
+        task = {"task_id": "new_task", "workflow_id": "new", "task_type": "t"}
+        replace_workflows(session, DefinitionRows(workflows=[{"workflow_id": "new"}], tasks=[task]))
+    code, out, _err = run(capsys, "retry", str(rejected.id))
+    (row,) = rows()
+    assert (code, out) == (0, f"{rejected.id}: received, as request {row.id}\n")
+    (request,) = claim()
+    assert (request.message_id, request.batch_id, request.params) == ("1", "B1", {"x": 1})
+    assert row.payload == rejected.payload
+
+
+def test_a_file_that_nobody_waited_for_has_another_chance(capsys: pytest.CaptureFixture[str]) -> None:
+    from provider import messages
+
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "elsewhere", "objectId": "a.csv", "objectGeneration": "1"}
+    receive(messages.read(b"", attributes, "1", None))
+    with write_session() as session:
+        session.execute(update(Workflow).where(Workflow.workflow_id == "small").values(file_pattern="gs://elsewhere/*"))
+    assert run(capsys, "retry", str(rows()[0].id))[0] == 0
+    assert [request.workflow_id for request in claim()] == ["small"]
+
+
+def test_a_request_that_was_postponed_is_due_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1"))
+    (request,) = claim()
+    with write_session() as session:
+        request_queue.postpone(session, request.id, "waits: Airflow has no DAG yet")
+    assert claim() == []
+    code, out, _err = run(capsys, "retry", str(request.id))
+    assert (code, out) == (0, f"{request.id}: due now\n")
+    assert [again.id for again in claim()] == [request.id]
+
+
+def test_a_claimed_request_is_left_to_its_claimer(capsys: pytest.CaptureFixture[str]) -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1"))
+    (request,) = claim()
+    run(capsys, "retry", str(request.id))
+    assert claim() == []
+
+
+@pytest.mark.parametrize("state", ["dispatched", "duplicate", "recorded"])
+def test_what_has_had_its_effect_has_it_once(capsys: pytest.CaptureFixture[str], state: str) -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1"))
+    with write_session() as session:
+        session.execute(update(BatchRequest).values(state=state))
+    code, _out, err = run(capsys, "retry", str(rows()[0].id))
+    assert code == 1
+    assert f"is {state}, so there is nothing to retry" in err
+    assert rows()[0].state == state
+
+
+def test_an_id_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "retry", "4711")[0] == 1
+    assert run(capsys, "retry")[2].startswith("error: name the requests to retry")
+    with pytest.raises(SystemExit):
+        console(["requests", "retry", "x"])
