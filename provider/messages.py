@@ -192,3 +192,28 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f'the message has no {where}; send an object such as {{"task_id": "…"}}.'
     return f"{where}: {problem['msg']}."
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of what may be published: a start or a completion."""
+    completion = {"anyOf": [{"required": ["previous_task_id"]}, {"required": ["status"]}]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Message to the dispatcher",
+        "if": completion,
+        "then": _published(CompletionMessage),
+        "else": _published(StartMessage),
+    }
+
+
+def _published(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(mode="validation")
+    # The docstring is for who reads the code.
+    schema["description"] = (model.__doc__ or "").strip().partition("\n")[0]
+    return schema
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -39,7 +41,7 @@ def commands() -> list[str]:
 
 def workflow_examples() -> list[str]:
     """Return the examples with the task types that are here; the page on types of one's own shows another."""
-    foreign = re.compile(r"task_type: (?!dataform|power_bi_refresh|bigquery_load|bigquery_query|gcs_archive)")
+    foreign = re.compile(r"task_type: (?!dataform|power_bi_refresh|bigquery_load|bigquery_query|gcs_archive|external)")
     return [block for block in blocks("yaml") if "workflows:" in block and not foreign.search(block)]
 
 
@@ -74,7 +76,7 @@ def test_every_connection_field_is_documented() -> None:
     assert [name for name in connection["conn-fields"] if f"`{name}`" not in TEXT["configuration.md"]] == []
 
 
-@pytest.mark.parametrize("name", ["dataform", "power_bi_refresh", "bigquery_load", "bigquery_query", "gcs_archive"])
+@pytest.mark.parametrize("name", ["dataform", "power_bi_refresh", "bigquery_load", "bigquery_query", "gcs_archive", "external"])
 def test_every_key_of_a_task_type_is_documented(name: str) -> None:
     task_type = task_types().get(name)
     assert task_type is not None
@@ -164,6 +166,38 @@ def test_the_task_type_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_every_message_is_accepted() -> None:
     found = [block for block in blocks("json") if "task_id" in block] + re.findall(r"publish.py '(\{.*?\})'", TEXT["local.md"])
-    assert len(found) >= 2
+    assert len(found) >= 3
     for message in found:
-        assert messages.parse(message.encode(), {}, "1").task_id == "stg_orders"
+        assert messages.read(message.encode(), {}, "1", None).task_id == "stg_orders"
+
+
+SCHEMA = json.loads((ROOT / "docs/message.schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_schema_for_publishers_is_the_one_of_the_code() -> None:
+    """After a change of the messages: ``python -m provider.messages > docs/message.schema.json``."""
+    assert messages.json_schema() == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("message", "valid"),
+    [
+        ({"task_id": "a"}, True),
+        ({"task_id": "a", "batch_id": "Batch_1", "scope": "task", "params": {"x": [1]}, "sender": "crm"}, True),
+        ({"task_id": "a", "batch_id": "b", "previous_task_id": "a", "status": "SUCCESS"}, True),
+        ({"previous_task_id": "a", "batch_id": "b", "status": "ERROR", "error": "broken"}, True),
+        ({}, False),
+        ({"task_id": 1}, False),
+        ({"task_id": "a", "batch_id": "x/clear"}, False),
+        ({"task_id": "a", "batch_id": "a..b"}, False),
+        ({"task_id": "a", "batch_id": "manual__1"}, False),
+        ({"task_id": "a", "scope": "all"}, False),
+        ({"previous_task_id": "a", "status": "SUCCESS"}, False),
+        ({"previous_task_id": "a", "batch_id": "b", "status": "DONE"}, False),
+    ],
+)
+def test_the_schema_says_what_the_reader_says(message: dict[str, Any], valid: bool) -> None:
+    from jsonschema import Draft202012Validator
+
+    assert Draft202012Validator(SCHEMA).is_valid(message) is valid
+    assert (messages.read(json.dumps(message).encode(), {}, "1", None).problem is None) is valid

@@ -86,5 +86,5 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
     dag = bag.dags["accelerator_maintenance"]
     assert (dag.schedule, dag.is_paused_upon_creation) == (None, False)
     (task,) = dag.tasks
-    assert task.python_callable() == {"before": None, "after": "0001"}
-    assert task.python_callable() == {"before": "0001", "after": "0001"}
+    assert task.python_callable() == {"before": None, "after": "0002"}
+    assert task.python_callable() == {"before": "0002", "after": "0002"}

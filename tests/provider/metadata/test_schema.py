@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from alembic.script import ScriptDirectory
 
 from provider.exceptions import ConfigurationError, SchemaOutOfDateError
 from provider.metadata import engine, schema
-from provider.metadata.tables import Base
+from provider.metadata.tables import Base, BatchRequest
 
 
 def test_migrations_give_exactly_the_tables_of_the_models(application_database: str) -> None:
@@ -79,3 +80,33 @@ def test_the_folder_of_an_sqlite_file_is_created(tmp_path: Path) -> None:
     engine.get_engine(f"sqlite:///{tmp_path}/new/folder/a.db")
     assert (tmp_path / "new/folder/a.db").exists()
     engine.dispose_engines()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_requests_that_wait_during_an_upgrade_know_where_they_start(kind: str, request: pytest.FixtureRequest) -> None:
+    from alembic import command
+    from sqlalchemy import select, text
+
+    if kind == "sqlite":
+        new = engine.create_engine(request.getfixturevalue("sqlite_url"))
+    else:
+        server = request.getfixturevalue("postgres_server")
+        new = engine.create_engine(server.create_database(f"old_{os.getpid()}"))
+    with new.execution_options(accelerator_write=True).begin() as connection:
+        config = schema.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for message_id, state in (("1", "received"), ("2", "dispatched")):
+            connection.execute(
+                text(
+                    "INSERT INTO batch_requests (subscription, message_id, kind, state, payload, workflow_id, batch_id, task_id, "
+                    "received_at) VALUES ('s', :message_id, 'start', :state, :payload, 'w', :message_id, 'stg_orders', "
+                    "'2026-01-01 00:00:00')"
+                ),
+                {"message_id": message_id, "state": state, "payload": b"{}"},
+            )
+    schema.upgrade(new)
+    with new.connect() as connection:
+        found = connection.execute(select(BatchRequest.message_id, BatchRequest.start_task_ids, BatchRequest.part)).all()
+    new.dispose()
+    assert sorted(tuple(row) for row in found) == [("1", ["stg_orders"], 0), ("2", None, 0)]
