@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+
+MAX_ALTERNATIVES = 100
+"""Most patterns that the braces of one may stand for."""
 
 _PATTERN = re.compile(r"gs://[^/]+/.+", re.DOTALL)
 
@@ -15,12 +19,13 @@ def check_file_pattern(pattern: str) -> str:
     """
     if not _PATTERN.fullmatch(pattern):
         raise ValueError("must be the address of objects, such as gs://landing/sales/*.csv")
+    _alternatives(pattern)
     return pattern
 
 
 def matches(pattern: str, bucket: str, name: str) -> bool:
     """
-    Tell whether an object's address matches a pattern.
+    Tell whether an object's address matches a pattern; one that :func:`check_file_pattern` refuses matches nothing.
 
     ``*`` and ``?`` stand for anything but ``/``, ``**`` as a part of its own for any number of folders, ``[ab]`` for one of these
     characters, ``{csv,json}`` for one of these words, as in https://cloud.google.com/storage/docs/json_api/v1/objects/list.
@@ -29,8 +34,48 @@ def matches(pattern: str, bucket: str, name: str) -> bool:
     :param bucket: name of the bucket.
     :param name: name of the object.
     """
-    from wcmatch import glob
+    try:
+        # Without the scheme, whose two slashes would be an empty folder.
+        alternatives = _alternatives(pattern.removeprefix("gs://"))
+    except ValueError:
+        return False
+    address = [bucket, *name.split("/")]
+    return any(_matches_parts(alternative.split("/"), address) for alternative in alternatives)
 
-    flags = glob.GLOBSTAR | glob.BRACE | glob.CASE | glob.DOTGLOB | glob.FORCEUNIX
-    # Without the scheme, whose two slashes would be an empty folder.
-    return bool(glob.globmatch(f"{bucket}/{name}", pattern.removeprefix("gs://"), flags=flags))
+
+def _alternatives(pattern: str) -> Collection[str]:
+    """
+    Return the patterns without braces that a pattern stands for.
+
+    :raises ValueError: they are too many, or their braces too deep.
+    """
+    import bracex
+
+    try:
+        return dict.fromkeys(bracex.expand(pattern, keep_escapes=True, limit=MAX_ALTERNATIVES))
+    except (bracex.ExpansionLimitException, RecursionError):
+        raise ValueError(f"has braces that stand for more than {MAX_ALTERNATIVES} patterns, or lie too deep") from None
+
+
+def _matches_parts(pattern: list[str], address: list[str]) -> bool:
+    """
+    Match part by part, and keep all ends that the beginning of the pattern can have in the address.
+
+    One regular expression for the whole would try every way to share the address out to several ``**``, which takes hours for
+    a long name, and stops every thread of the process meanwhile.
+    """
+    from wcmatch import fnmatch
+
+    flags = fnmatch.CASE | fnmatch.DOTMATCH | fnmatch.FORCEUNIX
+    ends = {0}
+    for position, part in enumerate(pattern):
+        if part == "**":
+            # What a pattern ends with is never empty: sales/** is not the object "sales".
+            first = min(ends) + (position == len(pattern) - 1)
+            ends = set(range(first, len(address) + 1))
+        else:
+            matcher = fnmatch.compile(part, flags=flags)
+            ends = {end + 1 for end in ends if end < len(address) and matcher.match(address[end])}
+        if not ends:
+            return False
+    return len(address) in ends
