@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import DagRunState, DagRunType
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, GetDagRun, OKResponse, TriggerDagRun
+from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, TriggerDagRun
 from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select, update
 
@@ -23,6 +23,7 @@ from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import BatchRequest
 from provider.operators.dispatch import DispatchBatchRequestsOperator, run_conf, start_dag_run
+from tests.provider.operators.supervisor import Supervisor
 
 SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
 ALREADY_EXISTS = ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
@@ -34,26 +35,6 @@ def refusal(status: int | None, reason: str | None = None, message: str = "becau
     if reason:
         detail["detail"] = {"detail": {"reason": reason, "message": message}}
     return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
-
-
-class Supervisor:
-    """Takes the messages that a task process sends; answers by batch id."""
-
-    def __init__(self) -> None:
-        self.sent: list[TriggerDagRun | GetDagRun] = []
-        self.answers: dict[str, Any] = {}
-        self.runs: dict[str, DagRunResult | ErrorResponse | AirflowRuntimeError] = {}
-
-    def send(self, message: TriggerDagRun | GetDagRun) -> Any:
-        self.sent.append(message)
-        answers = self.answers if isinstance(message, TriggerDagRun) else self.runs
-        answer = answers.get(message.run_id, OKResponse(ok=True))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer() if callable(answer) else answer
-
-    def started(self) -> list[str]:
-        return [message.run_id for message in self.sent if isinstance(message, TriggerDagRun)]
 
 
 @pytest.fixture
