@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+import msgspec
+from airflow.sdk.api.client import Client
 from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, GetDagRun, OKResponse, TriggerDagRun
+from airflow.sdk.execution_time.comms import (
+    DagRunResult,
+    ErrorResponse,
+    GetDagRun,
+    OKResponse,
+    TriggerDagRun,
+    _RequestFrame,
+)
 
 
 class Supervisor:
@@ -26,3 +36,27 @@ class Supervisor:
 
     def started(self) -> list[str]:
         return [message.run_id for message in self.sent if isinstance(message, TriggerDagRun)]
+
+
+class WireSupervisor(Supervisor):
+    """
+    Does with a start what Airflow's does: takes it from the socket's frame, and makes Airflow's own client send it.
+
+    ``requests`` are the requests that would reach the API server.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[httpx.Request] = []
+        transport = httpx.MockTransport(self._take)
+        self._client = Client(base_url="http://server/execution/", token="of a task", transport=transport)
+
+    def _take(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(200)
+
+    def send(self, message: TriggerDagRun | GetDagRun) -> Any:
+        length, frame = 4, _RequestFrame(id=1, body=message.model_dump()).as_bytes()
+        received = TriggerDagRun.model_validate(msgspec.msgpack.decode(frame[length:], type=_RequestFrame).body)
+        self._client.dag_runs.trigger(received.dag_id, received.run_id, received.conf)
+        return super().send(received)
