@@ -110,7 +110,9 @@ def test_many_stars_have_an_answer(pattern: str) -> None:
     assert matches(f"gs://landing/{pattern}", "landing", "a" * LONGEST_NAME) is False
 
 
-@pytest.mark.parametrize("pattern", ["", "*.csv", "landing/*.csv", "gs://", "gs://landing", "gs://landing/", "gs:///a", "s3://a/b"])
+@pytest.mark.parametrize(
+    "pattern", ["", "*.csv", "landing/*.csv", "gs://", "gs://landing", "gs://landing/", "gs:///a", "s3://a/b"]
+)
 def test_what_can_match_no_object_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="gs://landing"):
         check_file_pattern(pattern)
