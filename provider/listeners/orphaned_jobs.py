@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_GRACE = timedelta(seconds=4)
-"""How long the task's own processes may take to cancel the job."""
+_GRACE = timedelta(seconds=2)
+"""How long the task's own processes may take to cancel the job. Later they still may: a job is cancelled twice without harm."""
 
 _OLDEST = timedelta(days=1)
 """No job of ours runs for longer, and nobody keeps an audit log for less."""
