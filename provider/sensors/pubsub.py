@@ -42,7 +42,7 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
         max_messages: int = 100,
-        poke_interval: float = 5.0,
+        poke_interval: float = 2.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)

@@ -61,7 +61,7 @@ class PubSubInboxTrigger(BaseTrigger):
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
         max_messages: int = 100,
-        poll_interval: float = 5.0,
+        poll_interval: float = 2.0,
         wait_seconds: float = 100.0,
         first_event_after: float = 0.0,
     ) -> None:
