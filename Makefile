@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench storm constraints clean
+.PHONY: demo test lint bench storm chaos-intake constraints clean
 
 # The whole product on this machine: emulators, a real Airflow, real batches. KEEP=1 leaves it running.
 demo: $(READY)
@@ -17,6 +17,11 @@ test: lint
 # 500 remote jobs while calls fail, people interfere and processes are killed: about half an hour. STORM_ARGS="--jobs 100".
 storm: $(READY)
 	$(BIN)/python -m tests.storms.remote_jobs $(STORM_ARGS)
+
+# 10,000 messages while triggerer, dispatcher and worker are killed and the database goes away: about twenty minutes.
+# INTAKE_ARGS="--messages 1000 --rounds 30 --run 20".
+chaos-intake: $(READY)
+	$(BIN)/python -m tests.storms.intake $(INTAKE_ARGS)
 
 # Speed and cost beside the peers, which get an environment of their own: about ten minutes. See benchmarks/README.md.
 bench: $(READY)

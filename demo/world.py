@@ -37,6 +37,7 @@ class World:
     :param scenario: what the emulators know; by default the examples'.
     :param services: False for commands alone, such as ``airflow dags test``.
     :param postgres: server that gets Airflow's database and the application database; None for SQLite files in the home.
+    :param application_postgres: server that gets the application database instead, so that it can go away alone.
     :param environment: additional environment of Airflow.
     """
 
@@ -48,6 +49,7 @@ class World:
         scenario: Scenario | None = None,
         services: bool = True,
         postgres: PostgresServer | None = None,
+        application_postgres: PostgresServer | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = folder / "airflow"
@@ -57,6 +59,7 @@ class World:
         self._definitions = definitions
         self._services = services
         self._postgres = postgres
+        self._application_postgres = application_postgres or postgres
         self._environment = dict(environment or {})
         self._stack = ExitStack()
         self.emulators = Emulators(scenario or load_scenario(EXAMPLES / "emulators.yaml"), folder=folder / "emulators")
@@ -67,7 +70,7 @@ class World:
             environment = {
                 **self.emulators.environment(),
                 "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION,
-                **(self._create_databases(self._postgres) if self._postgres else {}),
+                **self._create_databases(),
                 **self._environment,
             }
             self.airflow = AirflowServices(self.home, self.dags, environment)
@@ -83,10 +86,12 @@ class World:
             self._stack = stack.pop_all()
         return self
 
-    def _create_databases(self, postgres: PostgresServer) -> dict[str, str]:
+    def _create_databases(self) -> dict[str, str]:
+        if self._postgres is None or self._application_postgres is None:
+            return {}
         name = f"{self.home.parent.name}_{os.getpid()}"
-        self.airflow_url = postgres.create_database(f"airflow_{name}")
-        self.database_url = postgres.create_database(f"accelerator_{name}")
+        self.airflow_url = self._postgres.create_database(f"airflow_{name}")
+        self.database_url = self._application_postgres.create_database(f"accelerator_{name}")
         return {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.airflow_url,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": self.airflow_url,  # the driver does both
