@@ -253,7 +253,8 @@ class Strikes:
                 return None
             before = self.deliveries.read()
             publish()
-            delivered = wait_for(lambda: self.deliveries.open_since(before), _PATIENCE_SECONDS)
+            wait_for(lambda: self.deliveries.open_since(before), _PATIENCE_SECONDS)
+            delivered = self.deliveries.open_since(before)  # the rest of the same delivery too
             statement = "SELECT message_id FROM batch_requests WHERE message_id = ANY(%s)"
             stored = {row["message_id"] for row in connection.execute(statement, [list(delivered)])}
             self._postgres.stop()
@@ -264,14 +265,17 @@ class Strikes:
         return Strike("database away", at, BEFORE_COMMIT if half_done else None, tuple(half_done))
 
     def _lock_inbox(self, connection: psycopg.Connection[Any]) -> bool:
-        """Keep everybody from writing to the inbox while the trigger waits for messages."""
-        if self._databases.dispatcher_state() != "deferred":
+        """Keep everybody from writing to the inbox while the trigger waits for messages and for nothing else."""
+        if not self._is_listening():
             return False
         connection.execute("LOCK TABLE batch_requests IN SHARE ROW EXCLUSIVE MODE")
-        if self._databases.dispatcher_state() == "deferred":
+        if self._is_listening():
             return True
         connection.rollback()
         return False
+
+    def _is_listening(self) -> bool:
+        return self._databases.dispatcher_state() == "deferred" and not self._databases.due_within(_RUN_SECONDS)
 
     def _outage_before_mark(self, publish: Publish) -> Strike | None:
         publish()

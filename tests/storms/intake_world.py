@@ -87,6 +87,15 @@ class Databases:
             row = connection.execute("SELECT count(*) AS count FROM batch_requests WHERE state = 'received'").fetchone()
             return int(row["count"]) if row else 0
 
+    def due_within(self, seconds: float) -> bool:
+        """Tell whether a request can be started by then."""
+        with self.application() as connection:
+            statement = (
+                "SELECT 1 FROM batch_requests WHERE state = 'received' "
+                "AND coalesce(next_attempt_at, now()) < now() + make_interval(secs => %s) LIMIT 1"
+            )
+            return connection.execute(statement, [seconds]).fetchone() is not None
+
     def has_run(self, workflow_id: str, batch_id: str) -> bool:
         """Tell whether Airflow has committed a run."""
         statement = "SELECT 1 FROM dag_run WHERE dag_id = %s AND run_id = %s"
