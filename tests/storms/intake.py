@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,6 +51,8 @@ ENVIRONMENT = {
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
 }
 _MESSAGES_A_CALL = 100
+_ROUND_SECONDS = 600.0
+"""Whatever is killed: a round that is not in the inbox by then is lost."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
         for workflow in paused:
             world.airflow.rest("PATCH", f"/dags/{workflow}", json={"is_paused": True})
         databases = Databases(world)
-        strikes = Strikes(world, databases, own, random.Random(plan.seed), impatient=impatient)
+        strikes = Strikes(world, databases, own, plan, impatient=impatient)
         published = PublishersFile(folder / "published.jsonl")
         intake_began = time.monotonic()
         with Publisher(world.emulators.pubsub_host, plan, published) as publisher:
@@ -141,13 +144,19 @@ def _publish(plan: Plan, publisher: Publisher, databases: Databases, strikes: St
     for turn, step in enumerate(plan.steps):
         if turn >= LATER_ROUNDS:
             before = set(publisher.message_ids[turn - LATER_ROUNDS])
-            if not wait_for(lambda before=before: databases.stored(before) == before, deadline - time.monotonic()):  # type: ignore[misc]
+            patience = min(_ROUND_SECONDS, deadline - time.monotonic())
+            if not wait_for(partial(_are_stored, databases, before), patience):
                 return False
         if step is None:
             publisher.publish_next()
         else:
             strikes.make(step, publisher.publish_next)
     return True
+
+
+def _are_stored(databases: Databases, message_ids: set[str]) -> bool:
+    time.sleep(0.1)
+    return databases.stored(message_ids) == message_ids
 
 
 def _wait_for_end(plan: Plan, databases: Databases, strikes: Strikes, deadline: float) -> bool:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from provider.emulators.rules import Rule
 from provider.emulators.scenario import Scenario
-from provider.metadata.request_queue import DISPATCHED, DUPLICATE, RECORDED, REJECTED
-from tests.storms.intake_messages import Author, Draft, Tale
+from provider.metadata.request_queue import DISPATCHED
+from tests.storms.intake_messages import Author, BatchKey, Draft, Tale
 
 Step = Literal[
     "kill: commit → acknowledge",
@@ -29,8 +29,6 @@ LIVE_WORKFLOW = "live"
 LIVE_TASK = "live_check"
 LATER_ROUNDS = 2
 """A message that follows another one is published so many rounds after it, when the other one is in the inbox."""
-
-STATES = (DISPATCHED, RECORDED, DUPLICATE, REJECTED)
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,16 @@ class Plan:
     def live_runs(self) -> int:
         """How many runs are to come to their end."""
         return sum(story.ends is not None for story in self.stories)
+
+    def startable(self) -> set[BatchKey]:
+        """Return the batches that must get a run, as far as their ids are known before their messages are published."""
+        return {
+            key
+            for story in self.stories
+            for message in story.messages
+            if any(states[message.place] == DISPATCHED for states in story.allowed)
+            for key in message.draft.asks_for
+        }
 
     def scenario(self) -> Scenario:
         """Return what the emulators know: the subscription, and the service's own faults."""

@@ -24,7 +24,7 @@ from demo.postgres import PostgresServer
 from demo.world import World
 from provider.emulators.rules import Rule
 from provider.metadata.request_queue import CLAIM_SECONDS
-from tests.storms.intake_plan import Step
+from tests.storms.intake_plan import Plan, Step
 from tests.storms.intake_world import LOOK_EVERY, Databases, Deliveries, kill, lives, wait_for, worker_of
 
 BEFORE_ACKNOWLEDGE = "commit → acknowledge"
@@ -60,6 +60,7 @@ class Strikes:
     """
     Makes the steps of a plan.
 
+    :param plan: gives the seed, and the batches that Airflow will start.
     :param application_postgres: the server that goes away.
     :param impatient: let the claims of a killed dispatcher run out at once, instead of after two minutes.
     """
@@ -69,14 +70,15 @@ class Strikes:
         world: World,
         databases: Databases,
         application_postgres: PostgresServer,
-        chance: random.Random,
+        plan: Plan,
         *,
         impatient: bool,
     ) -> None:
         self._world = world
         self._databases = databases
         self._postgres = application_postgres
-        self._chance = chance
+        self._chance = random.Random(plan.seed)
+        self._startable = plan.startable()
         self._impatient = impatient
         self._life_began = 0
         self._caught: set[str] = set()
@@ -190,14 +192,22 @@ class Strikes:
         yield None
 
     def _lock_claimed(self, connection: psycopg.Connection[Any], dispatcher: psutil.Process) -> dict[str, Any] | None:
-        """Lock the last request of this dispatcher's claim; a claim of one that was killed is not followed by anything."""
+        """
+        Lock the last request of this dispatcher's claim that Airflow will start.
+
+        A claim of one that was killed is not followed by anything, and a run that Airflow refuses never comes.
+        """
         claimed_after = datetime.fromtimestamp(dispatcher.create_time(), UTC) + timedelta(seconds=CLAIM_SECONDS)
-        request: dict[str, Any] | None = connection.execute(
+        claimed = connection.execute(
             "SELECT id, workflow_id, batch_id FROM batch_requests WHERE state = 'received' AND claimed_until > %s "
-            "ORDER BY received_at DESC, id DESC LIMIT 1 FOR UPDATE SKIP LOCKED",
+            "ORDER BY received_at DESC, id DESC",
             [claimed_after],
-        ).fetchone()
-        return request
+        )
+        request = next((row for row in claimed if (row["workflow_id"], row["batch_id"]) in self._startable), None)
+        lock = "SELECT id FROM batch_requests WHERE id = %s AND state = 'received' FOR UPDATE SKIP LOCKED"
+        if request is None or connection.execute(lock, [request["id"]]).fetchone() is None:
+            return None
+        return dict(request)
 
     def _starts(self, request: dict[str, Any], dispatcher: psutil.Process) -> bool:
         """Wait until the run of a request is there; tell whether it came before the dispatcher's end."""
