@@ -6,12 +6,11 @@ import fcntl
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.engine import get_engine
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-
-_RECONCILER_LOCK = 727_061_995
 
 
 class LeaderLock:
@@ -71,7 +70,7 @@ class LeaderLock:
                 return True
             self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             statement = text("SELECT pg_try_advisory_lock(:key)")
-            if self._connection.execute(statement, {"key": _RECONCILER_LOCK}).scalar():
+            if self._connection.execute(statement, {"key": AdvisoryLock.RECONCILER.value}).scalar():
                 return True
         except BaseException:
             self.release()

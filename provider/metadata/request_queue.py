@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.batches import NEW, PROCESSING
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ UNSEEN_SECONDS = 600.0
 
 FIRST_BACKOFF_SECONDS = 5.0
 LAST_BACKOFF_SECONDS = 300.0
-
-_CLAIM_LOCK = 727_061_995
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def claim(session: Session, limit: int = 100, *, seconds: float = CLAIM_SECONDS)
     from provider.metadata.tables import BatchRequest
 
     if session.get_bind().dialect.name == "postgresql":  # on SQLite a transaction that writes is alone anyway
-        session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
+        session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.CLAIM.value)))
     now = datetime.now(UTC)
     room = _room(now)
     order = (BatchRequest.received_at, BatchRequest.id)

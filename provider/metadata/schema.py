@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provider.exceptions import SchemaOutOfDateError
+from provider.metadata.advisory_locks import AdvisoryLock
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 HEAD = "0002"
 """The newest revision in ``migrations/versions``; written here so that Alembic is imported only to upgrade."""
-
-_ADVISORY_LOCK = 727_061_994
 
 
 def current_revision(connectable: Engine | Connection) -> str | None:
@@ -70,7 +69,7 @@ def upgrade(engine: Engine) -> None:
         engine = engine.execution_options(accelerator_write=True)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({AdvisoryLock.SCHEMA.value})")
         if current_revision(connection) == HEAD:
             return  # somebody else did it while this process waited for the lock
         config = alembic_config()

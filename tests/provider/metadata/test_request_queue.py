@@ -11,6 +11,7 @@ from sqlalchemy import delete, update
 
 from provider.metadata import request_queue
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import BatchRequest, TaskBatch, Workflow
 from tests.provider.metadata.inbox_world import claim, message, next_due, receive, rows, store_definitions
 
@@ -71,6 +72,17 @@ def test_requests_are_claimed_oldest_first_and_whole() -> None:
     assert (first.batch_id, second.batch_id) == ("B1", "B2")
     assert (first.workflow_id, first.task_id, first.scope) == ("daily_sales", "stg_orders", "task")
     assert (first.message_id, first.params, first.attempts) == ("1", {"x": [1]}, 0)
+
+
+def test_claims_do_not_wait_for_the_reconciler() -> None:
+    """It leads as long as its scheduler runs, beside every dispatcher."""
+    receive(message("1", task_id="stg_orders", batch_id="B1"))
+    leader = LeaderLock()
+    assert leader.acquire()
+    try:
+        assert [request.batch_id for request in claim()] == ["B1"]
+    finally:
+        leader.release()
 
 
 def test_a_claim_that_was_not_followed_up_runs_out() -> None:

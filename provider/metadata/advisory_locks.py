@@ -1,0 +1,19 @@
+"""The advisory locks that are taken in PostgreSQL: numbers that mean something to this package alone, each for one purpose."""
+
+from __future__ import annotations
+
+from enum import Enum, unique
+
+
+@unique
+class AdvisoryLock(Enum):
+    """A lock's number. Two purposes with one number would wait for each other for ever."""
+
+    SCHEMA = 727_061_994
+    """Whoever upgrades the schema."""
+
+    RECONCILER = 727_061_995
+    """The reconciler that leads; held as long as it lives."""
+
+    CLAIM = 727_061_996
+    """A dispatcher that claims requests; held for one short transaction."""
