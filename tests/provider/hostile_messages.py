@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,10 +50,20 @@ PLANTED = [
 """Jinja, shells, SQL, paths, URLs, headers, Unicode."""
 
 HALF = re.compile("[\ud800-\udfff]")
-LIMITS = [letter * length for letter in ("x", "\u00e9") for length in (1, MAX_LENGTH, MAX_LENGTH + 1, 250, 251)]
+LIMITS = ["x" * length for length in (MAX_LENGTH, MAX_LENGTH + 1, 250, 251)] + ["\u00e9" * MAX_LENGTH]
 EVERY_CHARACTER = st.characters(exclude_categories=())  # half characters too
-TEXTS = st.sampled_from(PLANTED) | st.sampled_from(LIMITS) | st.text(EVERY_CHARACTER, max_size=20)
-NUMBERS = st.sampled_from([0, -1, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 10**400, 1e308, -0.0, 5e-324]) | st.floats()
+TEXTS = st.one_of(st.sampled_from(PLANTED), st.sampled_from(LIMITS), st.text(EVERY_CHARACTER, max_size=20))
+RAW_NUMBERS = [
+    "0",
+    "-0.0",
+    "9007199254740993",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "1" + "0" * 400,
+]
+RAW_NUMBERS += ["1e308", "1e999", "-1e999", "5e-324", "NaN", "Infinity"]
+NUMBERS = st.sampled_from([json.loads(number) for number in RAW_NUMBERS]) | st.floats()
 SCALARS = st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS
 
 
@@ -72,8 +83,7 @@ CLEAN = st.dictionaries(
 FIELDS = st.sampled_from(["task_id", "batch_id", "scope", "params", "status", "previous_task_id", "error", "sender"])
 NOTIFICATION = ["eventType", "bucketId", "objectId", "objectGeneration"]
 NOISE = [b'"', b"\\", b"\xff", b"\x00", b"NaN", b"{", b"1e999", b",", b"\xc3\xa9"]
-DEPTHS = [1, 15, 16, 17, 18, 19, 20, 990, 1000, 30_000]
-OFTEN = ["start with stored params", "start in an odd batch", "start in an odd batch", "odd start", "odd completion"]
+DEPTHS = [16, 17, 18, 19, 1000, 30_000]
 RAW = '{"task_id": "stg_orders", "params": {"x": "\u00e9\U0001f600"}}'
 CODES = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-le", "utf-7"]).map(RAW.encode)
 
@@ -166,18 +176,30 @@ class Messages:
     def _arrived(attributes: st.SearchStrategy[dict[str, str]]) -> Any:
         return st.tuples(st.sampled_from([b"{}", b"", b"\xff"]), attributes)
 
-    def one(self) -> st.SearchStrategy[tuple[bytes, dict[str, str]]]:
-        """Payload and attributes of one message."""
-        return st.sampled_from([*sorted(self._kinds), *OFTEN]).flatmap(self._kinds.__getitem__)
-
-    def pulls(self, size: int) -> st.SearchStrategy[list[ReceivedMessage]]:
-        """What one pull brings: so many messages."""
-        return st.lists(st.tuples(self.one(), PUBLISHED), min_size=size, max_size=size).map(
-            lambda items: [received(number, *item, published) for number, (item, published) in enumerate(items)]
-        )
+    def received(self) -> st.SearchStrategy[ReceivedMessage]:
+        """One message as Google's client hands it over."""
+        kinds = st.sampled_from(sorted(self._kinds)).flatmap(self._kinds.__getitem__)
+        return st.builds(lambda parts, published: received("1", *parts, published), kinds, PUBLISHED)
 
 
-def received(number: int, data: bytes, attributes: dict[str, str], published: datetime | None) -> ReceivedMessage:
-    """A message as Google's client hands it over."""
-    message = PubsubMessage(data=data, attributes=attributes, message_id=str(10**15 + number), publish_time=published)
-    return ReceivedMessage(ack_id=f"ack {number}", message=message)
+def received(message_id: str, data: bytes, attributes: dict[str, str], published: datetime | None) -> ReceivedMessage:
+    message = PubsubMessage(data=data, attributes=attributes, message_id=message_id, publish_time=published)
+    return ReceivedMessage(ack_id=f"ack {message_id}", message=message)
+
+
+def everywhere(texts: Iterable[str]) -> Iterator[ReceivedMessage]:
+    """Put each text into each place that is kept or handed on, and each number and depth into the params."""
+    right = {"task_id": "stg_orders", "batch_id": "B1"}
+    file = {"eventType": "OBJECT_FINALIZE", "bucketId": "landing", "objectGeneration": "1"}
+    for text in texts:
+        clean = HALF.sub("?", text)
+        yield received("1", encode({**right, "batch_id": text}), {}, None)
+        yield received("1", encode({**right, "task_id": text}), {}, None)
+        yield received("1", encode({**right, "params": {text: text, "list": [{"x": text}]}}), {clean: clean}, None)
+        told = {"previous_task_id": "dq_check", "batch_id": "B1", "status": "ERROR", "error": text}
+        yield received("1", encode({**told, "task_id": text}), {}, None)
+        yield received("1", b"{}", {**file, "objectId": f"sales/{clean}.csv"}, None)
+    for number in RAW_NUMBERS:
+        yield received("1", f'{{"task_id": "stg_orders", "batch_id": "B1", "params": {{"x": [{number}]}}}}'.encode(), {}, None)
+    for depth in DEPTHS:
+        yield received("1", nested(depth, "["), {}, None)
