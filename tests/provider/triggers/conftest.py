@@ -42,9 +42,12 @@ class PubSub:
             request={"name": self.subscription, "topic": self.topic, "ack_deadline_seconds": ACK_SECONDS}
         )
 
-    def publish(self, *messages: bytes | dict[str, Any]) -> list[str]:
+    def publish(self, *messages: bytes | dict[str, Any], attributes: dict[str, str] | None = None) -> list[str]:
+        """Publish messages in one request, all with the same attributes."""
         data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
-        answer = self.publisher.publish(topic=self.topic, messages=[{"data": item} for item in data])
+        answer = self.publisher.publish(
+            topic=self.topic, messages=[{"data": item, "attributes": attributes or {}} for item in data]
+        )
         return list(answer.message_ids)
 
     def left(self) -> list[bytes]:

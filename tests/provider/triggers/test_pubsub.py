@@ -85,13 +85,63 @@ async def test_copies_and_bad_messages_are_stored_and_acknowledged_too(pubsub: A
     bad += [{"task_id": "stg_orders", "batch_id": batch_id} for batch_id in ("../other/x", "a?b=1", "y" * 300, "manual__x")]
     await asyncio.to_thread(pubsub.publish, *bad, b"[" * 20_000, {"task_id": "stg_orders", "batch_id": "{{ ds }}"})
     await asyncio.to_thread(pubsub.publish, GOOD, GOOD, GOOD)
-    await first_event(pubsub.subscription)
-    while sum(states().values()) < 13:  # more than one pull
-        with write_session() as session:
-            session.execute(update(BatchRequest).values(next_attempt_at=datetime.now(UTC) + timedelta(seconds=1)))
-        await first_event(pubsub.subscription)
+    await stored_all(pubsub.subscription, 13)
     assert states() == {"rejected": 10, "received": 1, "duplicate": 2}
     assert all(row.reason for row in rows() if row.state != "received")
+
+
+FILE = {
+    "notificationConfig": "projects/_/buckets/landing/notificationConfigs/1",
+    "eventType": "OBJECT_FINALIZE",
+    "payloadFormat": "NONE",
+    "bucketId": "landing",
+    "objectId": "sales/2024 03/\u00e4\u00f6 {{ ds }} %2e%2e.csv",
+    "objectGeneration": "1710576000000001",
+}
+
+
+async def test_starts_completions_and_files_come_through_whole(pubsub: Any) -> None:
+    """A notification with the payload format NONE has attributes and no data."""
+    with write_session() as session:
+        rows_of_files = definitions.DefinitionRows(
+            workflows=[{"workflow_id": "checks"}, {"workflow_id": "files", "file_pattern": "gs://landing/sales/**"}],
+            tasks=[
+                {"task_id": "check", "workflow_id": "checks", "task_type": "external"},
+                {"task_id": "load", "workflow_id": "files", "task_type": "t"},
+            ],
+        )
+        definitions.replace_workflows(session, rows_of_files)
+    pubsub.create_subscription()
+    told = {"task_id": "check", "batch_id": "B2", "previous_task_id": "check", "status": "ERROR", "error": "{{ 7 * 7 }} \u2260"}
+    (start,) = await asyncio.to_thread(pubsub.publish, GOOD, attributes={"origin": "\u00fc"})
+    (completion,) = await asyncio.to_thread(pubsub.publish, told)
+    (file,) = await asyncio.to_thread(pubsub.publish, b"", attributes=FILE)
+    deleted = {**FILE, "eventType": "OBJECT_DELETE"}
+    (gone,) = await asyncio.to_thread(pubsub.publish, b"", attributes=deleted)
+    await stored_all(pubsub.subscription, 4)
+
+    assert await asyncio.to_thread(pubsub.left) == []
+    found = {row.message_id: row for row in rows()}
+    assert set(found) == {start, completion, file, gone}
+    row = found[start]
+    assert (row.kind, row.state, row.workflow_id, row.attributes) == ("start", "received", "daily_sales", {"origin": "\u00fc"})
+    row = found[completion]
+    assert (row.kind, row.state, row.workflow_id, row.batch_id) == ("completion", "received", "checks", "B2")
+    assert (row.task_id, row.status, row.error, json.loads(row.payload)) == ("check", "ERROR", "{{ 7 * 7 }} \u2260", told)
+    row = found[file]
+    assert (row.kind, row.state, row.workflow_id, row.payload, row.attributes) == ("file", "received", "files", b"", FILE)
+    assert row.params == {"bucket": "landing", "object": FILE["objectId"], "generation": FILE["objectGeneration"]}
+    row = found[gone]
+    assert (row.kind, row.state, row.workflow_id, row.attributes) == ("file", "recorded", None, deleted)
+
+
+async def stored_all(subscription: str, count: int) -> None:
+    """Listen until so many rows are there, however many pulls it takes; none is due, so that only messages count."""
+    async with asyncio.timeout(60):
+        while len(rows()) < count:
+            await first_event(subscription)
+            with write_session() as session:
+                session.execute(update(BatchRequest).values(next_attempt_at=datetime.now(UTC) + timedelta(seconds=1)))
 
 
 async def test_while_the_database_is_away_nothing_is_pulled(
