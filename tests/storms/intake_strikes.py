@@ -82,6 +82,7 @@ class Strikes:
         self._impatient = impatient
         self._life_began = 0
         self._caught: set[str] = set()
+        self._caught_requests: set[str] = set()
         self.deliveries = Deliveries(world.emulators.ledger)
         self.made: list[Strike] = []
         self._steps: dict[Step, Callable[[Publish], Strike | None]] = {
@@ -170,6 +171,7 @@ class Strikes:
             row = connection.execute("SELECT state FROM batch_requests WHERE id = %s", [request["id"]]).fetchone()
             started = self._databases.has_run(request["workflow_id"], request["batch_id"])
             half_done = alive and started and row is not None and row["state"] == "received"
+            self._caught_requests.add(str(request["id"]))
         self._let_claims_run_out()
         what = f"SIGKILL of dispatcher {'and its worker ' if len(killed) > 1 else ''}(pid {dispatcher.pid})"
         return Strike(what, at, BEFORE_MARK, (str(request["id"]),)) if half_done else Strike(what, at)
@@ -232,19 +234,22 @@ class Strikes:
         worker = worker_of(dispatcher) if dispatcher is not None else None
         if worker is None or dispatcher is None or not kill(worker):
             return None
-        strike = self._after_kill(f"SIGKILL of worker (pid {worker.pid})")
         wait_for(lambda: not lives(dispatcher), _RUN_SECONDS)
-        return strike
+        return self._after_kill(f"SIGKILL of worker (pid {worker.pid})")
 
     def _dispatcher_at_random(self) -> psutil.Process | None:
         """Wait for the dispatcher, and then for a while."""
-        dispatcher = wait_for(self._databases.dispatcher_process, _PATIENCE_SECONDS)
+        wait_for(self._databases.dispatcher_process, _PATIENCE_SECONDS)
         time.sleep(self._chance.uniform(0, 3))
-        return self._databases.dispatcher_process() or dispatcher
+        return wait_for(self._databases.dispatcher_process, _RUN_SECONDS)
 
     def _after_kill(self, what: str) -> Strike:
+        """See what a kill at any moment has left half done; nobody touches a claim for two minutes."""
+        at = datetime.now(UTC)
+        half_done = tuple(one for one in self._databases.started_but_not_marked() if one not in self._caught_requests)
+        self._caught_requests.update(half_done)
         self._let_claims_run_out()
-        return Strike(what, datetime.now(UTC))
+        return Strike(what, at, BEFORE_MARK if half_done else None, half_done)
 
     def _let_claims_run_out(self) -> None:
         if self._impatient:
@@ -263,16 +268,20 @@ class Strikes:
                 return None
             before = self.deliveries.read()
             publish()
-            wait_for(lambda: self.deliveries.open_since(before), _PATIENCE_SECONDS)
-            delivered = self.deliveries.open_since(before)  # the rest of the same delivery too
-            statement = "SELECT message_id FROM batch_requests WHERE message_id = ANY(%s)"
-            stored = {row["message_id"] for row in connection.execute(statement, [list(delivered)])}
+            wait_for(lambda: self._not_stored(connection, before), _PATIENCE_SECONDS)
+            half_done = self._not_stored(connection, before)  # the rest of the same delivery too
             self._postgres.stop()
             connection.close()
             at = datetime.now(UTC)
-        half_done = sorted(self.deliveries.open_since(before) & (delivered - stored), key=int)
+        caught = sorted(half_done & self.deliveries.open_since(before), key=int)
         self._come_back()
-        return Strike("database away", at, BEFORE_COMMIT if half_done else None, tuple(half_done))
+        return Strike("database away", at, BEFORE_COMMIT if caught else None, tuple(caught))
+
+    def _not_stored(self, connection: psycopg.Connection[Any], position: int) -> set[str]:
+        """Return what was delivered since a position, except what came again and is in the inbox since long."""
+        delivered = self.deliveries.open_since(position)
+        statement = "SELECT message_id FROM batch_requests WHERE message_id = ANY(%s)"
+        return delivered - {row["message_id"] for row in connection.execute(statement, [list(delivered)])}
 
     def _lock_inbox(self, connection: psycopg.Connection[Any]) -> bool:
         """Keep everybody from writing to the inbox while the trigger waits for messages and for nothing else."""
@@ -298,6 +307,7 @@ class Strikes:
             connection.close()
             at = datetime.now(UTC)
         half_done = row is not None and row["state"] == "received"
+        self._caught_requests.add(str(request["id"]))
         self._come_back()
         self._let_claims_run_out()
         return Strike("database away", at, BEFORE_MARK, (str(request["id"]),)) if half_done else Strike("database away", at)

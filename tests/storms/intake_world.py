@@ -101,6 +101,15 @@ class Databases:
         statement = "SELECT 1 FROM dag_run WHERE dag_id = %s AND run_id = %s"
         return self.airflow.execute(statement, [workflow_id, batch_id]).fetchone() is not None
 
+    def started_but_not_marked(self) -> list[str]:
+        """Return the ids of the requests whose run is there and that are claimed still."""
+        with self.application() as connection:
+            claimed = connection.execute(
+                "SELECT id, workflow_id, batch_id FROM batch_requests "
+                "WHERE state = 'received' AND claimed_until > now() ORDER BY id"
+            ).fetchall()
+        return [str(row["id"]) for row in claimed if self.has_run(row["workflow_id"], row["batch_id"])]
+
     def runs(self) -> list[dict[str, Any]]:
         """Return the runs of all workflows."""
         statement = "SELECT dag_id, run_id, conf, state FROM dag_run WHERE dag_id NOT LIKE 'accelerator%%'"
