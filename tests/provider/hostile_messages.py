@@ -199,6 +199,7 @@ def everywhere(texts: Iterable[str]) -> Iterator[ReceivedMessage]:
         told = {"previous_task_id": "dq_check", "batch_id": "B1", "status": "ERROR", "error": text}
         yield received("1", encode({**told, "task_id": text}), {}, None)
         yield received("1", b"{}", {**file, "objectId": f"sales/{clean}.csv"}, None)
+    yield received("1", encode({"task_id": "stg_stock", "batch_id": "B1", "params": {"x": PLANTED[0]}}), {}, None)
     for number in RAW_NUMBERS:
         yield received("1", f'{{"task_id": "stg_orders", "batch_id": "B1", "params": {{"x": [{number}]}}}}'.encode(), {}, None)
     for depth in DEPTHS:
