@@ -55,6 +55,24 @@ def latest_completion(session: Session, key: TaskKey) -> Completion | None:
     return None if row is None else Completion(row.id, row.message_id, row.status or "", row.error)
 
 
+def latest_copy(session: Session, key: TaskKey, request_id: int) -> int:
+    """Return the id of the last request that says of the task the very same as an earlier one, which may be that one itself."""
+    from sqlalchemy import func, select
+
+    from provider.metadata.tables import BatchRequest
+
+    workflow_id, batch_id, task_id = key
+    said = select(BatchRequest.content_hash).where(BatchRequest.id == request_id).scalar_subquery()
+    statement = select(func.max(BatchRequest.id)).where(
+        BatchRequest.workflow_id == workflow_id,
+        BatchRequest.batch_id == batch_id,
+        BatchRequest.task_id == task_id,
+        BatchRequest.content_hash == said,
+        *_told(),
+    )
+    return session.scalar(statement) or request_id
+
+
 def latest_ids(session: Session, keys: Collection[TaskKey]) -> dict[TaskKey, int]:
     """Return task → id of the latest news of it, for those of which there is any."""
     from sqlalchemy import func, select, tuple_

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from provider.metadata.batches import SUCCESS
+from provider.metadata.completions import latest_completion, latest_copy
 from provider.metadata.engine import read_session
 from provider.triggers.completion import TaskCompletionTrigger
 from provider.triggers.pubsub import WORKER_DEFERRAL_SECONDS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from sqlalchemy.orm import Session
 
-    from provider.metadata.completions import Completion
+    from provider.metadata.completions import TaskKey
 
 LEDGER_KEY = "completion"
 _LONGEST_ERROR = 2000
@@ -26,7 +30,7 @@ class TaskCompletionSensor(BaseSensorOperator):
     Waits in the triggerer, without a worker slot, for the message that says how this task has ended, and ends with it.
 
     The last message about the task in this batch counts, also one that came before the task was reached. After a person has
-    cleared it, a ``SUCCESS`` still holds; an ``ERROR`` with which it has failed does not fail it again.
+    cleared it, a ``SUCCESS`` still holds; the ``ERROR`` with which it has failed, or a copy of it, does not fail it again.
 
     Returns ``{"message_id": …}`` of the message.
 
@@ -44,39 +48,51 @@ class TaskCompletionSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, str]:
         """End with the message that is there, or wait for it."""
-        return self._end(context) or self._wait(context)
+        with self._reading() as session:
+            after = self._known_up_to(session, context)
+        return self._end(context, after)
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, str]:  # noqa: ARG002 - Airflow calls it so
         """Read the message of which the event tells."""
-        return self._end(context) or self._wait(context)
+        return self._end(context, _entry(context).get("after", 0))
 
-    def _end(self, context: Context) -> dict[str, str] | None:
-        """End with the latest message; None where there is none that this chain of tries may end with."""
-        ti = context["ti"]
-        store = context.get("task_state_store")
-        chain = int(ti.max_tries or 0)
-        entry = _entry(store, chain)
-        completion = self._latest(context)
-        if completion is None or completion.id <= entry["after"]:
-            return None
+    def _end(self, context: Context, after: int) -> dict[str, str]:
+        """End with the latest message; wait where there is none that this chain of tries may end with."""
+        with self._reading() as session:
+            completion = latest_completion(session, _key(context))
+        if completion is None or completion.id <= after:
+            self._wait(context, after)
         if completion.status == SUCCESS:
             return {"message_id": completion.message_id}
-        if store is not None:
-            store.set(LEDGER_KEY, {**entry, "failed_by": completion.id})
+        _remember(context, after=after, failed_by=completion.id)
         raise AirflowFailException(
             f"message {completion.message_id} says that {self.task_id} has failed: "
             f"{(completion.error or 'it gives no reason')[:_LONGEST_ERROR]}"
         )
 
-    def _wait(self, context: Context) -> Any:
-        ti = context["ti"]
-        entry = _entry(context.get("task_state_store"), int(ti.max_tries or 0))
+    def _known_up_to(self, session: Session, context: Context) -> int:
+        """
+        Return the id of the request up to which messages do not count any more in this chain of tries.
+
+        A chain begins with a person's clear, which raises ``max_tries``. The error that the last one ended with is dealt with
+        then, and so are its copies: a publisher may repeat itself.
+        """
+        entry = _entry(context)
+        after = int(entry.get("after", 0))
+        if entry and entry["chain"] != _chain(context):
+            if entry["failed_by"]:
+                after = max(after, latest_copy(session, _key(context), entry["failed_by"]))
+            _remember(context, after=after, failed_by=0)
+        return after
+
+    def _wait(self, context: Context, after: int) -> NoReturn:
+        workflow_id, batch_id, task_id = _key(context)
         self.defer(
             trigger=TaskCompletionTrigger(
-                workflow_id=ti.dag_id,
-                batch_id=ti.run_id,
-                task_id=ti.task_id,
-                after=entry["after"],
+                workflow_id=workflow_id,
+                batch_id=batch_id,
+                task_id=task_id,
+                after=after,
                 poll_interval=float(self.poke_interval),
                 first_event_after=WORKER_DEFERRAL_SECONDS,
             ),
@@ -84,15 +100,13 @@ class TaskCompletionSensor(BaseSensorOperator):
             timeout=self._coerce_timeout(self.timeout),
         )
 
-    def _latest(self, context: Context) -> Completion | None:
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
         from sqlalchemy.exc import SQLAlchemyError
 
-        from provider.metadata.completions import latest_completion
-
-        ti = context["ti"]
         try:
             with read_session() as session:
-                return latest_completion(session, (ti.dag_id, ti.run_id, ti.task_id))
+                yield session
         except SQLAlchemyError as error:
             raise AirflowException(
                 f"the messages about {self.task_id} could not be read from the application database: "
@@ -100,14 +114,23 @@ class TaskCompletionSensor(BaseSensorOperator):
             ) from error
 
 
-def _entry(store: Any | None, chain: int) -> dict[str, int]:
-    """
-    Return what this task remembers: ``chain``, ``after`` (messages up to this id do not count), ``failed_by``.
+def _key(context: Context) -> TaskKey:
+    ti = context["ti"]
+    return (ti.dag_id, ti.run_id, ti.task_id)
 
-    A chain of tries begins with a person's clear, which raises ``max_tries``.
-    """
-    stored = store.get(LEDGER_KEY) if store is not None else None
-    entry = dict(stored) if isinstance(stored, dict) else {"chain": chain, "after": 0, "failed_by": 0}
-    if entry["chain"] == chain:
-        return entry
-    return {"chain": chain, "after": max(entry["after"], entry["failed_by"]), "failed_by": 0}
+
+def _chain(context: Context) -> int:
+    return int(context["ti"].max_tries or 0)
+
+
+def _entry(context: Context) -> dict[str, int]:
+    """Return what this task remembers of its earlier tries: ``chain``, ``after``, ``failed_by`` (a request's id, or 0)."""
+    store = context.get("task_state_store")
+    stored: Any = store.get(LEDGER_KEY) if store is not None else None
+    return dict(stored) if isinstance(stored, dict) else {}
+
+
+def _remember(context: Context, *, after: int, failed_by: int) -> None:
+    store = context.get("task_state_store")
+    if store is not None:
+        store.set(LEDGER_KEY, {"chain": _chain(context), "after": after, "failed_by": failed_by})

@@ -106,6 +106,29 @@ def test_after_a_clear_the_old_error_does_not_count_and_a_new_one_does() -> None
     assert one_try(store, max_tries=4, resumed=True) == {"message_id": "3"}
 
 
+def test_a_copy_of_the_error_does_not_fail_the_cleared_task_again() -> None:
+    store = Store()
+    tell("1", "ERROR", "broken")
+    with pytest.raises(AirflowFailException):
+        one_try(store, max_tries=2)
+    tell("2", "ERROR", "broken")
+    with pytest.raises(TaskDeferred):
+        one_try(store, max_tries=3)
+    tell("3", "ERROR", "broken")
+    with pytest.raises(AirflowFailException, match="message 3"):
+        one_try(store, max_tries=3, resumed=True)
+
+
+def test_another_error_before_the_clear_is_news() -> None:
+    store = Store()
+    tell("1", "ERROR", "broken")
+    with pytest.raises(AirflowFailException):
+        one_try(store, max_tries=2)
+    tell("2", "ERROR", "broken in another way")
+    with pytest.raises(AirflowFailException, match="another way"):
+        one_try(store, max_tries=3)
+
+
 def test_after_a_clear_a_success_still_holds() -> None:
     store = Store()
     tell("1", "SUCCESS")
