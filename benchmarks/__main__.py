@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import machine, task_imports, waiting
+from benchmarks import cancel, machine, task_imports, triggerer, waiting
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = ("imports", "peers", "waiting")
+BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel")
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
@@ -28,6 +28,10 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment) -> Iterato
         yield from defects(peers)
     if "waiting" in chosen:
         yield from waiting.run(folder, peers)
+    if "triggerer" in chosen:
+        yield from triggerer.run(folder)
+    if "cancel" in chosen:
+        yield from cancel.run(folder)
 
 
 def main(chosen: list[str]) -> int:

@@ -74,6 +74,23 @@ class EmulatorProcess:
         return int(next(rule["seen"] for rule in rules if rule["id"] == counter))
 
 
+class CallCounts:
+    """How many polls and how many requests for a token the emulators have seen so far."""
+
+    def __init__(self, emulators: EmulatorProcess) -> None:
+        self._emulators = emulators
+        self._counters = [emulators.count_calls("powerbi", "GET *"), emulators.count_calls("dataform", "*")]
+
+    def polls(self) -> int:
+        """Return the calls that ask for the state of a job."""
+        return sum(self._emulators.counted(counter) for counter in self._counters)
+
+    def tokens(self) -> int:
+        """Return the requests that Entra ID has got."""
+        entries = self._emulators.admin.get("/_emulator/ledger", params={"service": "entra", "operation": "token"})
+        return len(entries.raise_for_status().json())
+
+
 def _serve(folder: Path) -> None:
     from provider.emulators.server import Emulators
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.emulator_process import EmulatorProcess
+from benchmarks.emulator_process import CallCounts, EmulatorProcess
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.powerbi_client import azure_connection, signed_in
 from benchmarks.result import AtMost, Result
@@ -171,15 +171,8 @@ class Waiting:
     def __init__(self, emulators: EmulatorProcess, folder: Path) -> None:
         self._emulators = emulators
         self._folder = folder
-        self._counters = [emulators.count_calls("powerbi", "GET *"), emulators.count_calls("dataform", "*")]
+        self._calls = CallCounts(emulators)
         self._number = 0
-
-    def _polls(self) -> int:
-        return sum(self._emulators.counted(counter) for counter in self._counters)
-
-    def _tokens(self) -> int:
-        entries = self._emulators.admin.get("/_emulator/ledger", params={"service": "entra", "operation": "token"})
-        return len(entries.raise_for_status().json())
 
     def sample(self, python: str, triggers: Sequence[Stored], *, first_polls: int) -> Sample:
         """
@@ -196,7 +189,7 @@ class Waiting:
             **azure_connection(self._emulators.environment),
             "AIRFLOW_HOME": str(home),
         }
-        polls, tokens = self._polls(), self._tokens()
+        polls, tokens = self._calls.polls(), self._calls.tokens()
         process = subprocess.Popen(  # noqa: S603 - of this file's own making
             [python, "-m", "benchmarks.waiting_process", str(log)],
             stdin=subprocess.PIPE,
@@ -211,14 +204,14 @@ class Waiting:
                 process.stdin.write(json.dumps({"triggers": triggers, "seconds": WINDOW_SECONDS}) + "\n")
                 process.stdin.flush()
                 _expect(process.stdout.readline(), log)
-                waited = self._await(lambda: self._polls() - polls >= first_polls, process, log)
-                tokens = self._tokens() - tokens
+                waited = self._await(lambda: self._calls.polls() - polls >= first_polls, process, log)
+                tokens = self._calls.tokens() - tokens
                 process.stdin.write("\n")
                 process.stdin.flush()
                 _expect(process.stdout.readline(), log)
-                polls = self._polls()
+                polls = self._calls.polls()
                 seen = _expect(process.stdout.readline(), log)
-                polls = self._polls() - polls
+                polls = self._calls.polls() - polls
             finally:
                 process.kill()
         seen.pop("wall_seconds")
