@@ -12,7 +12,7 @@ demo: $(READY)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 15 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 15 $(PYTEST_ARGS)
 
 # 500 remote jobs while calls fail, people interfere and processes are killed: about half an hour. STORM_ARGS="--jobs 100".
 storm: $(READY)
