@@ -44,6 +44,8 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["validate", "-o", "json"],
         ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
         ["logs", "B1", "--workflow", "a"],
+        ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],
+        ["requests", "retry", "17", "18"],
         ["emulators", "--scenario", "s.yaml", "--env-file", "e", "--pubsub-port", "8085"],
     ]
     for line in lines:
