@@ -23,7 +23,7 @@ storm: $(READY)
 chaos-intake: $(READY)
 	$(BIN)/python -m tests.storms.intake $(INTAKE_ARGS)
 
-# Speed and cost beside the peers, which get an environment of their own: about twenty minutes. See benchmarks/README.md.
+# Speed and cost beside the peers, which get an environment of their own: about half an hour. See benchmarks/README.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 

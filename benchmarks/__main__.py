@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import cancel, machine, task_imports, triggerer, waiting
+from benchmarks import cancel, intake, machine, task_imports, triggerer, waiting
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel")
+BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake")
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
@@ -32,6 +32,8 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment) -> Iterato
         yield from triggerer.run(folder)
     if "cancel" in chosen:
         yield from cancel.run(folder)
+    if "intake" in chosen:
+        yield from intake.run(folder)
 
 
 def main(chosen: list[str]) -> int:

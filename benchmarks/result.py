@@ -6,14 +6,18 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, Literal
 
 RESULTS = Path(__file__).parent / "results"
 SIGNIFICANT_DIGITS = 4
 
-Statistic = Literal["median", "maximum"]
-_STATISTICS: Mapping[Statistic, Callable[[Sequence[float]], float]] = {"median": median, "maximum": max}
+Statistic = Literal["median", "maximum", "p95"]
+_STATISTICS: Mapping[Statistic, Callable[[Sequence[float]], float]] = {
+    "median": median,
+    "maximum": max,
+    "p95": lambda samples: quantiles(samples, n=20, method="inclusive")[-1],
+}
 
 
 @dataclass(frozen=True)

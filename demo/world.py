@@ -19,6 +19,7 @@ from provider.emulators.server import Emulators
 
 if TYPE_CHECKING:
     from demo.postgres import PostgresServer
+    from provider.emulators.pubsub import Implementation
     from provider.emulators.scenario import Scenario
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -39,6 +40,7 @@ class World:
     :param postgres: server that gets Airflow's database and the application database; None for SQLite files in the home.
     :param application_postgres: server that gets the application database instead, so that it can go away alone.
     :param environment: additional environment of Airflow.
+    :param pubsub: which Pub/Sub to start, see :func:`provider.emulators.pubsub.choose_pubsub`.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class World:
         postgres: PostgresServer | None = None,
         application_postgres: PostgresServer | None = None,
         environment: Mapping[str, str] | None = None,
+        pubsub: Implementation = "auto",
     ) -> None:
         self.home = folder / "airflow"
         self.dags = self.home / "dags"
@@ -62,7 +65,9 @@ class World:
         self._application_postgres = application_postgres or postgres
         self._environment = dict(environment or {})
         self._stack = ExitStack()
-        self.emulators = Emulators(scenario or load_scenario(EXAMPLES / "emulators.yaml"), folder=folder / "emulators")
+        self.emulators = Emulators(
+            scenario or load_scenario(EXAMPLES / "emulators.yaml"), folder=folder / "emulators", pubsub=pubsub
+        )
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
