@@ -8,6 +8,7 @@ next one. Of each workflow no more requests are handed out than it may have batc
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -158,15 +159,15 @@ def _wrong_reason() -> tuple[ColumnElement[bool], ColumnElement[str | None]]:
     return wrong, reason
 
 
-def mark(session: Session, request_id: int, state: str, reason: str | None = None) -> None:
+def mark(session: Session, request_ids: Collection[int], state: str, reason: str | None = None) -> None:
     """
-    Write how a waiting request ended; one that has ended keeps its first end.
+    Write how waiting requests ended; one that has ended keeps its first end.
 
     :param state: one of :data:`STATES` but ``received``.
     """
     now = datetime.now(UTC)
     ended = {"state": state, "reason": reason, "next_attempt_at": None, "claimed_until": None}
-    _change_waiting(session, request_id, ended | ({"dispatched_at": now} if state == DISPATCHED else {}))
+    _change_waiting(session, request_ids, ended | ({"dispatched_at": now} if state == DISPATCHED else {}))
 
 
 def postpone(session: Session, request_id: int, reason: str, seconds: float | None = None) -> None:
@@ -189,7 +190,7 @@ def postpone(session: Session, request_id: int, reason: str, seconds: float | No
     next_attempt_at = datetime.now(UTC) + timedelta(seconds=seconds)
     _change_waiting(
         session,
-        request_id,
+        [request_id],
         {"reason": reason, "attempts": attempts, "next_attempt_at": next_attempt_at, "claimed_until": None},
     )
 
@@ -272,14 +273,14 @@ def _room(now: datetime | None = None) -> Subquery:
     )
 
 
-def _change_waiting(session: Session, request_id: int, values: dict[str, Any]) -> None:
+def _change_waiting(session: Session, request_ids: Collection[int], values: dict[str, Any]) -> None:
     from sqlalchemy import update
 
     from provider.metadata.tables import BatchRequest
 
     session.execute(
         update(BatchRequest)
-        .where(BatchRequest.id == request_id, BatchRequest.state == RECEIVED)
+        .where(BatchRequest.id.in_(request_ids), BatchRequest.state == RECEIVED)
         .values(**values)
         .execution_options(synchronize_session=False)
     )

@@ -9,7 +9,8 @@ carries our id, an earlier attempt got that far and died before it could say so.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from provider.sensors.pubsub import PubSubBatchRequestSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from sqlalchemy.orm import Session
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class Outcome:
 
     :param state: ``dispatched``, ``recorded``, ``duplicate``, ``rejected``, or ``received`` for a request that goes on waiting.
     :param outage: Airflow does not answer, so trying other requests now makes no sense.
+    :param attempted: False for a request that was spared the attempt because of an outage.
     """
 
     state: str
     reason: str | None = None
     outage: bool = False
+    attempted: bool = True
 
 
 class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
@@ -71,32 +75,56 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     def limit(self) -> None:
         """Wait for ever: a dispatcher without messages is not a failure."""
 
-    def dispatch(self, limit: int = 100) -> Counter[str]:
+    def dispatch(self, limit: int = 25) -> Counter[str]:
         """
-        Start a run for every request that is due, and record each right after its start.
+        Start a run for every request that is due.
+
+        What came of the requests of one claim is recorded together, as a transaction for each would take longer than its
+        start. After a crash before that, the next attempt finds the runs there and knows them for its own.
 
         :param limit: requests claimed at a time.
         """
         from provider.metadata.engine import write_session
 
         counts: Counter[str] = Counter()
-        outage: Outcome | None = None
-        while outage is None:
+        outage = False
+        while not outage:
             with write_session() as session:
                 requests = claim(session, limit)
             if not requests:
                 break
-            for request in requests:
-                outcome = outage or start_dag_run(request)
-                self._record(request, outcome, attempted=outage is None)
-                counts[outcome.state] += 1
-                if outcome.outage:
-                    outage = outcome
+            outcomes: list[tuple[WaitingRequest, Outcome]] = []
+            try:
+                outage = self._start(requests, outcomes)
+            finally:
+                with write_session() as session:
+                    _record(session, outcomes)
+            counts.update(outcome.state for _, outcome in outcomes)
         for state, count in counts.items():
             stats.incr(f"accelerator.requests.{state}", count)
         self._clean_up()
         self.log.info("Dispatched the inbox: %s", dict(counts))
         return counts
+
+    def _start(self, requests: Sequence[WaitingRequest], outcomes: list[tuple[WaitingRequest, Outcome]]) -> bool:
+        """
+        Start the runs of some requests.
+
+        :param outcomes: gets what came of each, one by one, so that it is there if this does not come to its end.
+        :return: whether Airflow does not answer; the requests after that one were not attempted.
+        """
+        for number, request in enumerate(requests):
+            outcome = start_dag_run(request)
+            outcomes.append((request, outcome))
+            self.log.info(
+                "Request %d, batch %s of workflow %s: %s%s",
+                *(request.id, request.batch_id, request.workflow_id, outcome.state),
+                f" ({outcome.reason})" if outcome.reason else "",
+            )
+            if outcome.outage:
+                outcomes += [(later, replace(outcome, attempted=False)) for later in requests[number + 1 :]]
+                return True
+        return False
 
     def _clean_up(self) -> None:
         """Delete old requests, and say of the waiting ones what they wait for."""
@@ -106,21 +134,15 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
             explain_waiting(session)
             sweep(session, timedelta(days=settings.get_float("inbox_retention_days")))
 
-    def _record(self, request: WaitingRequest, outcome: Outcome, *, attempted: bool) -> None:
-        from provider.metadata.engine import write_session
 
-        with write_session() as session:
-            if outcome.state == RECEIVED:
-                # A request that was not even tried comes next soon, before the one that showed the outage.
-                seconds = None if attempted else FIRST_BACKOFF_SECONDS
-                postpone(session, request.id, outcome.reason or "", seconds)
-            else:
-                mark(session, request.id, outcome.state, outcome.reason)
-        self.log.info(
-            "Request %d, batch %s of workflow %s: %s%s",
-            *(request.id, request.batch_id, request.workflow_id, outcome.state),
-            f" ({outcome.reason})" if outcome.reason else "",
-        )
+def _record(session: Session, outcomes: Sequence[tuple[WaitingRequest, Outcome]]) -> None:
+    mark(session, [request.id for request, outcome in outcomes if outcome.state == DISPATCHED], DISPATCHED)
+    for request, outcome in outcomes:
+        if outcome.state == RECEIVED:
+            # A request that was not even tried comes next soon, before the one that showed the outage.
+            postpone(session, request.id, outcome.reason or "", None if outcome.attempted else FIRST_BACKOFF_SECONDS)
+        elif outcome.state != DISPATCHED:
+            mark(session, [request.id], outcome.state, outcome.reason)
 
 
 def start_dag_run(request: WaitingRequest) -> Outcome:

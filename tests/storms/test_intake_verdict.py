@@ -223,9 +223,9 @@ def start_everything(world: World) -> Rows:
             for request in claimed:
                 message = published[request.message_id]
                 if message.conf is None:
-                    request_queue.mark(session, request.id, REJECTED, "Airflow refuses the run: of such params")
+                    request_queue.mark(session, [request.id], REJECTED, "Airflow refuses the run: of such params")
                     continue
-                request_queue.mark(session, request.id, DISPATCHED)
+                request_queue.mark(session, [request.id], DISPATCHED)
                 state = world.plan.stories[message.story].ends or "queued"
                 key = {"dag_id": request.workflow_id, "run_id": request.batch_id}
                 runs.append({**key, "conf": run_conf(request), "state": state})

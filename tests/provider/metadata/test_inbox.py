@@ -36,7 +36,7 @@ def test_a_message_delivered_again_changes_nothing() -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1"))
     (first,) = claim()
     with write_session() as session:
-        request_queue.mark(session, first.id, request_queue.DISPATCHED)
+        request_queue.mark(session, [first.id], request_queue.DISPATCHED)
     assert receive(message("1", task_id="stg_orders", batch_id="B1")) == {"redelivered": 1}
     (row,) = rows()
     assert row.state == "dispatched"
@@ -86,7 +86,7 @@ def test_a_batch_id_whose_request_was_rejected_is_free_again() -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1", params={"day": "wrong"}))
     (first,) = claim()
     with write_session() as session:
-        request_queue.mark(session, first.id, request_queue.REJECTED, "Airflow refuses it")
+        request_queue.mark(session, [first.id], request_queue.REJECTED, "Airflow refuses it")
     assert receive(message("2", task_id="stg_orders", batch_id="B1", params={"day": "right"})) == {"received": 1}
 
 

@@ -40,7 +40,7 @@ def start(*requests: request_queue.WaitingRequest) -> None:
     """Start the requests' batches, of which the reconciler does not know yet."""
     with write_session() as session:
         for request in requests:
-            request_queue.mark(session, request.id, request_queue.DISPATCHED)
+            request_queue.mark(session, [request.id], request_queue.DISPATCHED)
 
 
 def see(batch_id: str, status: str) -> None:
@@ -102,8 +102,8 @@ def test_a_request_keeps_its_first_end() -> None:
     receive(message("1", task_id="stg_orders"))
     (request,) = claim()
     with write_session() as session:
-        request_queue.mark(session, request.id, request_queue.DISPATCHED)
-        request_queue.mark(session, request.id, request_queue.REJECTED, "late")
+        request_queue.mark(session, [request.id], request_queue.DISPATCHED)
+        request_queue.mark(session, [request.id], request_queue.REJECTED, "late")
         request_queue.postpone(session, request.id, "late")
     (row,) = rows()
     assert (row.state, row.reason, row.next_attempt_at, row.attempts) == ("dispatched", None, None, 0)

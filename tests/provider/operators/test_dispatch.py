@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import DagRunState, DagRunType
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, TriggerDagRun
+from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, OKResponse, TriggerDagRun
 from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select, update
 
@@ -22,6 +22,7 @@ from provider.exceptions import ConfigurationError
 from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import BatchRequest
+from provider.operators import dispatch
 from provider.operators.dispatch import DispatchBatchRequestsOperator, run_conf, start_dag_run
 from tests.provider.operators.supervisor import Supervisor
 
@@ -251,19 +252,33 @@ def test_one_run_for_each_request(supervisor: Supervisor, operator: DispatchBatc
     assert supervisor.started() == batch_ids
 
 
-def test_each_is_recorded_before_the_next_is_started(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+def test_what_was_started_is_recorded_when_the_rest_cannot_be(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+) -> None:
     receive("B1", "B2", "B3")
-    seen: list[str] = []
 
     def die() -> Any:
-        seen.extend(row(batch_id).state for batch_id in ("B1", "B2"))
         raise EOFError("supervisor gone")
 
     supervisor.answers["B3"] = die
     with pytest.raises(EOFError):
         operator.dispatch()
+    assert [row(batch_id).state for batch_id in ("B1", "B2", "B3")] == ["dispatched", "dispatched", "received"]
+
+
+def test_the_requests_of_one_claim_are_recorded_before_the_next_claim(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+) -> None:
+    receive("B1", "B2", "B3")
+    seen: list[str] = []
+
+    def look() -> Any:
+        seen.extend(row(batch_id).state for batch_id in ("B1", "B2"))
+        return OKResponse(ok=True)
+
+    supervisor.answers["B3"] = look
+    assert operator.dispatch(limit=2) == {"dispatched": 3}
     assert seen == ["dispatched", "dispatched"]
-    assert row("B3").state == "received"
 
 
 def test_a_crash_between_start_and_record_makes_no_second_run(
@@ -271,7 +286,7 @@ def test_a_crash_between_start_and_record_makes_no_second_run(
 ) -> None:
     receive("B1")
     with monkeypatch.context() as patch:
-        patch.setattr(DispatchBatchRequestsOperator, "_record", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        patch.setattr(dispatch, "_record", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(MemoryError):
             operator.dispatch()
     (first,) = supervisor.sent

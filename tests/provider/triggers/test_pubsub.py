@@ -230,7 +230,7 @@ async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any
     assert states() == {"received": 1}, "committed before the crash"
     (request,) = claim()
     with write_session() as session:
-        request_queue.mark(session, request.id, request_queue.DISPATCHED)
+        request_queue.mark(session, [request.id], request_queue.DISPATCHED)
     # Delivered again, it meets its row, which fires nothing.
     met = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -326,7 +326,7 @@ async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monke
         request_queue.postpone(session, request.id, "no DAG yet", 1.0)
     await first_event(pubsub.subscription)
     with write_session() as session:
-        request_queue.mark(session, request.id, request_queue.DISPATCHED)
+        request_queue.mark(session, [request.id], request_queue.DISPATCHED)
     assert pulls == [pubsub.subscription]
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
     await first_event(pubsub.subscription)
