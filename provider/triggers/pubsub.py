@@ -24,6 +24,12 @@ WORKER_DEFERRAL_SECONDS = 5.0
 """Earliest event after a deferral out of a worker: the scheduler may take a task that is queued again at once for one that
 its executor lost (apache/airflow#71580). A task that starts in the triggerer has no worker whose exit could be in the way."""
 
+GATHER_SECONDS = 5.0
+"""How long full pulls are taken in one after another before the event: one start of the dispatcher for them all."""
+
+NEXT_PULL_SECONDS = 0.5
+"""How long the pull after a full one is waited for before the event."""
+
 _HINTS = {
     "NotFound": "Create the subscription, or correct [accelerator] pubsub_subscriptions.",
     "PermissionDenied": "Give the connection's service account the role roles/pubsub.subscriber on the subscription.",
@@ -95,13 +101,17 @@ class PubSubInboxTrigger(BaseTrigger):
         earliest = clock() + self.first_event_after
         readers: list[SubscriptionReader] = []
         listeners: list[asyncio.Task[None]] = []
-        stored, may_pull = asyncio.Event(), asyncio.Event()
+        stored, full, may_pull = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        gathered_by = None
         fired = False
         try:
             while True:
+                # After a full pull more is waiting. It comes in now, or it would wait for the next trigger.
+                gathers = full.is_set() and clock() < (gathered_by := gathered_by or clock() + GATHER_SECONDS)
                 stored.clear()
+                full.clear()
                 due_in = await self._due_in()
-                if due_in is not None and due_in <= 0:
+                if due_in is not None and due_in <= 0 and not gathers:
                     await asyncio.sleep(max(0.0, earliest - clock()))
                     fired = True
                     yield TriggerEvent({"status": "waiting"})  # type: ignore[no-untyped-call]
@@ -111,9 +121,10 @@ class PubSubInboxTrigger(BaseTrigger):
                     readers = [
                         SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions
                     ]
-                    listeners = [asyncio.create_task(self._listen(reader, stored, may_pull)) for reader in readers]
+                    listeners = [asyncio.create_task(self._listen(reader, stored, full, may_pull)) for reader in readers]
+                wait = NEXT_PULL_SECONDS if gathers else min(self.poll_interval, due_in or self.poll_interval)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stored.wait(), min(self.poll_interval, due_in or self.poll_interval))
+                    await asyncio.wait_for(stored.wait(), wait)
         finally:
             for listener in listeners:
                 listener.cancel()
@@ -122,7 +133,9 @@ class PubSubInboxTrigger(BaseTrigger):
                 # After an event the next trigger is on its way; a trigger that was cancelled may go on elsewhere.
                 await (reader.park() if fired else reader.close())
 
-    async def _listen(self, reader: SubscriptionReader, stored: asyncio.Event, may_pull: asyncio.Event) -> None:
+    async def _listen(
+        self, reader: SubscriptionReader, stored: asyncio.Event, full: asyncio.Event, may_pull: asyncio.Event
+    ) -> None:
         """Pull, commit, acknowledge, for ever. After each success wait until it is known whether the event is due."""
         failures = 0
         while True:
@@ -143,6 +156,8 @@ class PubSubInboxTrigger(BaseTrigger):
             if received and await self._store(reader.subscription, received):
                 may_pull.clear()
                 await self._acknowledge(reader, received)
+                if len(received) >= self.max_messages:
+                    full.set()
                 stored.set()
 
     async def _store(self, subscription: str, received: Sequence[ReceivedMessage]) -> bool:

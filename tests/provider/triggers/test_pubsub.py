@@ -79,6 +79,32 @@ async def test_a_message_becomes_a_row_and_is_acknowledged(pubsub: Any) -> None:
     assert await asyncio.to_thread(pubsub.left) == []
 
 
+@pytest.mark.parametrize("count", [6, 8])
+async def test_one_event_for_all_that_wait(pubsub: Any, count: int) -> None:
+    """Whether the last pull is full or not: what is there comes in before the event, and the event does come."""
+    pubsub.create_subscription()
+    await asyncio.to_thread(pubsub.publish, *({**GOOD, "batch_id": f"B{number}"} for number in range(count)))
+    await first_event(pubsub.subscription, max_messages=2)
+    assert states() == {"received": count}
+    assert await asyncio.to_thread(pubsub.left) == []
+
+
+async def test_messages_without_end_do_not_keep_the_event_back(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0.3)
+    pubsub.create_subscription()
+    await asyncio.to_thread(pubsub.publish, GOOD)
+    stored = store
+
+    def store_and_publish_more(subscription: str, received: Any) -> Any:
+        pubsub.publish({**GOOD, "batch_id": f"after_{received[0].message.message_id}"})
+        return stored(subscription, received)
+
+    monkeypatch.setattr(module, "store", store_and_publish_more)
+    await first_event(pubsub.subscription, max_messages=1)
+    assert states()["received"] > 1
+    assert await asyncio.to_thread(pubsub.left) != []
+
+
 async def test_copies_and_bad_messages_are_stored_and_acknowledged_too(pubsub: Any) -> None:
     pubsub.create_subscription()
     bad = [b"not JSON", b"\xff\xfe", {"task_id": "nobody"}, {"task_id": "stg_orders", "batch_id": "x/clear"}]
