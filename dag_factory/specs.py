@@ -24,7 +24,11 @@ from provider.metadata.file_patterns import check_file_pattern
 MAX_ID_BYTES = 240
 """Airflow allows 250 characters, but makes a folder ``task_id=<id>`` of it, and a folder's name ends at 255 bytes."""
 
-RESERVED_TASK_ID = "start_batch"
+START_BATCH = "start_batch"
+BATCH_WATCHER = "batch_watcher"
+RESERVED_TASK_IDS = {START_BATCH: "opens every batch", BATCH_WATCHER: "fails a batch in which a task failed"}
+"""Tasks that the factory adds to a workflow, and what they are for."""
+
 RESERVED_WORKFLOW_PREFIX = "accelerator_"
 RESERVED_PARAMS = frozenset({"start_task_id", "scope"})
 
@@ -55,8 +59,8 @@ def _check_workflow_id(value: str) -> str:
 
 
 def _check_task_id(value: str) -> str:
-    if value == RESERVED_TASK_ID:
-        raise ValueError(f"{RESERVED_TASK_ID} is the task that opens every batch; rename it")
+    if value in RESERVED_TASK_IDS:
+        raise ValueError(f"{value} is the task that {RESERVED_TASK_IDS[value]}; rename it")
     return check_id(value)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pendulum
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, CronTriggerTimetable, Param
 from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.param import ParamsDict
 
-from dag_factory.specs import RESERVED_TASK_ID, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
+from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.templates import BATCH_DATE_FILTER
 from provider.operators.task_batch import SCOPES, ScopeGuard, StartBatchOperator
 
@@ -48,7 +50,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     owner = options.owner or options.default_args.owner
     shared: dict[str, Any] = {"dag": dag} if owner is None else {"dag": dag, "owner": owner}
     children = spec.children()
-    start = StartBatchOperator(task_id=RESERVED_TASK_ID, edges=children, **_START_BATCH_OPTIONS, **shared)
+    start = StartBatchOperator(task_id=START_BATCH, edges=children, **_START_BATCH_OPTIONS, **shared)
     operators = {
         task.task_id: _operator(task, options, types, shared, placeholder=only_task not in (None, task.task_id))
         for task in spec.tasks
@@ -58,6 +60,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
             operators[parent].set_downstream([operators[name] for name in names])
     with_parents = {child for _, child in spec.edges}
     start.set_downstream([operator for task_id, operator in operators.items() if task_id not in with_parents])
+    _watch([operators[parent] for parent, names in children.items() if names], shared)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
     dag.params = ParamsDict(_params(spec))
     return dag
@@ -79,6 +82,17 @@ def _operator(
     if task.doc is not None:
         kwargs["doc_md"] = task.doc
     return BaseOperator(**kwargs) if placeholder else task_type.operator(task.config, kwargs)
+
+
+def _watch(parents: Sequence[BaseOperator], shared: dict[str, Any]) -> None:
+    """
+    Let a failure of tasks that have children fail the run.
+
+    Airflow decides a run by its last tasks alone. Where those are out of scope or disabled they are skipped, and the run would
+    be a success whatever failed before them. The scheduler ends this task by itself; it takes no worker.
+    """
+    if parents:
+        EmptyOperator(task_id=BATCH_WATCHER, trigger_rule="none_failed", **shared).set_upstream(parents)
 
 
 def _task_arguments(options: TaskOptions) -> dict[str, Any]:

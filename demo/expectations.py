@@ -17,12 +17,15 @@ GOOD_REPOSITORY = "sales"
 MISSING_TABLE = "Not found: Table demo-project:raw.suppliers was not found in location europe-west3"
 
 EXPECTED_TASKS: Mapping[str, Mapping[str, str]] = {
-    "daily_sales": dict.fromkeys(("start_batch", "stg_orders", "stg_customers", "refresh_daily_sales"), "SUCCESS"),
+    "daily_sales": dict.fromkeys(
+        ("start_batch", "stg_orders", "stg_customers", "refresh_daily_sales", "batch_watcher"), "SUCCESS"
+    ),
     "stock_levels": {
         "start_batch": "SUCCESS",
         "stg_stock": "SUCCESS",
         "stg_suppliers": "ERROR",
         "refresh_stock_levels": "BLOCKED",
+        "batch_watcher": "BLOCKED",
     },
     "calendar": {"start_batch": "SUCCESS", "dim_date": "SUCCESS"},
 }

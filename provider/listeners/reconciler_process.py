@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,9 @@ EXIT_MISCONFIGURED = 78
 
 _COMMIT_SECONDS = 0.3
 """Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it."""
+
+_REST = 2.0
+"""How many times as long as a pass took the process rests before the next: with thousands of open batches, a third of a core."""
 
 _BACKOFF_SECONDS = 60.0
 _ORPHAN_SECONDS = 2.0
@@ -49,7 +53,9 @@ class ReconcilerLoop:
     def run(self) -> None:
         """Make passes until told to stop."""
         while not self._stopping.is_set():
+            begun = time.monotonic()
             self.make_pass()
+            self._stopping.wait(_REST * (time.monotonic() - begun))
             if self._wait():
                 self._stopping.wait(min(_COMMIT_SECONDS, self._interval))
         self.make_pass()

@@ -75,7 +75,7 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     def limit(self) -> None:
         """Wait for ever: a dispatcher without messages is not a failure."""
 
-    def dispatch(self, limit: int = 25) -> Counter[str]:
+    def dispatch(self, limit: int = 50) -> Counter[str]:
         """
         Start a run for every request that is due.
 

@@ -41,7 +41,7 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
         subscriptions: Sequence[str],
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
-        max_messages: int = 100,
+        max_messages: int = 250,
         poke_interval: float = 2.0,
         **kwargs: Any,
     ) -> None:

@@ -40,6 +40,19 @@ _HINTS = {
 """Name of an exception → what to do about it."""
 
 
+class _Signals:
+    """
+    What a trigger and its listeners tell each other.
+
+    ``stored``: messages came in; ``full``: as many as a pull may bring; ``may_pull``: it is known what the last ones mean;
+    ``storing``: held from before the commit until after the acknowledgement.
+    """
+
+    def __init__(self) -> None:
+        self.stored, self.full, self.may_pull = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.storing = asyncio.Lock()
+
+
 class PubSubInboxTrigger(BaseTrigger):
     """
     Pulls messages, commits them to the inbox, acknowledges them, and fires when a request is due.
@@ -66,7 +79,7 @@ class PubSubInboxTrigger(BaseTrigger):
         subscriptions: Sequence[str],
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
-        max_messages: int = 100,
+        max_messages: int = 250,
         poll_interval: float = 2.0,
         wait_seconds: float = 100.0,
         first_event_after: float = 0.0,
@@ -101,30 +114,32 @@ class PubSubInboxTrigger(BaseTrigger):
         earliest = clock() + self.first_event_after
         readers: list[SubscriptionReader] = []
         listeners: list[asyncio.Task[None]] = []
-        stored, full, may_pull = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        signals = _Signals()
         gathered_by = None
         fired = False
         try:
             while True:
-                # After a full pull more is waiting. It comes in now, or it would wait for the next trigger.
-                gathers = full.is_set() and clock() < (gathered_by := gathered_by or clock() + GATHER_SECONDS)
-                stored.clear()
-                full.clear()
-                due_in = await self._due_in()
-                if due_in is not None and due_in <= 0 and not gathers:
-                    await asyncio.sleep(max(0.0, earliest - clock()))
-                    fired = True
-                    yield TriggerEvent({"status": "waiting"})  # type: ignore[no-untyped-call]
-                    return
-                may_pull.set()
+                # Nobody is cut off between commit and acknowledgement: those messages would be delivered again.
+                async with signals.storing:
+                    # After a full pull more is waiting. It comes in now, or it would wait for the next trigger.
+                    gathers = signals.full.is_set() and clock() < (gathered_by := gathered_by or clock() + GATHER_SECONDS)
+                    signals.stored.clear()
+                    signals.full.clear()
+                    due_in = await self._due_in()
+                    not_before = max(due_in or 0.0, earliest - clock())
+                    if due_in is not None and not_before <= 0 and not gathers:
+                        fired = True
+                        yield TriggerEvent({"status": "waiting"})  # type: ignore[no-untyped-call]
+                        return
+                signals.may_pull.set()
                 if not readers:
                     readers = [
                         SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions
                     ]
-                    listeners = [asyncio.create_task(self._listen(reader, stored, full, may_pull)) for reader in readers]
-                wait = NEXT_PULL_SECONDS if gathers else min(self.poll_interval, due_in or self.poll_interval)
+                    listeners = [asyncio.create_task(self._listen(reader, signals)) for reader in readers]
+                wait = NEXT_PULL_SECONDS if gathers else min(self.poll_interval, not_before or self.poll_interval)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stored.wait(), wait)
+                    await asyncio.wait_for(signals.stored.wait(), wait)
         finally:
             for listener in listeners:
                 listener.cancel()
@@ -133,13 +148,11 @@ class PubSubInboxTrigger(BaseTrigger):
                 # After an event the next trigger is on its way; a trigger that was cancelled may go on elsewhere.
                 await (reader.park() if fired else reader.close())
 
-    async def _listen(
-        self, reader: SubscriptionReader, stored: asyncio.Event, full: asyncio.Event, may_pull: asyncio.Event
-    ) -> None:
+    async def _listen(self, reader: SubscriptionReader, signals: _Signals) -> None:
         """Pull, commit, acknowledge, for ever. After each success wait until it is known whether the event is due."""
         failures = 0
         while True:
-            await may_pull.wait()
+            await signals.may_pull.wait()
             try:
                 received = await reader.next_messages(self.max_messages, self.wait_seconds)
                 failures = 0
@@ -153,12 +166,17 @@ class PubSubInboxTrigger(BaseTrigger):
                 self.log.debug("Traceback of the failed pull", exc_info=True)
                 await asyncio.sleep(delay)
                 continue
-            if received and await self._store(reader.subscription, received):
-                may_pull.clear()
-                await self._acknowledge(reader, received)
-                if len(received) >= self.max_messages:
-                    full.set()
-                stored.set()
+            if received:
+                async with signals.storing:
+                    await self._take_in(reader, received, signals)
+
+    async def _take_in(self, reader: SubscriptionReader, received: Sequence[ReceivedMessage], signals: _Signals) -> None:
+        if await self._store(reader.subscription, received):
+            signals.may_pull.clear()
+            await self._acknowledge(reader, received)
+            if len(received) >= self.max_messages:
+                signals.full.set()
+            signals.stored.set()
 
     async def _store(self, subscription: str, received: Sequence[ReceivedMessage]) -> bool:
         """Commit the messages to the inbox and tell whether that worked; if not, return once the database answers again."""

@@ -159,6 +159,10 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("task", "dim_date", "task_id", "start_batch"),
         "tasks row start_batch: task_id: start_batch is the task that opens every batch; rename it",
     ),
+    "reserved last task": (
+        _set("task", "dim_date", "task_id", "batch_watcher"),
+        "tasks row batch_watcher: task_id: batch_watcher is the task that fails a batch in which a task failed; rename it",
+    ),
     "task type": (
         _set("task", "dim_date", "task_type", "datafrom"),
         TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: bigquery_load, "

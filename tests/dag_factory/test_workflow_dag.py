@@ -38,10 +38,11 @@ def test_a_dag_has_what_its_rows_say(rows: Rows) -> None:
     assert not dag.timetable.can_be_scheduled
     assert {task_id: sorted(dag.get_task(task_id).downstream_task_ids) for task_id in dag.task_ids} == {
         "start_batch": ["load_orders"],
-        "load_orders": ["archive_orders", "stg_orders"],
-        "stg_orders": ["refresh_daily_sales"],
-        "archive_orders": ["refresh_daily_sales"],
+        "load_orders": ["archive_orders", "batch_watcher", "stg_orders"],
+        "stg_orders": ["batch_watcher", "refresh_daily_sales"],
+        "archive_orders": ["batch_watcher", "refresh_daily_sales"],
         "refresh_daily_sales": [],
+        "batch_watcher": [],
     }
     stg, refresh, archive = (dag.get_task(name) for name in ("stg_orders", "refresh_daily_sales", "archive_orders"))
     assert (stg.retries, stg.retry_delay, stg.pool, stg.owner, stg.doc_md) == (
@@ -57,10 +58,18 @@ def test_a_dag_has_what_its_rows_say(rows: Rows) -> None:
         guard = task._pre_execute_hook
         if task.task_id == "start_batch":
             assert (task.edges, guard) == (validate(rows.definitions()).workflows["daily_sales"].children(), None)
+        elif task.task_id == "batch_watcher":
+            assert (task.trigger_rule, task.inherits_from_empty_operator, guard) == ("none_failed", True, None)
         else:
             assert task.trigger_rule == "none_failed"
             assert isinstance(guard, ScopeGuard)
             assert guard.on_parent_skip == ("run" if task.task_id == "archive_orders" else "skip")
+
+
+def test_tasks_without_children_need_no_watcher(rows: Rows) -> None:
+    """A run fails with its last tasks anyway; a clear of one of them alone then clears the failure."""
+    rows.dependencies.clear()
+    assert "batch_watcher" not in build(rows).task_ids
 
 
 def test_what_airflow_stores_can_be_read_back(rows: Rows) -> None:
@@ -274,6 +283,7 @@ def test_a_task_process_makes_only_its_own_operator(rows: Rows) -> None:
         "archive_orders": "BaseOperator",
         "refresh_daily_sales": "BaseOperator",
         "stg_orders": "DataformWorkflowInvocationOperator",
+        "batch_watcher": "EmptyOperator",
     }
     for task in whole.tasks:
         other = dag.get_task(task.task_id)

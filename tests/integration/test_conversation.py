@@ -29,9 +29,10 @@ EDGES = [
     ("stg_orders", "check_orders"),
     ("check_orders", "refresh_orders"),
 ]
-ALL = dict.fromkeys(("start_batch", "receive_orders", "stg_orders", "check_orders", "refresh_orders"), "SUCCESS")
+TASKS = ("start_batch", "receive_orders", "stg_orders", "check_orders", "refresh_orders", "batch_watcher")
+ALL = dict.fromkeys(TASKS, "SUCCESS")
 BEHIND = {**ALL, "receive_orders": "SKIPPED", "stg_orders": "SKIPPED"}
-FAILED = {**ALL, "check_orders": "ERROR", "refresh_orders": "BLOCKED"}
+FAILED = {**ALL, "check_orders": "ERROR", "refresh_orders": "BLOCKED", "batch_watcher": "BLOCKED"}
 BATCHES = {
     "Batch_001": ("SUCCESS", ALL),
     "Batch_002": ("ERROR", FAILED),

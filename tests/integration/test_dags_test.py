@@ -46,6 +46,7 @@ def test_a_run_from_the_middle(laptop: World) -> None:
         "stg_orders": "SKIPPED",
         "stg_customers": "SKIPPED",
         "refresh_daily_sales": "SUCCESS",
+        "batch_watcher": "SUCCESS",
     }
     assert laptop.join().equal
 

@@ -14,6 +14,7 @@ from demo.world import World
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
 ENDED = ("SUCCESS", "ERROR")
+FRAME = dict.fromkeys(("start_batch", "batch_watcher"), "SUCCESS")
 
 
 def logs(world: World, workflow: str, batch_id: str) -> dict[str, dict[str, Any]]:
@@ -94,8 +95,8 @@ def test_a_run_started_by_a_person_from_the_middle_becomes_a_batch(world: World)
     found = wait_for_end(world, *run)
     assert (found["status"], found["scope"], found["start_task_ids"]) == ("SUCCESS", "downstream", ["refresh_daily_sales"])
     assert found["params"] == {"country": "DE"}
-    in_scope = {"start_batch": "SUCCESS", "refresh_daily_sales": "SUCCESS", "stg_orders": "SKIPPED", "stg_customers": "SKIPPED"}
-    assert statuses(world, *run) == in_scope
+    skipped = dict.fromkeys(("stg_orders", "stg_customers"), "SKIPPED")
+    assert statuses(world, *run) == {**FRAME, "refresh_daily_sales": "SUCCESS", **skipped}
     assert posted(world) == before + 1
 
 
@@ -103,7 +104,7 @@ def test_a_clear_with_downstream_keeps_the_scope(world: World) -> None:
     run = ("daily_sales", "one_task")
     world.airflow.trigger(*run, conf={"start_task_id": "stg_orders", "scope": "task"})
     wait_for_end(world, *run)
-    alone = {"start_batch": "SUCCESS", "stg_orders": "SUCCESS", "stg_customers": "SKIPPED", "refresh_daily_sales": "SKIPPED"}
+    alone = {**FRAME, "stg_orders": "SUCCESS", "stg_customers": "SKIPPED", "refresh_daily_sales": "SKIPPED"}
     assert statuses(world, *run) == alone
     before = posted(world)
     clear: Mapping[str, Any] = {
@@ -115,11 +116,25 @@ def test_a_clear_with_downstream_keeps_the_scope(world: World) -> None:
         "dry_run": False,
     }
     cleared = world.airflow.rest("POST", "/dags/daily_sales/clearTaskInstances", json=clear)["task_instances"]
-    assert {row["task_id"] for row in cleared} == {"stg_orders", "refresh_daily_sales"}
+    assert {row["task_id"] for row in cleared} == {"stg_orders", "refresh_daily_sales", "batch_watcher"}
     world.airflow.wait_for(lambda: logs(world, *run)["stg_orders"]["try_number"] == 2, 120, "the second try")
     wait_for_end(world, *run)
     assert statuses(world, *run) == alone
     assert posted(world) == before
+
+
+def test_a_failure_with_all_that_follows_out_of_scope_fails_the_batch(world: World) -> None:
+    run = ("stock_levels", "suppliers_alone")
+    world.airflow.trigger(*run, conf={"start_task_id": "stg_suppliers", "scope": "task"})
+    assert wait_for_end(world, *run)["status"] == "ERROR"
+    assert world.airflow.run_state(*run) == "failed"
+    assert statuses(world, *run) == {
+        "start_batch": "SUCCESS",
+        "stg_stock": "SKIPPED",
+        "stg_suppliers": "ERROR",
+        "refresh_stock_levels": "SKIPPED",
+        "batch_watcher": "BLOCKED",
+    }
 
 
 BAD: tuple[tuple[bytes | dict[str, Any], str], ...] = (
