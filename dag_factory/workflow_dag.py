@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pendulum
-from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, CronTriggerTimetable, Param
 from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.param import ParamsDict
@@ -92,6 +91,8 @@ def _watch(parents: Sequence[BaseOperator], shared: dict[str, Any]) -> None:
     be a success whatever failed before them. The scheduler ends this task by itself; it takes no worker.
     """
     if parents:
+        from airflow.providers.standard.operators.empty import EmptyOperator
+
         EmptyOperator(task_id=BATCH_WATCHER, trigger_rule="none_failed", **shared).set_upstream(parents)
 
 
