@@ -85,14 +85,16 @@ def task_rows(
         message, waiting = None, False
         if reason := _ended_with_run(run, attempt):
             status, message = ERROR, reason
-        known = stored.logs[key].error_message if key in stored.logs else None
+        log = stored.logs.get(key)
+        # A task instance can be blocked, and later skipped, without a new try; it is then no more what it was.
+        known = log.error_message if log is not None and not batches.ended_otherwise(log.status, status) else None
         if known is None and message is None:
             if status == ERROR:
                 message = note(run.key, key)
                 waiting = message is None and not _is_over(run, attempt, now)
                 message = None if waiting else message or _unexplained(key)
             elif status == SKIPPED:
-                message = _skip_reason(attempt, key, scope)
+                message = _skip_reason(attempt, key, scope, stored)
             elif status == BLOCKED:
                 message = _blocked_by(run, attempt.task_id, parents(run.key))
         jobs = run.jobs.get(key[:2])
@@ -235,11 +237,14 @@ def _unexplained(key: TryKey) -> str:
     )
 
 
-def _skip_reason(attempt: TryState, key: TryKey, scope: Collection[str] | None) -> str:
+def _skip_reason(attempt: TryState, key: TryKey, scope: Collection[str] | None, stored: Stored) -> str:
     if attempt.state == "removed":
         return "removed"
     if scope is not None and key[0] not in scope and key[0] != "start_batch":
         return batches.OUT_OF_SCOPE_REASON
+    before = stored.logs.get((*key[:2], key[2] - 1))
+    if before is not None and before.error_message in batches.START_BATCH_REASONS:
+        return before.error_message  # start_batch, cleared, has skipped it again
     return f"skipped by Airflow's rules or by itself; see the Airflow log of try {key[2]}"
 
 
@@ -259,7 +264,10 @@ def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[st
             failed.add(parent)
         elif "upstream_failed" in states.get(parent, ()):
             pending.extend(parents.get(parent, ()))
-    return f"blocked by {', '.join(sorted(failed))}" if failed else None
+    if failed:
+        return f"blocked by {', '.join(sorted(failed))}"
+    blocked = sorted(parent for parent in parents.get(task_id, ()) if "upstream_failed" in states.get(parent, ()))
+    return f"blocked by {', '.join(blocked)}, blocked before and not cleared since" if blocked else None
 
 
 def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:

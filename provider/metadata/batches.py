@@ -55,6 +55,10 @@ _SOURCE_OF_TRIGGER = {"rest_api": "api", "operator": "dag", "timetable": "schedu
 DISABLED_REASON = "the task is disabled"
 DONE_ELSEWHERE_REASON = "done elsewhere before this batch began"
 OUT_OF_SCOPE_REASON = "out of scope of this batch"
+START_BATCH_REASONS = frozenset({DISABLED_REASON, DONE_ELSEWHERE_REASON})
+"""Why ``start_batch`` skips a task in scope; nobody else knows it."""
+
+_ENDS = frozenset({SUCCESS, ERROR, SKIPPED, BLOCKED})
 
 
 def run_source(run_type: str, triggered_by: str | None, *, by_message: bool) -> str:
@@ -71,15 +75,13 @@ def run_source(run_type: str, triggered_by: str | None, *, by_message: bool) -> 
     if triggered_by == "test":
         return "test"
     if run_type != "manual":
-        known = {
-            "scheduled": "schedule",
-            "operator_triggered": "dag",
-            "asset_triggered": "asset",
-            "asset_materialization": "asset",
-        }
-        return known.get(run_type, run_type)
-    known = {"rest_api": "api", "operator": "dag", "timetable": "schedule"}
-    return known.get(triggered_by, triggered_by) if triggered_by else "manual"
+        return _SOURCE_OF_RUN_TYPE.get(run_type, run_type)
+    return _SOURCE_OF_TRIGGER.get(triggered_by, triggered_by) if triggered_by else "manual"
+
+
+def ended_otherwise(stored: str, now: str) -> bool:
+    """Tell whether a try that had ended has ended otherwise, so that the reason of its first end is none of the second."""
+    return stored != now and {stored, now} <= _ENDS
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,16 @@ class Scope:
     start_task_ids: list[str] | None
     scope: str
     task_ids: list[str] | None
+
+
+def stored_scope(session: Session, workflow_id: str, batch_id: str) -> Scope | None:
+    """Return the scope that ``start_batch`` has stored; None where there is no such batch, or not yet a scope of it."""
+    from provider.metadata.tables import TaskBatch
+
+    batch = session.get(TaskBatch, (workflow_id, batch_id))
+    if batch is None or batch.scope is None:
+        return None
+    return Scope(batch.start_task_ids, batch.scope, batch.scope_task_ids)
 
 
 def open_batch(
@@ -127,10 +139,7 @@ def open_batch(
         return func.coalesce(getattr(TaskBatch, column), excluded[column])
 
     now = datetime.now(UTC)
-    stored = session.get(TaskBatch, (workflow_id, batch_id))
-    scope = requested
-    if stored is not None and stored.scope is not None:
-        scope = Scope(stored.start_task_ids, stored.scope, stored.scope_task_ids)
+    scope = stored_scope(session, workflow_id, batch_id) or requested
     upsert(
         session,
         TaskBatch,
@@ -222,7 +231,10 @@ def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authori
         # The task process knows the exception, and tells it seconds before Airflow stops calling the try running; whoever
         # comes later has only a general remark. A try that succeeds or begins anew has none.
         known = func.coalesce(getattr(TaskLog, column), excluded[column])
-        return case((excluded["status"].in_((PROCESSING, ERROR, SKIPPED, BLOCKED)), known), else_=None)
+        other_end = and_(TaskLog.status.in_(_ENDS), excluded["status"].in_(_ENDS), TaskLog.status != excluded["status"])
+        return case(
+            (other_end, excluded[column]), (excluded["status"].in_((PROCESSING, ERROR, SKIPPED, BLOCKED)), known), else_=None
+        )
 
     key = {column.name for column in TaskLog.__table__.primary_key}
     upsert(

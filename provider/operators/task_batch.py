@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
@@ -80,14 +81,12 @@ class StartBatchOperator(BaseOperator):
         self, context: Context, requested: Scope, message_id: str | None, done_elsewhere: set[str]
     ) -> tuple[Scope, set[str]]:
         """Write the batch in one transaction; return the scope that holds and what is disabled."""
-        from sqlalchemy.exc import SQLAlchemyError
-
         from provider.metadata.definitions import disabled_task_ids
         from provider.metadata.engine import write_session
 
         dag_run = context["dag_run"]
         by_test = getattr(dag_run, "triggering_user_name", None) == "dag_test"
-        try:
+        with _outage_explained(f"batch {dag_run.run_id} of {self.dag_id} could not be written to", f"clear {self.task_id}"):
             with write_session() as session:
                 disabled = disabled_task_ids(session, self.dag_id)
                 scope = open_batch(
@@ -104,11 +103,6 @@ class StartBatchOperator(BaseOperator):
                     disabled=disabled,
                     done_elsewhere=done_elsewhere,
                 )
-        except SQLAlchemyError as error:
-            raise AirflowException(
-                f"batch {dag_run.run_id} of {self.dag_id} could not be written to the application database: "
-                f"{_first_line(error)}. Check the database and [accelerator] sql_alchemy_conn, then clear {self.task_id}."
-            ) from error
         return scope, disabled
 
     def _instances(self, task_ids: Iterable[str]) -> Iterable[str | tuple[str, int]]:
@@ -130,6 +124,7 @@ class ScopeGuard:
     :param on_parent_skip: ``skip`` skips the task when a parent in scope was skipped or is disabled, ``run`` runs it.
     :raises AirflowSkipException: the task is out of scope, disabled, or behind a skipped parent.
     :raises AirflowFailException: ``start_batch`` has not run in this DAG run.
+    :raises AirflowException: ``start_batch`` runs again, and the application database, which has the scope, cannot be used.
     """
 
     def __init__(self, on_parent_skip: Literal["skip", "run"] = "skip") -> None:
@@ -149,8 +144,10 @@ class ScopeGuard:
         ti = context["ti"]
         scope = ti.xcom_pull(task_ids=START_BATCH_TASK_ID, key=SCOPE_XCOM_KEY, map_indexes=-1)
         if not isinstance(scope, dict):
+            scope = _scope_of_batch(ti.dag_id, ti.run_id)
+        if scope is None:
             raise AirflowFailException(
-                f"run {ti.run_id} of {ti.dag_id} has no stored scope: {START_BATCH_TASK_ID} has not run or its XCom is gone. "
+                f"run {ti.run_id} of {ti.dag_id} has no stored scope: {START_BATCH_TASK_ID} has not run. "
                 f"Clear the task {START_BATCH_TASK_ID} of this run."
             )
         in_scope = None if scope["task_ids"] is None else set(scope["task_ids"])
@@ -166,6 +163,33 @@ class ScopeGuard:
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=sorted(parents), run_ids=[ti.run_id]).get(ti.run_id, {})
         skipped = sorted(parent for parent in parents if _was_skipped(parent, states))
         return f"parent skipped: {', '.join(skipped)}" if skipped else None
+
+
+def _scope_of_batch(dag_id: str, run_id: str) -> dict[str, Any] | None:
+    """Read the scope where ``start_batch`` has stored it for good: its XCom is gone while it runs again after a clear."""
+    from provider.metadata.batches import stored_scope
+    from provider.metadata.definitions import disabled_task_ids
+    from provider.metadata.engine import read_session
+
+    with _outage_explained(f"the scope of batch {run_id} of {dag_id} could not be read from", "clear the task"):
+        with read_session() as session:
+            scope = stored_scope(session, dag_id, run_id)
+            disabled = sorted(disabled_task_ids(session, dag_id))
+    return None if scope is None else {"task_ids": scope.task_ids, "disabled": disabled}
+
+
+@contextmanager
+def _outage_explained(what: str, repair: str) -> Iterator[None]:
+    """Turn an error of the application database into one that says what to do; a retry may help."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise AirflowException(
+            f"{what} the application database: {_first_line(error)}. "
+            f"Check the database and [accelerator] sql_alchemy_conn, then {repair}."
+        ) from error
 
 
 def requested_scope(wish: Mapping[str, Any], edges: Mapping[str, Collection[str]]) -> Scope:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 
-def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: set[str] | None = None) -> None:
+def open_batch(
+    *task_ids: str,
+    scope: list[str] | None = None,
+    disabled: Collection[str] = (),
+    done_elsewhere: Collection[str] = (),
+) -> None:
     with write_session() as session:
         requested = Scope(scope, "downstream", scope) if scope else Scope(None, "workflow", None)
         batches.open_batch(
@@ -36,7 +41,8 @@ def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: set[str
             params={},
             message_id=None,
             all_task_ids=task_ids,
-            disabled=disabled or set(),
+            disabled=disabled,
+            done_elsewhere=done_elsewhere,
         )
 
 
@@ -200,6 +206,45 @@ class TestReasons:
         one.tick()
         assert logs()[("off", -1, 1)] == ("SKIPPED", "the task is disabled")
 
+    @pytest.mark.parametrize(
+        ("skipped", "reason"),
+        [
+            ({"disabled": ["off"]}, batches.DISABLED_REASON),
+            ({"done_elsewhere": ["off"]}, batches.DONE_ELSEWHERE_REASON),
+        ],
+    )
+    def test_what_start_batch_skips_again_keeps_its_reason(
+        self, airflow_database: AirflowDatabase, one: Reconciler, skipped: dict[str, list[str]], reason: str
+    ) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        open_batch("a", "off", **skipped)
+        airflow_database.run()
+        airflow_database.task("off", "skipped", 1)
+        one.tick()
+        airflow_database.history("off", "skipped", 1)
+        airflow_database.set(TaskInstance, {"task_id": "off"}, try_number=2)
+        one.tick()
+        assert {logs()[("off", -1, number)] for number in (1, 2)} == {("SKIPPED", reason)}
+
+    def test_a_task_that_was_blocked_and_is_skipped_has_the_new_reason(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        from provider.listeners import airflow_state
+
+        monkeypatch.setattr(airflow_state, "parents_of_run", lambda _session, _key: {"out": {"a"}})
+        open_batch("a", "out", scope=["a"])
+        airflow_database.run()
+        airflow_database.task("a", "failed")
+        airflow_database.task("out", "upstream_failed", 1)
+        one.tick()
+        assert logs()[("out", -1, 1)] == ("BLOCKED", "blocked by a")
+        airflow_database.set(TaskInstance, {"task_id": "out"}, state="skipped")
+        one.tick()
+        assert logs()[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
+
     def test_a_task_out_of_scope_says_so(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
         open_batch("a", "out", scope=["a"])
         airflow_database.run()
@@ -272,6 +317,19 @@ class TestReasons:
             airflow_database.task(task_id, state)
         one.tick()
         assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by a")
+
+    def test_a_task_cleared_behind_a_blocked_one_names_that(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The one that had failed was cleared alone, and has succeeded."""
+        from provider.listeners import airflow_state
+
+        monkeypatch.setattr(airflow_state, "parents_of_run", lambda _session, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
+        airflow_database.run()
+        for task_id, state in (("a", "success"), ("b", "upstream_failed"), ("c", "upstream_failed")):
+            airflow_database.task(task_id, state)
+        one.tick()
+        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by b, blocked before and not cleared since")
 
 
 class TestBatches:

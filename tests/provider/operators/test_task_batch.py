@@ -254,6 +254,25 @@ class TestScopeGuard:
         ScopeGuard()({"ti": ti})  # type: ignore[typeddict-item]
         assert ti.asked == 0
 
+    @pytest.mark.usefixtures("application_database")
+    def test_while_start_batch_runs_again_the_scope_is_read_where_it_is_stored(self) -> None:
+        """Cleared with it, a task whose parents were not may be as fast, and start_batch's XCom is gone then."""
+        define(mail=True, refresh=False)
+        start({"start_task_id": ["stg_orders", "mail"], "scope": "task"})
+        ScopeGuard()({"ti": FakeTaskInstance("mail")})  # type: ignore[typeddict-item]
+        with pytest.raises(AirflowSkipException, match="out of scope"):
+            ScopeGuard()({"ti": FakeTaskInstance("archive")})  # type: ignore[typeddict-item]
+        start({"start_task_id": "stg_orders"}, run_id="b2")
+        with pytest.raises(AirflowSkipException, match="the task is disabled"):
+            ScopeGuard()({"ti": FakeTaskInstance("refresh", run_id="b2")})  # type: ignore[typeddict-item]
+
+    def test_and_where_that_cannot_be_read_a_retry_may_help(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql+psycopg://nobody@/nothing?host=/nonexistent")
+        with pytest.raises(AirflowException, match="scope of batch b1 of daily_sales could not be read") as outage:
+            ScopeGuard()({"ti": FakeTaskInstance()})  # type: ignore[typeddict-item]
+        assert not isinstance(outage.value, AirflowFailException)
+
+    @pytest.mark.usefixtures("application_database")
     def test_without_a_stored_scope_it_says_what_to_clear(self) -> None:
         with pytest.raises(AirflowFailException, match="Clear the task start_batch"):
             ScopeGuard()({"ti": FakeTaskInstance()})  # type: ignore[typeddict-item]
