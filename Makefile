@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench storm chaos-intake constraints clean
+.PHONY: demo test lint bench storm chaos-intake scopes constraints clean
 
 # The whole product on this machine: emulators, a real Airflow, real batches. KEEP=1 leaves it running.
 demo: $(READY)
@@ -22,6 +22,11 @@ storm: $(READY)
 # INTAKE_ARGS="--messages 1000 --rounds 30 --run 20".
 chaos-intake: $(READY)
 	$(BIN)/python -m tests.storms.intake $(INTAKE_ARGS)
+
+# Which tasks of a batch run, and in which order: 200 random graphs with random starts and clears, about twenty minutes.
+# SCOPES_ARGS="--graphs 20 --seed 7".
+scopes: $(READY)
+	$(BIN)/python -m tests.storms.scopes $(SCOPES_ARGS)
 
 # Speed and cost beside the peers, which get an environment of their own: about half an hour. See benchmarks/README.md.
 bench: $(READY)

@@ -1,0 +1,32 @@
+"""The task type ``scopes``: a task that ends as its row says, and writes down that it ran. Offered by an entry point."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dag_factory.task_types import ENTRY_POINT_GROUP, TaskConfig, TaskType
+
+NAME = "scopes"
+RECORDS = "SCOPES_RECORDS"
+"""Environment variable with the folder that gets a file for each workflow."""
+
+DISTRIBUTION = {
+    "scopes_task_type-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: scopes-task-type\nVersion: 1.0\n",
+    "scopes_task_type-1.0.dist-info/entry_points.txt": f"[{ENTRY_POINT_GROUP}]\n{NAME} = {__name__}:TASK_TYPE\n",
+}
+"""What an installer would write: path below a folder of ``sys.path`` → content."""
+
+
+class ScopesConfig(TaskConfig):
+    """
+    What a task does.
+
+    :param outcomes: how its executions in a run end, one after the other; the last one for all that follow.
+    :param seconds: how long each takes.
+    """
+
+    outcomes: tuple[Literal["success", "skip", "fail"], ...]
+    seconds: float = 0.0
+
+
+TASK_TYPE = TaskType(name=NAME, config_model=ScopesConfig, build="tests.storms.scopes_operator:build")
