@@ -115,12 +115,6 @@ def _workflow(chance: random.Random, workflow_id: str) -> Workflow:
     graph = _graph(chance, workflow_id)
     tasks = {task_id: _task(chance) for task_id in sorted(graph)}
     wish = _wish(chance, sorted(graph))
-    conf: dict[str, Any] = {}
-    if wish.starts:
-        alone = len(wish.starts) == 1 and chance.random() < 0.5
-        conf["start_task_id"] = wish.starts[0] if alone else list(wish.starts)
-    if wish.scope is not None:
-        conf["scope"] = wish.scope
     batch = Batch(graph, tasks, wish)
     steps = [Step("start", None, batch.first_round())]
     for share in (SECOND_ROUND, THIRD_ROUND):
@@ -135,7 +129,7 @@ def _workflow(chance: random.Random, workflow_id: str) -> Workflow:
         tasks=tasks,
         seconds={task_id: round(chance.uniform(0.0, 0.8), 1) for task_id in tasks},
         wish=wish,
-        conf=conf,
+        conf=_conf(chance, wish),
         scope=batch.scope,
         steps=tuple(steps),
     )
@@ -177,6 +171,17 @@ def _wish(chance: random.Random, names: Sequence[str]) -> Wish:
         ),
         (25, 5, 5, 30, 20, 15),
     )[0]
+
+
+def _conf(chance: random.Random, wish: Wish) -> dict[str, Any]:
+    """Return the run's conf: as a person writes it, or as Airflow's form fills it in."""
+    starts: str | list[str] | None = list(wish.starts) or None
+    form = {"start_task_id": starts, "scope": wish.scope}
+    if chance.random() < 0.4:
+        return form
+    if len(wish.starts) == 1 and chance.random() < 0.5:
+        form["start_task_id"] = wish.starts[0]
+    return {name: value for name, value in form.items() if value is not None}
 
 
 def _clear(chance: random.Random, batch: Batch) -> tuple[str, Clear]:
