@@ -24,6 +24,7 @@ import yaml
 
 from demo.postgres import PostgresServer
 from demo.world import World
+from tests.storms.scopes_cases import cases
 from tests.storms.scopes_definition import Clear
 from tests.storms.scopes_operator import Event, EventFile
 from tests.storms.scopes_plan import Plan, Step, Workflow, make_plan
@@ -66,8 +67,11 @@ class Course:
     def place(self) -> str:
         """Which round it is, for people."""
         clear = self.step.clear
-        what = "" if clear is None else f": {clear.tasks or 'all'}{' with downstream' if clear.downstream else ''}"
-        return f"{self.workflow.workflow_id}, round {self.turn + 1} ({self.step.kind}{what})"
+        if clear is None:
+            return f"{self.workflow.workflow_id}, round 1"
+        names = [task.removeprefix(f"{self.workflow.workflow_id}_") for task in clear.tasks or ("all",)]
+        what = " ".join(names) + " with downstream" * clear.downstream + " if failed" * clear.only_failed
+        return f"{self.workflow.workflow_id}, round {self.turn + 1} ({self.step.kind}: {what})"
 
 
 class Courses:
@@ -237,7 +241,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds a round may take")
     parser.add_argument("--folder", type=Path, help="keep the Airflow home and the tasks' files here")
     options = parser.parse_args(arguments)
-    plan = make_plan(options.seed, options.graphs)
+    drawn = make_plan(options.seed, options.graphs)
+    plan = Plan(drawn.seed, drawn.workflows + cases())
     print(f"Scopes {plan.seed}: {len(plan.workflows)} graphs …", flush=True)
     with tempfile.TemporaryDirectory(prefix="scopes-") as temporary, PostgresServer() as postgres:
         folder = options.folder or Path(temporary)

@@ -22,6 +22,8 @@ from typing import Literal
 
 import networkx as nx
 
+from tests.storms.scopes_task_type import FAILED_AS_PLANNED, Outcome
+
 START_BATCH = "start_batch"
 
 State = Literal["success", "failed", "skipped", "upstream_failed"]
@@ -31,14 +33,11 @@ SKIPPED: State = "skipped"
 BLOCKED: State = "upstream_failed"
 FAILURES = frozenset({FAILED, BLOCKED})
 
-Outcome = Literal["success", "skip", "fail"]
-
 OUT_OF_SCOPE = "out of scope of this batch"
 DISABLED = "the task is disabled"
 PARENT_SKIPPED = "parent skipped: "
 SKIPPED_ITSELF = "skipped by Airflow's rules or by itself; see the Airflow log of try "
 BLOCKED_BY = "blocked by "
-FAILED_AS_PLANNED = "fails as planned"
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,12 @@ class Batch:
         return tuple(ended)
 
     def _failed_above(self, task: str) -> frozenset[str]:
-        """Return the failed tasks that block this one, be it through others that they block."""
+        """
+        Return the failed tasks that block this one, be it through others that they block.
+
+        Where what had failed is cleared and succeeds, and what it had blocked is not cleared: the parents that are blocked.
+        """
         blocked = [one for one in self.graph if self.states.get(one) in FAILURES or one == task]
         above = nx.ancestors(self.graph.subgraph(blocked), task)
-        return frozenset(one for one in above if self.states[one] == FAILED)
+        failed = frozenset(one for one in above if self.states[one] == FAILED)
+        return failed or frozenset(parent for parent in self.graph.predecessors(task) if self.states[parent] == BLOCKED)

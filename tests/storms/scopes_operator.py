@@ -13,8 +13,7 @@ from typing import Any, Literal
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from tests.storms.scopes_definition import FAILED_AS_PLANNED
-from tests.storms.scopes_task_type import RECORDS, ScopesConfig
+from tests.storms.scopes_task_type import FAILED_AS_PLANNED, RECORDS, ScopesConfig
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,11 @@ from tests.storms.scopes_definition import (
     START_BATCH,
     Batch,
     Clear,
-    Outcome,
     Round,
     Task,
     Wish,
 )
-from tests.storms.scopes_task_type import NAME
+from tests.storms.scopes_task_type import NAME, Outcome
 
 SECOND_ROUND = 0.9
 THIRD_ROUND = 0.3
@@ -108,31 +107,55 @@ class Plan:
 def make_plan(seed: int, graphs: int) -> Plan:
     """Return the plan of a seed."""
     chance = random.Random(seed)
-    return Plan(seed, tuple(_workflow(chance, f"g{number:03d}") for number in range(graphs)))
+    return Plan(seed, tuple(_random_workflow(chance, f"g{number:03d}") for number in range(graphs)))
 
 
-def _workflow(chance: random.Random, workflow_id: str) -> Workflow:
+def make_workflow(
+    workflow_id: str,
+    batch: Batch,
+    wish: Wish,
+    clears: Iterable[tuple[str, Clear]],
+    *,
+    conf: dict[str, Any],
+    seconds: Mapping[str, float],
+) -> Workflow:
+    """
+    Return a workflow and what must come of it, round by round.
+
+    :param batch: no round of it has run yet; those that are looked at by *clears* have, when it is asked for the next one.
+    :param clears: what to clear, and how to call it.
+    :param seconds: how long each task takes.
+    """
+    steps = [Step("start", None, batch.first_round())]
+    steps += [Step(kind, clear, batch.clear(clear)) for kind, clear in clears]
+    return Workflow(
+        workflow_id=workflow_id,
+        batch_id=f"batch_{workflow_id}",
+        edges=tuple(sorted(batch.graph.edges)),
+        tasks=dict(batch.tasks),
+        seconds=dict(seconds),
+        wish=wish,
+        conf=conf,
+        scope=batch.scope,
+        steps=tuple(steps),
+    )
+
+
+def _random_workflow(chance: random.Random, workflow_id: str) -> Workflow:
     graph = _graph(chance, workflow_id)
     tasks = {task_id: _task(chance) for task_id in sorted(graph)}
     wish = _wish(chance, sorted(graph))
     batch = Batch(graph, tasks, wish)
-    steps = [Step("start", None, batch.first_round())]
+    seconds = {task_id: round(chance.uniform(0.0, 0.8), 1) for task_id in tasks}
+    return make_workflow(workflow_id, batch, wish, _clears(chance, batch), conf=_conf(chance, wish), seconds=seconds)
+
+
+def _clears(chance: random.Random, batch: Batch) -> Iterator[tuple[str, Clear]]:
+    """Yield what is cleared, each time with a look at what the rounds before have left."""
     for share in (SECOND_ROUND, THIRD_ROUND):
         if chance.random() > share:
-            break
-        kind, clear = _clear(chance, batch)
-        steps.append(Step(kind, clear, batch.clear(clear)))
-    return Workflow(
-        workflow_id=workflow_id,
-        batch_id=f"batch_{workflow_id}",
-        edges=tuple(sorted(graph.edges)),
-        tasks=tasks,
-        seconds={task_id: round(chance.uniform(0.0, 0.8), 1) for task_id in tasks},
-        wish=wish,
-        conf=_conf(chance, wish),
-        scope=batch.scope,
-        steps=tuple(steps),
-    )
+            return
+        yield _clear(chance, batch)
 
 
 def _graph(chance: random.Random, workflow_id: str) -> nx.DiGraph:

@@ -10,6 +10,11 @@ NAME = "scopes"
 RECORDS = "SCOPES_RECORDS"
 """Environment variable with the folder that gets a file for each workflow."""
 
+FAILED_AS_PLANNED = "fails as planned"
+"""The error of a task that is to fail."""
+
+Outcome = Literal["success", "skip", "fail"]
+
 DISTRIBUTION = {
     "scopes_task_type-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: scopes-task-type\nVersion: 1.0\n",
     "scopes_task_type-1.0.dist-info/entry_points.txt": f"[{ENTRY_POINT_GROUP}]\n{NAME} = {__name__}:TASK_TYPE\n",
@@ -25,7 +30,7 @@ class ScopesConfig(TaskConfig):
     :param seconds: how long each takes.
     """
 
-    outcomes: tuple[Literal["success", "skip", "fail"], ...]
+    outcomes: tuple[Outcome, ...]
     seconds: float = 0.0
 
 

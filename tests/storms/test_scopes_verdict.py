@@ -11,6 +11,7 @@ import networkx as nx
 import pytest
 
 from provider.metadata.batches import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from tests.storms.scopes_cases import cases
 from tests.storms.scopes_definition import (
     BLOCKED_BY,
     DISABLED,
@@ -126,6 +127,22 @@ def test_behind_a_failure_airflow_asks_nobody() -> None:
         "c": OUT_OF_SCOPE,
         "d": DISABLED,
     }
+
+
+def test_who_is_to_blame() -> None:
+    run = batch("a>c>d b>c", a=FAILS_ONCE, b=FAILS_ONCE)
+    assert run.first_round().reasons["d"].names == {"a", "b"}
+    run.clear(Clear(("a",)))
+    assert run.clear(Clear(("d",))).reasons["d"].names == {"b"}
+    run.clear(Clear(("b",)))
+    assert run.clear(Clear(("d",))).reasons["d"].names == {"c"}, "nothing has failed any more, and c is blocked still"
+
+
+def test_every_case_is_another() -> None:
+    workflows = cases()
+    tasks = [task for workflow in workflows for task in workflow.tasks]
+    assert len(tasks) == len(set(tasks))
+    assert all(Course(workflow, step).wrong() == [] for workflow in workflows for step in workflow.steps)
 
 
 # --- the verdict
