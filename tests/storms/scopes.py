@@ -26,7 +26,7 @@ from demo.postgres import PostgresServer
 from demo.world import World
 from tests.storms.scopes_cases import cases
 from tests.storms.scopes_definition import Clear
-from tests.storms.scopes_operator import Event, EventFile
+from tests.storms.scopes_events import Event, EventFile
 from tests.storms.scopes_plan import Plan, Step, Workflow, make_plan
 from tests.storms.scopes_task_type import DISTRIBUTION, RECORDS
 from tests.storms.scopes_verdict import Found, deviations

@@ -9,7 +9,7 @@ from typing import Any
 
 from provider.metadata.batches import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from tests.storms.scopes_definition import BLOCKED_BY, START_BATCH, SUCCESS, Reason
-from tests.storms.scopes_operator import Event
+from tests.storms.scopes_events import Event
 from tests.storms.scopes_plan import Step, Workflow
 
 

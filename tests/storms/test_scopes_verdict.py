@@ -23,7 +23,7 @@ from tests.storms.scopes_definition import (
     Task,
     Wish,
 )
-from tests.storms.scopes_operator import Event, EventFile
+from tests.storms.scopes_events import Event, EventFile
 from tests.storms.scopes_plan import Step, Workflow, make_plan
 from tests.storms.scopes_verdict import Found, Log, deviations
 
