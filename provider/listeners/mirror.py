@@ -264,10 +264,9 @@ def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[st
             failed.add(parent)
         elif "upstream_failed" in states.get(parent, ()):
             pending.extend(parents.get(parent, ()))
-    if failed:
-        return f"blocked by {', '.join(sorted(failed))}"
-    blocked = sorted(parent for parent in parents.get(task_id, ()) if "upstream_failed" in states.get(parent, ()))
-    return f"blocked by {', '.join(blocked)}, blocked before and not cleared since" if blocked else None
+    # What had failed can have been cleared without what it had blocked, and have succeeded since.
+    blockers = failed or {parent for parent in parents.get(task_id, ()) if "upstream_failed" in states.get(parent, ())}
+    return f"blocked by {', '.join(sorted(blockers))}" if blockers else None
 
 
 def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:

@@ -329,7 +329,7 @@ class TestReasons:
         for task_id, state in (("a", "success"), ("b", "upstream_failed"), ("c", "upstream_failed")):
             airflow_database.task(task_id, state)
         one.tick()
-        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by b, blocked before and not cleared since")
+        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by b")
 
 
 class TestBatches:
