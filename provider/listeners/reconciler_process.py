@@ -26,8 +26,8 @@ EXIT_MISCONFIGURED = 78
 _COMMIT_SECONDS = 0.3
 """Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it."""
 
-_REST = 2.0
-"""How many times as long as a pass took the process rests before the next: with thousands of open batches, a third of a core."""
+_REST = 5.0
+"""How many times as long as a pass took the process rests before the next: with thousands of open batches, a sixth of a core."""
 
 _BACKOFF_SECONDS = 60.0
 _ORPHAN_SECONDS = 2.0
