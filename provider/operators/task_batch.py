@@ -86,7 +86,7 @@ class StartBatchOperator(BaseOperator):
 
         dag_run = context["dag_run"]
         by_test = getattr(dag_run, "triggering_user_name", None) == "dag_test"
-        with _outage_explained(f"batch {dag_run.run_id} of {self.dag_id} could not be written to", f"clear {self.task_id}"):
+        with _outage_explained(self.dag_id, dag_run.run_id, "written to", self.task_id):
             with write_session() as session:
                 disabled = disabled_task_ids(session, self.dag_id)
                 scope = open_batch(
@@ -171,7 +171,7 @@ def _scope_of_batch(dag_id: str, run_id: str) -> dict[str, Any] | None:
     from provider.metadata.definitions import disabled_task_ids
     from provider.metadata.engine import read_session
 
-    with _outage_explained(f"the scope of batch {run_id} of {dag_id} could not be read from", "clear the task"):
+    with _outage_explained(dag_id, run_id, "read from", "the task"):
         with read_session() as session:
             scope = stored_scope(session, dag_id, run_id)
             disabled = sorted(disabled_task_ids(session, dag_id))
@@ -179,7 +179,7 @@ def _scope_of_batch(dag_id: str, run_id: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _outage_explained(what: str, repair: str) -> Iterator[None]:
+def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str) -> Iterator[None]:
     """Turn an error of the application database into one that says what to do; a retry may help."""
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -187,8 +187,8 @@ def _outage_explained(what: str, repair: str) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise AirflowException(
-            f"{what} the application database: {_first_line(error)}. "
-            f"Check the database and [accelerator] sql_alchemy_conn, then {repair}."
+            f"the scope of batch {run_id} of {dag_id} could not be {done} the application database: {_first_line(error)}. "
+            f"Check the database and [accelerator] sql_alchemy_conn, then clear {to_clear}."
         ) from error
 
 
