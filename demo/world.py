@@ -121,7 +121,7 @@ class World:
             raise error
         return result.stdout
 
-    def publish(self, *messages: bytes | Mapping[str, Any]) -> list[str]:
+    def publish(self, *messages: bytes | Mapping[str, Any], topic: str = TOPIC) -> list[str]:
         """Publish with Google's own client, one request a message; return the message ids."""
         import grpc
         from google.pubsub_v1 import PublisherClient, PubsubMessage
@@ -130,7 +130,7 @@ class World:
         data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
         with grpc.insecure_channel(self.emulators.pubsub_host) as channel:
             client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-            answers = [client.publish(topic=TOPIC, messages=[PubsubMessage(data=item)]) for item in data]
+            answers = [client.publish(topic=topic, messages=[PubsubMessage(data=item)]) for item in data]
             return [message_id for answer in answers for message_id in answer.message_ids]
 
     def rows(self, *tables: str) -> list[Rows]:

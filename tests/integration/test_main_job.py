@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from demo import expectations
 from demo.expectations import FAILING, GOOD
 from demo.world import World
+from tests.statsd import StatsD
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
@@ -137,6 +144,33 @@ def test_a_failure_with_all_that_follows_out_of_scope_fails_the_batch(world: Wor
     }
 
 
+def test_the_sensor_in_a_dag_of_ones_own(world: World) -> None:
+    """The example of the docs, with a subscription of its own; the dispatcher starts what came in through it."""
+    page = (Path(__file__).parents[2] / "docs" / "messages.md").read_text(encoding="utf-8")
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "PubSubBatchRequestSensor(" in code)
+    topic, subscription = "projects/demo-project/topics/own", "projects/demo-project/subscriptions/own"
+    with grpc.insecure_channel(world.emulators.pubsub_host) as channel:
+        PublisherClient(transport=PublisherGrpcTransport(channel=channel)).create_topic(name=topic)
+        subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        subscriber.create_subscription(name=subscription, topic=topic)
+    own = example.replace("projects/my-project/subscriptions/task-batches", subscription)
+    (world.dags / "watch_the_inbox.py").write_text(own, encoding="utf-8")
+    run = ("watch_the_inbox", "own")
+    world.wait_for_dags([run[0]])
+    world.airflow.rest("PATCH", f"/dags/{run[0]}", json={"is_paused": False})
+    world.airflow.trigger(*run)
+
+    def states() -> dict[str, str | None]:
+        return {row["task_id"]: row["state"] for row in world.airflow.task_instances(*run)}
+
+    world.airflow.wait_for(lambda: states()["wait"] == "deferred", 120, "the sensor", explain=lambda: str(states()))
+    world.publish({"task_id": "refresh_daily_sales", "batch_id": "by_own_dag", "scope": "task"}, topic=topic)
+    assert wait_for_end(world, "daily_sales", "by_own_dag")["status"] == "SUCCESS"
+    assert world.airflow.wait_for_run(*run) == "success"
+    assert states() == {"wait": "success", "since_when": "success"}
+    assert {row["batch_id"]: row["subscription"] for row in requests(world)}["by_own_dag"] == subscription
+
+
 BAD: tuple[tuple[bytes | dict[str, Any], str], ...] = (
     (b"not JSON {", "JSON"),
     ({"task_id": "nobody", "batch_id": "u1"}, "nobody"),
@@ -160,6 +194,19 @@ def test_bad_messages_are_rejected_with_a_reason_and_the_next_good_one_runs(worl
     assert sorted(run_ids(world, "daily_sales")) == sorted([*before["daily_sales"], "after_the_bad"])
     assert sorted(run_ids(world, "stock_levels")) == before["stock_levels"]
     assert {run: world.airflow.run_state("daily_sales", run) for run in before["daily_sales"]} == states
+
+
+def test_the_metrics_of_the_intake_reach_a_statsd_server(world: World, statsd: StatsD) -> None:
+    again = {"task_id": "refresh_daily_sales", "batch_id": "counted", "scope": "task"}
+    world.publish(again, again, b"not JSON {")
+    assert wait_for_end(world, "daily_sales", "counted")["status"] == "SUCCESS"
+    names = [f"airflow.accelerator.requests.{state}" for state in ("received", "duplicate", "rejected", "dispatched")]
+    kinds = {**dict.fromkeys(names, "c"), "airflow.accelerator.requests.oldest_waiting_seconds": "g"}
+
+    def seen() -> dict[str, str]:
+        return {name: value.partition("|")[2] for name, value in dict(statsd.values).items() if ".accelerator." in name}
+
+    world.airflow.wait_for(lambda: kinds.items() <= seen().items(), 60, "all metrics", explain=lambda: str(seen()))
 
 
 def test_a_cycle_in_the_tables_is_named_and_costs_no_other_workflow(world: World) -> None:
