@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from provider.listeners.airflow_state import RunKey, RunState, TryState
@@ -36,10 +37,15 @@ long a row that Airflow does not know may be one that it has only just begun to 
 
 @dataclass(frozen=True)
 class Stored:
-    """What the application database has of one run."""
+    """
+    What the application database has of one run.
+
+    :param disabled: gives the tasks of a workflow that are switched off; asked only for skipped ones without a reason.
+    """
 
     batch: TaskBatch | None
     logs: Mapping[TryKey, TaskLog]
+    disabled: Callable[[str], Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -85,16 +91,14 @@ def task_rows(
         message, waiting = None, False
         if reason := _ended_with_run(run, attempt):
             status, message = ERROR, reason
-        log = stored.logs.get(key)
-        # A task instance can be blocked, and later skipped, without a new try; it is then no more what it was.
-        known = log.error_message if log is not None and not batches.ended_otherwise(log.status, status) else None
+        known = _known_message(stored.logs.get(key), status, attempt)
         if known is None and message is None:
             if status == ERROR:
                 message = note(run.key, key)
                 waiting = message is None and not _is_over(run, attempt, now)
                 message = None if waiting else message or _unexplained(key)
             elif status == SKIPPED:
-                message = _skip_reason(attempt, key, scope, stored)
+                message = _skip_reason(run, attempt, key, scope, stored.disabled)
             elif status == BLOCKED:
                 message = _blocked_by(run, attempt.task_id, parents(run.key))
         jobs = run.jobs.get(key[:2])
@@ -190,14 +194,19 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set
     :param note: gives what the scheduler said about a failed try.
     :return: the runs that need no second look while Airflow's state of them stays the same.
     """
+    from provider.metadata.definitions import disabled_task_ids
     from provider.metadata.engine import read_session, write_session
+
+    @cache
+    def disabled(workflow_id: str) -> set[str]:
+        with read_session() as session:
+            return disabled_task_ids(session, workflow_id)
 
     now = datetime.now(UTC)
     with read_session() as session:
         logs, opened = batches.stored_runs(session, [run.key for run in runs])
-    differences = {
-        run.key: difference(run, Stored(opened.get(run.key), logs.get(run.key, {})), parents, note, now) for run in runs
-    }
+    stored = {run.key: Stored(opened.get(run.key), logs.get(run.key, {}), disabled) for run in runs}
+    differences = {run.key: difference(run, stored[run.key], parents, note, now) for run in runs}
     if any(found.rows or found.ghosts or found.batch for found in differences.values()):
         with write_session() as session:
             for key, found in differences.items():
@@ -237,14 +246,26 @@ def _unexplained(key: TryKey) -> str:
     )
 
 
-def _skip_reason(attempt: TryState, key: TryKey, scope: Collection[str] | None, stored: Stored) -> str:
+def _known_message(log: TaskLog | None, status: str, attempt: TryState) -> str | None:
+    """Return the stored message of a try that is still true: one can be blocked again, or skipped later, without a new try."""
+    if log is None or batches.ended_otherwise(log.status, status):
+        return None
+    return None if status == BLOCKED and log.ended_at != attempt.ended_at else log.error_message
+
+
+def _skip_reason(
+    run: RunState, attempt: TryState, key: TryKey, scope: Collection[str] | None, disabled: Callable[[str], Collection[str]]
+) -> str:
+    from provider.operators.task_batch import completed_task_id
+
     if attempt.state == "removed":
         return "removed"
+    if key[0] == completed_task_id(run.conf):
+        return batches.DONE_ELSEWHERE_REASON
     if scope is not None and key[0] not in scope and key[0] != "start_batch":
         return batches.OUT_OF_SCOPE_REASON
-    before = stored.logs.get((*key[:2], key[2] - 1))
-    if before is not None and before.error_message in batches.START_BATCH_REASONS:
-        return before.error_message  # start_batch, cleared, has skipped it again
+    if key[0] in disabled(run.dag_id):
+        return batches.DISABLED_REASON
     return f"skipped by Airflow's rules or by itself; see the Airflow log of try {key[2]}"
 
 

@@ -55,9 +55,6 @@ _SOURCE_OF_TRIGGER = {"rest_api": "api", "operator": "dag", "timetable": "schedu
 DISABLED_REASON = "the task is disabled"
 DONE_ELSEWHERE_REASON = "done elsewhere before this batch began"
 OUT_OF_SCOPE_REASON = "out of scope of this batch"
-START_BATCH_REASONS = frozenset({DISABLED_REASON, DONE_ELSEWHERE_REASON})
-"""Why ``start_batch`` skips a task in scope; nobody else knows it."""
-
 _ENDS = frozenset({SUCCESS, ERROR, SKIPPED, BLOCKED})
 
 
@@ -230,10 +227,13 @@ def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authori
     def of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
         # The task process knows the exception, and tells it seconds before Airflow stops calling the try running; whoever
         # comes later has only a general remark. A try that succeeds or begins anew has none.
-        known = func.coalesce(getattr(TaskLog, column), excluded[column])
-        other_end = and_(TaskLog.status.in_(_ENDS), excluded["status"].in_(_ENDS), TaskLog.status != excluded["status"])
+        stored, new, status = getattr(TaskLog, column), excluded[column], excluded["status"]
+        other_end = and_(TaskLog.status.in_(_ENDS), status.in_(_ENDS), TaskLog.status != status)
         return case(
-            (other_end, excluded[column]), (excluded["status"].in_((PROCESSING, ERROR, SKIPPED, BLOCKED)), known), else_=None
+            (other_end, new),
+            (status == BLOCKED, func.coalesce(new, stored)),  # only the reconciler knows by what, and it may change
+            (status.in_((PROCESSING, ERROR, SKIPPED)), func.coalesce(stored, new)),
+            else_=None,
         )
 
     key = {column.name for column in TaskLog.__table__.primary_key}

@@ -65,7 +65,7 @@ class StartBatchOperator(BaseOperator):
         conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
         requested = requested_scope({**context["params"], **conf}, self.edges)
         message_id = _message_id(conf)
-        done_elsewhere = {task_id for task_id in [_completed_task_id(conf)] if task_id in self.edges}
+        done_elsewhere = {task_id for task_id in [completed_task_id(conf)] if task_id in self.edges}
         if dag_run.run_id.startswith(TEMPORARY_RUN_PREFIX):
             scope, disabled = requested, set[str]()
         else:
@@ -251,9 +251,9 @@ def request_message_id(conf: object) -> str | None:
     return message_id if isinstance(message_id, str) and 0 < len(message_id) <= 250 else None
 
 
-def _completed_task_id(conf: Mapping[str, Any]) -> str | None:
-    """Return the task whose reported end made the dispatcher start this run behind it."""
-    request = conf.get("_accelerator")
+def completed_task_id(conf: object) -> str | None:
+    """Return the task whose reported end made the dispatcher start a run behind it, from the run's conf."""
+    request = conf.get("_accelerator") if isinstance(conf, Mapping) else None
     task_id = request.get("completed_task_id") if isinstance(request, Mapping) else None
     return task_id if isinstance(task_id, str) else None
 

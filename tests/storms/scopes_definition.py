@@ -8,7 +8,8 @@ It knows nothing of the product's code and does not look at Airflow; :mod:`tests
   behind a parent that is disabled or skipped is skipped, unless its ``on_parent_skip`` is ``run``; one behind a parent that
   failed, or is blocked, is blocked.
 - What is out of scope or disabled never runs.
-- The batch has failed if a task of it has failed or is blocked.
+- The batch has failed if a task of it has failed or is blocked. Airflow looks at the last tasks alone, of which ``batch_watcher``
+  is one, a child of all that have children; so after a clear without what is downstream it is they that count.
 
 After a clear the same holds for what was cleared, given the states that all others have. One thing Airflow decides without
 asking: a cleared task behind one that failed or is blocked is blocked, be it out of scope or disabled.
@@ -25,6 +26,7 @@ import networkx as nx
 from tests.storms.scopes_task_type import FAILED_AS_PLANNED, Outcome
 
 START_BATCH = "start_batch"
+BATCH_WATCHER = "batch_watcher"
 
 State = Literal["success", "failed", "skipped", "upstream_failed"]
 SUCCESS: State = "success"
@@ -74,6 +76,13 @@ class Wish:
         return starts.union(*(nx.descendants(graph, start) for start in starts))
 
 
+def watched(graph: nx.DiGraph) -> nx.DiGraph:
+    """Return a workflow's graph with ``batch_watcher``, where it has one."""
+    whole = graph.copy()
+    whole.add_edges_from((task, BATCH_WATCHER) for task in graph if graph.succ[task])
+    return whole
+
+
 @dataclass(frozen=True)
 class Clear:
     """
@@ -91,11 +100,11 @@ class Clear:
     def cleared(self, graph: nx.DiGraph, states: Mapping[str, State]) -> frozenset[str]:
         """Return what it clears."""
         if self.tasks is None or (self.downstream and START_BATCH in self.tasks):
-            chosen = frozenset({START_BATCH, *graph})
+            chosen = frozenset({START_BATCH, *watched(graph)})
         else:
             chosen = frozenset(self.tasks)
             if self.downstream:
-                chosen = chosen.union(*(nx.descendants(graph, task) for task in self.tasks))
+                chosen = chosen.union(*(nx.descendants(watched(graph), task) for task in self.tasks))
         return frozenset(task for task in chosen if states.get(task) in FAILURES) if self.only_failed else chosen
 
 
@@ -161,6 +170,7 @@ class Batch:
         left_out = {task for task in self.graph if task not in self.scope or not self.tasks[task].enabled}
         for task in cleared - {START_BATCH}:
             self.states.pop(task, None)
+        whole = watched(self.graph)
         if START_BATCH in cleared:
             # It skips what it leaves out, before any of that could be looked at.
             for task in left_out:
@@ -180,8 +190,13 @@ class Batch:
             else:
                 ran[task] = self._execute(task)
         order = frozenset((parent, child) for parent, child in self.graph.edges if parent in ran and child in ran)
-        run_state = FAILED if FAILURES & set(self.states.values()) else SUCCESS
-        return Round(ran, dict(self.states), self._reasons, order, run_state)
+        if BATCH_WATCHER in whole and BATCH_WATCHER not in self.states:
+            failed = any(self.states[parent] in FAILURES for parent in whole.pred[BATCH_WATCHER])
+            self.states[BATCH_WATCHER] = BLOCKED if failed else SUCCESS
+        last_tasks = [task for task in whole if not whole.succ[task]]
+        run_state = FAILED if any(self.states[task] in FAILURES for task in last_tasks) else SUCCESS
+        states = {task: self.states[task] for task in self.graph}
+        return Round(ran, states, self._reasons, order, run_state)
 
     def _left_out_reason(self, task: str) -> Reason:
         return Reason(DISABLED if task in self.scope else OUT_OF_SCOPE)

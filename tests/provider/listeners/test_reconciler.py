@@ -14,6 +14,7 @@ from provider.listeners import mirror
 from provider.listeners.reconciler import Reconciler
 from provider.metadata import batches
 from provider.metadata.batches import Scope
+from provider.metadata.definitions import DefinitionRows, replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import TaskBatch, TaskLog
@@ -24,12 +25,7 @@ if TYPE_CHECKING:
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 
-def open_batch(
-    *task_ids: str,
-    scope: list[str] | None = None,
-    disabled: Collection[str] = (),
-    done_elsewhere: Collection[str] = (),
-) -> None:
+def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: Collection[str] = ()) -> None:
     with write_session() as session:
         requested = Scope(scope, "downstream", scope) if scope else Scope(None, "workflow", None)
         batches.open_batch(
@@ -42,7 +38,6 @@ def open_batch(
             message_id=None,
             all_task_ids=task_ids,
             disabled=disabled,
-            done_elsewhere=done_elsewhere,
         )
 
 
@@ -207,25 +202,31 @@ class TestReasons:
         assert logs()[("off", -1, 1)] == ("SKIPPED", "the task is disabled")
 
     @pytest.mark.parametrize(
-        ("skipped", "reason"),
+        ("enabled", "conf", "reason"),
         [
-            ({"disabled": ["off"]}, batches.DISABLED_REASON),
-            ({"done_elsewhere": ["off"]}, batches.DONE_ELSEWHERE_REASON),
+            (False, {}, batches.DISABLED_REASON),
+            (True, {"_accelerator": {"message_id": "1", "completed_task_id": "off"}}, batches.DONE_ELSEWHERE_REASON),
         ],
     )
-    def test_what_start_batch_skips_again_keeps_its_reason(
-        self, airflow_database: AirflowDatabase, one: Reconciler, skipped: dict[str, list[str]], reason: str
+    def test_what_start_batch_skips_has_its_reason_though_the_reconciler_was_faster_or_it_is_skipped_again(
+        self, airflow_database: AirflowDatabase, one: Reconciler, enabled: bool, conf: dict[str, Any], reason: str
     ) -> None:
         from airflow.models.taskinstance import TaskInstance
 
-        open_batch("a", "off", **skipped)
-        airflow_database.run()
-        airflow_database.task("off", "skipped", 1)
+        off = {"task_id": "off", "workflow_id": "sales", "task_type": "noop", "enabled": enabled}
+        with write_session() as session:
+            replace_workflows(session, DefinitionRows([{"workflow_id": "sales"}], [off], []))
+        open_batch("a", "off", disabled=["off"])
+        airflow_database.run(conf=conf)
+        airflow_database.task("off", None, 0)
         one.tick()
+        airflow_database.set(TaskInstance, {"task_id": "off"}, state="skipped", end_date=AT)
+        one.tick()
+        assert logs()[("off", -1, 1)] == ("SKIPPED", reason)
         airflow_database.history("off", "skipped", 1)
         airflow_database.set(TaskInstance, {"task_id": "off"}, try_number=2)
         one.tick()
-        assert {logs()[("off", -1, number)] for number in (1, 2)} == {("SKIPPED", reason)}
+        assert logs()[("off", -1, 2)] == ("SKIPPED", reason)
 
     def test_a_task_that_was_blocked_and_is_skipped_has_the_new_reason(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
@@ -322,12 +323,18 @@ class TestReasons:
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The one that had failed was cleared alone, and has succeeded."""
+        from airflow.models.taskinstance import TaskInstance
+
         from provider.listeners import airflow_state
 
         monkeypatch.setattr(airflow_state, "parents_of_run", lambda _session, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
         airflow_database.run()
-        for task_id, state in (("a", "success"), ("b", "upstream_failed"), ("c", "upstream_failed")):
+        for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed")):
             airflow_database.task(task_id, state)
+        one.tick()
+        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by a")
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="success", try_number=2)
+        airflow_database.set(TaskInstance, {"task_id": "c"}, end_date=AT + timedelta(seconds=1))
         one.tick()
         assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by b")
 
