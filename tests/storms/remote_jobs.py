@@ -42,6 +42,9 @@ ENVIRONMENT = {
 }
 MAPPED_DAG = Path(__file__).with_name("mapped_dag.py")
 _KILL_EVERY = 4.0
+_USUAL_START_SECONDS = 45.0
+"""Of all services and DAGs. Where it takes longer, so does every task, and what is killed faster than it starts never ends."""
+
 _TITLES = {
     "task": r"airflow worker -- [0-9a-f]{8}-",  # the id of the task instance
     "worker": r"airflow worker -- LocalExecutor(?!.*<idle>)",  # what supervises it
@@ -96,10 +99,15 @@ class JobLedger:
 
 
 class Chaos(threading.Thread):
-    """Kills processes at random and lets tokens expire, until told to stop."""
+    """
+    Kills processes at random and lets tokens expire, until told to stop.
 
-    def __init__(self, world: World, plan: Plan) -> None:
+    :param kill_every: seconds between two kills, on average.
+    """
+
+    def __init__(self, world: World, plan: Plan, kill_every: float) -> None:
         super().__init__(name="chaos", daemon=True)
+        self._kill_every = kill_every
         self._airflow = world.airflow
         self._tokens = world.emulators.tokens
         self._chance = random.Random(plan.seed)
@@ -109,7 +117,7 @@ class Chaos(threading.Thread):
 
     def run(self) -> None:
         next_expiry = 0.0
-        while not self.enough.wait(self._chance.uniform(0.5, 1.5) * _KILL_EVERY):
+        while not self.enough.wait(self._chance.uniform(0.5, 1.5) * self._kill_every):
             if time.monotonic() > next_expiry:
                 self._tokens.expire_all()
                 self.expired += 1
@@ -234,11 +242,12 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
         shutil.copy(MAPPED_DAG, world.dags)
         runs = sorted({(job.workflow_id, job.batch_id) for job in plan.jobs})
         world.wait_for_dags({workflow for workflow, _ in runs})
+        slowness = max(1.0, (time.monotonic() - began) / _USUAL_START_SECONDS)
         for run in runs:
             world.airflow.trigger(*run)
         ledger = JobLedger(world, plan)
         person = Person(world, ledger, plan)
-        chaos, stranger = Chaos(world, plan), Stranger(world, plan)
+        chaos, stranger = Chaos(world, plan, slowness * _KILL_EVERY), Stranger(world, plan)
         chaos.start()
         stranger.start()
         ended = _watch(world, plan, ledger, person, chaos, began + timeout)
