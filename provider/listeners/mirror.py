@@ -250,7 +250,8 @@ def _known_message(log: TaskLog | None, status: str, attempt: TryState) -> str |
     """Return the stored message of a try that is still true: one can be blocked again, or skipped later, without a new try."""
     if log is None or batches.ended_otherwise(log.status, status):
         return None
-    return None if status == BLOCKED and log.ended_at != attempt.ended_at else log.error_message
+    again = status == BLOCKED and attempt.updated_at is not None and attempt.updated_at > log.updated_at
+    return None if again else log.error_message
 
 
 def _skip_reason(
@@ -296,7 +297,9 @@ def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:
         return True
     if any(row[column] is not None and row[column] != getattr(log, column) for column in ("external_id", "external_url")):
         return True
-    if row["status"] in (PROCESSING, ERROR, SKIPPED, BLOCKED):
+    if row["status"] == BLOCKED:
+        return row["error_message"] not in (None, log.error_message)
+    if row["status"] in (PROCESSING, ERROR, SKIPPED):
         return log.error_message is None and row["error_message"] is not None
     return log.error_message is not None or log.error_type is not None
 
