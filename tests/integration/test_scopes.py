@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
 
 def test_what_runs_and_in_which_order_is_as_defined(tmp_path: Path, postgres_server: PostgresServer) -> None:
-    plan = Plan(8, make_plan(8, 8).workflows + cases())
+    plan = Plan(8, make_plan(8, 3).workflows + cases())
     outcome = run_scopes(tmp_path, plan, postgres_server, timeout=300)
     assert not outcome.wrong, "\n".join(outcome.wrong)
     figures = outcome.figures
-    assert figures["executions found"] == figures["executions intended"] > 50
+    assert figures["executions found"] == figures["executions intended"] > 40
     assert figures["rounds"] > 2 * figures["graphs"]

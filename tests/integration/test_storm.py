@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
 def test_every_job_of_a_small_storm_is_started_and_ended_as_intended(tmp_path: Path, postgres_server: PostgresServer) -> None:
     plan = make_plan(7, 14, kills=2, clears=3, longest=15)
-    outcome = run_storm(tmp_path, plan, postgres_server, timeout=600)
+    outcome = run_storm(tmp_path, plan, postgres_server, timeout=780)
     assert outcome.wrong == []
     figures = outcome.figures
     assert (figures["starts found"], figures["cancels intended"]) == (17, figures["ended"].get("cancelled", 0))
