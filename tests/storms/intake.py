@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +40,7 @@ from tests.storms.intake_plan import (
 from tests.storms.intake_strikes import BEFORE_ACKNOWLEDGE, BEFORE_MARK, Strikes
 from tests.storms.intake_verdict import PublishersFile, Verdict
 from tests.storms.intake_world import DISPATCHER, Databases, wait_for
+from tests.storms.outcome import Outcome
 
 ENVIRONMENT = {
     "AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL": "10",
@@ -53,14 +53,6 @@ ENVIRONMENT = {
 _MESSAGES_A_CALL = 100
 _ROUND_SECONDS = 600.0
 """Whatever is killed: a round that is not in the inbox by then is lost."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a storm: figures for people, and everything that is not as it was intended."""
-
-    figures: dict[str, Any]
-    wrong: list[str]
 
 
 class Publisher:
@@ -245,13 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="intake-") as temporary, PostgresServer() as postgres:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = run_storm(folder, plan, postgres, timeout=options.timeout)
-    for name, value in outcome.figures.items():
-        print(f"{name:>34}: {value}")
-    for line in outcome.wrong:
-        print(f"WRONG: {line}")
-    print("All as intended." if not outcome.wrong else f"{len(outcome.wrong)} things are not as intended.")
-    return 1 if outcome.wrong else 0
+        return run_storm(folder, plan, postgres, timeout=options.timeout).tell()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from demo.postgres import PostgresServer
 from demo.world import World
 from provider.emulators.ledger import Entry
 from tests.canaries import Canaries, Leak, scan_folder
+from tests.storms.outcome import Outcome
 from tests.storms.plan import RUNS_OF_WORKFLOW, WORKSPACE, Job, Plan, make_plan
 
 ENVIRONMENT = {
@@ -219,14 +219,6 @@ def _path(job: Job) -> str:
     return path if job.map_index < 0 else f"{path}/{job.map_index}"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a storm: figures for people, and everything that is not as it was intended."""
-
-    figures: dict[str, Any]
-    wrong: list[str]
-
-
 def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: float) -> Outcome:
     """
     Make a storm and compare.
@@ -345,13 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="storm-") as temporary, PostgresServer() as postgres:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = run_storm(folder, plan, postgres, timeout=options.timeout)
-    for name, value in outcome.figures.items():
-        print(f"{name:>36}: {value}")
-    for line in outcome.wrong:
-        print(f"WRONG: {line}")
-    print("All as intended." if not outcome.wrong else f"{len(outcome.wrong)} things are not as intended.")
-    return 1 if outcome.wrong else 0
+        return run_storm(folder, plan, postgres, timeout=options.timeout).tell()
 
 
 if __name__ == "__main__":

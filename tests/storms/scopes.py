@@ -24,6 +24,7 @@ import yaml
 
 from demo.postgres import PostgresServer
 from demo.world import World
+from tests.storms.outcome import Outcome
 from tests.storms.scopes_cases import cases
 from tests.storms.scopes_definition import Clear
 from tests.storms.scopes_events import Event, EventFile
@@ -159,14 +160,6 @@ class Courses:
         self._world.airflow.rest("POST", f"{path}/clearTaskInstances", json=body)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it: figures for people, and everything that is not as it was intended."""
-
-    figures: dict[str, Any]
-    wrong: list[str]
-
-
 def run_scopes(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: float) -> Outcome:
     """
     Run all workflows of a plan, clear what it says, and compare.
@@ -247,13 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="scopes-") as temporary, PostgresServer() as postgres:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = run_scopes(folder, plan, postgres, timeout=options.timeout)
-    for name, value in outcome.figures.items():
-        print(f"{name:>30}: {value}")
-    for line in outcome.wrong:
-        print(f"WRONG: {line}")
-    print("All as intended." if not outcome.wrong else f"{len(outcome.wrong)} things are not as intended.")
-    return 1 if outcome.wrong else 0
+        return run_scopes(folder, plan, postgres, timeout=options.timeout).tell()
 
 
 if __name__ == "__main__":
