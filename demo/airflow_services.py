@@ -88,6 +88,9 @@ class AirflowServices:
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
+            # Not the 30 and 50 s of Airflow: tasks import Google's clients with pandas, on a busy machine many at once.
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "240",
+            "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -97,7 +100,6 @@ class AirflowServices:
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -337,20 +339,24 @@ class AirflowServices:
         """
         Poll until *ready* returns something true, and return it.
 
+        The pause follows the time of a look, so that those who wait leave a busy machine to what they wait for.
+
         :param timeout: seconds.
         :param explain: called for the message of the failure.
         :raises AssertionError: time is up, or a component has ended meanwhile; with the ends of the logs.
         """
         deadline = time.monotonic() + timeout
-        while not (result := ready()):
+        while True:
+            begun = time.monotonic()
+            if result := ready():
+                return result
             # What a test has killed on purpose has a negative code; a component that gives up has another.
             gone = [name for name, process in self._processes.items() if (process.poll() or 0) > 0]
             if gone or time.monotonic() > deadline:
                 tails = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in gone or self._processes)
                 why = f"{', '.join(gone)} ended" if gone else f"nothing after {timeout:.0f} s"
                 raise AssertionError(f"waiting for {what}: {why}. {explain()}\n{tails}")
-            time.sleep(0.2)
-        return result
+            time.sleep(max(0.2, 3 * (time.monotonic() - begun)))
 
     def _all_healthy(self) -> bool:
         try:

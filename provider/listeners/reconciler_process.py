@@ -27,7 +27,7 @@ _COMMIT_SECONDS = 0.3
 """Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it."""
 
 _REST = 5.0
-"""How many times as long as a pass took the process rests before the next: with thousands of open batches, a sixth of a core."""
+"""How many times the CPU time of a pass the process rests before the next: with thousands of open batches, a sixth of a core."""
 
 _BACKOFF_SECONDS = 60.0
 _ORPHAN_SECONDS = 2.0
@@ -53,9 +53,9 @@ class ReconcilerLoop:
     def run(self) -> None:
         """Make passes until told to stop."""
         while not self._stopping.is_set():
-            begun = time.monotonic()
+            begun = time.thread_time()
             self.make_pass()
-            self._stopping.wait(_REST * (time.monotonic() - begun))
+            self._stopping.wait(_REST * (time.thread_time() - begun))
             if self._wait():
                 self._stopping.wait(min(_COMMIT_SECONDS, self._interval))
         self.make_pass()

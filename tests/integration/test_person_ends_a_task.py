@@ -117,6 +117,15 @@ class Batch:
             lambda: self.state() == state, 120, f"{self.job} to be {state}", explain=lambda: str(self.state())
         )
 
+    def wait_until_reconciled(self, job_id: str) -> None:
+        """Wait until the reconciler has seen the job: the worker's hooks come too early to know it."""
+
+        def seen() -> bool:
+            (rows,) = self.world.rows("task_logs")
+            return any(row["batch_id"] == self.run_id and row["external_id"] == job_id for row in rows)
+
+        self.world.airflow.wait_for(seen, 120, f"TaskLog to name the job of {self.job}")
+
     def wait_for_start(self, count: int = 1) -> str:
         self.world.airflow.wait_for(lambda: len(self.started) >= count, 120, f"start {count} of {self.job}")
         return self.started[count - 1]
@@ -206,6 +215,7 @@ def test_kill_while_no_triggerer_owns_the_trigger(world: World) -> None:
     marked_id, deleted_id = marked.wait_for_start(), deleted.wait_for_start()
     marked.wait_for_state("deferred")
     deleted.wait_for_state("deferred")
+    deleted.wait_until_reconciled(deleted_id)  # a deleted run leaves nothing in Airflow's database
     world.airflow.kill("triggerer", signal.SIGKILL, children=True)
     assert (marked.ended("cancelled"), deleted.ended("cancelled")) == ([], []), "the end of a triggerer is nobody's wish"
 
