@@ -207,13 +207,17 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set
         logs, opened = batches.stored_runs(session, [run.key for run in runs])
     stored = {run.key: Stored(opened.get(run.key), logs.get(run.key, {}), disabled) for run in runs}
     differences = {run.key: difference(run, stored[run.key], parents, note, now) for run in runs}
-    if any(found.rows or found.ghosts or found.batch for found in differences.values()):
+    to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
+    if to_write:
         with write_session() as session:
-            for key, found in differences.items():
-                batches.record_tries(session, found.rows, authoritative=True)
-                batches.delete_tries(session, key, found.ghosts, unchanged_since=now)
+            for key in sorted(to_write):
+                found = to_write[key]
                 if found.batch is not None:
                     batches.record_batch(session, found.batch)
+                else:
+                    batches.lock_batch(session, key)
+                batches.record_tries(session, found.rows, authoritative=True)
+                batches.delete_tries(session, key, found.ghosts, unchanged_since=now)
     return {key for key, found in differences.items() if found.settled}
 
 

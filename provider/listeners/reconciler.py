@@ -210,7 +210,7 @@ def end_deleted(keys: Collection[RunKey]) -> None:
     from provider.metadata.engine import write_session
 
     with write_session() as session:
-        for key in keys:
+        for key in sorted(keys):
             batches.end_deleted_batch(session, key, DELETED_REASON)
 
 

@@ -198,9 +198,24 @@ def _add_first_tries(
     )
 
 
+def lock_batch(session: Session, run: tuple[str, str]) -> None:
+    """
+    Keep others from writing several rows of a run until the transaction ends.
+
+    Whoever writes more than one row of a run takes its batch first, as :func:`open_batch` and :func:`record_batch` do;
+    otherwise ``start_batch`` and the reconciler could each wait for a row of the other, and PostgreSQL would end one of them.
+    """
+    from sqlalchemy import select
+
+    from provider.metadata.tables import TaskBatch
+
+    where = (TaskBatch.workflow_id == run[0], TaskBatch.batch_id == run[1])
+    session.execute(select(TaskBatch.batch_id).where(*where).with_for_update())
+
+
 def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authoritative: bool) -> None:
     """
-    Write TaskLog rows.
+    Write TaskLog rows; for several at once lock the batch first, see :func:`lock_batch`.
 
     :param rows: dicts with the key columns, ``status``, ``airflow_state``, ``started_at``, ``ended_at``, ``error_type``,
         ``error_message``, ``external_id``, ``external_url``, ``row_source``; every dict with the same keys.
@@ -367,6 +382,7 @@ def end_deleted_batch(session: Session, run: tuple[str, str], reason: str) -> No
 
     from provider.metadata.tables import TaskBatch, TaskLog
 
+    lock_batch(session, run)
     now = datetime.now(UTC)
     ended = {"status": ERROR, "airflow_state": None, "ended_at": now, "updated_at": now}
     for model, error in ((TaskBatch, "error"), (TaskLog, "error_message")):

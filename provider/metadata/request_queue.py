@@ -17,7 +17,7 @@ from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.batches import NEW, PROCESSING
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Subquery
+    from sqlalchemy import CTE, ColumnElement
     from sqlalchemy.orm import Session
 
 RECEIVED, DISPATCHED, RECORDED, DUPLICATE, REJECTED = "received", "dispatched", "recorded", "duplicate", "rejected"
@@ -98,21 +98,27 @@ def claim(session: Session, limit: int = 100, *, seconds: float = CLAIM_SECONDS)
     room = _room(now)
     order = (BatchRequest.received_at, BatchRequest.id)
     turn = func.row_number().over(partition_by=BatchRequest.workflow_id, order_by=order)
-    due = select(BatchRequest.id, turn.label("turn"), room.c.free).outerjoin(room, room.c.workflow_id == BatchRequest.workflow_id)
-    due = due.where(
-        BatchRequest.state == RECEIVED,
-        or_(BatchRequest.next_attempt_at.is_(None), BatchRequest.next_attempt_at <= now),
+    due = (
+        select(*order, turn.label("turn"), room.c.free)
+        .outerjoin(room, room.c.workflow_id == BatchRequest.workflow_id)
+        .where(
+            BatchRequest.state == RECEIVED,
+            or_(BatchRequest.next_attempt_at.is_(None), BatchRequest.next_attempt_at <= now),
+        )
+        .subquery()
     )
-    ranked = due.subquery()
+    ids = session.scalars(
+        select(due.c.id)
+        .where(or_(due.c.free.is_(None), due.c.turn <= due.c.free))
+        .order_by(due.c.received_at, due.c.id)
+        .limit(limit)
+    ).all()
+    # Two statements: in one, PostgreSQL ranks anew for each request, as it expects one row where a moment ago there was none.
     columns = [getattr(BatchRequest, name) for name in WaitingRequest.__dataclass_fields__]
     rows = session.execute(
         select(*columns)
-        .where(
-            BatchRequest.id.in_(select(ranked.c.id).where(or_(ranked.c.free.is_(None), ranked.c.turn <= ranked.c.free))),
-            BatchRequest.state == RECEIVED,
-        )
+        .where(BatchRequest.id.in_(ids), BatchRequest.state == RECEIVED)
         .order_by(*order)
-        .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
     until = now + timedelta(seconds=seconds)
@@ -229,7 +235,7 @@ def sweep(session: Session, older_than: timedelta, limit: int = 1000) -> int:
     return len(ids)
 
 
-def _room(now: datetime | None = None) -> Subquery:
+def _room(now: datetime | None = None) -> CTE:
     """
     Return workflow_id → ``free``: how many batches it may begin now; none where it is disabled.
 
@@ -269,7 +275,9 @@ def _room(now: datetime | None = None) -> Subquery:
         )
         .outerjoin(running, running.c.workflow_id == Workflow.workflow_id)
         .outerjoin(unseen, unseen.c.workflow_id == Workflow.workflow_id)
-        .subquery()
+        .cte("room")
+        # Without this PostgreSQL would count anew for each request that waits.
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
 
 

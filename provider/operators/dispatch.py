@@ -97,6 +97,9 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
             try:
                 outage = self._start(requests, outcomes)
             finally:
+                # One entry for all of them: every entry passes through the supervisor, which is busy starting runs.
+                started = [f"{item.workflow_id} {item.batch_id}" for item, outcome in outcomes if outcome.state == DISPATCHED]
+                self.log.info("Started: %s", ", ".join(started) or "nothing")
                 with write_session() as session:
                     _record(session, outcomes)
             counts.update(outcome.state for _, outcome in outcomes)
@@ -116,11 +119,11 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
         for number, request in enumerate(requests):
             outcome = start_dag_run(request)
             outcomes.append((request, outcome))
-            self.log.info(
-                "Request %d, batch %s of workflow %s: %s%s",
-                *(request.id, request.batch_id, request.workflow_id, outcome.state),
-                f" ({outcome.reason})" if outcome.reason else "",
-            )
+            if outcome.state != DISPATCHED:
+                self.log.info(
+                    "Request %d, batch %s of workflow %s: %s (%s)",
+                    *(request.id, request.batch_id, request.workflow_id, outcome.state, outcome.reason),
+                )
             if outcome.outage:
                 outcomes += [(later, replace(outcome, attempted=False)) for later in requests[number + 1 :]]
                 return True
