@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from provider.metadata.batches import SUCCESS
@@ -28,6 +29,7 @@ REDELIVERED = "redelivered"
 """What became of a message that has its row already; no state of a row."""
 
 _CONTENTION_ROUNDS = 3
+_ROWS_AT_ONCE = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,7 @@ def receive(session: Session, subscription: str, messages: Sequence[InboxMessage
     definitions = _definitions(session, messages)
     known = _known_messages(session, subscription, messages)
     counts: Counter[str] = Counter()
+    new: list[InboxMessage] = []
     for message in messages:
         if message.message_id in known:
             if known[message.message_id] == message.published_at:
@@ -102,9 +105,25 @@ def receive(session: Session, subscription: str, messages: Sequence[InboxMessage
             # Emulators number messages from 1 again after a restart; Pub/Sub itself never gives an id twice.
             message = replace(message, message_id=f"{message.message_id}@{message.published_at}")
         known[message.message_id] = message.published_at
-        counts[_receive_one(session, subscription, message, definitions)] += 1
+        new.append(message)
+    for are_starts, group in groupby(new, key=lambda message: _is_start(message, definitions)):
+        if are_starts:
+            counts.update(_receive_starts(session, [_start_row(subscription, message, definitions) for message in group]))
+        else:
+            counts.update(_receive_one(session, subscription, message, definitions) for message in group)
     explain_waiting(session)
     return counts
+
+
+def _is_start(message: InboxMessage, definitions: Definitions) -> bool:
+    """Tell whether a message can be accepted as a request to start at a task."""
+    readable = message.problem is None and message.no_effect is None
+    return readable and message.kind == "start" and message.task_id in definitions.tasks
+
+
+def _start_row(subscription: str, message: InboxMessage, definitions: Definitions) -> dict[str, Any]:
+    task = definitions.tasks[message.task_id or ""]
+    return _row(subscription, message) | {"workflow_id": task.workflow_id, "start_task_ids": [task.task_id]}
 
 
 def _receive_one(session: Session, subscription: str, message: InboxMessage, definitions: Definitions) -> str:
@@ -126,9 +145,19 @@ def _receive_one(session: Session, subscription: str, message: InboxMessage, def
             "send it again.",
         )
     row["workflow_id"] = task.workflow_id
-    if message.kind == "completion":
-        return _receive_completion(session, row, task)
-    return _receive_start(session, row | {"start_task_ids": [task.task_id]})
+    return _receive_completion(session, row, task)
+
+
+def _receive_starts(session: Session, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Accept requests to start batches: all that are new with a few statements, and of the others each for itself."""
+    from provider.metadata.tables import BatchRequest
+
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        chunk = rows[first : first + _ROWS_AT_ONCE]
+        statement = insert_into(session, BatchRequest).values([row | {"state": RECEIVED} for row in chunk])
+        inserted = set(session.scalars(statement.on_conflict_do_nothing().returning(BatchRequest.message_id)))
+        for row in chunk:
+            yield RECEIVED if row["message_id"] in inserted else _receive_start(session, row)
 
 
 def _receive_start(session: Session, row: dict[str, Any]) -> str:
