@@ -21,9 +21,8 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     engine.dispose_engines()
 
 
-@pytest.mark.parametrize("time", ["first", "second"])
 @pytest.mark.parametrize(("workflow", "code"), [("daily_sales", 0), ("stock_levels", 1)])
-def test_each_run_leaves_the_right_rows_and_none_open(laptop: World, workflow: str, code: int, time: str) -> None:
+def test_each_run_leaves_the_right_rows_and_none_open(laptop: World, workflow: str, code: int) -> None:
     (known,) = laptop.rows("task_batches")
     result = laptop.airflow.cli("dags", "test", workflow)
     assert result.returncode == code, result.stdout[-3000:] + result.stderr[-3000:]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -27,8 +28,20 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_no_process_and_no_file_is_left(tmp_path: Path, signum: signal.Signals, code: int) -> None:
+def wait_for_children(process: psutil.Process) -> None:
+    """Return when the process has started others."""
+    deadline = time.monotonic() + 120
+    while not process.children(recursive=True):
+        assert time.monotonic() < deadline, "it starts nothing"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("last_line", "signum", "code"),
+    [("Airflow is up", signal.SIGINT, 130), ("emulators and Airflow", signal.SIGTERM, 143)],
+    ids=["running", "starting"],
+)
+def test_no_process_and_no_file_is_left(tmp_path: Path, last_line: str, signum: signal.Signals, code: int) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
     process = subprocess.Popen(
         [sys.executable, "-m", "demo"],
@@ -41,8 +54,9 @@ def test_no_process_and_no_file_is_left(tmp_path: Path, signum: signal.Signals, 
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            if "Airflow is up" in line:
+            if last_line in line:
                 break
+        wait_for_children(psutil.Process(process.pid))
         assert processes_of(tmp_path), "the services are found by the folder"
         os.killpg(process.pid, signum)  # the terminal sends it to the whole foreground group
         process.stdout.read()
