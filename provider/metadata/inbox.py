@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from provider.metadata.batches import SUCCESS
 from provider.metadata.request_queue import DISPATCHED, DUPLICATE, RECEIVED, RECORDED, REJECTED, explain_waiting
-from provider.metadata.upsert import insert_into
+from provider.metadata.upsert import inserts
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -29,7 +29,6 @@ REDELIVERED = "redelivered"
 """What became of a message that has its row already; no state of a row."""
 
 _CONTENTION_ROUNDS = 3
-_ROWS_AT_ONCE = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,27 +147,21 @@ def _receive_one(session: Session, subscription: str, message: InboxMessage, def
     return _receive_completion(session, row, task)
 
 
-def _receive_starts(session: Session, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Accept requests to start batches: all that are new with a few statements, and of the others each for itself."""
-    from provider.metadata.tables import BatchRequest
-
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        chunk = rows[first : first + _ROWS_AT_ONCE]
-        statement = insert_into(session, BatchRequest).values([row | {"state": RECEIVED} for row in chunk])
-        inserted = set(session.scalars(statement.on_conflict_do_nothing().returning(BatchRequest.message_id)))
-        for row in chunk:
-            yield RECEIVED if row["message_id"] in inserted else _receive_start(session, row)
+def _receive_starts(session: Session, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Accept requests to start batches, unless one was accepted before; return what became of each."""
+    new = _insert_new(session, [row | {"state": RECEIVED} for row in rows])
+    return [RECEIVED if (row["message_id"], row["part"]) in new else _receive_taken(session, row) for row in rows]
 
 
-def _receive_start(session: Session, row: dict[str, Any]) -> str:
-    """Accept a request to start a batch, unless one was accepted before."""
+def _receive_taken(session: Session, row: dict[str, Any]) -> str:
+    """Record what was in the way of a start, or accept it if that is gone."""
     for _ in range(_CONTENTION_ROUNDS):
-        if _insert(session, row | {"state": RECEIVED}):
-            return RECEIVED
         if _has_row(session, row):
             return REDELIVERED
         accepted = _accepted_start(session, row["workflow_id"], row["batch_id"])
         if accepted is None:  # it ended in this very moment, which frees the batch id
+            if _insert(session, row | {"state": RECEIVED}):
+                return RECEIVED
             continue
         accepted_message, content_hash = accepted
         if content_hash == row["content_hash"]:
@@ -217,7 +210,9 @@ def _receive_file(session: Session, row: dict[str, Any], message: InboxMessage, 
     ]
     if not found:
         return _insert_ended(session, row, RECORDED, "no enabled workflow has a file_pattern that matches this file.")
-    states = {_receive_start(session, row | {"workflow_id": workflow_id, "part": part}) for part, workflow_id in enumerate(found)}
+    states = _receive_starts(
+        session, [row | {"workflow_id": workflow_id, "part": part} for part, workflow_id in enumerate(found)]
+    )
     return next(state for state in (RECEIVED, DUPLICATE, REJECTED, REDELIVERED) if state in states)
 
 
@@ -249,15 +244,23 @@ def _insert_ended(session: Session, row: dict[str, Any], state: str, reason: str
 
 
 def _insert(session: Session, row: dict[str, Any]) -> bool:
+    """Insert a row unless a unique key is taken, and tell whether it was inserted."""
+    return bool(_insert_new(session, [row]))
+
+
+def _insert_new(session: Session, rows: Sequence[dict[str, Any]]) -> set[tuple[str, int]]:
     """
-    Insert a row unless a unique key is taken, and tell whether it was inserted.
+    Insert rows but those of which a unique key is taken, in their order, and return (message_id, part) of the inserted ones.
 
     PostgreSQL waits here for another transaction that is inserting the same key.
     """
     from provider.metadata.tables import BatchRequest
 
-    statement = insert_into(session, BatchRequest).values(row).on_conflict_do_nothing().returning(BatchRequest.id)
-    return session.execute(statement).first() is not None
+    new: set[tuple[str, int]] = set()
+    for statement in inserts(session, BatchRequest, rows):
+        inserted = statement.on_conflict_do_nothing().returning(BatchRequest.message_id, BatchRequest.part)
+        new.update((message_id, part) for message_id, part in session.execute(inserted))
+    return new
 
 
 def _definitions(session: Session, messages: Sequence[InboxMessage]) -> Definitions:

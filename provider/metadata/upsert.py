@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,10 +15,18 @@ _MAX_PARAMETERS = 30_000
 Rule = Callable[[str, Any], "ColumnElement[Any]"]
 
 
-def insert_into(session: Session, table: Table | type[DeclarativeBase]) -> Any:
-    """Return the INSERT of the session's own database, which knows ON CONFLICT."""
+def inserts(session: Session, model: type[DeclarativeBase], rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    """
+    Yield INSERTs of rows, which know the ON CONFLICT of the session's own database.
+
+    :param rows: dicts with the same keys.
+    """
+    if not rows:
+        return
     dialect: Any = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
-    return dialect.insert(table)
+    size = max(1, _MAX_PARAMETERS // len(rows[0]))
+    for start in range(0, len(rows), size):
+        yield dialect.insert(model).values([dict(row) for row in rows[start : start + size]])
 
 
 def upsert(
@@ -38,12 +46,8 @@ def upsert(
     :param rules: column → function of (column name, the proposed row) giving the value to store instead of the proposed one.
     :param where: condition, given the proposed row, under which an existing row is updated.
     """
-    if not rows:
-        return
-    table = cast("Table", model.__table__)
-    size = max(1, _MAX_PARAMETERS // len(rows[0]))
-    for start in range(0, len(rows), size):
-        statement = insert_into(session, table).values([dict(row) for row in rows[start : start + size]])
+    primary_key = list(cast("Table", model.__table__).primary_key.columns)
+    for statement in inserts(session, model, rows):
         if not update:
             session.execute(statement.on_conflict_do_nothing())
             continue
@@ -51,7 +55,5 @@ def upsert(
         rule_of = rules or {}
         values = {column: rule_of[column](column, excluded) if column in rule_of else excluded[column] for column in update}
         session.execute(
-            statement.on_conflict_do_update(
-                index_elements=list(table.primary_key.columns), set_=values, where=where(excluded) if where else None
-            )
+            statement.on_conflict_do_update(index_elements=primary_key, set_=values, where=where(excluded) if where else None)
         )
