@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(600)]
 
@@ -26,14 +27,6 @@ def processes_of(folder: Path) -> list[psutil.Process]:
         if str(folder) in told and process.pid != os.getpid():
             found.append(process)
     return found
-
-
-def wait_for_children(process: psutil.Process) -> None:
-    """Return when the process has started others."""
-    deadline = time.monotonic() + 120
-    while not process.children(recursive=True):
-        assert time.monotonic() < deadline, "it starts nothing"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +49,7 @@ def test_no_process_and_no_file_is_left(tmp_path: Path, last_line: str, signum: 
         for line in process.stdout:
             if last_line in line:
                 break
-        wait_for_children(psutil.Process(process.pid))
+        assert wait_for(lambda: psutil.Process(process.pid).children(recursive=True), 120), "it starts nothing"
         assert processes_of(tmp_path), "the services are found by the folder"
         os.killpg(process.pid, signum)  # the terminal sends it to the whole foreground group
         process.stdout.read()

@@ -39,8 +39,9 @@ from tests.storms.intake_plan import (
 )
 from tests.storms.intake_strikes import BEFORE_ACKNOWLEDGE, BEFORE_MARK, Strikes
 from tests.storms.intake_verdict import PublishersFile, Verdict
-from tests.storms.intake_world import DISPATCHER, Databases, wait_for
+from tests.storms.intake_world import DISPATCHER, Databases
 from tests.storms.outcome import Outcome
+from tests.waiting import wait_for
 
 ENVIRONMENT = {
     "AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL": "10",

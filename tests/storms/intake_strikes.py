@@ -25,7 +25,8 @@ from demo.world import World
 from provider.emulators.rules import Rule
 from provider.metadata.request_queue import CLAIM_SECONDS
 from tests.storms.intake_plan import Plan, Step
-from tests.storms.intake_world import LOOK_EVERY, Databases, Deliveries, kill, lives, wait_for, worker_of
+from tests.storms.intake_world import Databases, Deliveries, kill, lives, worker_of
+from tests.waiting import LOOK_EVERY, wait_for
 
 BEFORE_ACKNOWLEDGE = "commit → acknowledge"
 BEFORE_MARK = "start → mark"

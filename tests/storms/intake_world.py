@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import psycopg
@@ -14,11 +13,9 @@ from psycopg.rows import dict_row
 
 from demo.world import World
 from provider.emulators.ledger import Ledger
+from tests.waiting import wait_for
 
 DISPATCHER = "accelerator_dispatcher"
-LOOK_EVERY = 0.005
-
-Result = TypeVar("Result")
 
 
 class Deliveries:
@@ -142,14 +139,6 @@ class Databases:
 def plain(url: str) -> str:
     """Return a SQLAlchemy URL as libpq takes it."""
     return url.replace("postgresql+psycopg://", "postgresql://")
-
-
-def wait_for(ready: Callable[[], Result], seconds: float) -> Result:
-    """Look again and again until there is something, at most for that long; return the last look."""
-    deadline = time.monotonic() + seconds
-    while not (result := ready()) and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY)
-    return result
 
 
 def kill(*processes: psutil.Process) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from provider.metadata import batches
 from provider.metadata.batches import Scope
 from provider.metadata.engine import dispose_engines, get_engine, read_session, write_session
 from provider.metadata.tables import TaskLog
+from tests.waiting import wait_for
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 TASKS = ("a", "b", "c")
@@ -36,13 +36,10 @@ BATCH_IS_WRITTEN = text(
 )
 
 
-def wait_for(what: TextClause) -> None:
+def wait_until_counted(what: TextClause) -> None:
     """Return when the database counts some, as seen by a connection of its own."""
     with get_engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        deadline = time.monotonic() + 30
-        while not connection.scalar(what):
-            assert time.monotonic() < deadline, f"still none: {what}"
-            time.sleep(0.01)
+        assert wait_for(lambda: connection.scalar(what), 30), f"still none: {what}"
 
 
 def open_batch() -> None:
@@ -57,7 +54,7 @@ def mirror() -> set[tuple[str, str]]:
     """Do what the reconciler does, as soon as ``start_batch`` has begun."""
     tries = tuple(TryState(task, -1, 1, "running", AT, None, AT, live=True) for task in reversed(TASKS))
     run = RunState("sales", "b1", "running", "manual", None, {}, AT, AT, None, None, tries)
-    wait_for(BATCH_IS_WRITTEN)
+    wait_until_counted(BATCH_IS_WRITTEN)
     return mirror_runs([run], lambda _run: {}, lambda _run, _attempt: None)
 
 
@@ -69,7 +66,7 @@ def test_start_batch_and_the_reconciler_in_each_others_way(monkeypatch: pytest.M
     add_first_tries = batches._add_first_tries
 
     def late(*arguments: Any) -> None:
-        wait_for(SOMEBODY_WAITS)
+        wait_until_counted(SOMEBODY_WAITS)
         add_first_tries(*arguments)
 
     monkeypatch.setattr(batches, "_add_first_tries", late)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from provider.operators.bigquery_query import BigQueryQueryOperator
 from tests.bigquery_front import Job
 from tests.google_servers import LOCATION, PROJECT, GoogleServers
 from tests.provider.operators.killed_try import KillableTask
+from tests.waiting import wait_for
 
 NUMBERS = itertools.count(1)
 LOAD: dict[str, Any] = {
@@ -64,17 +64,15 @@ class World:
         return sorted(tuple(row.values()) for row in found)
 
     def wait_for_job(self, task: KillableTask) -> Job:
-        return wait_for(lambda: next(reversed(self.jobs(task)), None))
+        return wait_for_any(lambda: next(reversed(self.jobs(task)), None))
 
     def wait_for_end(self, task: KillableTask) -> Job:
-        return wait_for(lambda: next((job for job in self.jobs(task) if job.state == "DONE"), None))
+        return wait_for_any(lambda: next((job for job in self.jobs(task) if job.state == "DONE"), None))
 
 
-def wait_for(find: Callable[[], Job | None]) -> Job:
-    deadline = time.monotonic() + 60
-    while (job := find()) is None:
-        assert time.monotonic() < deadline, "no such job"
-        time.sleep(0.02)
+def wait_for_any(find: Callable[[], Job | None]) -> Job:
+    job = wait_for(find, 60)
+    assert job is not None, "no such job"
     return job
 
 

@@ -1,0 +1,19 @@
+"""Waiting for something that another process or thread does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+LOOK_EVERY = 0.005
+
+Result = TypeVar("Result")
+
+
+def wait_for(ready: Callable[[], Result], seconds: float) -> Result:
+    """Look again and again until there is something, at most for that long; return the last look."""
+    deadline = time.monotonic() + seconds
+    while not (result := ready()) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY)
+    return result
