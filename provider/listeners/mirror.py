@@ -210,13 +210,12 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set
     to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
     if to_write:
         with write_session() as session:
-            for key in sorted(to_write):
-                found = to_write[key]
-                if found.batch is not None:
-                    batches.record_batch(session, found.batch)
-                else:
-                    batches.lock_batch(session, key)
-                batches.record_tries(session, found.rows, authoritative=True)
+            # A statement for each run would take most of the reconciler's time when many begin at once.
+            batches.lock_batches(session, to_write)
+            in_order = [to_write[key] for key in sorted(to_write)]
+            batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
+            batches.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
+            for key, found in to_write.items():
                 batches.delete_tries(session, key, found.ghosts, unchanged_since=now)
     return {key for key, found in differences.items() if found.settled}
 

@@ -198,24 +198,26 @@ def _add_first_tries(
     )
 
 
-def lock_batch(session: Session, run: tuple[str, str]) -> None:
+def lock_batches(session: Session, runs: Collection[tuple[str, str]]) -> None:
     """
-    Keep others from writing several rows of a run until the transaction ends.
+    Keep others from writing several rows of these runs until the transaction ends.
 
-    Whoever writes more than one row of a run takes its batch first, as :func:`open_batch` and :func:`record_batch` do;
+    Whoever writes more than one row of a run takes its batch first, as :func:`open_batch` and :func:`record_batches` do;
     otherwise ``start_batch`` and the reconciler could each wait for a row of the other, and PostgreSQL would end one of them.
+
+    :param runs: (workflow_id, batch_id) of each.
     """
-    from sqlalchemy import select
+    from sqlalchemy import select, tuple_
 
     from provider.metadata.tables import TaskBatch
 
-    where = (TaskBatch.workflow_id == run[0], TaskBatch.batch_id == run[1])
-    session.execute(select(TaskBatch.batch_id).where(*where).with_for_update())
+    key = (TaskBatch.workflow_id, TaskBatch.batch_id)
+    session.execute(select(*key).where(tuple_(*key).in_(sorted(runs))).order_by(*key).with_for_update()).all()
 
 
 def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authoritative: bool) -> None:
     """
-    Write TaskLog rows; for several at once lock the batch first, see :func:`lock_batch`.
+    Write TaskLog rows; for several at once lock their batches first, see :func:`lock_batches`.
 
     :param rows: dicts with the key columns, ``status``, ``airflow_state``, ``started_at``, ``ended_at``, ``error_type``,
         ``error_message``, ``external_id``, ``external_url``, ``row_source``; every dict with the same keys.
@@ -268,11 +270,11 @@ def record_tries(session: Session, rows: Sequence[Mapping[str, Any]], *, authori
     )
 
 
-def record_batch(session: Session, row: Mapping[str, Any]) -> None:
+def record_batches(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """
-    Write what Airflow says of a DAG run.
+    Write what Airflow says of DAG runs.
 
-    :param row: dict with the key columns, ``status``, ``airflow_state``, ``source``, ``params``, ``created_at``, ``started_at``,
+    :param rows: dicts with the key columns, ``status``, ``airflow_state``, ``source``, ``params``, ``created_at``, ``started_at``,
         ``ended_at``, ``error``, ``message_id``. The scope stays as ``start_batch`` stored it, so do params and message.
     """
     from sqlalchemy import func
@@ -285,7 +287,7 @@ def record_batch(session: Session, row: Mapping[str, Any]) -> None:
     upsert(
         session,
         TaskBatch,
-        [{**row, "updated_at": datetime.now(UTC)}],
+        [{**row, "updated_at": datetime.now(UTC)} for row in rows],
         update=(
             "status",
             "airflow_state",
@@ -382,7 +384,7 @@ def end_deleted_batch(session: Session, run: tuple[str, str], reason: str) -> No
 
     from provider.metadata.tables import TaskBatch, TaskLog
 
-    lock_batch(session, run)
+    lock_batches(session, [run])
     now = datetime.now(UTC)
     ended = {"status": ERROR, "airflow_state": None, "ended_at": now, "updated_at": now}
     for model, error in ((TaskBatch, "error"), (TaskLog, "error_message")):

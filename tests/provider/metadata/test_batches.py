@@ -122,24 +122,26 @@ def test_a_row_that_turns_out_a_success_has_no_error() -> None:
     assert record(tried("SUCCESS"), authoritative=True).error_message is None
 
 
-def test_record_batch_keeps_scope_and_message() -> None:
+def test_record_batches_keeps_scope_and_message() -> None:
     open_batch(Scope(["stage"], "task", ["stage"]))
     with write_session() as session:
-        batches.record_batch(
+        batches.record_batches(
             session,
-            {
-                "workflow_id": "sales",
-                "batch_id": "b1",
-                "status": "SUCCESS",
-                "airflow_state": "success",
-                "source": "api",
-                "params": {},
-                "message_id": None,
-                "created_at": AT,
-                "started_at": AT,
-                "ended_at": AT,
-                "error": None,
-            },
+            [
+                {
+                    "workflow_id": "sales",
+                    "batch_id": "b1",
+                    "status": "SUCCESS",
+                    "airflow_state": "success",
+                    "source": "api",
+                    "params": {},
+                    "message_id": None,
+                    "created_at": AT,
+                    "started_at": AT,
+                    "ended_at": AT,
+                    "error": None,
+                }
+            ],
         )
     with read_session() as session:
         batch = session.get(TaskBatch, ("sales", "b1"))
