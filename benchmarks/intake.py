@@ -27,6 +27,7 @@ ARRIVALS = 20
 GAP_SECONDS = (1.0, 4.0)
 SEED = 20240316
 BURST = 1000
+BURSTS = 3
 PEER_BURST_SECONDS = 60.0
 ARRIVAL_SECONDS = 60.0
 QUIET_SECONDS = 120.0
@@ -257,18 +258,21 @@ class Intake:
         """
         Publish many messages at once for a workflow that is paused, so that its tasks take no time from what is measured.
 
+        Its runs stay open, so a burst finds those of the bursts before it in the way, as it would on a bad day.
+
         :param seconds: how long to wait for the runs.
         :return: how many runs there are then, and the seconds from the publication to the last of them, or all that were
             given where some are missing.
         """
         self._world.airflow.rest("PATCH", f"/dags/{workflow_id}", json={"is_paused": True})
         begun = datetime.now(UTC)
-        messages = [{"task_id": task_id, "batch_id": f"burst_{number:04d}", "scope": "workflow"} for number in range(BURST)]
+        name = f"burst_{begun:%H%M%S}"
+        messages = [{"task_id": task_id, "batch_id": f"{name}_{number:04d}", "scope": "workflow"} for number in range(BURST)]
         self._publisher.publish(topic, messages)
         deadline = time.monotonic() + seconds
-        runs = "SELECT count(*) AS count, max(created_at) AS last FROM dag_run WHERE dag_id = :dag_id AND run_id LIKE 'burst_%'"
+        runs = "SELECT count(*) AS count, max(created_at) AS last FROM dag_run WHERE dag_id = :dag_id AND run_id LIKE :pattern"
         while True:
-            (row,) = self._rows(runs, dag_id=workflow_id)
+            (row,) = self._rows(runs, dag_id=workflow_id, pattern=f"{name}_%")
             if row["count"] == BURST:
                 return BURST, (row["last"] - begun).total_seconds()
             if time.monotonic() > deadline:
@@ -350,10 +354,12 @@ def _arrivals(intake: Intake) -> Iterator[Result]:
 
 
 def _bursts(intake: Intake) -> Iterator[Result]:
-    intake.wait_until_quiet(OURS)
-    runs, seconds = intake.burst(OURS.topic, BURST_WORKFLOW, BURST_TASK, seconds=4 * BURST_SECONDS.limit)
-    yield Result(f"intake.ours.burst_{BURST}.runs", "runs", [runs])
-    yield Result(f"intake.ours.burst_{BURST}.seconds", "s", [seconds], BURST_SECONDS)
+    ours = []
+    for _ in range(BURSTS):
+        intake.wait_until_quiet(OURS)
+        ours.append(intake.burst(OURS.topic, BURST_WORKFLOW, BURST_TASK, seconds=4 * BURST_SECONDS.limit))
+    yield Result(f"intake.ours.burst_{BURST}.runs", "runs", [runs for runs, _ in ours], statistic="minimum")
+    yield Result(f"intake.ours.burst_{BURST}.seconds", "s", [seconds for _, seconds in ours], BURST_SECONDS)
     intake.wait_until_quiet(PEER)
-    runs, seconds = intake.burst(PEER.topic, PEER.workflow_id, PEER.task_id, seconds=PEER_BURST_SECONDS)
+    runs, _ = intake.burst(PEER.topic, PEER.workflow_id, PEER.task_id, seconds=PEER_BURST_SECONDS)
     yield Result(f"intake.google.burst_{BURST}.runs_in_{PEER_BURST_SECONDS:.0f}_s", "runs", [runs])

@@ -12,9 +12,10 @@ from typing import Any, Literal
 RESULTS = Path(__file__).parent / "results"
 SIGNIFICANT_DIGITS = 4
 
-Statistic = Literal["median", "maximum", "p95"]
+Statistic = Literal["median", "minimum", "maximum", "p95"]
 _STATISTICS: Mapping[Statistic, Callable[[Sequence[float]], float]] = {
     "median": median,
+    "minimum": min,
     "maximum": max,
     "p95": lambda samples: quantiles(samples, n=20, method="inclusive")[-1],
 }

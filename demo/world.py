@@ -95,11 +95,13 @@ class World:
         if self._postgres is None or self._application_postgres is None:
             return {}
         name = f"{self.home.parent.name}_{os.getpid()}"
-        self.airflow_url = self._postgres.create_database(f"airflow_{name}")
+        async_url = self._postgres.create_database(f"airflow_{name}")
+        # Airflow's own default driver: the other one does more in Python, and takes a sixth longer to create a run.
+        self.airflow_url = async_url.replace("+psycopg:", "+psycopg2:")
         self.database_url = self._application_postgres.create_database(f"accelerator_{name}")
         return {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.airflow_url,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": self.airflow_url,  # the driver does both
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": async_url,
             "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": self.database_url,
         }
 

@@ -274,8 +274,9 @@ def record_batches(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     Write what Airflow says of DAG runs.
 
-    :param rows: dicts with the key columns, ``status``, ``airflow_state``, ``source``, ``params``, ``created_at``, ``started_at``,
-        ``ended_at``, ``error``, ``message_id``. The scope stays as ``start_batch`` stored it, so do params and message.
+    :param rows: dicts with the key columns, ``status``, ``airflow_state``, ``source``, ``params``, ``created_at``,
+        ``started_at``, ``ended_at``, ``error``, ``message_id``; every dict with the same keys. The scope stays as
+        ``start_batch`` stored it, so do params and message.
     """
     from sqlalchemy import func
 

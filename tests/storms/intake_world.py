@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import psycopg
 from psycopg.rows import dict_row
+from sqlalchemy import make_url
 
 from demo.world import World
 from provider.emulators.ledger import Ledger
@@ -138,7 +139,7 @@ class Databases:
 
 def plain(url: str) -> str:
     """Return a SQLAlchemy URL as libpq takes it."""
-    return url.replace("postgresql+psycopg://", "postgresql://")
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def kill(*processes: psutil.Process) -> bool:
