@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Containers often forbid bytecode. Each airflow command would then compile all of Airflow anew: half of its CPU time.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint bench storm chaos-intake scopes constraints clean
 
