@@ -60,7 +60,7 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     """
     Waits for batch requests, for as long as it takes, and starts one DAG run for each that waits.
 
-    The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, about 25 ms each.
+    The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, 25 to 45 ms each.
     Parameters: see :class:`~provider.sensors.pubsub.PubSubBatchRequestSensor`; its ``timeout`` has no meaning here.
     """
 
