@@ -38,6 +38,9 @@ ENVIRONMENT = {
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "32",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    # A worker that dies between taking a task from the executor's queue and starting it loses the task; only this finds it again.
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
 }
 MAPPED_DAG = Path(__file__).with_name("mapped_dag.py")
