@@ -35,8 +35,12 @@ QUIET_SECONDS = 120.0
 P50_RATIO = AtMost(0.5)
 BURST_SECONDS = AtMost(30)
 
-ENVIRONMENT = {"AIRFLOW__CORE__PARALLELISM": "32"}
-"""Airflow's own default: a finished task often keeps its slot for another 5 s, and of four slots none would be left."""
+ENVIRONMENT = {
+    # Airflow's own default: a finished task often keeps its slot for another 5 s, and of four slots none would be left.
+    "AIRFLOW__CORE__PARALLELISM": "32",
+    # As Airflow's documentation has it, roughly the number of cores.
+    "AIRFLOW__API__WORKERS": "2",
+}
 
 SETTLED_SECONDS = 7.0
 """How long a contender has been waiting when its message comes. Within about 6 s of a worker's deferral Airflow can lose the

@@ -54,6 +54,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": None,
         "default": "google_cloud_default",
     },
+    "burst_helpers": {
+        "description": "Tasks that help the dispatcher when more than about 100 requests are due at once, so that the API server "
+        "has several runs to create at a time. 0: the dispatcher starts all runs itself.",
+        "version_added": "0.1.0",
+        "type": "integer",
+        "example": None,
+        "default": "3",
+    },
     "inbox_retention_days": {
         "description": "Days for which the inbox keeps requests that have ended. Pub/Sub itself keeps a message for 31 days at "
         "most.",
@@ -107,6 +115,18 @@ def get_float(option: str) -> float:
     if not (value > 0 and math.isfinite(value)):
         raise ConfigurationError(f"[{SECTION}] {option} must be a number above 0, not {raw!r}; correct the setting.")
     return value
+
+
+def get_count(option: str) -> int:
+    """
+    Return one ``[accelerator]`` option as a whole number.
+
+    :raises ConfigurationError: the value is not a whole number, or it is below zero.
+    """
+    raw = get(option)
+    if not (raw.isascii() and raw.strip().isdigit()):
+        raise ConfigurationError(f"[{SECTION}] {option} must be a whole number, 0 or more, not {raw!r}; correct the setting.")
+    return int(raw)
 
 
 def get_list(option: str) -> list[str]:

@@ -8,12 +8,14 @@ carries our id, an earlier attempt got that far and died before it could say so.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import BaseOperator
 from airflow.sdk.observability import stats
 
 from provider import settings
@@ -37,7 +39,11 @@ from provider.sensors.pubsub import PubSubBatchRequestSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import Logger
     from sqlalchemy.orm import Session
+
+BURST_CLAIMS = 2
+"""With so many full claims one after another it is a burst: too many requests for one task to start them soon."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,16 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     """
     Waits for batch requests, for as long as it takes, and starts one DAG run for each that waits.
 
-    The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, 25 to 45 ms each.
+    The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, 15 to 45 ms each.
     Parameters: see :class:`~provider.sensors.pubsub.PubSubBatchRequestSensor`; its ``timeout`` has no meaning here.
+
+    :param burst_dag_id: a DAG of :class:`DispatchDueRequestsOperator` tasks, of which one run is started for the rest of a
+        burst; None where this task starts all runs itself.
     """
+
+    def __init__(self, *, burst_dag_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.burst_dag_id = burst_dag_id
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, int]:  # noqa: ARG002 - Airflow calls it so
         """
@@ -70,64 +83,12 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
 
         :return: how many requests went into each state.
         """
-        return dict(self.dispatch())
+        counts = dispatch(self.log, burst_dag_id=self.burst_dag_id)
+        self._clean_up()
+        return dict(counts)
 
     def limit(self) -> None:
         """Wait for ever: a dispatcher without messages is not a failure."""
-
-    def dispatch(self, limit: int = 50) -> Counter[str]:
-        """
-        Start a run for every request that is due.
-
-        What came of the requests of one claim is recorded together, as a transaction for each would take longer than its
-        start. After a crash before that, the next attempt finds the runs there and knows them for its own.
-
-        :param limit: requests claimed at a time.
-        """
-        from provider.metadata.engine import write_session
-
-        counts: Counter[str] = Counter()
-        outage = False
-        while not outage:
-            with write_session() as session:
-                requests = claim(session, limit)
-            if not requests:
-                break
-            outcomes: list[tuple[WaitingRequest, Outcome]] = []
-            try:
-                outage = self._start(requests, outcomes)
-            finally:
-                # One entry for all of them: every entry passes through the supervisor, which is busy starting runs.
-                started = [f"{item.workflow_id} {item.batch_id}" for item, outcome in outcomes if outcome.state == DISPATCHED]
-                self.log.info("Started: %s", ", ".join(started) or "nothing")
-                with write_session() as session:
-                    _record(session, outcomes)
-            counts.update(outcome.state for _, outcome in outcomes)
-        for state, count in counts.items():
-            stats.incr(f"accelerator.requests.{state}", count)
-        self._clean_up()
-        self.log.info("Dispatched the inbox: %s", dict(counts))
-        return counts
-
-    def _start(self, requests: Sequence[WaitingRequest], outcomes: list[tuple[WaitingRequest, Outcome]]) -> bool:
-        """
-        Start the runs of some requests.
-
-        :param outcomes: gets what came of each, one by one, so that it is there if this does not come to its end.
-        :return: whether Airflow does not answer; the requests after that one were not attempted.
-        """
-        for number, request in enumerate(requests):
-            outcome = start_dag_run(request)
-            outcomes.append((request, outcome))
-            if outcome.state != DISPATCHED:
-                self.log.info(
-                    "Request %d, batch %s of workflow %s: %s (%s)",
-                    *(request.id, request.batch_id, request.workflow_id, outcome.state, outcome.reason),
-                )
-            if outcome.outage:
-                outcomes += [(later, replace(outcome, attempted=False)) for later in requests[number + 1 :]]
-                return True
-        return False
 
     def _clean_up(self) -> None:
         """Delete old requests, and say of the waiting ones what they wait for."""
@@ -136,6 +97,93 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
         with write_session() as session:
             explain_waiting(session)
             sweep(session, timedelta(days=settings.get_float("inbox_retention_days")))
+
+
+class DispatchDueRequestsOperator(BaseOperator):
+    """
+    Starts one DAG run for each batch request that is due now, beside the dispatcher and others of its kind.
+
+    Airflow's API server takes the runs of one task one after another; with several tasks it has several to do at once.
+    """
+
+    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow calls it so
+        """Start the runs; return how many requests went into each state."""
+        return dict(dispatch(self.log))
+
+
+def dispatch(log: Logger, *, limit: int = 50, burst_dag_id: str | None = None) -> Counter[str]:
+    """
+    Start a run for every request that is due.
+
+    What came of the requests of one claim is recorded together, as a transaction for each would take longer than its start.
+    After a crash before that, the next attempt finds the runs there and knows them for its own.
+
+    :param limit: requests claimed at a time.
+    :param burst_dag_id: see :class:`DispatchBatchRequestsOperator`.
+    :return: how many requests went into each state.
+    """
+    from provider.metadata.engine import write_session
+
+    counts: Counter[str] = Counter()
+    outage = False
+    for claims in itertools.count(1):
+        with write_session() as session:
+            requests = claim(session, limit)
+        if not requests:
+            break
+        if claims == BURST_CLAIMS and len(requests) == limit and burst_dag_id is not None:
+            _call_for_help(log, burst_dag_id, f"burst_{requests[0].id}")
+        outcomes: list[tuple[WaitingRequest, Outcome]] = []
+        try:
+            outage = _start(log, requests, outcomes)
+        finally:
+            # One entry for all of them: every entry passes through the supervisor, which is busy starting runs.
+            started = [f"{item.workflow_id} {item.batch_id}" for item, outcome in outcomes if outcome.state == DISPATCHED]
+            log.info("Started: %s", ", ".join(started) or "nothing")
+            with write_session() as session:
+                _record(session, outcomes)
+        counts.update(outcome.state for _, outcome in outcomes)
+        if outage:
+            break
+    for state, count in counts.items():
+        stats.incr(f"accelerator.requests.{state}", count)
+    log.info("Dispatched the inbox: %s", dict(counts))
+    return counts
+
+
+def _start(log: Logger, requests: Sequence[WaitingRequest], outcomes: list[tuple[WaitingRequest, Outcome]]) -> bool:
+    """
+    Start the runs of some requests.
+
+    :param outcomes: gets what came of each, one by one, so that it is there if this does not come to its end.
+    :return: whether Airflow does not answer; the requests after that one were not attempted.
+    """
+    for number, request in enumerate(requests):
+        outcome = start_dag_run(request)
+        outcomes.append((request, outcome))
+        if outcome.state != DISPATCHED:
+            log.info(
+                "Request %d, batch %s of workflow %s: %s (%s)",
+                *(request.id, request.batch_id, request.workflow_id, outcome.state, outcome.reason),
+            )
+        if outcome.outage:
+            outcomes += [(later, replace(outcome, attempted=False)) for later in requests[number + 1 :]]
+            return True
+    return False
+
+
+def _call_for_help(log: Logger, dag_id: str, run_id: str) -> None:
+    """Start a run of the tasks that help in a burst, unless there is one; without it the burst merely takes longer."""
+    from airflow.sdk.api.client import ServerResponseError
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    try:
+        if RuntimeTaskInstance.get_dr_count(dag_id, states=["queued", "running"]) == 0:
+            _trigger(dag_id, run_id, {})
+    except (AirflowRuntimeError, ServerResponseError) as error:
+        _, _, text = _answer(error)
+        log.warning("Nobody helps with this burst, %s could not be started: %s", dag_id, text)
 
 
 def _record(session: Session, outcomes: Sequence[tuple[WaitingRequest, Outcome]]) -> None:
@@ -150,15 +198,12 @@ def _record(session: Session, outcomes: Sequence[tuple[WaitingRequest, Outcome]]
 
 def start_dag_run(request: WaitingRequest) -> Outcome:
     """
-    Start the DAG run of a request; the only place that sends ``TriggerDagRun``.
+    Start the DAG run of a request.
 
-    The ids are checked once more, as a row may have come from elsewhere than the inbox. The message to the supervisor is not
-    part of Airflow's public interface; it answers OK, ``DAGRUN_ALREADY_EXISTS``, or raises for every other refusal.
+    The ids are checked once more, as a row may have come from elsewhere than the inbox.
     """
     from airflow.sdk.api.client import ServerResponseError
-    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-    from airflow.sdk.execution_time import task_runner
-    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+    from airflow.sdk.exceptions import AirflowRuntimeError
 
     try:
         dag_id = check_dag_id(request.workflow_id)
@@ -166,16 +211,33 @@ def start_dag_run(request: WaitingRequest) -> Outcome:
     except MessageError as error:
         return Outcome(REJECTED, str(error))
     try:
-        answer = task_runner.SUPERVISOR_COMMS.send(
-            TriggerDagRun(dag_id=dag_id, run_id=run_id, logical_date=None, conf=run_conf(request))
-        )
-        if not isinstance(answer, ErrorResponse):
+        if _trigger(dag_id, run_id, run_conf(request)):
             return Outcome(DISPATCHED)
-        if answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
-            raise AirflowRuntimeError(answer)
         return _existing_run(request, dag_id, run_id)
     except (AirflowRuntimeError, ServerResponseError) as error:
         return _refusal(request, *_answer(error))
+
+
+def _trigger(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
+    """
+    Start a DAG run; the only place that sends ``TriggerDagRun``.
+
+    The message to the supervisor is not part of Airflow's public interface; it answers OK, ``DAGRUN_ALREADY_EXISTS``, or raises
+    for every other refusal.
+
+    :param run_id: quoted.
+    :return: False where there is such a run already.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+
+    answer = task_runner.SUPERVISOR_COMMS.send(TriggerDagRun(dag_id=dag_id, run_id=run_id, logical_date=None, conf=conf))
+    if not isinstance(answer, ErrorResponse):
+        return True
+    if answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
+        raise AirflowRuntimeError(answer)
+    return False
 
 
 def run_conf(request: WaitingRequest) -> dict[str, Any]:

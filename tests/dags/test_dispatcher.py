@@ -26,7 +26,7 @@ def test_no_subscription_no_dag(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_dispatcher_runs_for_ever_one_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "projects/p-1/subscriptions/one, projects/p-1/subscriptions/two")
-    (dag,) = dags().values()
+    dag = dags()["accelerator_dispatcher"]
     assert (dag.dag_id, dag.max_active_runs, dag.catchup, dag.is_paused_upon_creation) == (
         "accelerator_dispatcher",
         1,
@@ -37,6 +37,25 @@ def test_the_dispatcher_runs_for_ever_one_run_at_a_time(monkeypatch: pytest.Monk
     (task,) = dag.tasks
     assert task.subscriptions == ["projects/p-1/subscriptions/one", "projects/p-1/subscriptions/two"]
     assert task.retries > 0
+
+
+def test_its_helpers_are_a_dag_that_only_the_dispatcher_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "projects/p-1/subscriptions/one")
+    made = dags()
+    burst = made.pop("accelerator_burst")
+    assert (burst.schedule, burst.max_active_runs, burst.is_paused_upon_creation) == (None, 1, False)
+    assert [(task.task_id, task.upstream_task_ids, task.retries > 0) for task in burst.tasks] == [
+        (f"dispatch_{number}", set(), True) for number in (1, 2, 3)
+    ]
+    (dispatcher,) = made.values()
+    assert [task.burst_dag_id for task in dispatcher.tasks] == ["accelerator_burst"]
+
+
+def test_without_helpers_there_is_no_such_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "projects/p-1/subscriptions/one")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__BURST_HELPERS", "0")
+    (dispatcher,) = dags().values()
+    assert [task.burst_dag_id for task in dispatcher.tasks] == [None]
 
 
 def test_a_wrong_name_is_an_import_error_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,19 @@ def test_a_number_that_is_none_is_an_error(home: Path, monkeypatch: pytest.Monke
         settings.get_float("reconcile_interval")
 
 
+@pytest.mark.parametrize(("value", "count"), [("0", 0), ("3", 3), (" 12 ", 12)])
+def test_a_count_is_a_whole_number(home: Path, monkeypatch: pytest.MonkeyPatch, value: str, count: int) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__BURST_HELPERS", value)
+    assert settings.get_count("burst_helpers") == count
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1.5", "two", "²", "inf"])
+def test_what_is_no_count_is_named(home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__BURST_HELPERS", value)
+    with pytest.raises(ConfigurationError, match=r"\[accelerator\] burst_helpers must be a whole number, 0 or more"):
+        settings.get_count("burst_helpers")
+
+
 @pytest.mark.parametrize("executor", ["CeleryExecutor", "LocalExecutor,KubernetesExecutor", "team:my.pkg.EdgeExecutor"])
 def test_the_embedded_database_is_refused_across_machines(home: Path, monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)

@@ -39,7 +39,7 @@ from tests.storms.intake_plan import (
 )
 from tests.storms.intake_strikes import BEFORE_ACKNOWLEDGE, BEFORE_MARK, Strikes
 from tests.storms.intake_verdict import PublishersFile, Verdict
-from tests.storms.intake_world import DISPATCHER, Databases
+from tests.storms.intake_world import DISPATCHER, HELPERS, Databases
 from tests.storms.outcome import Outcome
 from tests.waiting import wait_for
 
@@ -111,7 +111,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
         ) as world,
     ):
         paused = (*MASS_WORKFLOWS, *FILE_PATTERNS)
-        world.wait_for_dags((*paused, LIVE_WORKFLOW, DISPATCHER))
+        world.wait_for_dags((*paused, LIVE_WORKFLOW, DISPATCHER, HELPERS))
         for workflow in paused:
             world.airflow.rest("PATCH", f"/dags/{workflow}", json={"is_paused": True})
         databases = Databases(world)
@@ -127,7 +127,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
         wrong = [] if ended else [f"not everything had ended after {timeout:.0f} s"]
         wrong += verdict.wrong()
         wrong += _unproven(plan, strikes, requests)
-        figures = _figures(plan, strikes, verdict, requests, seconds)
+        figures = _figures(plan, strikes, verdict, requests, seconds) | {"bursts with helpers": databases.helped()}
         databases.close()
     return Outcome(figures, wrong)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -84,6 +84,7 @@ class Strikes:
         self._life_began = 0
         self._caught: set[str] = set()
         self._caught_requests: set[str] = set()
+        self._last_strike = datetime.min.replace(tzinfo=UTC)
         self.deliveries = Deliveries(world.emulators.ledger)
         self.made: list[Strike] = []
         self._steps: dict[Step, Callable[[Publish], Strike | None]] = {
@@ -99,6 +100,7 @@ class Strikes:
     def make(self, step: Step, publish: Publish) -> None:
         """Publish a round and make a step of the plan meanwhile."""
         strike = self._steps[step](publish)
+        self._last_strike = datetime.now(UTC)
         if strike is None:
             print(f"  {datetime.now(UTC):%H:%M:%S} {step}: nothing to strike came up", flush=True)
             return
@@ -157,16 +159,16 @@ class Strikes:
     # --- between start and mark
 
     def _kill_before_mark(self, publish: Publish) -> Strike | None:
+        """Kill all that start runs: one of them holds the claim."""
         publish()
         with self._held_mark() as held:
             if held is None:
                 return None
-            dispatcher, request, connection = held
-            killed = [dispatcher]
-            worker = worker_of(dispatcher)
-            if worker is not None and not self._impatient and self._chance.random() < 0.3:  # as a lost machine would
-                killed.append(worker)
-            alive = kill(*killed)
+            request, connection = held
+            killed = self._databases.dispatching()
+            workers = [worker for worker in map(worker_of, killed) if worker is not None]
+            with_workers = not self._impatient and self._chance.random() < 0.3  # as a lost machine would
+            alive = kill(*killed, *(workers if with_workers else []))
             at = datetime.now(UTC)
             # Nobody could write the row meanwhile.
             row = connection.execute("SELECT state FROM batch_requests WHERE id = %s", [request["id"]]).fetchone()
@@ -174,33 +176,35 @@ class Strikes:
             half_done = alive and started and row is not None and row["state"] == "received"
             self._caught_requests.add(str(request["id"]))
         self._let_claims_run_out()
-        what = f"SIGKILL of dispatcher {'and its worker ' if len(killed) > 1 else ''}(pid {dispatcher.pid})"
+        pids = ", ".join(str(process.pid) for process in killed)
+        what = f"SIGKILL of dispatcher {'and its workers ' if with_workers else ''}(pid {pids})"
         return Strike(what, at, BEFORE_MARK, (str(request["id"]),)) if half_done else Strike(what, at)
 
     @contextmanager
-    def _held_mark(self) -> Iterator[tuple[psutil.Process, dict[str, Any], psycopg.Connection[Any]] | None]:
-        """Lock a request that the dispatcher has claimed, and go on when its run is there; the dispatcher cannot mark it."""
+    def _held_mark(self) -> Iterator[tuple[dict[str, Any], psycopg.Connection[Any]] | None]:
+        """Lock a request that is claimed, and go on when its run is there; whoever claimed it cannot mark it."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         with self._databases.application() as connection:
             while time.monotonic() < deadline:
-                dispatcher = wait_for(self._databases.dispatcher_process, deadline - time.monotonic())
-                if dispatcher is None:
+                dispatching = wait_for(self._databases.dispatching, deadline - time.monotonic())
+                if not dispatching:
                     break
-                request = self._lock_claimed(connection, dispatcher)
-                if request is not None and self._starts(request, dispatcher):
-                    yield dispatcher, request, connection
+                request = self._lock_claimed(connection, dispatching)
+                if request is not None and self._starts(request):
+                    yield request, connection
                     return
                 connection.rollback()
                 time.sleep(LOOK_EVERY)
         yield None
 
-    def _lock_claimed(self, connection: psycopg.Connection[Any], dispatcher: psutil.Process) -> dict[str, Any] | None:
+    def _lock_claimed(self, connection: psycopg.Connection[Any], dispatching: Sequence[psutil.Process]) -> dict[str, Any] | None:
         """
-        Lock the last request of this dispatcher's claim that Airflow will start.
+        Lock the last request of the latest claims that Airflow will start.
 
         A claim of one that was killed is not followed by anything, and a run that Airflow refuses never comes.
         """
-        claimed_after = datetime.fromtimestamp(dispatcher.create_time(), UTC) + timedelta(seconds=CLAIM_SECONDS)
+        oldest = datetime.fromtimestamp(min(process.create_time() for process in dispatching), UTC)
+        claimed_after = max(oldest, self._last_strike) + timedelta(seconds=CLAIM_SECONDS)
         claimed = connection.execute(
             "SELECT id, workflow_id, batch_id FROM batch_requests WHERE state = 'received' AND claimed_until > %s "
             "ORDER BY received_at DESC, id DESC",
@@ -212,14 +216,14 @@ class Strikes:
             return None
         return dict(request)
 
-    def _starts(self, request: dict[str, Any], dispatcher: psutil.Process) -> bool:
-        """Wait until the run of a request is there; tell whether it came before the dispatcher's end."""
+    def _starts(self, request: dict[str, Any]) -> bool:
+        """Wait until the run of a request is there; tell whether it came while somebody started runs."""
 
         def has_run() -> bool:
             return self._databases.has_run(request["workflow_id"], request["batch_id"])
 
-        wait_for(lambda: has_run() or not lives(dispatcher), _RUN_SECONDS)
-        return has_run() and lives(dispatcher)
+        wait_for(lambda: has_run() or not self._databases.dispatching(), _RUN_SECONDS)
+        return has_run() and bool(self._databases.dispatching())
 
     def _kill_dispatcher_at_random(self, publish: Publish) -> Strike | None:
         publish()
@@ -229,7 +233,7 @@ class Strikes:
         return self._after_kill(f"SIGKILL of dispatcher (pid {dispatcher.pid})")
 
     def _kill_worker_at_random(self, publish: Publish) -> Strike | None:
-        """Kill the executor's worker that looks after the dispatcher; the dispatcher itself dies of it."""
+        """Kill the executor's worker that looks after a dispatcher; the dispatcher itself dies of it."""
         publish()
         dispatcher = self._dispatcher_at_random()
         worker = worker_of(dispatcher) if dispatcher is not None else None
@@ -239,15 +243,20 @@ class Strikes:
         return self._after_kill(f"SIGKILL of worker (pid {worker.pid})")
 
     def _dispatcher_at_random(self) -> psutil.Process | None:
-        """Wait for the dispatcher, and then for a while."""
-        wait_for(self._databases.dispatcher_process, _PATIENCE_SECONDS)
+        """Wait for the dispatcher, and then for a while; return its process or that of a helper."""
+        wait_for(self._databases.dispatching, _PATIENCE_SECONDS)
         time.sleep(self._chance.uniform(0, 3))
-        return wait_for(self._databases.dispatcher_process, _RUN_SECONDS)
+        dispatching = wait_for(self._databases.dispatching, _RUN_SECONDS)
+        return self._chance.choice(dispatching) if dispatching else None
 
     def _after_kill(self, what: str) -> Strike:
-        """See what a kill at any moment has left half done; nobody touches a claim for two minutes."""
+        """See what a kill at any moment leaves half done, once the living have marked theirs; it stays so for two minutes."""
         at = datetime.now(UTC)
-        half_done = tuple(one for one in self._databases.started_but_not_marked() if one not in self._caught_requests)
+        left = self._databases.dispatching()
+        before = set(self._databases.started_but_not_marked()) - self._caught_requests
+        wait_for(lambda: not any(map(lives, left)), _RUN_SECONDS)
+        alone = not any(map(lives, left))
+        half_done = tuple(one for one in self._databases.started_but_not_marked() if one in before) if alone else ()
         self._caught_requests.update(half_done)
         self._let_claims_run_out()
         return Strike(what, at, BEFORE_MARK if half_done else None, half_done)
@@ -302,7 +311,7 @@ class Strikes:
         with self._held_mark() as held:
             if held is None:
                 return None
-            _, request, connection = held
+            request, connection = held
             row = connection.execute("SELECT state FROM batch_requests WHERE id = %s", [request["id"]]).fetchone()
             self._postgres.stop()
             connection.close()

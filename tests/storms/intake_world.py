@@ -17,6 +17,7 @@ from provider.emulators.ledger import Ledger
 from tests.waiting import wait_for
 
 DISPATCHER = "accelerator_dispatcher"
+HELPERS = "accelerator_burst"
 
 
 class Deliveries:
@@ -113,28 +114,32 @@ class Databases:
         statement = "SELECT dag_id, run_id, conf, state FROM dag_run WHERE dag_id NOT LIKE 'accelerator%%'"
         return self.airflow.execute(statement).fetchall()
 
+    def helped(self) -> int:
+        """Return how often the dispatcher got help with a burst."""
+        row = self.airflow.execute("SELECT count(*) AS count FROM dag_run WHERE dag_id = %s", [HELPERS]).fetchone()
+        return int(row["count"]) if row else 0
+
     def dispatcher_state(self) -> str | None:
         """Return the state of the dispatcher's newest task instance."""
-        row = self._dispatcher()
-        return row["state"] if row else None
-
-    def dispatcher_process(self) -> psutil.Process | None:
-        """Return the process that starts runs now; None while there is none."""
-        row = self._dispatcher()
-        if row is None or row["state"] != "running" or not row["pid"]:
-            return None
-        with suppress(psutil.Error):
-            process = psutil.Process(row["pid"])
-            if " ".join(process.cmdline()).startswith(f"airflow worker -- {row['id']}"):
-                return process
-        return None
-
-    def _dispatcher(self) -> dict[str, Any] | None:
         statement = (
-            "SELECT ti.id::text AS id, ti.state, ti.pid FROM task_instance ti JOIN dag_run r USING (dag_id, run_id) "
+            "SELECT ti.state FROM task_instance ti JOIN dag_run r USING (dag_id, run_id) "
             "WHERE dag_id = %s ORDER BY r.id DESC LIMIT 1"
         )
-        return self.airflow.execute(statement, [DISPATCHER]).fetchone()
+        row = self.airflow.execute(statement, [DISPATCHER]).fetchone()
+        return row["state"] if row else None
+
+    def dispatching(self) -> list[psutil.Process]:
+        """Return the processes that start runs now: the dispatcher's and those of its helpers."""
+        statement = (
+            "SELECT id::text AS id, pid FROM task_instance WHERE dag_id IN (%s, %s) AND state = 'running' AND pid IS NOT NULL"
+        )
+        processes = []
+        for row in self.airflow.execute(statement, [DISPATCHER, HELPERS]):
+            with suppress(psutil.Error):
+                process = psutil.Process(row["pid"])
+                if " ".join(process.cmdline()).startswith(f"airflow worker -- {row['id']}"):
+                    processes.append(process)
+        return processes
 
 
 def plain(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -10,8 +11,10 @@ from airflow.sdk.api.client import Client
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time.comms import (
     DagRunResult,
+    DRCount,
     ErrorResponse,
     GetDagRun,
+    GetDRCount,
     OKResponse,
     TriggerDagRun,
     _RequestFrame,
@@ -19,15 +22,18 @@ from airflow.sdk.execution_time.comms import (
 
 
 class Supervisor:
-    """Takes the messages that a task process sends; answers by batch id."""
+    """Takes the messages that a task process sends; answers by batch id, and by DAG id to the question how many runs it has."""
 
     def __init__(self) -> None:
-        self.sent: list[TriggerDagRun | GetDagRun] = []
+        self.sent: list[TriggerDagRun | GetDagRun | GetDRCount] = []
         self.answers: dict[str, Any] = {}
         self.runs: dict[str, DagRunResult | ErrorResponse | AirflowRuntimeError] = {}
+        self.active_runs: Counter[str] = Counter()
 
-    def send(self, message: TriggerDagRun | GetDagRun) -> Any:
+    def send(self, message: TriggerDagRun | GetDagRun | GetDRCount) -> Any:
         self.sent.append(message)
+        if isinstance(message, GetDRCount):
+            return DRCount(count=self.active_runs[message.dag_id])
         answers = self.answers if isinstance(message, TriggerDagRun) else self.runs
         answer = answers.get(message.run_id, OKResponse(ok=True))
         if isinstance(answer, Exception):
@@ -55,7 +61,7 @@ class WireSupervisor(Supervisor):
         self.requests.append(request)
         return httpx.Response(200)
 
-    def send(self, message: TriggerDagRun | GetDagRun) -> Any:
+    def send(self, message: TriggerDagRun | GetDagRun | GetDRCount) -> Any:
         length, frame = 4, _RequestFrame(id=1, body=message.model_dump()).as_bytes()
         received = TriggerDagRun.model_validate(msgspec.msgpack.decode(frame[length:], type=_RequestFrame).body)
         self._client.dag_runs.trigger(received.dag_id, received.run_id, received.conf)

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import DagRunState, DagRunType
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, OKResponse, TriggerDagRun
+from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, GetDRCount, OKResponse, TriggerDagRun
 from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select, update
 
@@ -23,9 +24,10 @@ from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import BatchRequest
 from provider.operators import dispatch
-from provider.operators.dispatch import DispatchBatchRequestsOperator, run_conf, start_dag_run
+from provider.operators.dispatch import DispatchBatchRequestsOperator, DispatchDueRequestsOperator, run_conf, start_dag_run
 from tests.provider.operators.supervisor import Supervisor
 
+LOG = structlog.get_logger("test")
 SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
 ALREADY_EXISTS = ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
 
@@ -213,7 +215,7 @@ def test_an_answer_at_first_hand_is_understood_too(supervisor: Supervisor) -> No
 @pytest.fixture
 def operator(application_database: str) -> DispatchBatchRequestsOperator:
     rows = definitions.DefinitionRows(
-        workflows=[{"workflow_id": "daily_sales"}],
+        workflows=[{"workflow_id": "daily_sales", "max_active_batches": 100}],
         tasks=[{"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"}],
     )
     with write_session() as session:
@@ -246,7 +248,7 @@ def row(batch_id: str) -> BatchRequest:
 def test_one_run_for_each_request(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     batch_ids = [f"B{number}" for number in range(7)]
     receive(*batch_ids)
-    assert operator.dispatch(limit=3) == {"dispatched": 7}
+    assert dispatch.dispatch(LOG, limit=3) == {"dispatched": 7}
     assert supervisor.started() == batch_ids
     assert operator.execute_complete({}) == {}
     assert supervisor.started() == batch_ids
@@ -262,7 +264,7 @@ def test_what_was_started_is_recorded_when_the_rest_cannot_be(
 
     supervisor.answers["B3"] = die
     with pytest.raises(EOFError):
-        operator.dispatch()
+        dispatch.dispatch(LOG)
     assert [row(batch_id).state for batch_id in ("B1", "B2", "B3")] == ["dispatched", "dispatched", "received"]
 
 
@@ -277,7 +279,7 @@ def test_the_requests_of_one_claim_are_recorded_before_the_next_claim(
         return OKResponse(ok=True)
 
     supervisor.answers["B3"] = look
-    assert operator.dispatch(limit=2) == {"dispatched": 3}
+    assert dispatch.dispatch(LOG, limit=2) == {"dispatched": 3}
     assert seen == ["dispatched", "dispatched"]
 
 
@@ -288,14 +290,14 @@ def test_a_crash_between_start_and_record_makes_no_second_run(
     with monkeypatch.context() as patch:
         patch.setattr(dispatch, "_record", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(MemoryError):
-            operator.dispatch()
+            dispatch.dispatch(LOG)
     (first,) = supervisor.sent
     assert isinstance(first, TriggerDagRun)
     assert row("B1").state == "received"
     supervisor.answers["B1"] = ALREADY_EXISTS
     supervisor.runs["B1"] = run(request(batch_id="B1"), first.conf)
     make_due()
-    assert operator.dispatch() == {"dispatched": 1}
+    assert dispatch.dispatch(LOG) == {"dispatched": 1}
 
 
 def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
@@ -306,7 +308,7 @@ def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: Di
         "early": refusal(404, "not_found"),
     }
     supervisor.runs["foreign"] = run(request(batch_id="foreign"), {})
-    assert operator.dispatch() == {"dispatched": 1, "rejected": 1, "duplicate": 1, "received": 1}
+    assert dispatch.dispatch(LOG) == {"dispatched": 1, "rejected": 1, "duplicate": 1, "received": 1}
     assert (row("good").state, row("good").reason) == ("dispatched", None)
     assert (row("bad").state, row("foreign").state) == ("rejected", "duplicate")
     early = row("early")
@@ -315,7 +317,7 @@ def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: Di
     assert "no DAG 'daily_sales' yet" in str(early.reason)
     supervisor.answers.clear()
     make_due()
-    assert operator.dispatch() == {"dispatched": 1}
+    assert dispatch.dispatch(LOG) == {"dispatched": 1}
     assert row("early").reason is None
 
 
@@ -324,10 +326,68 @@ def test_an_outage_ends_the_round_and_costs_the_others_no_attempt(
 ) -> None:
     receive("B1", "B2", "B3")
     supervisor.answers["B2"] = refusal(503)
-    assert operator.dispatch(limit=10) == {"dispatched": 1, "received": 2}
+    assert dispatch.dispatch(LOG, limit=10) == {"dispatched": 1, "received": 2}
     assert supervisor.started() == ["B1", "B2"]
     assert [row(batch_id).attempts for batch_id in ("B2", "B3")] == [1, 0]
     assert "503" in str(row("B3").reason)
+
+
+# A burst.
+
+
+def test_a_burst_calls_for_help_once(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    batch_ids = [f"B{number}" for number in range(7)]
+    receive(*batch_ids)
+    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 7}
+    first_of_the_second_claim = row("B2").id
+    assert supervisor.started() == [*batch_ids[:2], f"burst_{first_of_the_second_claim}", *batch_ids[2:]]
+    (count,) = [message for message in supervisor.sent if isinstance(message, GetDRCount)]
+    assert (count.dag_id, count.states) == ("burst", ["queued", "running"])
+    (call,) = [message for message in supervisor.sent if isinstance(message, TriggerDagRun) and message.dag_id == "burst"]
+    assert (call.conf, call.logical_date) == ({}, None)
+
+
+def test_what_comes_in_less_than_two_full_claims_is_no_burst(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+) -> None:
+    receive("B1", "B2", "B3")
+    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 3}
+    assert supervisor.started() == ["B1", "B2", "B3"]
+
+
+def test_nobody_is_called_who_is_there_already(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    supervisor.active_runs["burst"] = 1
+    receive("B1", "B2", "B3", "B4")
+    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 4}
+    assert supervisor.started() == ["B1", "B2", "B3", "B4"]
+
+
+@pytest.mark.parametrize("answer", [refusal(404, "not_found"), refusal(400, "import_errors"), refusal(503), ALREADY_EXISTS])
+def test_a_call_that_nobody_hears_changes_nothing(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, answer: Any
+) -> None:
+    receive("B1", "B2", "B3", "B4")
+    supervisor.answers[f"burst_{row('B3').id}"] = answer
+    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 4}
+    assert [row(batch_id).state for batch_id in ("B1", "B2", "B3", "B4")] == ["dispatched"] * 4
+
+
+def test_a_helper_takes_what_nobody_has_claimed(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    receive("B1", "B2", "B3")
+    with write_session() as session:
+        assert [item.batch_id for item in request_queue.claim(session, 1)] == ["B1"]
+    assert DispatchDueRequestsOperator(task_id="dispatch_1").execute({}) == {"dispatched": 2}
+    assert supervisor.started() == ["B2", "B3"]
+
+
+def test_the_dispatcher_calls_its_own_helpers(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "BURST_CLAIMS", 1)
+    receive(*(f"B{number}" for number in range(50)))
+    with_helpers = DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION], burst_dag_id="burst")
+    assert with_helpers.execute_complete({}) == {"dispatched": 50}
+    assert supervisor.started()[0] == f"burst_{row('B0').id}"
 
 
 @pytest.mark.parametrize(

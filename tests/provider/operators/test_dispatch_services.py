@@ -130,6 +130,7 @@ def build(folder: Path, pubsub: Implementation) -> Iterator[World]:
             "PYTHONPATH": str(ROOT),
             "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION,
+            "AIRFLOW__API__MAXIMUM_PAGE_LIMIT": "1000",
         }
         airflow = AirflowServices(folder / "airflow", dags, environment)
         with closing(World(airflow, database, emulators.pubsub_host)) as world:
@@ -143,6 +144,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with build(tmp_path_factory.mktemp("dispatch"), request.param) as world, world.airflow as airflow:
         airflow.wait_for_dag("daily_sales")
         airflow.wait_for_dag("accelerator_dispatcher")
+        airflow.wait_for_dag("accelerator_burst")
         yield world
 
 
@@ -205,14 +207,14 @@ def test_a_run_of_somebody_else_keeps_its_batch_id(world: World) -> None:
 
 
 def test_messages_one_after_another_and_a_burst(world: World, record_property: Any) -> None:
-    """Each wake-up is a start in the triggerer: none of them may be lost, and each burst is one task."""
+    """Each wake-up is a start in the triggerer: none of them may be lost, and the dispatcher gets help with a burst."""
     for number in range(5):
         batch_id = f"single_{number}"
         world.publish({"task_id": "stg_orders", "batch_id": batch_id})
         world.airflow.wait_for(lambda wanted=batch_id: world.requests(batch_id=wanted, state="dispatched"), 120, batch_id)
-    world.publish(*({"task_id": "stg_orders", "batch_id": f"burst_{number}"} for number in range(50)))
+    world.publish(*({"task_id": "stg_orders", "batch_id": f"burst_{number}"} for number in range(120)))
     world.airflow.wait_for(
-        lambda: len([row for row in world.requests(state="dispatched") if str(row.batch_id).startswith("burst_")]) == 50,
+        lambda: len([row for row in world.requests(state="dispatched") if str(row.batch_id).startswith("burst_")]) == 120,
         180,
         "the burst",
     )
@@ -221,7 +223,12 @@ def test_messages_one_after_another_and_a_burst(world: World, record_property: A
         print(prefix, [round(seconds, 2) for seconds in world.latencies(prefix)])  # noqa: T201
     dispatcher = world.runs("accelerator_dispatcher").values()
     assert {run["state"] for run in dispatcher} <= {"success", "running", "queued"}
-    assert len([run for run in world.runs("daily_sales") if run.startswith("burst_")]) == 50
+    assert len([run for run in world.runs("daily_sales") if run.startswith("burst_")]) == 120
+
+    def helped() -> bool:
+        return [run["state"] for run in world.runs("accelerator_burst").values()] == ["success"]
+
+    world.airflow.wait_for(helped, 120, "the helpers' end", explain=lambda: str(world.runs("accelerator_burst")))
 
 
 def test_a_triggerer_killed_while_it_waits_loses_nothing(world: World) -> None:
