@@ -253,10 +253,11 @@ class Strikes:
         """See what a kill at any moment leaves half done, once the living have marked theirs; it stays so for two minutes."""
         at = datetime.now(UTC)
         left = self._databases.dispatching()
-        before = set(self._databases.started_but_not_marked()) - self._caught_requests
+        before = set(self._databases.started_but_not_marked(self._last_strike)) - self._caught_requests
         wait_for(lambda: not any(map(lives, left)), _RUN_SECONDS)
         alone = not any(map(lives, left))
-        half_done = tuple(one for one in self._databases.started_but_not_marked() if one in before) if alone else ()
+        still = self._databases.started_but_not_marked(self._last_strike)
+        half_done = tuple(one for one in still if one in before) if alone else ()
         self._caught_requests.update(half_done)
         self._let_claims_run_out()
         return Strike(what, at, BEFORE_MARK if half_done else None, half_done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import psutil
@@ -14,6 +15,7 @@ from sqlalchemy import make_url
 
 from demo.world import World
 from provider.emulators.ledger import Ledger
+from provider.metadata.request_queue import CLAIM_SECONDS
 from tests.waiting import wait_for
 
 DISPATCHER = "accelerator_dispatcher"
@@ -100,12 +102,13 @@ class Databases:
         statement = "SELECT 1 FROM dag_run WHERE dag_id = %s AND run_id = %s"
         return self.airflow.execute(statement, [workflow_id, batch_id]).fetchone() is not None
 
-    def started_but_not_marked(self) -> list[str]:
-        """Return the ids of the requests whose run is there and that are claimed still."""
+    def started_but_not_marked(self, claimed_after: datetime) -> list[str]:
+        """Return the ids of the requests that were claimed since a moment and still are, and whose run is there."""
         with self.application() as connection:
             claimed = connection.execute(
                 "SELECT id, workflow_id, batch_id FROM batch_requests "
-                "WHERE state = 'received' AND claimed_until > now() ORDER BY id"
+                "WHERE state = 'received' AND claimed_until > greatest(now(), %s) ORDER BY id",
+                [claimed_after + timedelta(seconds=CLAIM_SECONDS)],
             ).fetchall()
         return [str(row["id"]) for row in claimed if self.has_run(row["workflow_id"], row["batch_id"])]
 
