@@ -80,7 +80,25 @@ def _operator(
     }
     if task.doc is not None:
         kwargs["doc_md"] = task.doc
-    return BaseOperator(**kwargs) if placeholder else task_type.operator(task.config, kwargs)
+    if placeholder:
+        return BaseOperator(**kwargs)
+    operator = task_type.operator(task.config, kwargs)
+    _refuse_unguarded(operator, task)
+    return operator
+
+
+def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
+    """
+    Refuse operators that Airflow ends or starts without a task process, in which their guard would run.
+
+    :raises TypeError: the operator is an EmptyOperator, or starts in the triggerer.
+    """
+    if operator.inherits_from_empty_operator or operator.start_from_trigger:
+        kind = "is an EmptyOperator" if operator.inherits_from_empty_operator else "sets start_from_trigger"
+        raise TypeError(
+            f"task {task.task_id}: {type(operator).__name__}, made by task type {task.task_type}, {kind}, so Airflow would run "
+            "it whether or not its parents did; use an operator that begins in a worker"
+        )
 
 
 def _watch(parents: Sequence[BaseOperator], shared: dict[str, Any]) -> None:

@@ -16,7 +16,13 @@ from provider.exceptions import MessageError
 MAX_LENGTH = 200
 """Airflow takes longer run ids and then fails to create the log folder of such a name."""
 
-RESERVED_PREFIXES = ("manual__", "scheduled__", "asset_triggered__", "backfill__")
+TEMPORARY_RUN_PREFIX = "__airflow_temporary_run_"
+"""Start of the run id that ``airflow tasks test`` makes up for a run which it deletes again."""
+
+RESERVED_PREFIXES = (
+    *(f"{run_type}__" for run_type in ("manual", "scheduled", "backfill", "operator_triggered")),
+    *("asset_triggered__", "asset_materialization__", TEMPORARY_RUN_PREFIX),
+)
 """Airflow tells the type of a run by these."""
 
 BATCH_ID_SCHEMA: dict[str, Any] = {

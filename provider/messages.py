@@ -36,7 +36,6 @@ OBJECT_FINALIZE = "OBJECT_FINALIZE"
 _LONGEST_OBJECT_NAME = 1024
 
 Scope = Literal["downstream", "task", "workflow"]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Message(BaseModel):
@@ -46,11 +45,17 @@ class _Message(BaseModel):
     compared: ClassVar[tuple[str, ...]]
     """What two messages must have in common to be the same wish."""
 
+    example: ClassVar[str]
+    """For whoever has sent too little."""
+
     @property
     def content_hash(self) -> str:
         """Equal for two messages that say the same, whatever the order of keys and the unknown ones say."""
         content = {name: getattr(self, name) for name in self.compared}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+Model = TypeVar("Model", bound=_Message)
 
 
 class StartMessage(_Message):
@@ -64,6 +69,7 @@ class StartMessage(_Message):
     """
 
     compared = ("task_id", "scope", "params")
+    example = 'an object such as {"task_id": "…"}'
 
     task_id: StrictStr = Field(min_length=1, max_length=250)
     batch_id: StrictStr | None = Field(default=None, json_schema_extra=BATCH_ID_SCHEMA)
@@ -82,6 +88,7 @@ class CompletionMessage(_Message):
     """
 
     compared = ("previous_task_id", "status", "error")
+    example = 'an object such as {"previous_task_id": "…", "batch_id": "…", "status": "SUCCESS"} for the end of a task'
 
     previous_task_id: StrictStr = Field(min_length=1, max_length=250)
     batch_id: StrictStr = Field(json_schema_extra=BATCH_ID_SCHEMA)
@@ -101,6 +108,7 @@ class FileNotification(_Message):
     """
 
     compared = ("bucket", "object", "generation")
+    example = "attributes as Cloud Storage sends them"
 
     event_type: StrictStr = Field(alias="eventType")
     bucket: StrictStr = Field(alias="bucketId", min_length=1, max_length=250)
@@ -183,14 +191,14 @@ def _validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise MessageError(_first_problem(error)) from None
+        raise MessageError(_first_problem(error, model.example)) from None
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, example: str) -> str:
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(shown(part) if not str(part).isidentifier() else str(part) for part in problem["loc"])
     if problem["type"] == "missing":
-        return f'the message has no {where}; send an object such as {{"task_id": "…"}}.'
+        return f"the message has no {where}; send {example}."
     return f"{where}: {problem['msg']}."
 
 

@@ -33,15 +33,20 @@ def requests(args: argparse.Namespace) -> int:
 
 
 def _retry(request_ids: list[int]) -> int:
-    """Retry requests, each in a transaction of its own; returns 1 where one is rejected again."""
+    """Retry requests, each in a transaction of its own; returns 1 where one is rejected again or cannot be retried."""
     if not request_ids:
         raise AcceleratorError("name the requests to retry: `accelerator requests retry ID`; `accelerator requests` lists them.")
-    rejected = False
+    failed = False
     for request_id in request_ids:
-        state, said = _retry_one(request_id)
-        rejected = rejected or state == REJECTED
-        sys.stdout.write(f"{request_id}: {said}\n")
-    return 1 if rejected else 0
+        try:
+            state, said = _retry_one(request_id)
+        except AcceleratorError as error:
+            failed = True
+            sys.stderr.write(f"error: {error}\n")
+        else:
+            failed = failed or state == REJECTED
+            sys.stdout.write(f"{request_id}: {said}\n")
+    return 1 if failed else 0
 
 
 def _retry_one(request_id: int) -> tuple[str, str]:
@@ -51,7 +56,7 @@ def _retry_one(request_id: int) -> tuple[str, str]:
     :raises AcceleratorError: there is no such request, or it has had its effect.
     """
     from provider import messages
-    from provider.metadata import inbox, request_queries
+    from provider.metadata import inbox, request_queries, request_queue
     from provider.metadata.engine import write_session
 
     with write_session() as session:
@@ -59,18 +64,24 @@ def _retry_one(request_id: int) -> tuple[str, str]:
         if request is None:
             raise AcceleratorError(f"there is no request {request_id}; `accelerator requests --state all` lists them.")
         if request.state == RECEIVED:
-            request_queries.make_due(session, request_id)
-            return RECEIVED, "due now"
+            if not request_queue.make_due(session, request_id):
+                return RECEIVED, "a dispatcher is at it already"
+            session.refresh(request)
+            return RECEIVED, request.reason or "due now"
         if request.state != REJECTED and not (request.state == RECORDED and request.kind == "file"):
             raise AcceleratorError(
                 f"request {request_id} is {request.state}, so there is nothing to retry: a message has its effect once. Clear "
                 "tasks of its batch in Airflow, or send a message with a new batch_id."
             )
-        message = messages.read(request.payload, request.attributes, request.message_id, request.published_at)
-        session.expunge(request)
-        request_queries.forget_message(session, request.subscription, request.message_id)
-        (state,) = inbox.receive(session, request.subscription, [message])
-        again_id, reason = request_queries.stored_as(session, request.subscription, request.message_id)
+        subscription, message_id, part = request.subscription, request.message_id, request.part
+        if request.kind == "file" and request.state == REJECTED and request.workflow_id is not None:
+            state = inbox.receive_part_again(session, request)
+        else:
+            message = messages.read(request.payload, request.attributes, message_id, request.published_at)
+            session.expunge(request)
+            request_queries.forget_message(session, subscription, message_id)
+            (state,) = inbox.receive(session, subscription, [message])
+        again_id, reason = request_queries.stored_as(session, subscription, message_id, part)
         return state, f"{state}, as request {again_id}" + (f": {reason}" if reason else "")
 
 

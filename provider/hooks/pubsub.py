@@ -8,6 +8,7 @@ pointless, wraps each error so that its code is lost, and logs two lines for eve
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 ACKNOWLEDGE_SECONDS = 10.0
 """Deadline of one acknowledge call, its retries included; after it the messages are delivered again, which does no harm."""
+
+PARKED_SECONDS = 10.0
+"""How long what a parked pull has brought waits for the next trigger before it is given back."""
+
+GIVE_BACK_SECONDS = 2.0
+"""Deadline of giving messages back; if that fails they are delivered again when their own deadline has passed."""
+
+log = logging.getLogger(__name__)
 
 _SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 
@@ -98,6 +107,18 @@ class SubscriberAsyncHook:
         client = await self._get_client()
         await client.acknowledge(request={"subscription": subscription, "ack_ids": list(ack_ids)}, timeout=ACKNOWLEDGE_SECONDS)
 
+    async def give_back(self, subscription: str, ack_ids: Sequence[str]) -> None:
+        """
+        Let messages be delivered again at once.
+
+        https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#google.pubsub.v1.Subscriber.ModifyAckDeadline
+
+        :raises google.api_core.exceptions.GoogleAPICallError: the call failed; it is not repeated here.
+        """
+        client = await self._get_client()
+        request = {"subscription": subscription, "ack_ids": list(ack_ids), "ack_deadline_seconds": 0}
+        await client.modify_ack_deadline(request=request, retry=None, timeout=GIVE_BACK_SECONDS)
+
     async def close(self) -> None:
         """Close the channel, if there is one."""
         if self._client is not None:
@@ -141,6 +162,7 @@ class SubscriptionReader:
         self.subscription = subscription
         self._hook = SubscriberAsyncHook(gcp_conn_id, impersonation_chain)
         self._pull: asyncio.Task[list[ReceivedMessage]] | None = None
+        self._expiry: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._key = (subscription, gcp_conn_id, str(impersonation_chain), os.environ.get("PUBSUB_EMULATOR_HOST"))
 
@@ -151,39 +173,89 @@ class SubscriptionReader:
         """Return the parked reader of the subscription, or a new one."""
         reader = cls(subscription, gcp_conn_id, impersonation_chain)
         parked = _parked.pop(reader._key, None)
-        return parked if parked is not None and parked._loop is reader._loop else reader
+        if parked is None or parked._loop is not reader._loop:
+            return reader
+        if parked._expiry is not None:
+            parked._expiry.cancel()
+        return parked
+
+    def begin(self, max_messages: int, wait_seconds: float) -> asyncio.Task[list[ReceivedMessage]]:
+        """Begin a pull, unless one is under way or what it has brought is not taken yet; return it."""
+        if self._pull is None:
+            self._pull = asyncio.create_task(self._hook.pull(self.subscription, max_messages, wait_seconds))
+        return self._pull
+
+    def arrived(self) -> list[ReceivedMessage]:
+        """Return the messages that a pull has brought and nobody has taken yet."""
+        pull = self._pull
+        return pull.result() if pull and pull.done() and not pull.cancelled() and pull.exception() is None else []
 
     async def next_messages(self, max_messages: int, wait_seconds: float) -> list[ReceivedMessage]:
-        """Wait for messages; parameters and errors as in :meth:`SubscriberAsyncHook.pull`."""
-        pull = self._pull or asyncio.create_task(self._hook.pull(self.subscription, max_messages, wait_seconds))
-        self._pull = pull
+        """
+        Wait for messages; parameters and errors as in :meth:`SubscriberAsyncHook.pull`.
+
+        They are what the next call returns as well, until they are :meth:`taken`.
+        """
+        pull = self.begin(max_messages, wait_seconds)
         try:
             received = await asyncio.shield(pull)
         except BaseException:
             # Cancelled is the wait, not the pull: its messages are the next caller's, even if they are here already.
             if pull.done() and (pull.cancelled() or pull.exception() is not None):
                 self._pull = None
+                await self._hook.close()  # the next client reads the connection anew, whose key may have been replaced
             raise
-        self._pull = None
+        if not received:
+            self._pull = None
         return received
+
+    def taken(self) -> None:
+        """Let the next call pull again: the messages of the last one are stored, or left to be delivered again."""
+        self._pull = None
 
     async def acknowledge(self, received: Iterable[ReceivedMessage]) -> None:
         """Acknowledge messages; errors as in :meth:`SubscriberAsyncHook.acknowledge`."""
         await self._hook.acknowledge(self.subscription, [message.ack_id for message in received])
 
     async def park(self) -> None:
-        """Leave this reader, and a pull that is under way, to the next who opens the same subscription."""
+        """
+        Leave this reader, and a pull that is under way, to the next who opens the same subscription.
+
+        That may be in another process, as the next trigger may run in another triggerer. So nobody waits here for ever.
+        """
         if self._key in _parked:
             await _parked.pop(self._key).close()
         _parked[self._key] = self
+        self._expiry = asyncio.create_task(self._expire())
+
+    async def _expire(self) -> None:
+        if self._pull is not None:
+            await asyncio.wait([self._pull])
+        await asyncio.sleep(PARKED_SECONDS)
+        if _parked.get(self._key) is self:
+            del _parked[self._key]
+            self._expiry = None
+            await self.close()
 
     async def close(self) -> None:
-        """Give up the pull and close the channel."""
+        """Give up the pull, give back what it has brought, and close the channel."""
         if self._loop is not asyncio.get_running_loop():
             return  # ended with its loop
-        if self._pull is not None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if received := self.arrived():
+            try:
+                await self._hook.give_back(self.subscription, [message.ack_id for message in received])
+            except Exception:
+                log.warning(
+                    "%d messages of %s could not be given back; they are delivered again after their deadline.",
+                    *(len(received), self.subscription),
+                    exc_info=True,
+                )
+        elif self._pull is not None:
             self._pull.cancel()
             await asyncio.gather(self._pull, return_exceptions=True)
+        self._pull = None
         await self._hook.close()
 
 

@@ -132,7 +132,7 @@ def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored
     """Return the TaskBatch row of a run, given the TaskLog rows it will have."""
     from provider.operators.task_batch import request_message_id, used_params
 
-    message_id = request_message_id(run.conf)
+    message_id = request_message_id(run.conf, run.run_type)
     status = STATUS_OF_RUN_STATE.get(run.state, PROCESSING)
     return {
         "workflow_id": run.dag_id,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provider import settings
+from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import ConfigurationError
 from provider.metadata.batches import PROCESSING, STATUS_OF_TASK_STATE, record_tries
 
@@ -57,7 +58,7 @@ def record(ti: Any, state: str, error: BaseException | str | None) -> None:
 
 def _belongs_to_batch(ti: Any) -> bool:
     """Tell whether this is a real try (``airflow tasks test`` has try 0) in a DAG that ``start_batch`` opens."""
-    if ti.try_number < 1 or ti.run_id.startswith("__airflow_temporary_run_"):
+    if ti.try_number < 1 or ti.run_id.startswith(TEMPORARY_RUN_PREFIX):
         return False
     start = ti.task.dag.task_dict.get("start_batch")
     return getattr(start, "task_type", None) == "StartBatchOperator"

@@ -122,7 +122,7 @@ def open_batch(
     """
     Create the TaskBatch row and a NEW TaskLog row for each task in scope; what is already there stays.
 
-    :param requested: the scope that this run asks for; a batch that has one keeps its own (a person may have changed it).
+    :param requested: the scope that this run asks for; a batch that has one keeps its own.
     :param all_task_ids: every task of the workflow, ``start_batch`` left out.
     :param disabled: tasks that are switched off; those in scope get a SKIPPED row that says so.
     :param done_elsewhere: tasks that a message reported as done; they are out of scope, and get a SKIPPED row that says why.

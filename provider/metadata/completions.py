@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provider.metadata.request_queue import DISPATCHED, RECEIVED, RECORDED
+from provider.metadata.request_queue import DISPATCHED, RECEIVED, RECORDED, REJECTED
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -88,9 +88,10 @@ def latest_ids(session: Session, keys: Collection[TaskKey]) -> dict[TaskKey, int
 
 
 def _told() -> tuple[ColumnElement[bool], ...]:
+    """Select news of tasks that exist; it is news, too, where the batch that it was to start was refused."""
     from provider.metadata.tables import BatchRequest
 
-    return BatchRequest.kind == "completion", BatchRequest.state.in_((RECEIVED, DISPATCHED, RECORDED))
+    return BatchRequest.kind == "completion", BatchRequest.state.in_((RECEIVED, DISPATCHED, RECORDED, REJECTED))
 
 
 def _chunks(keys: list[TaskKey]) -> Iterator[list[TaskKey]]:

@@ -22,6 +22,8 @@ from provider.metadata.upsert import inserts
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from provider.metadata.tables import BatchRequest
+
 EXTERNAL_TASK_TYPE = "external"
 """Type of the tasks whose work is done elsewhere."""
 
@@ -214,6 +216,20 @@ def _receive_file(session: Session, row: dict[str, Any], message: InboxMessage, 
         session, [row | {"workflow_id": workflow_id, "part": part} for part, workflow_id in enumerate(found)]
     )
     return next(state for state in (RECEIVED, DUPLICATE, REJECTED, REDELIVERED) if state in states)
+
+
+def receive_part_again(session: Session, request: BatchRequest) -> str:
+    """
+    Store once more what a message asked of one workflow, and forget what became of that; return the new state.
+
+    :param request: rejected by Airflow, so that its workflow is known; the message's other parts stay as they are.
+    """
+    result = ("id", "state", "reason", "attempts", "next_attempt_at", "claimed_until", "dispatched_at")
+    row = {column.key: getattr(request, column.key) for column in request.__table__.columns if column.key not in result}
+    session.delete(request)
+    session.flush()
+    (state,) = _receive_starts(session, [row | {"received_at": datetime.now(UTC), "attempts": 0}])
+    return state
 
 
 def file_batch_id(bucket: str, name: str, generation: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from provider.metadata.request_queue import RECEIVED
-
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
@@ -42,19 +40,6 @@ def locked_request(session: Session, request_id: int) -> BatchRequest | None:
     return session.get(BatchRequest, request_id, with_for_update=True)
 
 
-def make_due(session: Session, request_id: int) -> None:
-    """Let a waiting request be tried at once, unless a dispatcher is at it."""
-    from sqlalchemy import update
-
-    from provider.metadata.tables import BatchRequest
-
-    session.execute(
-        update(BatchRequest)
-        .where(BatchRequest.id == request_id, BatchRequest.state == RECEIVED, BatchRequest.claimed_until.is_(None))
-        .values(next_attempt_at=None, reason=None)
-    )
-
-
 def forget_message(session: Session, subscription: str, message_id: str) -> None:
     """Delete the rows of a message, so that it can be received once more in the same transaction."""
     from sqlalchemy import delete
@@ -68,14 +53,14 @@ def forget_message(session: Session, subscription: str, message_id: str) -> None
     )
 
 
-def stored_as(session: Session, subscription: str, message_id: str) -> tuple[int, str | None]:
-    """Return id and reason of a message's first row."""
+def stored_as(session: Session, subscription: str, message_id: str, part: int = 0) -> tuple[int, str | None]:
+    """Return id and reason of a part of a message."""
     from sqlalchemy import select
 
     from provider.metadata.tables import BatchRequest
 
     statement = select(BatchRequest.id, BatchRequest.reason).where(
-        BatchRequest.subscription == subscription, BatchRequest.message_id == message_id
+        BatchRequest.subscription == subscription, BatchRequest.message_id == message_id, BatchRequest.part == part
     )
-    first = session.execute(statement.order_by(BatchRequest.part).limit(1)).one()
-    return first.id, first.reason
+    row = session.execute(statement).one()
+    return row.id, row.reason

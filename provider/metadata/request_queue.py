@@ -160,9 +160,39 @@ def _wrong_reason() -> tuple[ColumnElement[bool], ColumnElement[str | None]]:
     full = BatchRequest.workflow_id.in_(select(room.c.workflow_id).where(room.c.free <= 0))
     reason: ColumnElement[str | None] = case((disabled, WORKFLOW_DISABLED), (full, WORKFLOW_FULL), else_=None)
     ours = BatchRequest.reason.in_((WORKFLOW_DISABLED, WORKFLOW_FULL))
-    waits_for_workflow = and_(or_(disabled, full), BatchRequest.reason.is_(None), BatchRequest.claimed_until.is_(None))
-    wrong = and_(BatchRequest.state == RECEIVED, or_(ours, waits_for_workflow), BatchRequest.reason.is_distinct_from(reason))
+    waits_for_workflow = and_(or_(disabled, full), BatchRequest.reason.is_(None))
+    # What is claimed is its claimer's, which is about to write the same rows.
+    wrong = and_(
+        *(BatchRequest.state == RECEIVED, _is_unclaimed(), or_(ours, waits_for_workflow)),
+        BatchRequest.reason.is_distinct_from(reason),
+    )
     return wrong, reason
+
+
+def _is_unclaimed() -> ColumnElement[bool]:
+    """Select requests that nobody is at: the claim of one that died runs out."""
+    from sqlalchemy import or_
+
+    from provider.metadata.tables import BatchRequest
+
+    return or_(BatchRequest.claimed_until.is_(None), BatchRequest.claimed_until <= datetime.now(UTC))
+
+
+def make_due(session: Session, request_id: int) -> bool:
+    """Let a waiting request be tried at once, and tell whether it can be: not while a dispatcher is at it."""
+    from sqlalchemy import update
+
+    from provider.metadata.tables import BatchRequest
+
+    statement = (
+        update(BatchRequest)
+        .where(BatchRequest.id == request_id, BatchRequest.state == RECEIVED, _is_unclaimed())
+        .values(next_attempt_at=None, reason=None)
+        .returning(BatchRequest.id)
+    )
+    made_due = session.scalar(statement) is not None
+    explain_waiting(session)
+    return made_due
 
 
 def mark(session: Session, request_ids: Collection[int], state: str, reason: str | None = None) -> None:
@@ -216,20 +246,17 @@ def sweep(session: Session, older_than: timedelta, limit: int = 1000) -> int:
 
     :param older_than: age since they were received. Pub/Sub keeps a message for 31 days at most, so none that is older can
         be delivered again.
-    :param limit: how many at most, so that one sweep takes a moment.
+    :param limit: how many are looked at, so that one sweep takes a moment however long the inbox is.
     :return: how many are gone.
     """
     from sqlalchemy import delete, select
 
     from provider.metadata.tables import BatchRequest
 
-    old = (
-        select(BatchRequest.id)
-        .where(BatchRequest.received_at < datetime.now(UTC) - older_than, BatchRequest.state != RECEIVED)
-        .order_by(BatchRequest.id)
-        .limit(limit)
-    )
-    ids = session.scalars(old).all()
+    columns = (BatchRequest.id, BatchRequest.received_at)
+    first = select(*columns).where(BatchRequest.state != RECEIVED).order_by(BatchRequest.id).limit(limit)
+    before = datetime.now(UTC) - older_than
+    ids = [row.id for row in session.execute(first) if row.received_at < before]
     if ids:
         session.execute(delete(BatchRequest).where(BatchRequest.id.in_(ids)).execution_options(synchronize_session=False))
     return len(ids)

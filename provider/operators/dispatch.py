@@ -9,10 +9,13 @@ carries our id, an earlier attempt got that far and died before it could say so.
 from __future__ import annotations
 
 import itertools
+import math
+import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -22,6 +25,7 @@ from provider import settings
 from provider.batch_ids import check_batch_id, check_dag_id, quote_run_id
 from provider.exceptions import MessageError
 from provider.metadata.request_queue import (
+    CLAIM_SECONDS,
     DISPATCHED,
     DUPLICATE,
     FIRST_BACKOFF_SECONDS,
@@ -35,12 +39,22 @@ from provider.metadata.request_queue import (
     postpone,
     sweep,
 )
+from provider.operators.task_batch import used_params
 from provider.sensors.pubsub import PubSubBatchRequestSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import Logger
     from sqlalchemy.orm import Session
+
+DISPATCH_SECONDS = 30.0
+"""How long the dispatcher claims requests before it listens to Pub/Sub again."""
+
+START_SECONDS = 0.75 * CLAIM_SECONDS
+"""How long runs of one claim are started. What is left is given back before the claim runs out, for somebody else to take."""
+
+_SWEEPS = 20
+"""How many times a thousand old requests one task deletes at most, in a transaction each."""
 
 BURST_CLAIMS = 2
 """With so many full claims one after another it is a burst: too many requests for one task to start them soon."""
@@ -52,8 +66,8 @@ class Outcome:
     What became of one attempt to start a run.
 
     :param state: ``dispatched``, ``recorded``, ``duplicate``, ``rejected``, or ``received`` for a request that goes on waiting.
-    :param outage: Airflow does not answer, so trying other requests now makes no sense.
-    :param attempted: False for a request that was spared the attempt because of an outage.
+    :param outage: Airflow does not answer, so trying its workflow's other requests now makes no sense.
+    :param attempted: False for a request that was spared the attempt.
     """
 
     state: str
@@ -83,7 +97,7 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
 
         :return: how many requests went into each state.
         """
-        counts = dispatch(self.log, burst_dag_id=self.burst_dag_id)
+        counts = dispatch(self.log, seconds=DISPATCH_SECONDS, burst_dag_id=self.burst_dag_id)
         self._clean_up()
         return dict(counts)
 
@@ -96,7 +110,10 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
 
         with write_session() as session:
             explain_waiting(session)
-            sweep(session, timedelta(days=settings.get_float("inbox_retention_days")))
+        for _ in range(_SWEEPS):
+            with write_session() as session:
+                if not sweep(session, timedelta(days=settings.get_float("inbox_retention_days"))):
+                    break
 
 
 class DispatchDueRequestsOperator(BaseOperator):
@@ -111,7 +128,7 @@ class DispatchDueRequestsOperator(BaseOperator):
         return dict(dispatch(self.log))
 
 
-def dispatch(log: Logger, *, limit: int = 50, burst_dag_id: str | None = None) -> Counter[str]:
+def dispatch(log: Logger, *, limit: int = 50, seconds: float = math.inf, burst_dag_id: str | None = None) -> Counter[str]:
     """
     Start a run for every request that is due.
 
@@ -119,23 +136,25 @@ def dispatch(log: Logger, *, limit: int = 50, burst_dag_id: str | None = None) -
     After a crash before that, the next attempt finds the runs there and knows them for its own.
 
     :param limit: requests claimed at a time.
+    :param seconds: after which nothing is claimed any more.
     :param burst_dag_id: see :class:`DispatchBatchRequestsOperator`.
     :return: how many requests went into each state.
     """
     from provider.metadata.engine import write_session
 
     counts: Counter[str] = Counter()
-    outage = False
+    failing: dict[str, Outcome] = {}
+    end = time.monotonic() + seconds
     for claims in itertools.count(1):
         with write_session() as session:
             requests = claim(session, limit)
         if not requests:
             break
         if claims == BURST_CLAIMS and len(requests) == limit and burst_dag_id is not None:
-            _call_for_help(log, burst_dag_id, f"burst_{requests[0].id}")
+            _call_for_help(log, burst_dag_id, f"burst_{datetime.now(UTC):%Y%m%dT%H%M%S}_{requests[0].id}")
         outcomes: list[tuple[WaitingRequest, Outcome]] = []
         try:
-            outage = _start(log, requests, outcomes)
+            _start(log, requests, outcomes, failing)
         finally:
             # One entry for all of them: every entry passes through the supervisor, which is busy starting runs.
             started = [f"{item.workflow_id} {item.batch_id}" for item, outcome in outcomes if outcome.state == DISPATCHED]
@@ -143,22 +162,36 @@ def dispatch(log: Logger, *, limit: int = 50, burst_dag_id: str | None = None) -
             with write_session() as session:
                 _record(session, outcomes)
         counts.update(outcome.state for _, outcome in outcomes)
-        if outage:
+        if len(failing) > 1 or time.monotonic() > end:
             break
     for state, count in counts.items():
-        stats.incr(f"accelerator.requests.{state}", count)
+        if state != RECEIVED:  # it was counted when it came; now it goes on waiting
+            stats.incr(f"accelerator.requests.{state}", count)
     log.info("Dispatched the inbox: %s", dict(counts))
     return counts
 
 
-def _start(log: Logger, requests: Sequence[WaitingRequest], outcomes: list[tuple[WaitingRequest, Outcome]]) -> bool:
+def _start(
+    log: Logger,
+    requests: Sequence[WaitingRequest],
+    outcomes: list[tuple[WaitingRequest, Outcome]],
+    failing: dict[str, Outcome],
+) -> None:
     """
     Start the runs of some requests.
 
     :param outcomes: gets what came of each, one by one, so that it is there if this does not come to its end.
-    :return: whether Airflow does not answer; the requests after that one were not attempted.
+    :param failing: workflow → answer, of those for which Airflow did not answer; gets more of them. One of them spares its own
+        requests the attempt, since the fault may be the workflow's; two spare those of all others.
     """
-    for number, request in enumerate(requests):
+    end = time.monotonic() + START_SECONDS
+    for request in requests:
+        spared = failing.get(request.workflow_id) or (next(iter(failing.values())) if len(failing) > 1 else None)
+        if spared is None and time.monotonic() > end:
+            spared = Outcome(RECEIVED, "waits: Airflow's API is slow.")
+        if spared is not None:
+            outcomes.append((request, replace(spared, attempted=False)))
+            continue
         outcome = start_dag_run(request)
         outcomes.append((request, outcome))
         if outcome.state != DISPATCHED:
@@ -167,9 +200,7 @@ def _start(log: Logger, requests: Sequence[WaitingRequest], outcomes: list[tuple
                 *(request.id, request.batch_id, request.workflow_id, outcome.state, outcome.reason),
             )
         if outcome.outage:
-            outcomes += [(later, replace(outcome, attempted=False)) for later in requests[number + 1 :]]
-            return True
-    return False
+            failing[request.workflow_id] = outcome
 
 
 def _call_for_help(log: Logger, dag_id: str, run_id: str) -> None:
@@ -179,8 +210,11 @@ def _call_for_help(log: Logger, dag_id: str, run_id: str) -> None:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     try:
-        if RuntimeTaskInstance.get_dr_count(dag_id, states=["queued", "running"]) == 0:
+        if RuntimeTaskInstance.get_dr_count(dag_id, states=["queued", "running"]):
+            log.info("A burst: a run of %s is there already, or waits because that DAG is paused.", dag_id)
+        else:
             _trigger(dag_id, run_id, {})
+            log.info("A burst: called %s to help.", dag_id)
     except (AirflowRuntimeError, ServerResponseError) as error:
         _, _, text = _answer(error)
         log.warning("Nobody helps with this burst, %s could not be started: %s", dag_id, text)
@@ -260,15 +294,15 @@ def _existing_run(request: WaitingRequest, dag_id: str, run_id: str) -> Outcome:
         raise AirflowRuntimeError(answer)
     if not isinstance(answer, DagRunResult):
         raise TypeError(f"Airflow answered GetDagRun with {type(answer).__name__}; expected a DagRunResult.")
-    if (answer.conf or {}).get("_accelerator") == run_conf(request)["_accelerator"]:
+    origin = (answer.conf or {}).get("_accelerator")
+    if origin == run_conf(request)["_accelerator"]:
         return Outcome(DISPATCHED)
     if request.kind == "completion":
         return Outcome(RECORDED, "its batch exists.")
-    return Outcome(
-        DUPLICATE,
-        f"a run {request.batch_id!r} of {dag_id!r} exists already ({answer.run_type.value}, {answer.state.value}) and was not "
-        "started by this request; a new run needs a new batch_id.",
-    )
+    found = f"a run {request.batch_id!r} of {dag_id!r} exists already ({answer.run_type.value}, {answer.state.value})"
+    if isinstance(origin, dict):
+        return Outcome(DUPLICATE, f"{found}, started by message {origin.get('message_id')}; a new run needs a new batch_id.")
+    return Outcome(REJECTED, f"{found}, and no message has started it; send the message again with a new batch_id.")
 
 
 def _answer(error: Exception) -> tuple[int | None, str | None, str]:
@@ -289,9 +323,12 @@ def _answer(error: Exception) -> tuple[int | None, str | None, str]:
 
 def _refusal(request: WaitingRequest, status: int | None, reason: str | None, text: str) -> Outcome:
     """Decide whether a refused request can ever be started."""
-    text = " ".join(text.split())[:1000]
+    text = _without_secrets(" ".join(text.split())[:1000], request.params)
     if status in (400, 422) and reason != "import_errors":
-        return Outcome(REJECTED, f"Airflow refuses the run: {text}; correct the message and send it again.")
+        todo = "correct the message and send it again."
+        if request.kind == "completion":
+            todo = "start the batch with the params it needs; this end of a task counts then."
+        return Outcome(REJECTED, f"Airflow refuses the run: {text}; {todo}")
     if status == 400:
         return Outcome(RECEIVED, f"waits: {text}; it starts once the DAG file can be imported.")
     if status == 404:
@@ -303,3 +340,11 @@ def _refusal(request: WaitingRequest, status: int | None, reason: str | None, te
     return Outcome(
         RECEIVED, f"waits: Airflow's API answers {status or 'nothing'} ({text}).", outage=status is None or status >= 500
     )
+
+
+def _without_secrets(text: str, params: dict[str, Any]) -> str:
+    """Shorten what Airflow says of params to the name of the wrong one where some are secret: it quotes their values."""
+    if used_params(params) == params:
+        return text
+    wrong = re.match(r"Invalid input for param [\w.-]+", text)
+    return f"{wrong[0] if wrong else 'it does not say which param is wrong'} (the rest may quote a secret)"

@@ -18,6 +18,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from provider import settings
+from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError
 from provider.metadata.batches import DISABLED_REASON, OUT_OF_SCOPE_REASON, Scope, open_batch, run_source
 
@@ -29,9 +30,6 @@ SCOPE_XCOM_KEY = "scope"
 SCOPES = ("workflow", "downstream", "task")
 RESERVED_PARAMS = frozenset({"start_task_id", "scope", "_accelerator"})
 """Keys of a run's conf that belong to us; everything else is a parameter of the workflow."""
-
-TEMPORARY_RUN_PREFIX = "__airflow_temporary_run_"
-"""Start of the run id that ``airflow tasks test`` makes up for a run which it deletes again."""
 
 _SHOWN_IDS = 20
 
@@ -64,7 +62,7 @@ class StartBatchOperator(BaseOperator):
         dag_run = context["dag_run"]
         conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
         requested = requested_scope({**context["params"], **conf}, self.edges)
-        message_id = _message_id(conf)
+        message_id = _message_id(conf, dag_run.run_type)
         done_elsewhere = {task_id for task_id in [completed_task_id(conf)] if task_id in self.edges}
         if dag_run.run_id.startswith(TEMPORARY_RUN_PREFIX):
             scope, disabled = requested, set[str]()
@@ -244,9 +242,10 @@ def used_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return masked if isinstance(masked, dict) else {}
 
 
-def request_message_id(conf: object) -> str | None:
+def request_message_id(conf: object, run_type: object) -> str | None:
     """Return the message that a run's conf was made from, or None where the dispatcher did not start the run."""
-    request = conf.get("_accelerator") if isinstance(conf, Mapping) else None
+    by_task = _text(run_type) == "operator_triggered"  # a person's run may have a copy of such a conf
+    request = conf.get("_accelerator") if by_task and isinstance(conf, Mapping) else None
     message_id = request.get("message_id") if isinstance(request, Mapping) else None
     return message_id if isinstance(message_id, str) and 0 < len(message_id) <= 250 else None
 
@@ -258,8 +257,8 @@ def completed_task_id(conf: object) -> str | None:
     return task_id if isinstance(task_id, str) else None
 
 
-def _message_id(conf: Mapping[str, Any]) -> str | None:
-    message_id = request_message_id(conf)
+def _message_id(conf: Mapping[str, Any], run_type: object) -> str | None:
+    message_id = request_message_id(conf, run_type)
     if message_id is None and conf.get("_accelerator") is not None:
         raise AirflowFailException("_accelerator in the run's conf belongs to the dispatcher; start the run again without it.")
     return message_id

@@ -112,7 +112,7 @@ class PubSubInboxTrigger(BaseTrigger):
         """Listen until a request is due."""
         clock = asyncio.get_running_loop().time
         earliest = clock() + self.first_event_after
-        readers: list[SubscriptionReader] = []
+        readers = [SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions]
         listeners: list[asyncio.Task[None]] = []
         signals = _Signals()
         gathered_by = None
@@ -121,22 +121,23 @@ class PubSubInboxTrigger(BaseTrigger):
             while True:
                 # Nobody is cut off between commit and acknowledgement: those messages would be delivered again.
                 async with signals.storing:
-                    # After a full pull more is waiting. It comes in now, or it would wait for the next trigger.
-                    gathers = signals.full.is_set() and clock() < (gathered_by := gathered_by or clock() + GATHER_SECONDS)
                     signals.stored.clear()
-                    signals.full.clear()
                     due_in = await self._due_in()
+                    # Before an event, too: it goes on behind it, or nothing would come in while there is always something due.
+                    for reader in readers:
+                        reader.begin(self.max_messages, self.wait_seconds)
+                    # What has arrived, or waits behind a full pull, comes in now, or it would wait for the next trigger.
+                    more = signals.full.is_set() or any(reader.arrived() for reader in readers)
+                    signals.full.clear()
+                    gathered_by = (gathered_by or clock() + GATHER_SECONDS) if more else None
+                    gathers = gathered_by is not None and clock() < gathered_by
                     not_before = max(due_in or 0.0, earliest - clock())
                     if due_in is not None and not_before <= 0 and not gathers:
                         fired = True
                         yield TriggerEvent({"status": "waiting"})  # type: ignore[no-untyped-call]
                         return
                 signals.may_pull.set()
-                if not readers:
-                    readers = [
-                        SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions
-                    ]
-                    listeners = [asyncio.create_task(self._listen(reader, signals)) for reader in readers]
+                listeners = listeners or [asyncio.create_task(self._listen(reader, signals)) for reader in readers]
                 wait = NEXT_PULL_SECONDS if gathers else min(self.poll_interval, not_before or self.poll_interval)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(signals.stored.wait(), wait)
@@ -171,7 +172,9 @@ class PubSubInboxTrigger(BaseTrigger):
                     await self._take_in(reader, received, signals)
 
     async def _take_in(self, reader: SubscriptionReader, received: Sequence[ReceivedMessage], signals: _Signals) -> None:
-        if await self._store(reader.subscription, received):
+        stored = await self._store(reader.subscription, received)
+        reader.taken()
+        if stored:
             signals.may_pull.clear()
             await self._acknowledge(reader, received)
             if len(received) >= self.max_messages:

@@ -93,8 +93,45 @@ def test_a_request_that_was_postponed_is_due_at_once(capsys: pytest.CaptureFixtu
 def test_a_claimed_request_is_left_to_its_claimer(capsys: pytest.CaptureFixture[str]) -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1"))
     (request,) = claim()
-    run(capsys, "retry", str(request.id))
+    assert run(capsys, "retry", str(request.id)) == (0, f"{request.id}: a dispatcher is at it already\n", "")
     assert claim() == []
+
+
+def test_of_a_file_for_two_workflows_only_the_rejected_part_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    from provider import messages
+
+    with write_session() as session:
+        session.execute(update(Workflow).values(file_pattern="gs://both/*", max_active_batches=10))
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "both", "objectId": "a.csv", "objectGeneration": "1"}
+    receive(messages.read(b"", attributes, "1", None))
+    first, second, *_others = rows()
+    with write_session() as session:
+        request_queue.mark(session, [first.id], request_queue.DISPATCHED)
+        request_queue.mark(session, [second.id], request_queue.REJECTED, "Airflow refuses the run: a param is missing")
+    code, out, _err = run(capsys, "retry", str(second.id))
+    again = {row.part: row for row in rows()}
+    assert (code, out) == (0, f"{second.id}: received, as request {again[second.part].id}\n")
+    kept = ("part", "workflow_id", "batch_id", "payload", "attributes", "params", "content_hash", "start_task_ids")
+    assert all(getattr(again[second.part], name) == getattr(second, name) for name in kept)
+    assert again[second.part].reason is None
+    assert (again[first.part].id, again[first.part].state) == (first.id, "dispatched")
+    assert first.workflow_id not in {request.workflow_id for request in claim()}
+
+
+def test_a_request_that_still_waits_says_for_what(capsys: pytest.CaptureFixture[str]) -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1"))
+    with write_session() as session:
+        session.execute(update(Workflow).values(enabled=False))
+    (request,) = rows()
+    assert run(capsys, "retry", str(request.id)) == (0, f"{request.id}: {request_queue.WORKFLOW_DISABLED}\n", "")
+
+
+def test_the_others_are_retried_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1"))
+    (request,) = rows()
+    code, out, err = run(capsys, "retry", "4711", str(request.id))
+    assert (code, out) == (1, f"{request.id}: due now\n")
+    assert "there is no request 4711" in err
 
 
 @pytest.mark.parametrize("state", ["dispatched", "duplicate", "recorded"])

@@ -29,13 +29,14 @@ class Supervisor:
         self.answers: dict[str, Any] = {}
         self.runs: dict[str, DagRunResult | ErrorResponse | AirflowRuntimeError] = {}
         self.active_runs: Counter[str] = Counter()
+        self.answer_of_dag: dict[str, Any] = {}
 
     def send(self, message: TriggerDagRun | GetDagRun | GetDRCount) -> Any:
         self.sent.append(message)
         if isinstance(message, GetDRCount):
             return DRCount(count=self.active_runs[message.dag_id])
         answers = self.answers if isinstance(message, TriggerDagRun) else self.runs
-        answer = answers.get(message.run_id, OKResponse(ok=True))
+        answer = answers.get(message.run_id) or self.answer_of_dag.get(message.dag_id, OKResponse(ok=True))
         if isinstance(answer, Exception):
             raise answer
         return answer() if callable(answer) else answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -117,21 +117,39 @@ def test_a_run_of_our_own_is_there_already(supervisor: Supervisor) -> None:
 
 
 @pytest.mark.parametrize(
-    "conf",
+    ("conf", "state"),
     [
-        None,
-        {},
-        {"_accelerator": {"request_id": 8, "message_id": "m7"}},
-        {"_accelerator": {"request_id": 7, "message_id": "of another inbox"}},
-        {"_accelerator": "7"},
+        (None, "rejected"),
+        ({}, "rejected"),
+        ({"_accelerator": "7"}, "rejected"),
+        ({"_accelerator": {"request_id": 8, "message_id": "m7"}}, "duplicate"),
+        ({"_accelerator": {"request_id": 7, "message_id": "of another inbox"}}, "duplicate"),
     ],
 )
-def test_a_run_of_somebody_else_is_there_already(supervisor: Supervisor, conf: dict[str, Any] | None) -> None:
+def test_a_run_of_somebody_else_is_there_already(supervisor: Supervisor, conf: dict[str, Any] | None, state: str) -> None:
     supervisor.answers["B1"] = ALREADY_EXISTS
     supervisor.runs["B1"] = run(request(), conf)
     outcome = start_dag_run(request())
-    assert outcome.state == "duplicate"
+    assert outcome.state == state
     assert "exists already (manual, running)" in str(outcome.reason)
+
+
+def test_what_airflow_says_of_params_with_a_secret_is_not_repeated(supervisor: Supervisor) -> None:
+    said = "Invalid input for param api_password: 'hunter2' is too short\n\nOn instance:\n    'hunter2'"
+    supervisor.answers["B1"] = refusal(400, "value_error", said)
+    reason = str(start_dag_run(request(params={"day": "x", "api_password": "hunter2"})).reason)
+    assert "Airflow refuses the run: Invalid input for param api_password (the rest may quote a secret)" in reason
+    assert "hunter2" not in reason
+    supervisor.answers["B1"] = refusal(400, "value_error", "'hunter2' is no good")
+    reason = str(start_dag_run(request(params={"nested": {"token": "hunter2"}})).reason)
+    assert "hunter2" not in reason
+
+
+def test_a_completion_that_airflow_refuses_asks_for_a_start(supervisor: Supervisor) -> None:
+    supervisor.answers["B1"] = refusal(400, "value_error", "No value passed for param day")
+    outcome = start_dag_run(request(kind="completion", params={}))
+    assert outcome.state == "rejected"
+    assert "start the batch with the params it needs" in str(outcome.reason)
 
 
 def test_a_completion_starts_its_batch_and_tells_what_is_done(supervisor: Supervisor) -> None:
@@ -215,21 +233,25 @@ def test_an_answer_at_first_hand_is_understood_too(supervisor: Supervisor) -> No
 @pytest.fixture
 def operator(application_database: str) -> DispatchBatchRequestsOperator:
     rows = definitions.DefinitionRows(
-        workflows=[{"workflow_id": "daily_sales", "max_active_batches": 100}],
-        tasks=[{"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"}],
+        workflows=[{"workflow_id": name, "max_active_batches": 100} for name in ("daily_sales", "calendar", "others")],
+        tasks=[
+            {"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"},
+            {"task_id": "dim_date", "workflow_id": "calendar", "task_type": "t"},
+            {"task_id": "third", "workflow_id": "others", "task_type": "t"},
+        ],
     )
     with write_session() as session:
         definitions.replace_workflows(session, rows)
     return DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION])
 
 
-def receive(*batch_ids: str) -> None:
+def receive(*batch_ids: str, task_id: str = "stg_orders") -> None:
     with write_session() as session:
         inbox.receive(
             session,
             SUBSCRIPTION,
             [
-                messages.read(json.dumps({"task_id": "stg_orders", "batch_id": item}).encode(), {}, uuid.uuid4().hex, None)
+                messages.read(json.dumps({"task_id": task_id, "batch_id": item}).encode(), {}, uuid.uuid4().hex, None)
                 for item in batch_ids
             ],
         )
@@ -307,7 +329,7 @@ def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: Di
         "foreign": ALREADY_EXISTS,
         "early": refusal(404, "not_found"),
     }
-    supervisor.runs["foreign"] = run(request(batch_id="foreign"), {})
+    supervisor.runs["foreign"] = run(request(batch_id="foreign"), {"_accelerator": {"request_id": 4711}})
     assert dispatch.dispatch(LOG) == {"dispatched": 1, "rejected": 1, "duplicate": 1, "received": 1}
     assert (row("good").state, row("good").reason) == ("dispatched", None)
     assert (row("bad").state, row("foreign").state) == ("rejected", "duplicate")
@@ -339,8 +361,9 @@ def test_a_burst_calls_for_help_once(supervisor: Supervisor, operator: DispatchB
     batch_ids = [f"B{number}" for number in range(7)]
     receive(*batch_ids)
     assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 7}
-    first_of_the_second_claim = row("B2").id
-    assert supervisor.started() == [*batch_ids[:2], f"burst_{first_of_the_second_claim}", *batch_ids[2:]]
+    called = supervisor.started()[2]
+    assert supervisor.started() == [*batch_ids[:2], called, *batch_ids[2:]]
+    assert (called.startswith("burst_"), called.endswith(f"_{row('B2').id}")) == (True, True)
     (count,) = [message for message in supervisor.sent if isinstance(message, GetDRCount)]
     assert (count.dag_id, count.states) == ("burst", ["queued", "running"])
     (call,) = [message for message in supervisor.sent if isinstance(message, TriggerDagRun) and message.dag_id == "burst"]
@@ -367,8 +390,9 @@ def test_a_call_that_nobody_hears_changes_nothing(
     supervisor: Supervisor, operator: DispatchBatchRequestsOperator, answer: Any
 ) -> None:
     receive("B1", "B2", "B3", "B4")
-    supervisor.answers[f"burst_{row('B3').id}"] = answer
+    supervisor.answer_of_dag["burst"] = answer
     assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 4}
+    assert len([message for message in supervisor.sent if message.dag_id == "burst"]) == 2
     assert [row(batch_id).state for batch_id in ("B1", "B2", "B3", "B4")] == ["dispatched"] * 4
 
 
@@ -387,7 +411,60 @@ def test_the_dispatcher_calls_its_own_helpers(
     receive(*(f"B{number}" for number in range(50)))
     with_helpers = DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION], burst_dag_id="burst")
     assert with_helpers.execute_complete({}) == {"dispatched": 50}
-    assert supervisor.started()[0] == f"burst_{row('B0').id}"
+    assert supervisor.started()[0].endswith(f"_{row('B0').id}")
+
+
+# Slow, long, or broken.
+
+
+def test_the_fault_of_one_workflow_does_not_stop_the_others(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+) -> None:
+    receive("B1", "B2")
+    receive("C1", "C2", task_id="dim_date")
+    supervisor.answer_of_dag["daily_sales"] = refusal(500)
+    assert dispatch.dispatch(LOG, limit=1) == {"dispatched": 2, "received": 2}
+    assert supervisor.started() == ["B1", "C1", "C2"]
+    assert [row(batch_id).attempts for batch_id in ("B1", "B2")] == [1, 0]
+
+
+def test_two_faults_are_an_outage(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    receive("B1")
+    receive("C1", task_id="dim_date")
+    receive("D1", task_id="third")
+    supervisor.answer_of_dag |= {"daily_sales": refusal(500), "calendar": refusal(None)}
+    assert dispatch.dispatch(LOG, limit=3) == {"received": 3}
+    assert supervisor.started() == ["B1", "C1"]
+    assert (row("D1").attempts, "500" in str(row("D1").reason)) == (0, True)
+
+
+def test_what_a_slow_api_leaves_of_a_claim_is_given_back(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "START_SECONDS", -1.0)
+    receive("B1")
+    assert dispatch.dispatch(LOG) == {"received": 1}
+    assert supervisor.sent == []
+    assert (row("B1").attempts, row("B1").claimed_until, row("B1").reason) == (0, None, "waits: Airflow's API is slow.")
+
+
+def test_after_its_time_nothing_more_is_claimed(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    receive("B1", "B2", "B3")
+    assert dispatch.dispatch(LOG, limit=2, seconds=-1.0) == {"dispatched": 2}
+    assert (row("B3").state, row("B3").claimed_until) == ("received", None)
+
+
+def test_old_requests_are_deleted_in_several_steps(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept = request_queue.sweep
+    monkeypatch.setattr(dispatch, "sweep", lambda session, age: swept(session, age, limit=2))
+    receive("B1", "B2", "B3", "B4", "B5")
+    with write_session() as session:
+        session.execute(update(BatchRequest).values(state="dispatched", received_at=datetime.now(UTC) - timedelta(days=36)))
+    assert operator.execute_complete({}) == {}
+    with read_session() as session:
+        assert session.scalars(select(BatchRequest)).all() == []
 
 
 @pytest.mark.parametrize(

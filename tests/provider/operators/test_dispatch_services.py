@@ -202,7 +202,7 @@ def test_one_run_for_one_batch_and_none_for_the_bad_ones(world: World) -> None:
 def test_a_run_of_somebody_else_keeps_its_batch_id(world: World) -> None:
     world.airflow.trigger("daily_sales", "by_hand")
     world.publish({"task_id": "stg_orders", "batch_id": "by_hand"})
-    world.airflow.wait_for(lambda: world.requests(batch_id="by_hand", state="duplicate"), 120, "the request to be a duplicate")
+    world.airflow.wait_for(lambda: world.requests(batch_id="by_hand", state="rejected"), 120, "the request to be rejected")
     assert world.runs("daily_sales")["by_hand"]["conf"] == {}
 
 

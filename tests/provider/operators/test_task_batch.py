@@ -126,7 +126,11 @@ class TestRequestedScope:
 @pytest.mark.usefixtures("application_database")
 class TestStartBatch:
     def test_a_whole_run_skips_nothing_and_opens_every_task(self) -> None:
-        ti, skipped = start({"_accelerator": {"request_id": 1, "message_id": "m1"}, "country": "DE"}, {"country": "DE"})
+        ti, skipped = start(
+            {"_accelerator": {"request_id": 1, "message_id": "m1"}, "country": "DE"},
+            {"country": "DE"},
+            run_type="operator_triggered",
+        )
         assert skipped == set()
         assert ti.xcoms == {"scope": {"task_ids": None, "disabled": []}}
         assert logs() == dict.fromkeys(EDGES, "NEW")
@@ -169,7 +173,15 @@ class TestStartBatch:
     @pytest.mark.parametrize("value", ["x", 1, ["m"], {}, {"message_id": 7}, {"message_id": ""}, {"message_id": "m" * 251}])
     def test_a_forged_request_is_refused(self, value: Any) -> None:
         with pytest.raises(AirflowFailException, match="belongs to the dispatcher"):
-            start({"_accelerator": value})
+            start({"_accelerator": value}, run_type="operator_triggered")
+        assert logs() == {}
+
+    @pytest.mark.parametrize("run_type", ["manual", "scheduled", "backfill"])
+    def test_the_request_of_another_run_is_refused(self, run_type: str) -> None:
+        """A person starts a run with the conf of one that a message started."""
+        copied = {"request_id": 1, "message_id": "m1", "completed_task_id": "stg_orders"}
+        with pytest.raises(AirflowFailException, match="belongs to the dispatcher"):
+            start({"_accelerator": copied}, run_type=run_type)
         assert logs() == {}
 
     def test_dags_test_is_recognised(self) -> None:

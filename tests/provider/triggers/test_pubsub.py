@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from airflow.triggers.base import TriggerEvent
+from google.api_core.exceptions import NotFound
 from sqlalchemy import select, update
 
 from provider.hooks import pubsub as hooks
@@ -25,6 +26,7 @@ from provider.metadata.engine import get_engine, read_session, write_session
 from provider.metadata.tables import BatchRequest
 from provider.triggers import pubsub as module
 from provider.triggers.pubsub import PubSubInboxTrigger, store
+from tests.waiting import wait_for
 
 URL = "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"
 NOWHERE = "postgresql+psycopg://nobody@/nothing?host=/nonexistent"
@@ -44,6 +46,10 @@ def _workflow(embedded_database: str) -> None:
 @pytest.fixture(autouse=True)
 async def _nothing_parked() -> AsyncIterator[None]:
     yield
+    await give_back_what_is_parked()
+
+
+async def give_back_what_is_parked() -> None:
     for reader in list(hooks._parked.values()):
         await reader.close()
     hooks._parked.clear()
@@ -101,6 +107,7 @@ async def test_messages_without_end_do_not_keep_the_event_back(pubsub: Any, monk
     monkeypatch.setattr(module, "store", store_and_publish_more)
     await first_event(pubsub.subscription, max_messages=1)
     assert states()["received"] > 1
+    await give_back_what_is_parked()
     assert await asyncio.to_thread(pubsub.left) != []
 
 
@@ -294,7 +301,9 @@ async def test_an_acknowledgement_that_fails_changes_nothing(
         await first_event(pubsub.subscription)
     assert "acknowledging them failed" in capsys.readouterr().out
     assert states() == {"received": 1}
-    assert [json.loads(data) for data in await asyncio.to_thread(pubsub.left)] == [GOOD]
+    await give_back_what_is_parked()
+    left = await asyncio.to_thread(wait_for, pubsub.left, 60)
+    assert [json.loads(data) for data in left] == [GOOD]
 
 
 async def test_errors_of_the_service_are_waited_out(
@@ -337,14 +346,7 @@ async def test_a_postponed_request_fires_without_any_message(pubsub: Any) -> Non
 async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pull that is given up would hold back the message until its deadline."""
     pubsub.create_subscription()
-    pulls: list[str] = []
-    pull = SubscriberAsyncHook.pull
-
-    async def watched_pull(hook: SubscriberAsyncHook, *args: Any) -> Any:
-        pulls.append(args[0])
-        return await pull(hook, *args)
-
-    monkeypatch.setattr(SubscriberAsyncHook, "pull", watched_pull)
+    pulls = watch_pulls(monkeypatch)
     with write_session() as session:
         inbox.receive(session, pubsub.subscription, [module_message("9")])
         (request,) = request_queue.claim(session)
@@ -352,11 +354,113 @@ async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monke
     await first_event(pubsub.subscription)
     with write_session() as session:
         request_queue.mark(session, [request.id], request_queue.DISPATCHED)
-    assert pulls == [pubsub.subscription]
+    assert pulls == [None]
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
     await first_event(pubsub.subscription)
-    assert pulls == [pubsub.subscription]
+    assert pulls[0] == 1, "the first pull has brought it"
     assert states() == {"dispatched": 1, "received": 1}
+
+
+def watch_pulls(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Return a list that gets an item for each pull: how many messages it has brought, None while it is under way."""
+    pulls: list[int | None] = []
+    pull = SubscriberAsyncHook.pull
+
+    async def watched_pull(hook: SubscriberAsyncHook, *args: Any) -> Any:
+        number = len(pulls)
+        pulls.append(None)
+        received = await pull(hook, *args)
+        pulls[number] = len(received)
+        return received
+
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", watched_pull)
+    return pulls
+
+
+async def test_messages_come_in_while_there_is_always_something_due(pubsub: Any) -> None:
+    """Requests that wait for a DAG, a thousand of them, or for places: each trigger finds one due and fires at once."""
+    pubsub.create_subscription()
+    with write_session() as session:
+        inbox.receive(session, pubsub.subscription, [module_message("9")])
+    await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
+    async with asyncio.timeout(60):
+        while len(rows()) < 2:
+            await first_event(pubsub.subscription)
+    assert [row.batch_id for row in rows()] == ["B1", "B2"]
+
+
+async def test_what_arrives_during_the_look_that_fires_is_stored_first(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pubsub.create_subscription()
+    pulls = watch_pulls(monkeypatch)
+    look, looks = module.look, Counter[str]()
+
+    def slow_look() -> Any:
+        looks["made"] += 1
+        if looks["made"] == 2:
+            with write_session() as session:
+                inbox.receive(session, pubsub.subscription, [module_message("9")])
+            pubsub.publish({**GOOD, "batch_id": "B2"})
+            wait_for(lambda: pulls == [1], 60)
+        return look()
+
+    monkeypatch.setattr(module, "look", slow_look)
+    await first_event(pubsub.subscription)
+    assert states() == {"received": 2}
+
+
+async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0.0)
+    pubsub.create_subscription()
+    pulls = watch_pulls(monkeypatch)
+    look = module.look
+    with write_session() as session:
+        inbox.receive(session, pubsub.subscription, [module_message("9")])
+        request_queue.postpone(session, rows_in(session)[0].id, "no DAG yet", 0.5)
+
+    def slow_look() -> Any:
+        found = look()
+        if found[0] is not None and found[0] <= datetime.now(UTC) and pulls == [None]:
+            pubsub.publish({**GOOD, "batch_id": "B2"})
+            wait_for(lambda: pulls == [1], 60)
+        return found
+
+    monkeypatch.setattr(module, "look", slow_look)
+    await first_event(pubsub.subscription)
+    assert (states(), pulls) == ({"received": 1}, [1])
+    with write_session() as session:
+        request_queue.mark(session, [row.id for row in rows()], request_queue.DISPATCHED)
+    await first_event(pubsub.subscription)
+    assert (states(), pulls[0]) == ({"dispatched": 1, "received": 1}, 1)
+
+
+def rows_in(session: Any) -> list[BatchRequest]:
+    return list(session.scalars(select(BatchRequest)))
+
+
+async def test_what_a_parked_pull_brings_is_given_back_if_nobody_comes(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next trigger may run in another triggerer."""
+    monkeypatch.setattr(hooks, "PARKED_SECONDS", 0.0)
+    pubsub.create_subscription()
+    reader = hooks.SubscriptionReader.open(pubsub.subscription, "none")
+    pull = reader.begin(10, 60.0)
+    await reader.park()
+    await asyncio.to_thread(pubsub.publish, GOOD)
+    (delivered,) = await asyncio.wait_for(pull, 60)
+    assert reader._expiry is not None
+    await asyncio.wait_for(reader._expiry, 60)
+    assert hooks._parked == {}
+    elsewhere = SubscriberAsyncHook("none")
+    (again,) = await elsewhere.pull(pubsub.subscription, 10, 5.0)  # its deadline would be 10 s
+    await elsewhere.close()
+    assert again.message.message_id == delivered.message.message_id
+
+
+async def test_after_a_failed_pull_the_connection_is_read_anew(pubsub: Any) -> None:
+    """Its key may have been replaced."""
+    reader = hooks.SubscriptionReader.open(f"{pubsub.subscription}-missing", "none")
+    with pytest.raises(NotFound):
+        await reader.next_messages(10, 5.0)
+    assert reader._hook._client is None
 
 
 def module_message(message_id: str) -> inbox.InboxMessage:
