@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.utils.file import iter_airflow_imports, might_contain_dag
 from sqlalchemy import event, text
 
@@ -193,6 +194,10 @@ def echo(config: EchoConfig, kwargs: dict[str, Any]) -> Any:
             super().__init__(**kwargs)
             self.text = Unstorable()
 
+    if config.text == "empty":
+        return EmptyOperator(**kwargs)
+    if config.text == "in_triggerer":
+        return type("InTriggererOperator", (EchoOperator,), {"start_from_trigger": True})(**kwargs)
     if config.text == "refuse":
         raise ValueError("I do not\nlike it")
     return EchoOperator(**kwargs)
@@ -200,7 +205,12 @@ def echo(config: EchoConfig, kwargs: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [("refuse", "ValueError: I do not like it"), ("unstorable", "SerializationError: Failed to serialize DAG")],
+    [
+        ("refuse", "ValueError: I do not like it"),
+        ("unstorable", "SerializationError: Failed to serialize DAG"),
+        ("empty", "TypeError: task dim_date: EmptyOperator, made by task type echo, is an EmptyOperator"),
+        ("in_triggerer", "TypeError: task dim_date: InTriggererOperator, made by task type echo, sets start_from_trigger"),
+    ],
 )
 def test_an_operator_that_fails_costs_its_workflow_only(
     value: str, reason: str, stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ from provider.cli.definition_file import parse
 from provider.cli.main import build_parser
 from provider.emulators import scenario
 from provider.emulators.rules import Rule
-from provider.metadata import engine, tables
+from provider.metadata import engine, inbox, tables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -122,6 +122,17 @@ def test_there_are_queries_to_try() -> None:
 def test_every_query_runs_on_both_databases(query: str) -> None:
     with engine.read_session() as session:
         assert session.connection().exec_driver_sql(query).fetchall() == []
+
+
+@pytest.mark.usefixtures("application_database")
+def test_who_looks_for_a_message_finds_one_that_could_not_be_read() -> None:
+    (query,) = [query for query in blocks("sql") if "OR task_id = 'stg_orders'" in query]
+    unread = messages.read(b'{"task_id": "stg_orders", "batch_id": "Batch_20240316_001", "scope": "all"}', {}, "1", None)
+    with engine.write_session() as session:
+        inbox.receive(session, "projects/p/subscriptions/sub", [unread])
+    with engine.read_session() as session:
+        ((_, message_id, state, *_),) = session.connection().exec_driver_sql(query).fetchall()
+    assert (message_id, state) == ("1", "rejected")
 
 
 SCENARIO_MODELS = [model for model in vars(scenario).values() if isinstance(model, type) and issubclass(model, scenario.Section)]

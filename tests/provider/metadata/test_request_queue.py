@@ -244,6 +244,23 @@ def test_who_waits_for_a_place_says_so_until_it_has_it() -> None:
     assert {row.batch_id: row.reason for row in rows() if row.reason} == {"B3": request_queue.WORKFLOW_FULL}
 
 
+def test_a_claimed_request_is_its_claimers_until_the_claim_runs_out() -> None:
+    fill(3)
+    start(claim()[0])
+    explain()
+    see("B0", "SUCCESS")
+    assert [request.batch_id for request in claim()] == ["B2"]
+    set_enabled("small", False)
+    explain()
+    assert {row.batch_id: row.reason for row in rows()} == {"B0": None, "B1": None, "B2": request_queue.WORKFLOW_FULL}
+    with write_session() as session:
+        ran_out = datetime.now(UTC) - timedelta(seconds=1)
+        session.execute(update(BatchRequest).where(BatchRequest.claimed_until.is_not(None)).values(claimed_until=ran_out))
+    explain()
+    disabled = request_queue.WORKFLOW_DISABLED
+    assert {row.batch_id: row.reason for row in rows()} == {"B0": None, "B1": disabled, "B2": disabled}
+
+
 def test_claims_at_the_same_time_take_the_last_place_once() -> None:
     fill()
     barrier = threading.Barrier(4)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from sqlalchemy import update
 
 from provider.messages import read
 from provider.metadata import definitions, engine, inbox
+from provider.metadata.tables import BatchRequest
 from provider.sensors.completion import TaskCompletionSensor
 from provider.triggers import completion as trigger_module
 from provider.triggers.completion import TaskCompletionTrigger
@@ -73,6 +75,14 @@ def test_an_error_fails_the_task_for_good_with_the_messages_reason() -> None:
     tell("7", "ERROR", "{{ 7 * 7 }} rows are missing")
     with pytest.raises(AirflowFailException, match=r"message 7 says that check has failed: \{\{ 7 \* 7 \}\} rows are missing"):
         one_try(Store())
+
+
+def test_news_counts_where_the_run_that_it_was_to_start_was_refused() -> None:
+    """The workflow has a required param, which the news cannot have; the batch is started by another message then."""
+    tell("1", "SUCCESS")
+    with engine.write_session() as session:
+        session.execute(update(BatchRequest).values(state="rejected", reason="Airflow refuses the run"))
+    assert one_try(Store()) == {"message_id": "1"}
 
 
 def test_the_last_word_counts() -> None:
