@@ -28,7 +28,7 @@ GATHER_SECONDS = 5.0
 """How long full pulls are taken in one after another before the event: one start of the dispatcher for them all."""
 
 NEXT_PULL_SECONDS = 0.5
-"""How long the pull after a full one is waited for before the event."""
+"""How long the first pull, and the one after a full one, is waited for before the event."""
 
 _HINTS = {
     "NotFound": "Create the subscription, or correct [accelerator] pubsub_subscriptions.",
@@ -116,18 +116,20 @@ class PubSubInboxTrigger(BaseTrigger):
         listeners: list[asyncio.Task[None]] = []
         signals = _Signals()
         gathered_by = None
-        fired = False
+        first, fired = True, False
         try:
             while True:
                 # Nobody is cut off between commit and acknowledgement: those messages would be delivered again.
                 async with signals.storing:
                     signals.stored.clear()
                     due_in = await self._due_in()
-                    # Before an event, too: it goes on behind it, or nothing would come in while there is always something due.
-                    for reader in readers:
-                        reader.begin(self.max_messages, self.wait_seconds)
-                    # What has arrived, or waits behind a full pull, comes in now, or it would wait for the next trigger.
-                    more = signals.full.is_set() or any(reader.arrived() for reader in readers)
+                    if first:
+                        for reader in readers:
+                            reader.begin(self.max_messages, self.wait_seconds)
+                    # What has arrived, or waits behind a full pull, comes in now, or it would wait for the next trigger. The
+                    # first pull has a moment even if something is due: where something always is, nothing would come in.
+                    more = first or signals.full.is_set() or any(reader.arrived() for reader in readers)
+                    first = False
                     signals.full.clear()
                     gathered_by = (gathered_by or clock() + GATHER_SECONDS) if more else None
                     gathers = gathered_by is not None and clock() < gathered_by
