@@ -16,7 +16,6 @@ helpers = settings.get_count("burst_helpers") if subscriptions else 0
 common: dict[str, Any] = {
     "start_date": datetime(2024, 1, 1, tzinfo=UTC),
     "catchup": False,
-    "max_active_runs": 1,
     "is_paused_upon_creation": False,
     "tags": ["accelerator"],
     "default_args": {"retries": 3, "retry_delay": timedelta(seconds=10)},
@@ -27,6 +26,7 @@ if subscriptions:
         dag_id="accelerator_dispatcher",
         description="Takes messages into the inbox and starts a DAG run for each request",
         schedule="@continuous",
+        max_active_runs=1,
         **common,
     ) as dispatcher:
         DispatchBatchRequestsOperator(
@@ -34,6 +34,7 @@ if subscriptions:
             subscriptions=subscriptions,
             gcp_conn_id=settings.get("gcp_conn_id"),
             burst_dag_id="accelerator_burst" if helpers else None,
+            burst_helpers=helpers,
         )
 
 if helpers:
@@ -41,7 +42,7 @@ if helpers:
         dag_id="accelerator_burst",
         description="Helps the dispatcher when many requests come at once; it starts this DAG itself",
         schedule=None,
+        max_active_runs=helpers,
         **common,
     ) as burst:
-        for number in range(1, helpers + 1):
-            DispatchDueRequestsOperator(task_id=f"dispatch_{number}")
+        DispatchDueRequestsOperator(task_id="dispatch")

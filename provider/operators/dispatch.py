@@ -8,7 +8,6 @@ carries our id, an earlier attempt got that far and died before it could say so.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import time
@@ -56,8 +55,9 @@ START_SECONDS = 0.75 * CLAIM_SECONDS
 _SWEEPS = 20
 """How many times a thousand old requests one task deletes at most, in a transaction each."""
 
-BURST_CLAIMS = 2
-"""With so many full claims one after another it is a burst: too many requests for one task to start them soon."""
+FIRST_CLAIM = 4
+"""The dispatcher's first claim is so many times a usual one. If even that is full, it is a burst: too many requests for one task
+to start them soon."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,15 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, 15 to 45 ms each.
     Parameters: see :class:`~provider.sensors.pubsub.PubSubBatchRequestSensor`; its ``timeout`` has no meaning here.
 
-    :param burst_dag_id: a DAG of :class:`DispatchDueRequestsOperator` tasks, of which one run is started for the rest of a
-        burst; None where this task starts all runs itself.
+    :param burst_dag_id: a DAG with a :class:`DispatchDueRequestsOperator`, of which runs are started in a burst; None where this
+        task starts all runs itself.
+    :param burst_helpers: runs of that DAG at a time.
     """
 
-    def __init__(self, *, burst_dag_id: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, burst_dag_id: str | None = None, burst_helpers: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.burst_dag_id = burst_dag_id
+        self.burst_helpers = burst_helpers
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, int]:  # noqa: ARG002 - Airflow calls it so
         """
@@ -97,7 +99,7 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
 
         :return: how many requests went into each state.
         """
-        counts = dispatch(self.log, seconds=DISPATCH_SECONDS, burst_dag_id=self.burst_dag_id)
+        counts = dispatch(self.log, seconds=DISPATCH_SECONDS, burst_dag_id=self.burst_dag_id, helpers=self.burst_helpers)
         self._clean_up()
         return dict(counts)
 
@@ -128,16 +130,20 @@ class DispatchDueRequestsOperator(BaseOperator):
         return dict(dispatch(self.log))
 
 
-def dispatch(log: Logger, *, limit: int = 50, seconds: float = math.inf, burst_dag_id: str | None = None) -> Counter[str]:
+def dispatch(
+    log: Logger, *, limit: int = 25, seconds: float = math.inf, burst_dag_id: str | None = None, helpers: int = 0
+) -> Counter[str]:
     """
     Start a run for every request that is due.
 
     What came of the requests of one claim is recorded together, as a transaction for each would take longer than its start.
     After a crash before that, the next attempt finds the runs there and knows them for its own.
 
-    :param limit: requests claimed at a time.
+    :param limit: requests claimed at a time, but for the first time where there may be helpers.
     :param seconds: after which nothing is claimed any more.
-    :param burst_dag_id: see :class:`DispatchBatchRequestsOperator`.
+    :param burst_dag_id: see :class:`DispatchBatchRequestsOperator`. Of a burst each claim calls one helper: a worker of the API
+        server keeps a task's connection for good, and of several that come at once it may take all.
+    :param helpers: how many there may be at a time.
     :return: how many requests went into each state.
     """
     from provider.metadata.engine import write_session
@@ -145,13 +151,15 @@ def dispatch(log: Logger, *, limit: int = 50, seconds: float = math.inf, burst_d
     counts: Counter[str] = Counter()
     failing: dict[str, Outcome] = {}
     end = time.monotonic() + seconds
-    for claims in itertools.count(1):
+    size = limit if burst_dag_id is None else FIRST_CLAIM * limit
+    while True:
         with write_session() as session:
-            requests = claim(session, limit)
+            requests = claim(session, size)
         if not requests:
             break
-        if claims == BURST_CLAIMS and len(requests) == limit and burst_dag_id is not None:
-            _call_for_help(log, burst_dag_id, f"burst_{datetime.now(UTC):%Y%m%dT%H%M%S}_{requests[0].id}")
+        if len(requests) < size or not (burst_dag_id and _call_for_help(log, burst_dag_id, helpers, requests[0].id)):
+            burst_dag_id = None
+        size = limit
         outcomes: list[tuple[WaitingRequest, Outcome]] = []
         try:
             _start(log, requests, outcomes, failing)
@@ -203,21 +211,30 @@ def _start(
             failing[request.workflow_id] = outcome
 
 
-def _call_for_help(log: Logger, dag_id: str, run_id: str) -> None:
-    """Start a run of the tasks that help in a burst, unless there is one; without it the burst merely takes longer."""
+def _call_for_help(log: Logger, dag_id: str, helpers: int, request_id: int) -> bool:
+    """
+    Start a run of the DAG that helps in a burst, unless there are enough; without it the burst merely takes longer.
+
+    :param helpers: how many runs are enough.
+    :param request_id: first request of a claim, which makes the run's id unique.
+    :return: whether it makes sense to call again.
+    """
     from airflow.sdk.api.client import ServerResponseError
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     try:
-        if RuntimeTaskInstance.get_dr_count(dag_id, states=["queued", "running"]):
-            log.info("A burst: a run of %s is there already, or waits because that DAG is paused.", dag_id)
-        else:
-            _trigger(dag_id, run_id, {})
-            log.info("A burst: called %s to help.", dag_id)
+        there = RuntimeTaskInstance.get_dr_count(dag_id, states=["queued", "running"])
+        if there >= helpers:
+            log.info("A burst: %d runs of %s are there already, or wait because that DAG is paused.", there, dag_id)
+            return False
+        _trigger(dag_id, f"burst_{datetime.now(UTC):%Y%m%dT%H%M%S}_{request_id}", {})
+        log.info("A burst: called %s to help.", dag_id)
+        return True
     except (AirflowRuntimeError, ServerResponseError) as error:
         _, _, text = _answer(error)
-        log.warning("Nobody helps with this burst, %s could not be started: %s", dag_id, text)
+        log.warning("Nobody more helps with this burst, %s could not be started: %s", dag_id, text)
+        return False
 
 
 def _record(session: Session, outcomes: Sequence[tuple[WaitingRequest, Outcome]]) -> None:

@@ -39,7 +39,10 @@ class Supervisor:
         answer = answers.get(message.run_id) or self.answer_of_dag.get(message.dag_id, OKResponse(ok=True))
         if isinstance(answer, Exception):
             raise answer
-        return answer() if callable(answer) else answer
+        answer = answer() if callable(answer) else answer
+        if isinstance(message, TriggerDagRun) and isinstance(answer, OKResponse):
+            self.active_runs[message.dag_id] += 1
+        return answer
 
     def started(self) -> list[str]:
         return [message.run_id for message in self.sent if isinstance(message, TriggerDagRun)]

@@ -357,61 +357,65 @@ def test_an_outage_ends_the_round_and_costs_the_others_no_attempt(
 # A burst.
 
 
-def test_a_burst_calls_for_help_once(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
-    batch_ids = [f"B{number}" for number in range(7)]
+def test_each_full_claim_of_a_burst_calls_one_helper(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    batch_ids = [f"B{number}" for number in range(8)]
     receive(*batch_ids)
-    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 7}
-    called = supervisor.started()[2]
-    assert supervisor.started() == [*batch_ids[:2], called, *batch_ids[2:]]
-    assert (called.startswith("burst_"), called.endswith(f"_{row('B2').id}")) == (True, True)
-    (count,) = [message for message in supervisor.sent if isinstance(message, GetDRCount)]
-    assert (count.dag_id, count.states) == ("burst", ["queued", "running"])
-    (call,) = [message for message in supervisor.sent if isinstance(message, TriggerDagRun) and message.dag_id == "burst"]
-    assert (call.conf, call.logical_date) == ({}, None)
+    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 8}
+    calls = [message for message in supervisor.sent if isinstance(message, TriggerDagRun) and message.dag_id == "burst"]
+    first, second = [call.run_id for call in calls]
+    assert supervisor.started() == [first, *batch_ids[:4], second, *batch_ids[4:]]
+    assert (first.startswith("burst_"), first.endswith(f"_{row('B0').id}")) == (True, True)
+    assert [(call.conf, call.logical_date) for call in calls] == [({}, None)] * 2
+    counts = [message for message in supervisor.sent if isinstance(message, GetDRCount)]
+    assert [(count.dag_id, count.states) for count in counts] == [("burst", ["queued", "running"])] * 3
 
 
-def test_what_comes_in_less_than_two_full_claims_is_no_burst(
-    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+@pytest.mark.parametrize("number", [3, 5])
+def test_help_is_called_for_full_claims_alone(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, number: int
 ) -> None:
-    receive("B1", "B2", "B3")
-    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 3}
-    assert supervisor.started() == ["B1", "B2", "B3"]
+    """Of 3 requests the first claim, of 5 the second one is not full."""
+    receive(*(f"B{number}" for number in range(number)))
+    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": number}
+    assert supervisor.active_runs["burst"] == {3: 0, 5: 2}[number]
 
 
-def test_nobody_is_called_who_is_there_already(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
-    supervisor.active_runs["burst"] = 1
-    receive("B1", "B2", "B3", "B4")
-    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 4}
-    assert supervisor.started() == ["B1", "B2", "B3", "B4"]
+def test_nobody_is_called_when_enough_are_there(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    supervisor.active_runs["burst"] = 2
+    batch_ids = [f"B{number}" for number in range(5)]
+    receive(*batch_ids)
+    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 5}
+    assert supervisor.started() == batch_ids
 
 
-@pytest.mark.parametrize("answer", [refusal(404, "not_found"), refusal(400, "import_errors"), refusal(503), ALREADY_EXISTS])
+@pytest.mark.parametrize("answer", [refusal(404, "not_found"), refusal(400, "import_errors"), refusal(503)])
 def test_a_call_that_nobody_hears_changes_nothing(
     supervisor: Supervisor, operator: DispatchBatchRequestsOperator, answer: Any
 ) -> None:
-    receive("B1", "B2", "B3", "B4")
+    batch_ids = [f"B{number}" for number in range(6)]
+    receive(*batch_ids)
     supervisor.answer_of_dag["burst"] = answer
-    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst") == {"dispatched": 4}
-    assert len([message for message in supervisor.sent if message.dag_id == "burst"]) == 2
-    assert [row(batch_id).state for batch_id in ("B1", "B2", "B3", "B4")] == ["dispatched"] * 4
+    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 6}
+    assert len([message for message in supervisor.sent if message.dag_id == "burst"]) == 2  # one question and one call
+    assert {row(batch_id).state for batch_id in batch_ids} == {"dispatched"}
 
 
 def test_a_helper_takes_what_nobody_has_claimed(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     receive("B1", "B2", "B3")
     with write_session() as session:
         assert [item.batch_id for item in request_queue.claim(session, 1)] == ["B1"]
-    assert DispatchDueRequestsOperator(task_id="dispatch_1").execute({}) == {"dispatched": 2}
+    assert DispatchDueRequestsOperator(task_id="dispatch").execute({}) == {"dispatched": 2}
     assert supervisor.started() == ["B2", "B3"]
 
 
-def test_the_dispatcher_calls_its_own_helpers(
-    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatch, "BURST_CLAIMS", 1)
-    receive(*(f"B{number}" for number in range(50)))
-    with_helpers = DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION], burst_dag_id="burst")
-    assert with_helpers.execute_complete({}) == {"dispatched": 50}
+def test_the_dispatcher_calls_its_own_helpers(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
+    receive(*(f"B{number}" for number in range(100)))
+    with_helpers = DispatchBatchRequestsOperator(
+        task_id="dispatch", subscriptions=[SUBSCRIPTION], burst_dag_id="burst", burst_helpers=1
+    )
+    assert with_helpers.execute_complete({}) == {"dispatched": 100}
     assert supervisor.started()[0].endswith(f"_{row('B0').id}")
+    assert supervisor.active_runs["burst"] == 1
 
 
 # Slow, long, or broken.
