@@ -55,8 +55,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": "google_cloud_default",
     },
     "burst_helpers": {
-        "description": "Runs of the DAG accelerator_burst that help the dispatcher when 100 requests or more are due at once, so "
-        "that the API server has several runs to create at a time. 0: the dispatcher starts all runs itself.",
+        "description": "Runs of the DAG accelerator_burst that help the dispatcher when 100 requests or more can be started at "
+        "once, so that the API server has several runs to create at a time. 0: the dispatcher starts all runs itself.",
         "version_added": "0.1.0",
         "type": "integer",
         "example": None,

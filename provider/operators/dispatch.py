@@ -55,7 +55,10 @@ START_SECONDS = 0.75 * CLAIM_SECONDS
 _SWEEPS = 20
 """How many times a thousand old requests one task deletes at most, in a transaction each."""
 
-FIRST_CLAIM = 4
+HELP_SECONDS = 300.0
+"""How long a helper claims requests. Where it is still needed then, the dispatcher of that time calls another one."""
+
+FIRST_CLAIM_FACTOR = 4
 """The dispatcher's first claim is so many times a usual one. If even that is full, it is a burst: too many requests for one task
 to start them soon."""
 
@@ -88,7 +91,7 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     :param burst_helpers: runs of that DAG at a time.
     """
 
-    def __init__(self, *, burst_dag_id: str | None = None, burst_helpers: int = 3, **kwargs: Any) -> None:
+    def __init__(self, *, burst_dag_id: str | None = None, burst_helpers: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.burst_dag_id = burst_dag_id
         self.burst_helpers = burst_helpers
@@ -127,7 +130,7 @@ class DispatchDueRequestsOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow calls it so
         """Start the runs; return how many requests went into each state."""
-        return dict(dispatch(self.log))
+        return dict(dispatch(self.log, seconds=HELP_SECONDS))
 
 
 def dispatch(
@@ -141,9 +144,8 @@ def dispatch(
 
     :param limit: requests claimed at a time, but for the first time where there may be helpers.
     :param seconds: after which nothing is claimed any more.
-    :param burst_dag_id: see :class:`DispatchBatchRequestsOperator`. Of a burst each claim calls one helper: a worker of the API
-        server keeps a task's connection for good, and of several that come at once it may take all.
-    :param helpers: how many there may be at a time.
+    :param burst_dag_id: see :class:`DispatchBatchRequestsOperator`.
+    :param helpers: runs of that DAG at a time.
     :return: how many requests went into each state.
     """
     from provider.metadata.engine import write_session
@@ -151,18 +153,19 @@ def dispatch(
     counts: Counter[str] = Counter()
     failing: dict[str, Outcome] = {}
     end = time.monotonic() + seconds
-    size = limit if burst_dag_id is None else FIRST_CLAIM * limit
+    burst = _Burst(log, burst_dag_id, helpers)
+    size = limit if burst_dag_id is None else FIRST_CLAIM_FACTOR * limit
     while True:
+        start_until = time.monotonic() + START_SECONDS
         with write_session() as session:
             requests = claim(session, size)
         if not requests:
             break
-        if len(requests) < size or not (burst_dag_id and _call_for_help(log, burst_dag_id, helpers, requests[0].id)):
-            burst_dag_id = None
+        burst.claimed(requests[0].id, full=len(requests) == size)
         size = limit
         outcomes: list[tuple[WaitingRequest, Outcome]] = []
         try:
-            _start(log, requests, outcomes, failing)
+            _start(log, requests, outcomes, failing, start_until)
         finally:
             # One entry for all of them: every entry passes through the supervisor, which is busy starting runs.
             started = [f"{item.workflow_id} {item.batch_id}" for item, outcome in outcomes if outcome.state == DISPATCHED]
@@ -184,6 +187,7 @@ def _start(
     requests: Sequence[WaitingRequest],
     outcomes: list[tuple[WaitingRequest, Outcome]],
     failing: dict[str, Outcome],
+    until: float,
 ) -> None:
     """
     Start the runs of some requests.
@@ -191,11 +195,11 @@ def _start(
     :param outcomes: gets what came of each, one by one, so that it is there if this does not come to its end.
     :param failing: workflow → answer, of those for which Airflow did not answer; gets more of them. One of them spares its own
         requests the attempt, since the fault may be the workflow's; two spare those of all others.
+    :param until: monotonic time after which nothing is started any more.
     """
-    end = time.monotonic() + START_SECONDS
     for request in requests:
         spared = failing.get(request.workflow_id) or (next(iter(failing.values())) if len(failing) > 1 else None)
-        if spared is None and time.monotonic() > end:
+        if spared is None and time.monotonic() > until:
             spared = Outcome(RECEIVED, "waits: Airflow's API is slow.")
         if spared is not None:
             outcomes.append((request, replace(spared, attempted=False)))
@@ -211,30 +215,55 @@ def _start(
             failing[request.workflow_id] = outcome
 
 
-def _call_for_help(log: Logger, dag_id: str, helpers: int, request_id: int) -> bool:
+class _Burst:
     """
-    Start a run of the DAG that helps in a burst, unless there are enough; without it the burst merely takes longer.
+    Calls runs of a DAG to help, for as long as claims come back full. Without them a burst merely takes longer.
 
-    :param helpers: how many runs are enough.
-    :param request_id: first request of a claim, which makes the run's id unique.
-    :return: whether it makes sense to call again.
+    They are called one by one: a worker of Airflow's API server keeps a task's connection for good, and of several tasks that
+    come at once one worker may take all.
+
+    :param dag_id: None where there are no helpers.
+    :param helpers: how many there may be at a time.
     """
-    from airflow.sdk.api.client import ServerResponseError
-    from airflow.sdk.exceptions import AirflowRuntimeError
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    try:
-        there = RuntimeTaskInstance.get_dr_count(dag_id, states=["queued", "running"])
-        if there >= helpers:
-            log.info("A burst: %d runs of %s are there already, or wait because that DAG is paused.", there, dag_id)
-            return False
-        _trigger(dag_id, f"burst_{datetime.now(UTC):%Y%m%dT%H%M%S}_{request_id}", {})
-        log.info("A burst: called %s to help.", dag_id)
-        return True
-    except (AirflowRuntimeError, ServerResponseError) as error:
-        _, _, text = _answer(error)
-        log.warning("Nobody more helps with this burst, %s could not be started: %s", dag_id, text)
-        return False
+    def __init__(self, log: Logger, dag_id: str | None, helpers: int) -> None:
+        self._log = log
+        self._dag_id = dag_id or ""
+        self._helpers = helpers
+        self._missing = None if dag_id else 0
+        """How many may still be called; None while nobody has counted."""
+
+    def claimed(self, request_id: int, *, full: bool) -> None:
+        """
+        Call a helper, if there are not enough.
+
+        :param request_id: first request of the claim, which makes the id of the helper's run unique.
+        :param full: whether there may be more to claim.
+        """
+        from airflow.sdk.api.client import ServerResponseError
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        if not full:
+            self._missing = 0
+        try:
+            if self._missing is None:
+                self._missing = self._count_missing()
+            if self._missing > 0:
+                _trigger(self._dag_id, f"burst_{datetime.now(UTC):%Y%m%dT%H%M%S}_{request_id}", {})
+                self._missing -= 1
+                self._log.info("A burst: called %s to help.", self._dag_id)
+        except (AirflowRuntimeError, ServerResponseError) as error:
+            self._missing = 0
+            _, _, text = _answer(error)
+            self._log.warning("No further help with this burst, %s could not be started: %s", self._dag_id, text)
+
+    def _count_missing(self) -> int:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        there = RuntimeTaskInstance.get_dr_count(self._dag_id, states=["queued", "running"])
+        if there:
+            self._log.info("A burst: %d runs of %s are there already, or wait because that DAG is paused.", there, self._dag_id)
+        return max(0, self._helpers - there)
 
 
 def _record(session: Session, outcomes: Sequence[tuple[WaitingRequest, Outcome]]) -> None:

@@ -127,7 +127,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
         wrong = [] if ended else [f"not everything had ended after {timeout:.0f} s"]
         wrong += verdict.wrong()
         wrong += _unproven(plan, strikes, requests)
-        figures = _figures(plan, strikes, verdict, requests, seconds) | {"bursts with helpers": databases.helped()}
+        figures = _figures(plan, strikes, verdict, requests, seconds) | {"helpers called": databases.helpers_called()}
         databases.close()
     return Outcome(figures, wrong)
 

@@ -117,8 +117,8 @@ class Databases:
         statement = "SELECT dag_id, run_id, conf, state FROM dag_run WHERE dag_id NOT LIKE 'accelerator%%'"
         return self.airflow.execute(statement).fetchall()
 
-    def helped(self) -> int:
-        """Return how often the dispatcher got help with a burst."""
+    def helpers_called(self) -> int:
+        """Return how many helpers the dispatcher has called in bursts."""
         row = self.airflow.execute("SELECT count(*) AS count FROM dag_run WHERE dag_id = %s", [HELPERS]).fetchone()
         return int(row["count"]) if row else 0
 

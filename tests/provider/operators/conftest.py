@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time import task_runner
 
 from provider.emulators.scenario import Scenario
 from provider.emulators.server import Emulators
@@ -25,6 +26,7 @@ from provider.operators import external_job
 from provider.operators.external_job import ExternalJobOperator
 from provider.triggers import external_job as external_job_triggers
 from tests.google_servers import GoogleServers
+from tests.provider.operators.supervisor import Supervisor
 
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
 MODEL_ID = "22222222-2222-4222-8222-222222222222"
@@ -53,6 +55,13 @@ def start_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
             return emulators
 
         yield begin
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    fake = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", fake, raising=False)
+    return fake
 
 
 class Store:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import msgspec
 from airflow.sdk.api.client import Client
-from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.api.datamodels._generated import DagRunState, DagRunType
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import (
     DagRunResult,
     DRCount,
@@ -19,6 +21,54 @@ from airflow.sdk.execution_time.comms import (
     TriggerDagRun,
     _RequestFrame,
 )
+
+from provider.metadata.request_queue import WaitingRequest
+
+ALREADY_EXISTS = ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
+
+
+def refusal(status: int | None, reason: str | None = None, message: str = "because") -> AirflowRuntimeError:
+    """An error as the supervisor of a task reports it."""
+    detail: dict[str, Any] = {"status_code": status, "message": f"HTTP {status}"}
+    if reason:
+        detail["detail"] = {"detail": {"reason": reason, "message": message}}
+    return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+
+
+def run_of(request: WaitingRequest, conf: dict[str, Any] | None) -> DagRunResult:
+    """Return what Airflow says of the run that a request has, or would have, if its conf is this."""
+    return DagRunResult(
+        dag_id=request.workflow_id,
+        run_id=request.batch_id,
+        logical_date=None,
+        data_interval_start=None,
+        data_interval_end=None,
+        run_after=datetime.now(UTC),
+        start_date=None,
+        end_date=None,
+        run_type=DagRunType.MANUAL,
+        state=DagRunState.RUNNING,
+        conf=conf,
+        consumed_asset_events=[],
+        partition_key=None,
+    )
+
+
+def claimed_request(**changes: Any) -> WaitingRequest:
+    """Return a claimed request."""
+    values = {
+        "id": 7,
+        "kind": "start",
+        "message_id": "m7",
+        "workflow_id": "daily_sales",
+        "batch_id": "B1",
+        "task_id": "stg_orders",
+        "start_task_ids": ["stg_orders"],
+        "scope": "workflow",
+        "params": {"day": "{{ ds }}"},
+        "attempts": 0,
+    }
+    return WaitingRequest(**{**values, **changes})
 
 
 class Supervisor:

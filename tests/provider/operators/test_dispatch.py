@@ -1,4 +1,4 @@
-"""Requests → runs: what is sent to Airflow's supervisor, and what each of its answers leads to."""
+"""The whole round: what is due in the inbox is claimed, started and marked, with helpers in a burst."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 import structlog
 from airflow.sdk import DAG
-from airflow.sdk.api.datamodels._generated import DagRunState, DagRunType
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, GetDRCount, OKResponse, TriggerDagRun
+from airflow.sdk.execution_time.comms import GetDRCount, OKResponse, TriggerDagRun
 from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select, update
 
@@ -24,210 +21,11 @@ from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import BatchRequest
 from provider.operators import dispatch
-from provider.operators.dispatch import DispatchBatchRequestsOperator, DispatchDueRequestsOperator, run_conf, start_dag_run
-from tests.provider.operators.supervisor import Supervisor
+from provider.operators.dispatch import DispatchBatchRequestsOperator, DispatchDueRequestsOperator
+from tests.provider.operators.supervisor import ALREADY_EXISTS, Supervisor, claimed_request, refusal, run_of
 
 LOG = structlog.get_logger("test")
 SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
-ALREADY_EXISTS = ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
-
-
-def refusal(status: int | None, reason: str | None = None, message: str = "because") -> AirflowRuntimeError:
-    """An error as the supervisor of a task reports it."""
-    detail: dict[str, Any] = {"status_code": status, "message": f"HTTP {status}"}
-    if reason:
-        detail["detail"] = {"detail": {"reason": reason, "message": message}}
-    return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
-
-
-@pytest.fixture
-def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
-    fake = Supervisor()
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", fake, raising=False)
-    return fake
-
-
-def run(request: request_queue.WaitingRequest, conf: dict[str, Any] | None) -> DagRunResult:
-    return DagRunResult(
-        dag_id=request.workflow_id,
-        run_id=request.batch_id,
-        logical_date=None,
-        data_interval_start=None,
-        data_interval_end=None,
-        run_after=datetime.now(UTC),
-        start_date=None,
-        end_date=None,
-        run_type=DagRunType.MANUAL,
-        state=DagRunState.RUNNING,
-        conf=conf,
-        consumed_asset_events=[],
-        partition_key=None,
-    )
-
-
-def request(**changes: Any) -> request_queue.WaitingRequest:
-    values = {
-        "id": 7,
-        "kind": "start",
-        "message_id": "m7",
-        "workflow_id": "daily_sales",
-        "batch_id": "B1",
-        "task_id": "stg_orders",
-        "start_task_ids": ["stg_orders"],
-        "scope": "workflow",
-        "params": {"day": "{{ ds }}"},
-        "attempts": 0,
-    }
-    return request_queue.WaitingRequest(**{**values, **changes})
-
-
-def test_the_run_has_the_batch_id_and_carries_the_request(supervisor: Supervisor) -> None:
-    assert start_dag_run(request(batch_id="a+b:c~d")).state == "dispatched"
-    (sent,) = supervisor.sent
-    assert isinstance(sent, TriggerDagRun)
-    assert (sent.dag_id, sent.run_id, sent.logical_date, sent.reset_dag_run) == ("daily_sales", "a+b:c~d", None, False)
-    assert sent.conf == {
-        "day": "{{ ds }}",
-        "start_task_id": ["stg_orders"],
-        "scope": "workflow",
-        "_accelerator": {"request_id": 7, "message_id": "m7"},
-    }
-
-
-@pytest.mark.parametrize("batch_id", ["x/clear", "../other/x", "a?b=1", "a#b", "x" * 300, "manual__x", "", "a%2fclear"])
-def test_a_row_with_a_hostile_batch_id_reaches_no_supervisor(supervisor: Supervisor, batch_id: str) -> None:
-    outcome = start_dag_run(request(batch_id=batch_id))
-    assert outcome.state == "rejected"
-    assert "batch_id" in str(outcome.reason)
-    assert supervisor.sent == []
-
-
-@pytest.mark.parametrize("workflow_id", ["..", "a/b", "a?b", ""])
-def test_a_row_with_a_hostile_workflow_id_reaches_no_supervisor(supervisor: Supervisor, workflow_id: str) -> None:
-    assert start_dag_run(request(workflow_id=workflow_id)).state == "rejected"
-    assert supervisor.sent == []
-
-
-def test_a_run_of_our_own_is_there_already(supervisor: Supervisor) -> None:
-    """The process died between the start and its record."""
-    ours = request()
-    supervisor.answers["B1"] = ALREADY_EXISTS
-    supervisor.runs["B1"] = run(ours, run_conf(ours))
-    assert start_dag_run(ours).state == "dispatched"
-
-
-@pytest.mark.parametrize(
-    ("conf", "state"),
-    [
-        (None, "rejected"),
-        ({}, "rejected"),
-        ({"_accelerator": "7"}, "rejected"),
-        ({"_accelerator": {"request_id": 8, "message_id": "m7"}}, "duplicate"),
-        ({"_accelerator": {"request_id": 7, "message_id": "of another inbox"}}, "duplicate"),
-    ],
-)
-def test_a_run_of_somebody_else_is_there_already(supervisor: Supervisor, conf: dict[str, Any] | None, state: str) -> None:
-    supervisor.answers["B1"] = ALREADY_EXISTS
-    supervisor.runs["B1"] = run(request(), conf)
-    outcome = start_dag_run(request())
-    assert outcome.state == state
-    assert "exists already (manual, running)" in str(outcome.reason)
-
-
-def test_what_airflow_says_of_params_with_a_secret_is_not_repeated(supervisor: Supervisor) -> None:
-    said = "Invalid input for param api_password: 'hunter2' is too short\n\nOn instance:\n    'hunter2'"
-    supervisor.answers["B1"] = refusal(400, "value_error", said)
-    reason = str(start_dag_run(request(params={"day": "x", "api_password": "hunter2"})).reason)
-    assert "Airflow refuses the run: Invalid input for param api_password (the rest may quote a secret)" in reason
-    assert "hunter2" not in reason
-    supervisor.answers["B1"] = refusal(400, "value_error", "'hunter2' is no good")
-    reason = str(start_dag_run(request(params={"nested": {"token": "hunter2"}})).reason)
-    assert "hunter2" not in reason
-
-
-def test_a_completion_that_airflow_refuses_asks_for_a_start(supervisor: Supervisor) -> None:
-    supervisor.answers["B1"] = refusal(400, "value_error", "No value passed for param day")
-    outcome = start_dag_run(request(kind="completion", params={}))
-    assert outcome.state == "rejected"
-    assert "start the batch with the params it needs" in str(outcome.reason)
-
-
-def test_a_completion_starts_its_batch_and_tells_what_is_done(supervisor: Supervisor) -> None:
-    behind = request(kind="completion", task_id="stg_orders", start_task_ids=["refresh"], scope="downstream", params={})
-    assert start_dag_run(behind).state == "dispatched"
-    external = request(kind="completion", task_id="check", start_task_ids=["check"], scope="downstream", params={})
-    assert start_dag_run(external).state == "dispatched"
-    origin = {"request_id": 7, "message_id": "m7"}
-    assert [sent.conf for sent in supervisor.sent] == [
-        {"start_task_id": ["refresh"], "scope": "downstream", "_accelerator": {**origin, "completed_task_id": "stg_orders"}},
-        {"start_task_id": ["check"], "scope": "downstream", "_accelerator": origin},
-    ]
-
-
-def test_a_completion_of_a_run_of_somebody_else_is_an_event_of_it(supervisor: Supervisor) -> None:
-    supervisor.answers["B1"] = ALREADY_EXISTS
-    supervisor.runs["B1"] = run(request(), {})
-    assert start_dag_run(request(kind="completion")).state == "recorded"
-
-
-def test_a_file_starts_the_whole_workflow_with_its_address(supervisor: Supervisor) -> None:
-    params = {"bucket": "landing", "object": "a.csv", "generation": "1"}
-    file = request(kind="file", task_id=None, start_task_ids=None, params=params)
-    assert start_dag_run(file).state == "dispatched"
-    (sent,) = supervisor.sent
-    assert sent.conf == {**params, "scope": "workflow", "_accelerator": {"request_id": 7, "message_id": "m7"}}
-
-
-def test_a_run_that_is_deleted_in_this_moment_is_tried_again(supervisor: Supervisor) -> None:
-    supervisor.answers["B1"] = ALREADY_EXISTS
-    supervisor.runs["B1"] = refusal(404, "not_found")
-    assert start_dag_run(request()).state == "received"
-
-
-@pytest.mark.parametrize(
-    ("answer", "state", "outage"),
-    [
-        (refusal(400, "value_error", "Invalid input for param day"), "rejected", False),
-        (refusal(400, "denied_run_type"), "rejected", False),
-        (refusal(422), "rejected", False),
-        (refusal(400, "import_errors"), "received", False),
-        (refusal(404, "not_found"), "received", False),
-        (refusal(403), "received", False),
-        (refusal(500), "received", True),
-        (refusal(None), "received", True),
-        (ErrorResponse(error=ErrorType.GENERIC_ERROR, detail=None), "received", True),
-    ],
-)
-def test_what_airflow_refuses(supervisor: Supervisor, answer: Any, state: str, outage: bool) -> None:
-    supervisor.answers["B1"] = answer
-    outcome = start_dag_run(request())
-    assert (outcome.state, outcome.outage) == (state, outage)
-    assert outcome.reason
-
-
-def test_the_reason_is_airflows_own(supervisor: Supervisor) -> None:
-    supervisor.answers["B1"] = refusal(400, "value_error", "Invalid input for param day:\n\n  'x' is not a date")
-    assert "Invalid input for param day: 'x' is not a date" in str(start_dag_run(request()).reason)
-
-
-def test_an_answer_at_first_hand_is_understood_too(supervisor: Supervisor) -> None:
-    """``airflow dags test`` has no supervisor process in between."""
-    import httpx
-    from airflow.sdk.api.client import ServerResponseError
-
-    response = httpx.Response(
-        400,
-        json={"detail": {"reason": "value_error", "message": "bad day"}},
-        request=httpx.Request("POST", "http://server/dag-runs/daily_sales/B1"),
-    )
-    error = ServerResponseError.from_response(response)
-    assert error is not None
-    supervisor.answers["B1"] = error
-    outcome = start_dag_run(request())
-    assert (outcome.state, "bad day" in str(outcome.reason)) == ("rejected", True)
-
-
-# The whole round, with the inbox.
 
 
 @pytest.fixture
@@ -317,7 +115,7 @@ def test_a_crash_between_start_and_record_makes_no_second_run(
     assert isinstance(first, TriggerDagRun)
     assert row("B1").state == "received"
     supervisor.answers["B1"] = ALREADY_EXISTS
-    supervisor.runs["B1"] = run(request(batch_id="B1"), first.conf)
+    supervisor.runs["B1"] = run_of(claimed_request(batch_id="B1"), first.conf)
     make_due()
     assert dispatch.dispatch(LOG) == {"dispatched": 1}
 
@@ -329,7 +127,7 @@ def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: Di
         "foreign": ALREADY_EXISTS,
         "early": refusal(404, "not_found"),
     }
-    supervisor.runs["foreign"] = run(request(batch_id="foreign"), {"_accelerator": {"request_id": 4711}})
+    supervisor.runs["foreign"] = run_of(claimed_request(batch_id="foreign"), {"_accelerator": {"request_id": 4711}})
     assert dispatch.dispatch(LOG) == {"dispatched": 1, "rejected": 1, "duplicate": 1, "received": 1}
     assert (row("good").state, row("good").reason) == ("dispatched", None)
     assert (row("bad").state, row("foreign").state) == ("rejected", "duplicate")
@@ -366,18 +164,18 @@ def test_each_full_claim_of_a_burst_calls_one_helper(supervisor: Supervisor, ope
     assert supervisor.started() == [first, *batch_ids[:4], second, *batch_ids[4:]]
     assert (first.startswith("burst_"), first.endswith(f"_{row('B0').id}")) == (True, True)
     assert [(call.conf, call.logical_date) for call in calls] == [({}, None)] * 2
-    counts = [message for message in supervisor.sent if isinstance(message, GetDRCount)]
-    assert [(count.dag_id, count.states) for count in counts] == [("burst", ["queued", "running"])] * 3
+    (count,) = [message for message in supervisor.sent if isinstance(message, GetDRCount)]
+    assert (count.dag_id, count.states) == ("burst", ["queued", "running"])
 
 
-@pytest.mark.parametrize("number", [3, 5])
+@pytest.mark.parametrize(("number", "called"), [(7, 0), (8, 1), (9, 1), (10, 2)])
 def test_help_is_called_for_full_claims_alone(
-    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, number: int
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, number: int, called: int
 ) -> None:
-    """Of 3 requests the first claim, of 5 the second one is not full."""
+    """The first claim is of 8, the second of 2."""
     receive(*(f"B{number}" for number in range(number)))
-    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": number}
-    assert supervisor.active_runs["burst"] == {3: 0, 5: 2}[number]
+    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst", helpers=3) == {"dispatched": number}
+    assert supervisor.active_runs["burst"] == called
 
 
 def test_nobody_is_called_when_enough_are_there(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
@@ -410,12 +208,22 @@ def test_a_helper_takes_what_nobody_has_claimed(supervisor: Supervisor, operator
 
 def test_the_dispatcher_calls_its_own_helpers(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     receive(*(f"B{number}" for number in range(100)))
+    receive(*(f"C{number}" for number in range(75)), task_id="dim_date")
     with_helpers = DispatchBatchRequestsOperator(
-        task_id="dispatch", subscriptions=[SUBSCRIPTION], burst_dag_id="burst", burst_helpers=1
+        task_id="dispatch", subscriptions=[SUBSCRIPTION], burst_dag_id="burst", burst_helpers=2
     )
-    assert with_helpers.execute_complete({}) == {"dispatched": 100}
+    assert with_helpers.execute_complete({}) == {"dispatched": 175}
     assert supervisor.started()[0].endswith(f"_{row('B0').id}")
-    assert supervisor.active_runs["burst"] == 1
+    assert supervisor.active_runs["burst"] == 2
+
+
+def test_a_helper_ends_after_its_time(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests of a workflow that Airflow cannot start come back as fast as a helper can claim them."""
+    monkeypatch.setattr(dispatch, "HELP_SECONDS", -1.0)
+    receive(*(f"B{number}" for number in range(26)))
+    assert DispatchDueRequestsOperator(task_id="dispatch").execute({}) == {"dispatched": 25}
 
 
 # Slow, long, or broken.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,9 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from provider.emulators.pubsub import find_google_emulator
 from provider.emulators.server import Emulators
+from provider.metadata import definitions
+from provider.metadata.engine import write_session
+from tests.provider.triggers.inbox_trigger import give_back_what_is_parked
 
 ACK_SECONDS = 10
 
@@ -74,3 +77,19 @@ def pubsub(pubsub_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pub
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     with grpc.insecure_channel(pubsub_address) as channel:
         yield PubSub(pubsub_address, channel)
+
+
+@pytest.fixture
+def workflow(embedded_database: str) -> None:
+    rows = definitions.DefinitionRows(
+        workflows=[{"workflow_id": "daily_sales"}],
+        tasks=[{"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"}],
+    )
+    with write_session() as session:
+        definitions.replace_workflows(session, rows)
+
+
+@pytest.fixture
+async def nothing_parked() -> AsyncIterator[None]:
+    yield
+    await give_back_what_is_parked()
