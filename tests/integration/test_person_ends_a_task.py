@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from sqlalchemy import create_engine, text
 
 from demo.postgres import PostgresServer
 from demo.world import World
@@ -226,6 +227,13 @@ def test_kill_while_no_triggerer_owns_the_trigger(world: World) -> None:
     world.airflow.start_component("triggerer")
 
 
+def triggers_are_free(world: World) -> bool:
+    """Tell whether nobody holds a lock on a row of the triggers."""
+    with create_engine(world.airflow_url).begin() as connection:
+        free = connection.scalars(text("SELECT id FROM trigger FOR UPDATE SKIP LOCKED")).all()
+        return set(free) == set(connection.scalars(text("SELECT id FROM trigger")))
+
+
 def test_reassignment_between_triggerers_cancels_nothing(world: World) -> None:
     """apache/airflow#73454: the triggerer that lost the trigger calls ``on_kill`` when it wakes up."""
     batch = Batch(world, "reassigned")
@@ -239,8 +247,18 @@ def test_reassignment_between_triggerers_cancels_nothing(world: World) -> None:
     first_owner = world.airflow.wait_for(owner, 60, "a triggerer to own the trigger")
     first = world.airflow.process("triggerer")
     asleep = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
-    for process in asleep:
-        process.suspend()
+
+    def put_to_sleep() -> bool:
+        """Each second it locks the triggers; nobody could take them from it if it fell asleep then."""
+        for process in asleep:
+            process.suspend()
+        if triggers_are_free(world):
+            return True
+        for process in asleep:
+            process.resume()
+        return False
+
+    world.airflow.wait_for(put_to_sleep, 60, "a triggerer without locks")
     try:
         second = world.airflow.start_component("triggerer")
         world.airflow.wait_for(lambda: owner() not in (None, first_owner), 120, "another triggerer to own it")
@@ -248,11 +266,14 @@ def test_reassignment_between_triggerers_cancels_nothing(world: World) -> None:
         for process in asleep:
             process.resume()
 
-    def told(what: str) -> bool:
-        return any(what in file.read_text() for file in (world.home / "logs").rglob(f"run_id={batch.run_id}/**/*.trigger.*"))
+    def asked() -> bool:
+        """In the trigger's log, or in the triggerer's own once that one is closed."""
+        said = f"Job {job_id} keeps running: its task is in state deferred"
+        files = (world.home / "logs").rglob(f"run_id={batch.run_id}/**/*.trigger.*")
+        return any(said in log for log in (world.airflow.log("triggerer"), *(file.read_text() for file in files)))
 
-    world.airflow.wait_for(lambda: told("invoking on_kill"), 120, "the first triggerer to take the loss for a person's wish")
-    world.airflow.wait_for(lambda: told("keeps running: its task is in state deferred"), 60, "its trigger to ask for the state")
+    what = "the first triggerer to take the loss for a person's wish, and its trigger to ask for the state"
+    world.airflow.wait_for(asked, 120, what)
     assert (batch.state(), batch.started, batch.ended("cancelled")) == ("deferred", [job_id], [])
     batch.mark("failed")
     batch.wait_for_cancel(job_id)
