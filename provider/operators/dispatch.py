@@ -8,7 +8,6 @@ carries our id, an earlier attempt got that far and died before it could say so.
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections import Counter
@@ -49,18 +48,18 @@ if TYPE_CHECKING:
 DISPATCH_SECONDS = 30.0
 """How long the dispatcher claims requests before it listens to Pub/Sub again."""
 
-START_SECONDS = 0.75 * CLAIM_SECONDS
-"""How long runs of one claim are started. What is left is given back before the claim runs out, for somebody else to take."""
-
-_SWEEPS = 20
-"""How many times a thousand old requests one task deletes at most, in a transaction each."""
-
 HELP_SECONDS = 300.0
 """How long a helper claims requests. Where it is still needed then, the dispatcher of that time calls another one."""
+
+START_SECONDS = 0.75 * CLAIM_SECONDS
+"""How long runs of one claim are started. What is left is given back before the claim runs out, for somebody else to take."""
 
 FIRST_CLAIM_FACTOR = 4
 """The dispatcher's first claim is so many times a usual one. If even that is full, it is a burst: too many requests for one task
 to start them soon."""
+
+_SWEEPS = 20
+"""How many times a thousand old requests one task deletes at most, in a transaction each."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
 
         :return: how many requests went into each state.
         """
-        counts = dispatch(self.log, seconds=DISPATCH_SECONDS, burst_dag_id=self.burst_dag_id, helpers=self.burst_helpers)
+        counts = dispatch(self.log, burst_dag_id=self.burst_dag_id, helpers=self.burst_helpers)
         self._clean_up()
         return dict(counts)
 
@@ -134,7 +133,7 @@ class DispatchDueRequestsOperator(BaseOperator):
 
 
 def dispatch(
-    log: Logger, *, limit: int = 25, seconds: float = math.inf, burst_dag_id: str | None = None, helpers: int = 0
+    log: Logger, *, limit: int = 25, seconds: float = DISPATCH_SECONDS, burst_dag_id: str | None = None, helpers: int = 0
 ) -> Counter[str]:
     """
     Start a run for every request that is due.

@@ -41,13 +41,12 @@ def test_the_dispatcher_runs_for_ever_one_run_at_a_time(monkeypatch: pytest.Monk
 
 def test_its_helpers_are_a_dag_that_only_the_dispatcher_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "projects/p-1/subscriptions/one")
-    monkeypatch.setenv("AIRFLOW__ACCELERATOR__BURST_HELPERS", "2")
     made = dags()
     burst = made.pop("accelerator_burst")
-    assert (burst.schedule, burst.max_active_runs, burst.is_paused_upon_creation) == (None, 2, False)
+    assert (burst.schedule, burst.max_active_runs, burst.is_paused_upon_creation) == (None, 3, False)
     assert [(task.task_id, task.retries > 0) for task in burst.tasks] == [("dispatch", True)]
     (dispatcher,) = made.values()
-    assert [(task.burst_dag_id, task.burst_helpers) for task in dispatcher.tasks] == [("accelerator_burst", 2)]
+    assert [(task.burst_dag_id, task.burst_helpers) for task in dispatcher.tasks] == [("accelerator_burst", 3)]
 
 
 def test_without_helpers_there_is_no_such_dag(monkeypatch: pytest.MonkeyPatch) -> None:

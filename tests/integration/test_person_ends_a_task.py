@@ -248,32 +248,36 @@ def test_reassignment_between_triggerers_cancels_nothing(world: World) -> None:
     first = world.airflow.process("triggerer")
     asleep = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
 
+    def wake_up() -> None:
+        for process in asleep:
+            process.resume()
+
     def put_to_sleep() -> bool:
         """Each second it locks the triggers; nobody could take them from it if it fell asleep then."""
         for process in asleep:
             process.suspend()
         if triggers_are_free(world):
             return True
-        for process in asleep:
-            process.resume()
+        wake_up()
         return False
 
-    world.airflow.wait_for(put_to_sleep, 60, "a triggerer without locks")
     try:
+        world.airflow.wait_for(put_to_sleep, 60, "a triggerer without locks")
         second = world.airflow.start_component("triggerer")
         world.airflow.wait_for(lambda: owner() not in (None, first_owner), 120, "another triggerer to own it")
     finally:
-        for process in asleep:
-            process.resume()
+        wake_up()
+
+    def told(what: str) -> bool:
+        return any(what in file.read_text() for file in (world.home / "logs").rglob(f"run_id={batch.run_id}/**/*.trigger.*"))
 
     def asked() -> bool:
         """In the trigger's log, or in the triggerer's own once that one is closed."""
         said = f"Job {job_id} keeps running: its task is in state deferred"
-        files = (world.home / "logs").rglob(f"run_id={batch.run_id}/**/*.trigger.*")
-        return any(said in log for log in (world.airflow.log("triggerer"), *(file.read_text() for file in files)))
+        return told(said) or said in world.airflow.log("triggerer")
 
-    what = "the first triggerer to take the loss for a person's wish, and its trigger to ask for the state"
-    world.airflow.wait_for(asked, 120, what)
+    world.airflow.wait_for(lambda: told("invoking on_kill"), 120, "the first triggerer to take the loss for a person's wish")
+    world.airflow.wait_for(asked, 60, "its trigger to ask for the state")
     assert (batch.state(), batch.started, batch.ended("cancelled")) == ("deferred", [job_id], [])
     batch.mark("failed")
     batch.wait_for_cancel(job_id)

@@ -231,6 +231,7 @@ class TestServices:
         error = "1 task failed: fails; first error: Table raw.suppliers was not found"
         assert mirror.batch("whole") == ("ERROR", "failed", "api", error)
         rows = mirror.wait_until_equal("part")
+        assert mirror.batch("part")[2] == "api"
         out = {key for key, row in rows.items() if row[3] == "out of scope of this batch"}
         assert {key[0] for key in rows} - {key[0] for key in out} == {"start_batch", "fails", "blocked", "blocked_too"}
 

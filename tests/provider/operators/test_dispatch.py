@@ -178,23 +178,37 @@ def test_help_is_called_for_full_claims_alone(
     assert supervisor.active_runs["burst"] == called
 
 
-def test_nobody_is_called_when_enough_are_there(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
-    supervisor.active_runs["burst"] = 2
-    batch_ids = [f"B{number}" for number in range(5)]
+@pytest.mark.parametrize(("there", "called"), [(1, 1), (2, 0), (3, 0)])
+def test_nobody_is_called_when_enough_are_there(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, there: int, called: int
+) -> None:
+    supervisor.active_runs["burst"] = there
+    batch_ids = [f"B{number}" for number in range(6)]
     receive(*batch_ids)
-    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 5}
-    assert supervisor.started() == batch_ids
+    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 6}
+    assert supervisor.started()[called:] == batch_ids
+    assert supervisor.active_runs["burst"] == there + called
 
 
-@pytest.mark.parametrize("answer", [refusal(404, "not_found"), refusal(400, "import_errors"), refusal(503)])
-def test_a_call_that_nobody_hears_changes_nothing(
-    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, answer: Any
+@pytest.mark.parametrize(
+    ("answer", "sent"),
+    [
+        # One question and one call, as another one would not be heard either.
+        (refusal(404, "not_found"), 2),
+        (refusal(400, "import_errors"), 2),
+        (refusal(503), 2),
+        # Such a run was called before, so it counts, and the next claim calls the other one.
+        (ALREADY_EXISTS, 3),
+    ],
+)
+def test_a_call_that_starts_nobody_changes_nothing(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, answer: Any, sent: int
 ) -> None:
     batch_ids = [f"B{number}" for number in range(6)]
     receive(*batch_ids)
     supervisor.answer_of_dag["burst"] = answer
     assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 6}
-    assert len([message for message in supervisor.sent if message.dag_id == "burst"]) == 2  # one question and one call
+    assert len([message for message in supervisor.sent if message.dag_id == "burst"]) == sent
     assert {row(batch_id).state for batch_id in batch_ids} == {"dispatched"}
 
 

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 from google.api_core.exceptions import NotFound
-from sqlalchemy import select
 
 from provider.hooks import pubsub as hooks
 from provider.hooks.pubsub import SubscriberAsyncHook
 from provider.metadata import inbox, request_queue
 from provider.metadata.engine import write_session
-from provider.metadata.tables import BatchRequest
 from provider.triggers import pubsub as module
 from tests.provider.triggers.inbox_trigger import GOOD, first_event, message_of_inbox, rows, states
 from tests.waiting import wait_for
@@ -95,7 +93,8 @@ async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsu
     look = module.look
     with write_session() as session:
         inbox.receive(session, pubsub.subscription, [message_of_inbox("9")])
-        request_queue.postpone(session, rows_in(session)[0].id, "no DAG yet", 0.5)
+    with write_session() as session:
+        request_queue.postpone(session, rows()[0].id, "no DAG yet", 0.5)
 
     def slow_look() -> Any:
         found = look()
@@ -111,10 +110,6 @@ async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsu
         request_queue.mark(session, [row.id for row in rows()], request_queue.DISPATCHED)
     await first_event(pubsub.subscription)
     assert (states(), pulls[0]) == ({"dispatched": 1, "received": 1}, 1)
-
-
-def rows_in(session: Any) -> list[BatchRequest]:
-    return list(session.scalars(select(BatchRequest)))
 
 
 async def test_what_a_parked_pull_brings_is_given_back_if_nobody_comes(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
