@@ -1,0 +1,46 @@
+"""Texts for people and for columns: one line, cut, without what a terminal or a database does not take. No Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TypeVar
+
+T = TypeVar("T", bound=str | int | tuple[object, ...])
+
+
+def one_line(text: object, limit: int = 400) -> str:
+    """Return a text on one line, *limit* characters at most."""
+    return " ".join(str(text).split())[:limit]
+
+
+def first_line(text: object, limit: int = 400) -> str:
+    """Return the first line of a text that is not empty, *limit* characters at most; empty where there is none."""
+    return next((line.strip() for line in str(text).splitlines() if line.strip()), "")[:limit]
+
+
+def sentence(text: object, limit: int = 400) -> str:
+    """Return a text from outside on one line and without its full stop, so that a message of ours can go on after it."""
+    return one_line(text, limit).rstrip(".")
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Return a foreign value for a message to people: quoted, control characters escaped, cut."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def storable(text: object, limit: int) -> str:
+    """Return a text that every database takes: no NUL, no lone surrogates, *limit* characters at most."""
+    return str(text).replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
+
+
+def plain(value: object) -> str:
+    """Return the text of an enumeration's member, or of a string that stands for one: Airflow hands out both."""
+    return str(getattr(value, "value", value))
+
+
+def chunks(values: Collection[T], size: int) -> Iterator[list[T]]:
+    """Yield the values in order, *size* of them at a time: for lists in SQL, which databases limit."""
+    ordered = sorted(values)
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]

@@ -1,0 +1,44 @@
+"""Texts from outside, as people and databases get them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from provider import texts
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def test_one_line_has_no_line_breaks_and_a_limit():
+    assert texts.one_line(" a\n\tb  c ", 4) == "a b "[:4]
+    assert texts.one_line(ValueError("a\r\nb")) == "a b"
+
+
+def test_first_line_is_the_first_that_says_something():
+    assert texts.first_line("\n  \n first \nsecond") == "first"
+    assert texts.first_line("") == ""
+
+
+def test_sentence_leaves_the_full_stop_to_the_message_around_it():
+    assert texts.sentence("It is\nbroken.") == "It is broken"
+
+
+def test_quoted_escapes_control_characters_and_tells_how_long_a_value_was():
+    assert texts.quoted("\x1b[31m") == "'\\x1b[31m'"
+    assert texts.quoted("x" * 100, 10) == "'xxxxxxxxx… (102 characters)"
+
+
+def test_storable_has_neither_nul_nor_half_a_character():
+    assert texts.storable("a\x00b\ud800", 10) == "ab?"
+    assert texts.storable("abc", 2) == "ab"
+
+
+def test_plain_takes_members_of_enumerations_and_texts():
+    assert texts.plain(Colour.RED) == texts.plain("red") == "red"
+
+
+def test_chunks_are_in_order_and_none_is_lost():
+    assert list(texts.chunks({3, 1, 2}, 2)) == [[1, 2], [3]]
+    assert list(texts.chunks([], 2)) == []
