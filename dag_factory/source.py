@@ -5,7 +5,7 @@ from __future__ import annotations
 from provider import settings
 from provider.metadata.definitions import DefinitionRows, read_definitions
 from provider.metadata.engine import read_session, without_passwords
-from provider.metadata.time_limit import within
+from provider.threads import within
 
 READ_SECONDS = 10.0
 """Longest wait for the rows. The engine's own limits end most hangs sooner; Airflow gives up on the whole file after 30 s."""

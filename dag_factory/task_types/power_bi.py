@@ -10,7 +10,7 @@ from dag_factory.problems import describe
 from dag_factory.task_types import TaskType
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, exactly_one
 from dag_factory.templates import contains_template
-from provider.hooks.powerbi_models import EnhancedRefresh
+from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh
 
 
 def _check_refresh(value: Any) -> Any:

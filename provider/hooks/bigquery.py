@@ -1,24 +1,33 @@
 # ruff: noqa: TID253 - a subclass of the Google provider's hook; only tasks and triggers of BigQuery jobs import it
-"""Hook that follows BigQuery jobs by their name: look one up, tell its status, cancel it."""
+"""Hook that runs BigQuery jobs by their name: start one, look one up, tell its status, cancel it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Annotated, Any, ClassVar, TypedDict
 from urllib.parse import quote
 
 import requests
 from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
-from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
+from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound, RetryError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import Client
 from google.cloud.bigquery.job import LoadJob, QueryJob
 from google.cloud.bigquery.retry import DEFAULT_RETRY
+from pydantic import Field
 
-from provider.hooks.google_errors import line, no_token
-from provider.hooks.remote_job import JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
+from provider.exceptions import RemoteJobError
+from provider.hooks.google_errors import no_token
+from provider.hooks.remote_job import Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
+from provider.hooks.remote_service import ForeignHandle, RemoteService
+from provider.hooks.wait_budget import WaitBudget
+from provider.texts import sentence
+from provider.threads import within
+
+#: Jobs of one chain of tries.
+MOST_JOBS = 1000
 
 #: Reasons of BigQuery's table of errors that a repetition of the same job cannot get past.
 #: .. seealso:: https://cloud.google.com/bigquery/docs/error-messages#errortable
@@ -37,26 +46,117 @@ _RESULTS: dict[type, tuple[str, ...]] = {
 }
 
 
-class BigQueryJobHook(BigQueryHook):
+class BigQueryJobRequest(TypedDict):
     """
-    The Google provider's hook with what a wait for one job needs.
+    What a job is asked for with.
+
+    :param job_name: the first part of the job's id: the same in every try of a chain.
+    :param configuration: the job's configuration, as the API has it.
+    :param project_id: project that runs the job; None for the connection's.
+    :param location: location of the job; None where BigQuery is to choose.
+    """
+
+    job_name: str
+    configuration: Mapping[str, Any]
+    project_id: str | None
+    location: str | None
+
+
+class BigQueryJobIntent(ForeignHandle):
+    """What names a job, see :meth:`BigQueryJobHook.prepare`."""
+
+    project_id: Annotated[str, Field(min_length=1)]
+    location: str | None
+    job_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,1024}$")]
+
+
+class BigQueryJobHandle(BigQueryJobIntent):
+    """Handle of a job, see :func:`job_handle`."""
+
+    id: str
+    url: str = ""
+
+
+class BigQueryJobHook(BigQueryHook, RemoteService[BigQueryJobRequest]):
+    """
+    The Google provider's hook as the remote service ``bigquery``. Its client is synchronous, so a trigger's calls are threads.
+
+    BigQuery runs a job's id once, so that a start is safe to repeat: the ids of a task's jobs are made of its
+    ``job_name`` and a number that goes up only past a job that failed.
 
     A job's handle is ``{"id": "project:location.job_id", "url", "project_id", "location", "job_id"}``; an intent has the last
     three of these.
 
-    :param http_timeout: seconds for one call, repetitions of the client included.
+    :param gcp_conn_id: connection to Google Cloud.
+    :param impersonation_chain: service account to act as, or a chain of them.
+    :param budget: bounds of its calls; repetitions of the client are included.
 
     Other parameters: see :class:`airflow.providers.google.cloud.hooks.bigquery.BigQueryHook`.
 
     .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs
     """
 
-    def __init__(self, *, http_timeout: float = 30.0, **kwargs: Any) -> None:
-        super().__init__(use_legacy_sql=False, **kwargs)
-        self.http_timeout = http_timeout
+    name: ClassVar[str] = "bigquery"
+    noun: ClassVar[str] = "BigQuery job"
+    connection_fields: ClassVar[tuple[str, ...]] = ("gcp_conn_id", "impersonation_chain")
+    job_model: ClassVar[type[ForeignHandle]] = BigQueryJobHandle
+    intent_model: ClassVar[type[ForeignHandle]] = BigQueryJobIntent
+
+    def __init__(
+        self,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        *,
+        budget: WaitBudget | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain, use_legacy_sql=False, **kwargs)
+        self.budget = budget or WaitBudget()
         self._client_of = lru_cache(self.get_client)
 
-    def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+    def prepare(self, request: BigQueryJobRequest) -> Intent:
+        """Return the name of the first job of this chain that has not failed: a new one, or one without a record."""
+        place = {
+            "project_id": request["project_id"] or self.project_id,
+            "location": request["location"] or self.location,
+        }
+        for number in range(1, MOST_JOBS + 1):
+            intent: Intent = {**place, "job_id": f"{request['job_name']}_{number}"}
+            try:
+                status = self.status(intent)
+            except JobNotFoundError:
+                return intent
+            if status.state != "failed":
+                return intent
+        raise RemoteJobError(f"{MOST_JOBS} jobs of this task have failed without a clear; see them in BigQuery.", retryable=False)
+
+    def start(self, request: BigQueryJobRequest, intent: Intent) -> RemoteJob:
+        """Insert the job; one that has the name already is this task's own."""
+        with translated(f"Start of BigQuery job {intent['job_id']}", changes=True):
+            try:
+                job = self._in_time(
+                    partial(
+                        self.insert_job,
+                        configuration=dict(request["configuration"]),
+                        job_id=intent["job_id"],
+                        project_id=intent["project_id"],
+                        location=intent["location"],
+                        nowait=True,
+                    )
+                )
+            except Conflict as conflict:
+                error = conflict
+            else:
+                return job_handle(job)
+        if (found := self.find(intent)) is None:
+            raise RemoteJobError(
+                f"BigQuery has a job {intent['job_id']} and does not show it in location {intent['location']}: set `location` "
+                "to that of the dataset, and clear the task."
+            ) from error
+        self.log.info("An earlier try started %s %s.", self.noun, found["id"])
+        return found
+
+    def find(self, intent: Intent) -> RemoteJob | None:
         """
         Return the job that has the name in *intent*; None where there is none.
 
@@ -67,7 +167,7 @@ class BigQueryJobHook(BigQueryHook):
         except JobNotFoundError:
             return None
 
-    def get_job_status(self, job: RemoteJob) -> JobStatus:
+    def status(self, job: RemoteJob) -> JobStatus:
         """
         Ask for the status of a job, by its handle or its intent.
 
@@ -76,7 +176,7 @@ class BigQueryJobHook(BigQueryHook):
         """
         return _status(self._job(job))
 
-    def cancel_by_name(self, job: RemoteJob) -> None:
+    def cancel(self, job: RemoteJob) -> None:
         """
         Ask for the cancel of a job; one that has ended stays as it is.
 
@@ -85,18 +185,24 @@ class BigQueryJobHook(BigQueryHook):
         .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/cancel
         """
         with translated(f"Cancel of BigQuery job {job['job_id']}", of_job=True):
-            self._client(job).cancel_job(job["job_id"], retry=self._retry, timeout=self.http_timeout)
+            call = partial(self._client(job).cancel_job, job["job_id"], retry=self._retry, timeout=self.budget.call)
+            self._in_time(call)
 
-    def _job(self, place: dict[str, Any]) -> Any:
+    def _job(self, place: Mapping[str, Any]) -> Any:
         with translated(f"BigQuery job {place['job_id']}", of_job=True):
-            return self._client(place).get_job(place["job_id"], retry=self._retry, timeout=self.http_timeout)
+            call = partial(self._client(place).get_job, place["job_id"], retry=self._retry, timeout=self.budget.call)
+            return self._in_time(call)
 
-    def _client(self, place: dict[str, Any]) -> Client:
+    def _in_time(self, call: Callable[[], Any]) -> Any:
+        """Bound a call as a whole: the client's timeouts begin anew with each byte, and its retries after them."""
+        return within(2 * self.budget.call, call, "accelerator-bigquery")
+
+    def _client(self, place: Mapping[str, Any]) -> Client:
         return self._client_of(place["project_id"], place["location"])
 
     @property
     def _retry(self) -> Any:
-        return DEFAULT_RETRY.with_timeout(self.http_timeout)
+        return DEFAULT_RETRY.with_timeout(self.budget.call)
 
 
 def job_handle(job: Any) -> RemoteJob:
@@ -126,7 +232,7 @@ def _status(job: Any) -> JobStatus:
 def _failure(job: Any, reason: str) -> str:
     """Say in one line why a job failed: its error, and of the others the first two."""
     messages = [str(error.get("message")) for error in (job.error_result, *(job.errors or [])) if error.get("message")]
-    text = "; ".join(line(message) for message in list(dict.fromkeys(messages))[:3])
+    text = "; ".join(sentence(message) for message in list(dict.fromkeys(messages))[:3])
     return f"BigQuery job {job_handle(job)['id']} failed: {reason}: {text}. {_HINTS.get(reason, '')}".rstrip()
 
 
@@ -152,14 +258,14 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
         yield
     except NotFound as error:
         if of_job:
-            raise JobNotFoundError(f"{request} is not known to BigQuery (any more): {line(error.message)}.") from error
+            raise JobNotFoundError(f"{request} is not known to BigQuery (any more): {sentence(error.message)}.") from error
         raise _call_error(request, error, changes=changes) from error
     except GoogleAPICallError as error:
         raise _call_error(request, error, changes=changes) from error
-    except (RetryError, requests.RequestException) as error:
+    except (RetryError, requests.RequestException, TimeoutError) as error:
         # The client repeats what passes by itself; this is what was left at the end of its time.
         cause = getattr(error, "cause", None) or error
-        raise RemoteCallError(f"{request}: no answer: {type(cause).__name__}: {line(cause)}.", maybe_done=changes) from error
+        raise RemoteCallError(f"{request}: no answer: {type(cause).__name__}: {sentence(cause)}.", maybe_done=changes) from error
     except GoogleAuthError as error:
         raise no_token(request, error) from error
 
@@ -170,7 +276,7 @@ def _call_error(request: str, error: GoogleAPICallError, *, changes: bool) -> Re
     passing = code in _PASSING_CODES or bool(_PASSING_REASONS.intersection(reasons))
     hint = next((f" {_HINTS[reason]}" for reason in reasons if reason in _HINTS), "")
     return RemoteCallError(
-        f"{request} answered {code} {', '.join(reasons)}: {line(error.message)}.{hint}",
+        f"{request} answered {code} {', '.join(reasons)}: {sentence(error.message)}.{hint}",
         retryable=passing,
         maybe_done=changes and passing,
         status_code=code,

@@ -1,4 +1,4 @@
-"""What every hook says about a remote job: its status, and how a call to its service failed."""
+"""What every remote service says about a job: its handle, its status, and how a call failed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any, Literal, TypeAlias
 
 from provider.exceptions import RemoteJobError
 
-#: A handle of a job as plain JSON: ``id`` and ``url``, and whatever its service needs to find it again.
+#: A handle of a job as plain JSON: ``id`` and ``url``, and whatever its service needs to find it again. ``adopted`` is true for
+#: a job that somebody else started and a task waits for.
 RemoteJob: TypeAlias = dict[str, Any]
+#: What finds a job again whose start was never answered, as plain JSON.
+Intent: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class JobStatus:
     :param error: one line for a job that failed: status, error code, first reasons, what to do.
     :param retryable: False where running the same job again cannot help.
     :param result: plain JSON for XCom, of a job that has ended.
+    :param incomplete: why the details of a job that has ended are missing. Its end is known all the same.
     """
 
     state: Literal["running", "done", "failed"]
@@ -29,6 +33,7 @@ class JobStatus:
     error: str = ""
     retryable: bool = True
     result: dict[str, Any] = field(default_factory=dict)
+    incomplete: RemoteCallError | None = None
 
     @property
     def ended(self) -> bool:

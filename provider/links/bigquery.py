@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from provider.links.external_job import ExternalJobLink
+from provider.links.remote_job import RemoteJobLink
 
 
-class BigQueryJobLink(ExternalJobLink):
+class BigQueryJobLink(RemoteJobLink):
     """Opens the job in the Google Cloud console."""
 
     @property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from provider.links.external_job import ExternalJobLink
+from provider.links.remote_job import RemoteJobLink
 
 
-class DataformInvocationLink(ExternalJobLink):
+class DataformInvocationLink(RemoteJobLink):
     """Opens the workflow invocation, with its actions, in the Google Cloud console."""
 
     @property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from provider.links.external_job import ExternalJobLink
+from provider.links.remote_job import RemoteJobLink
 
 
-class PowerBILink(ExternalJobLink):
+class PowerBILink(RemoteJobLink):
     """Opens the semantic model or the dataflow in the Power BI service of the connection's cloud."""
 
     @property

@@ -79,7 +79,7 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> dict[str, An
         state = str(getattr(ti.state, "value", ti.state))  # up_for_retry
     status = STATUS_OF_TASK_STATE.get(state, PROCESSING)
     message = getattr(ti.task, "skip_reason", None) if state == "skipped" else error
-    job = getattr(ti.task, "external_job", None) or {}
+    job = getattr(ti.task, "remote_job", None) or {}
     return {
         "workflow_id": ti.dag_id,
         "batch_id": ti.run_id,
@@ -128,7 +128,7 @@ def _text(value: object, length: int) -> str | None:
 
 
 def _write_in_time(row: dict[str, Any]) -> None:
-    from provider.metadata.time_limit import within
+    from provider.threads import within
 
     try:
         within(BUDGET_SECONDS, lambda: _write(row), "accelerator-task-log")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 
+from provider.airflow_internals import google
 from provider.exceptions import ConfigurationError
 from provider.operators.bigquery_jobs import BigQueryJobOperator
 
@@ -40,13 +41,10 @@ class BigQueryLoadOperator(BigQueryJobOperator, GCSToBigQueryOperator):  # type:
                 "provider's GCSToBigQueryOperator for them."
             )
 
-    def configure_job(self) -> None:
+    def make_configuration(self) -> dict[str, Any]:
         """Let the Google provider's operator make the configuration, from rendered parameters."""
-        objects = [self.source_objects] if isinstance(self.source_objects, str) else list(self.source_objects)
-        self.source_uris = [f"gs://{self.bucket}/{name}" for name in objects]
-        self.src_fmt_configs = self.src_fmt_configs or {}
         if self.schema_object and not self.schema_fields:
             storage = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
             text = storage.download(self.schema_object_bucket or self.bucket, self.schema_object)
             self.schema_fields = json.loads(text)
-        self.configuration = self._use_existing_table()  # type: ignore[no-untyped-call]
+        return google.load_configuration(self)

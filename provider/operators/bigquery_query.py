@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
+from provider.airflow_internals import google
 from provider.exceptions import ConfigurationError
 from provider.operators.bigquery_jobs import BigQueryJobOperator
 
@@ -73,7 +74,7 @@ class BigQueryQueryOperator(BigQueryJobOperator, BigQueryInsertJobOperator):  # 
         if destination_table is None and (write_disposition or create_disposition):
             raise ConfigurationError(f"Task {self.task_id}: a disposition says what happens to destination_table; name one.")
 
-    def configure_job(self) -> None:
+    def make_configuration(self) -> dict[str, Any]:
         """Make the configuration from rendered parameters."""
         query: dict[str, Any] = {
             "query": self.sql,
@@ -84,17 +85,16 @@ class BigQueryQueryOperator(BigQueryJobOperator, BigQueryInsertJobOperator):  # 
             # 64-bit numbers are texts in JSON.
             "maximumBytesBilled": None if self.maximum_bytes_billed is None else str(self.maximum_bytes_billed),
         }
+        hook: Any = self.service
         if self.destination_table is not None:
-            project, dataset, table = self.job_hook.split_tablename(
-                self.destination_table, self.job_hook.project_id, "destination_table"
-            )
+            project, dataset, table = hook.split_tablename(self.destination_table, hook.project_id, "destination_table")
             query["destinationTable"] = {"projectId": project, "datasetId": dataset, "tableId": table}
         if self.query_parameters:
             query |= {"parameterMode": "NAMED", "queryParameters": [_parameter(spec) for spec in self.query_parameters]}
-        self.configuration = {"query": {key: value for key, value in query.items() if value is not None}}
+        configuration: dict[str, Any] = {"query": {key: value for key, value in query.items() if value is not None}}
         if self.labels:
-            self.configuration["labels"] = dict(self.labels)
-        self._add_job_labels(self.job_hook)
+            configuration["labels"] = dict(self.labels)
+        return google.labelled(self, hook, configuration)
 
 
 def _parameter(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from provider.exceptions import ConfigurationError
 from provider.links.dataform import DataformInvocationLink
-from provider.operators.external_job import ExternalJobOperator
+from provider.operators.remote_job import RemoteJobOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink
+    from airflow.sdk import BaseOperatorLink, Context
 
-    from provider.hooks.dataform import DataformInvocationHook
-    from provider.hooks.remote_job import JobStatus, RemoteJob
-    from provider.triggers.dataform import DataformInvocationTrigger
+    from provider.hooks.dataform.hook import InvocationRequest
+    from provider.operators.job_ledger import JobLedger
 
 SOURCES = ("git_commitish", "workspace", "release_config", "workflow_config")
 
 
-class DataformWorkflowInvocationOperator(ExternalJobOperator):
+class DataformWorkflowInvocationOperator(RemoteJobOperator):
     """
     Compiles a Dataform repository, runs the compiled workflow, and waits for its end.
 
@@ -50,8 +48,6 @@ class DataformWorkflowInvocationOperator(ExternalJobOperator):
     :param query_priority: ``INTERACTIVE`` or ``BATCH``.
     :param gcp_conn_id: connection to Google Cloud.
     :param impersonation_chain: service account to act as, or a chain of them. (templated)
-    :param api_endpoint: another address of the Dataform API, ``host:port`` or, without TLS and credentials,
-        ``http://host:port``. Defaults to the connection's extra ``dataform_endpoint``.
     :raises RemoteJobError: the invocation failed; AirflowFailException with the same text where a retry cannot help.
 
     .. seealso:: https://cloud.google.com/dataform/reference/rest/v1/projects.locations.repositories.workflowInvocations
@@ -59,6 +55,7 @@ class DataformWorkflowInvocationOperator(ExternalJobOperator):
 
     ui_color = "#4285f4"
     ui_fgcolor = "#ffffff"
+    service_name: ClassVar[str] = "dataform"
     job_noun: ClassVar[str] = "Dataform workflow invocation"
     operator_extra_links: Sequence[BaseOperatorLink] = (DataformInvocationLink(),)
     template_fields: Sequence[str] = (
@@ -95,7 +92,6 @@ class DataformWorkflowInvocationOperator(ExternalJobOperator):
         query_priority: Literal["INTERACTIVE", "BATCH"] | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
-        api_endpoint: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -116,7 +112,6 @@ class DataformWorkflowInvocationOperator(ExternalJobOperator):
         self.query_priority = query_priority
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
-        self.api_endpoint = api_endpoint
         self._check_sources()
 
     def _check_sources(self) -> None:
@@ -146,47 +141,14 @@ class DataformWorkflowInvocationOperator(ExternalJobOperator):
             if (value := getattr(self, name))
         }
 
-    @cached_property
-    def hook(self) -> DataformInvocationHook:
-        """The hook for this task's connection."""
-        from provider.hooks.dataform import DataformInvocationHook
-
-        return DataformInvocationHook(
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-            api_endpoint=self.api_endpoint,
-            rpc_timeout=self.http_timeout,
-        )
-
-    def prepare_job(self) -> dict[str, Any]:
+    def request(self, context: Context, ledger: JobLedger) -> InvocationRequest:  # noqa: ARG002 - others need them
+        """Return the invocation to ask for."""
         source = next(name for name in SOURCES if getattr(self, name) is not None)
-        return self.hook.prepare_invocation(
-            project_id=self.project_id,
-            region=self.region,
-            repository_id=self.repository_id,
-            source={source: getattr(self, source)},
-            variables=self.vars,
-            invocation_config=self._invocation_config(),
-        )
-
-    def start_job(self, intent: dict[str, Any]) -> RemoteJob:
-        return self.hook.create_invocation(intent)
-
-    def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
-        return self.hook.find_invocation(intent)
-
-    def poll_job(self, job: RemoteJob) -> JobStatus:
-        return self.hook.get_job_status(job)
-
-    def cancel_job(self, job: RemoteJob) -> None:
-        self.hook.cancel_invocation(job)
-
-    def make_trigger(self, **waiting: Any) -> DataformInvocationTrigger:
-        from provider.triggers.dataform import DataformInvocationTrigger
-
-        return DataformInvocationTrigger(
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-            api_endpoint=self.api_endpoint,
-            **waiting,
-        )
+        return {
+            "project_id": self.project_id,
+            "region": self.region,
+            "repository_id": self.repository_id,
+            "source": {source: getattr(self, source)},
+            "variables": self.vars,
+            "invocation_config": self._invocation_config(),
+        }

@@ -10,6 +10,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.providers.google.cloud.transfers.gcs_to_gcs import GCSToGCSOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from provider.airflow_internals import google
 from provider.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class GCSArchiveOperator(GCSToGCSOperator):
         self._note_beginning(context)
         # Read by the OpenLineage extractor of the base class.
         self.source_objects = [source for source, _ in moves]
-        moved = [self._copy_single_object(hook=hook, source_object=source, destination_object=to) for source, to in moves]
+        moved = [google.move_object(self, hook, source, to) for source, to in moves]
         return [address for address in moved if address]
 
     def _moves(self, hook: GCSHook) -> list[tuple[str, str]]:

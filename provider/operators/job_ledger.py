@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: The reconciler reads this key of Airflow's table ``task_state_store`` too.
-LEDGER_KEY = "external_job"
+LEDGER_KEY = "remote_job"
 
 
 class JobLedger:
@@ -31,26 +31,25 @@ class JobLedger:
         None again once there is a job.
     ``chain``
         ``ti.max_tries``: retries and killed workers keep it, a person's clear raises it.
-    ``try``, ``started_at``, ``outcome``
-        the try that wrote last, the start of the job, and ``running``, ``success`` or ``failed``.
-    ``first_try_at``
-        start of the chain; no job that began earlier is ever taken for ours.
+    ``outcome``
+        ``running``, ``success`` or ``failed``: what is known of the job.
     ``tries``
         ``{"<try_number>": {"id": …, "url": …}}``: the job each try waited for, over all chains.
-    ``watcher``
-        ``{"classpath": …, "kwargs": …}`` of the trigger that can watch and cancel the job, for the reconciler; None where
-        a person who ends the task does not end the job. No secret: credentials stay in the connection.
+    ``service``
+        ``{"name": …, "conn_id": …}`` of the service that runs the job, so that the reconciler can cancel it; None where a person
+        who ends the task does not end the job. It chooses nothing: host, identity and connection come from the DAG's definition
+        and must agree with it.
 
     :param store: ``context["task_state_store"]``; None (a context made by hand, ``dag.test`` of older versions) keeps
         the entry for this process only, so a retry cannot re-attach.
     :param chain: ``ti.max_tries``.
     :param try_number: ``ti.try_number``.
-    :param watcher: see above.
+    :param service: see above.
     """
 
-    def __init__(self, store: Any | None, *, chain: int, try_number: int, watcher: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, store: Any | None, *, chain: int, try_number: int, service: Mapping[str, str] | None = None) -> None:
         self._store = store
-        self._watcher = watcher
+        self._service = service
         self._chain = chain
         self._try_number = try_number
         stored = store.get(LEDGER_KEY) if store is not None else None
@@ -59,11 +58,11 @@ class JobLedger:
             log.warning("No task_state_store in the context: a retry of this task cannot re-attach to its remote job.")
 
     @classmethod
-    def from_context(cls, context: Context, watcher: Mapping[str, Any] | None = None) -> JobLedger:
+    def from_context(cls, context: Context, service: Mapping[str, str] | None = None) -> JobLedger:
         """Open the ledger of the task instance that *context* belongs to."""
         ti = context["ti"]
         store = context.get("task_state_store")
-        return cls(store, chain=int(ti.max_tries or 0), try_number=int(ti.try_number), watcher=watcher)
+        return cls(store, chain=int(ti.max_tries or 0), try_number=int(ti.try_number), service=service)
 
     @property
     def empty(self) -> bool:
@@ -98,7 +97,7 @@ class JobLedger:
 
     def open_chain(self) -> None:
         """Begin a chain: nothing of an earlier one can be adopted any more."""
-        self._write(job=None, intent=None, intent_at=None, started_at=None, outcome="running", first_try_at=_now())
+        self._write(job=None, intent=None, intent_at=None, outcome="running")
 
     def record_intent(self, intent: dict[str, Any] | None) -> None:
         """Record that a job is about to be started, or (None) that none was started and none is known."""
@@ -108,15 +107,14 @@ class JobLedger:
         """Record the job this try waits for."""
         tries = dict(self._entry.get("tries") or {})
         tries[str(self._try_number)] = {"id": job["id"], "url": job["url"]}
-        started_at = self._entry.get("started_at") if self.job and self.job["id"] == job["id"] else _now()
-        self._write(job=job, intent=None, intent_at=None, started_at=started_at, outcome="running", tries=tries)
+        self._write(job=job, intent=None, intent_at=None, outcome="running", tries=tries)
 
     def record_outcome(self, outcome: str) -> None:
         """Record that the job has ended: ``success`` or ``failed``."""
         self._write(outcome=outcome)
 
     def _write(self, **changes: Any) -> None:
-        self._entry = {**self._entry, **changes, "chain": self._chain, "try": self._try_number, "watcher": self._watcher}
+        self._entry = {**self._entry, **changes, "chain": self._chain, "service": self._service}
         if self._store is not None:
             self._store.set(LEDGER_KEY, self._entry)
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from provider.exceptions import ConfigurationError
-from provider.hooks.powerbi_models import EnhancedRefresh, enhanced_refresh
+from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh, enhanced_refresh
 from provider.links.powerbi import PowerBILink
-from provider.operators.external_job import ExternalJobOperator
+from provider.operators.remote_job import RemoteJobOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink
+    from airflow.sdk import BaseOperatorLink, Context
 
-    from provider.hooks.powerbi import PowerBIHook
-    from provider.hooks.remote_job import JobStatus, RemoteJob
-    from provider.operators.remote_service import IfRunning
-    from provider.triggers.powerbi import PowerBIRefreshTrigger
+    from provider.hooks.powerbi.hook import RefreshRequest
+    from provider.operators.job_ledger import JobLedger
+    from provider.operators.job_start import IfRunning
 
 
-class _PowerBIRefreshOperator(ExternalJobOperator):
-    """What both Power BI operators share: the connection, the policy for a busy place, and the calls by handle."""
+class _PowerBIRefreshOperator(RemoteJobOperator):
+    """What both Power BI operators share: the connection, and the policy for a busy place."""
 
     ui_color = "#f2c811"
+    service_name: ClassVar[str] = "powerbi"
     operator_extra_links: Sequence[BaseOperatorLink] = (PowerBILink(),)
 
     def __init__(
@@ -38,30 +37,6 @@ class _PowerBIRefreshOperator(ExternalJobOperator):
         self.workspace = workspace
         self.if_running = if_running
         self.powerbi_conn_id = powerbi_conn_id
-
-    @cached_property
-    def hook(self) -> PowerBIHook:
-        """The hook for this task's connection."""
-        from provider.hooks.powerbi import PowerBIHook
-
-        return PowerBIHook(self.powerbi_conn_id, http_timeout=self.http_timeout)
-
-    def poll_job(self, job: RemoteJob) -> JobStatus:
-        return self.hook.get_job_status(job)
-
-    def cancel_job(self, job: RemoteJob) -> None:
-        self.hook.cancel_job(job)
-
-    def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
-        return self.hook.find_job(intent)
-
-    def start_job(self, intent: dict[str, Any]) -> RemoteJob:
-        return self.hook.start_job(intent)
-
-    def make_trigger(self, **waiting: Any) -> PowerBIRefreshTrigger:
-        from provider.triggers.powerbi import PowerBIRefreshTrigger
-
-        return PowerBIRefreshTrigger(powerbi_conn_id=self.powerbi_conn_id, **waiting)
 
 
 class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):
@@ -81,7 +56,7 @@ class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):
     :param workspace: id or name of the workspace (of the report, where ``report`` is given). (templated)
     :param semantic_model: id or name of the semantic model. (templated)
     :param report: id or name of a report; its semantic model is refreshed, in whichever workspace that is. (templated)
-    :param refresh: parameters of an enhanced refresh, as :class:`~provider.hooks.powerbi_models.EnhancedRefresh` or as
+    :param refresh: parameters of an enhanced refresh, as :class:`~provider.hooks.powerbi.enhanced_refresh.EnhancedRefresh` or as
         the dict of its request body. (templated)
     :param notify_option: ``NoNotification``, ``MailOnFailure`` or ``MailOnCompletion``, of a classic refresh asked for
         by a person's account; service principals can only use the first.
@@ -117,17 +92,16 @@ class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):
         if (semantic_model is None) == (report is None):
             raise ConfigurationError(f"Task {self.task_id}: give either `semantic_model` or `report`.")
 
-    def prepare_job(self) -> dict[str, Any]:
+    def request(self, context: Context, ledger: JobLedger) -> RefreshRequest:  # noqa: ARG002 - others need them
+        """Return the refresh to ask for."""
         if self.refresh is None:
             body, enhanced = {"notifyOption": self.notify_option}, False
         else:
             body, enhanced = enhanced_refresh(self.refresh).body(), True
-        workspace_id = self.hook.resolve_workspace(self.workspace)
         if self.report:
-            workspace_id, dataset_id = self.hook.resolve_report(workspace_id, self.report)
-        else:
-            dataset_id = self.hook.resolve_semantic_model(workspace_id, self.semantic_model or "")
-        return self.hook.prepare_semantic_model(workspace_id, dataset_id, body=body, enhanced=enhanced)
+            return {"workspace": self.workspace, "report": self.report, "body": body, "enhanced": enhanced}
+        model = self.semantic_model or ""
+        return {"workspace": self.workspace, "semantic_model": model, "body": body, "enhanced": enhanced}
 
 
 class PowerBIDataflowRefreshOperator(_PowerBIRefreshOperator):
@@ -159,7 +133,7 @@ class PowerBIDataflowRefreshOperator(_PowerBIRefreshOperator):
         self.dataflow = dataflow
         self.notify_option = notify_option
 
-    def prepare_job(self) -> dict[str, Any]:
-        workspace_id = self.hook.resolve_workspace(self.workspace)
-        dataflow_id = self.hook.resolve_dataflow(workspace_id, self.dataflow)
-        return self.hook.prepare_dataflow(workspace_id, dataflow_id, body={"notifyOption": self.notify_option})
+    def request(self, context: Context, ledger: JobLedger) -> RefreshRequest:  # noqa: ARG002 - others need them
+        """Return the refresh to ask for."""
+        body = {"notifyOption": self.notify_option}
+        return {"workspace": self.workspace, "dataflow": self.dataflow, "body": body, "enhanced": False}

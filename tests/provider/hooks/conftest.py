@@ -4,18 +4,19 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
 from provider.emulators.scenario import Scenario
 from provider.emulators.server import Emulators
-from provider.hooks import powerbi_auth
+from provider.hooks.powerbi import tokens
 
 
 @pytest.fixture
 def powerbi_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulators]:
     """Power BI and Entra ID with one workspace, and nothing that was kept from another test."""
-    monkeypatch.setattr(powerbi_auth, "_sources", {})
+    monkeypatch.setattr(tokens, "_sources", WeakKeyDictionary())
     workspace = {"name": "Finance", "semantic_models": [{"name": "Sales"}]}
     scenario = Scenario.model_validate({"powerbi": {"workspaces": [workspace]}})
     with Emulators(scenario, folder=tmp_path, pubsub="builtin") as emulators:

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from provider.triggers.external_job import ExternalJobTrigger
 
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.listeners import orphaned_jobs
 from provider.listeners.airflow_state import load_runs
 from provider.listeners.orphaned_jobs import OrphanedJobs
 from provider.triggers import external_job
-from provider.triggers.external_job import ExternalJobTrigger
 
 if TYPE_CHECKING:
     from tests.provider.listeners.conftest import AirflowDatabase

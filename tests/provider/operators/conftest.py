@@ -19,27 +19,20 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time import task_runner
+from airflow.sdk.serde import deserialize, serialize
 
+from provider.airflow_internals import supervisor as task_supervisor
 from provider.emulators.scenario import Scenario
 from provider.emulators.server import Emulators
-from provider.operators import external_job
-from provider.operators.external_job import ExternalJobOperator
-from provider.triggers import external_job as external_job_triggers
+from provider.operators.remote_job import RemoteJobOperator
 from tests.google_servers import GoogleServers
 from tests.provider.operators.supervisor import Supervisor
+from tests.provider.operators.waits import SHORT_WAITS
 
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
 MODEL_ID = "22222222-2222-4222-8222-222222222222"
 DATAFLOW_ID = "33333333-3333-4333-8333-333333333333"
 REPOSITORY = "projects/demo-project/locations/europe-west3/repositories/sales"
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the waits that protect production systems short."""
-    monkeypatch.setattr(external_job_triggers, "MIN_FIRST_EVENT", 0.05)
-    monkeypatch.setattr(external_job, "LOOKUP_SECONDS", 1.0)
-    monkeypatch.setattr(external_job, "ACCEPTED_SECONDS", 5.0)
 
 
 @pytest.fixture
@@ -100,7 +93,7 @@ class TaskLife:
     :param make: builds the operator, once for each process.
     """
 
-    def __init__(self, make: Callable[[], ExternalJobOperator], *, retries: int = 3, store: Store | None = None) -> None:
+    def __init__(self, make: Callable[[], RemoteJobOperator], *, retries: int = 3, store: Store | None = None) -> None:
         self._make = make
         self.store = store or Store()
         self.with_store = True
@@ -111,7 +104,7 @@ class TaskLife:
     @property
     def entry(self) -> dict[str, Any]:
         """What the task remembers."""
-        return self.store.get("external_job")
+        return self.store.get("remote_job")
 
     def clear(self) -> None:
         """A person clears the task: Airflow grants the configured tries again."""
@@ -145,7 +138,8 @@ class TaskLife:
 
     def trigger(self, deferral: TaskDeferred) -> Any:
         """Return the trigger as a triggerer builds it: from JSON."""
-        path, kwargs = json.loads(json.dumps(deferral.trigger.serialize()))
+        path, kwargs = deferral.trigger.serialize()
+        kwargs = deserialize(json.loads(json.dumps(serialize(kwargs))))
         module, _, name = path.rpartition(".")
         trigger = getattr(importlib.import_module(module), name)(**kwargs)
         trigger.task_instance = self.ti
@@ -154,8 +148,7 @@ class TaskLife:
     def end_by_a_person(self, trigger: Any, where: str) -> None:
         """Let a person mark the task failed, and the ``worker`` or the ``triggerer`` in which it waits learn of it."""
         with pytest.MonkeyPatch.context() as patch:
-            for module in (external_job, external_job_triggers):
-                patch.setattr(module, "task_instance_state", lambda **_: "failed")
+            patch.setattr(task_supervisor, "task_instance_state", lambda **_: "failed")
             if where == "worker":
                 self.operator.on_kill()
             else:
@@ -180,7 +173,7 @@ class Service:
     """What a test of the shared life needs to know about one service."""
 
     name: str
-    make: Callable[..., ExternalJobOperator]
+    make: Callable[..., RemoteJobOperator]
     scenario: Callable[..., dict[str, Any]]
     ledger_service: str
     started: str
@@ -219,10 +212,16 @@ def _powerbi_scenario(*, seconds: float = 0.3, failing: int | None = 0, **model:
     return {"powerbi": {"workspaces": [workspace]}}
 
 
-FAST: dict[str, Any] = {"task_id": "job", "poll_interval": 0.1, "initial_wait": 0.0, "http_timeout": 5.0}
+FAST: dict[str, Any] = {
+    "task_id": "job",
+    "poll_interval": 0.1,
+    "initial_wait": 0.0,
+    "http_timeout": 5.0,
+    "budget": SHORT_WAITS,
+}
 
 
-def make_dataform(**kwargs: Any) -> ExternalJobOperator:
+def make_dataform(**kwargs: Any) -> RemoteJobOperator:
     from provider.operators.dataform import DataformWorkflowInvocationOperator
 
     where = {"project_id": "demo-project", "region": "europe-west3", "repository_id": "sales"}
@@ -231,7 +230,7 @@ def make_dataform(**kwargs: Any) -> ExternalJobOperator:
     return DataformWorkflowInvocationOperator(**{**FAST, **where, **kwargs})
 
 
-def make_model(**kwargs: Any) -> ExternalJobOperator:
+def make_model(**kwargs: Any) -> RemoteJobOperator:
     from provider.operators.powerbi import PowerBISemanticModelRefreshOperator
 
     if "report" not in kwargs:
@@ -239,7 +238,7 @@ def make_model(**kwargs: Any) -> ExternalJobOperator:
     return PowerBISemanticModelRefreshOperator(**{**FAST, "workspace": "Finance", "refresh": {"type": "full"}, **kwargs})
 
 
-def make_dataflow(**kwargs: Any) -> ExternalJobOperator:
+def make_dataflow(**kwargs: Any) -> RemoteJobOperator:
     from provider.operators.powerbi import PowerBIDataflowRefreshOperator
 
     return PowerBIDataflowRefreshOperator(**{**FAST, "workspace": "Finance", "dataflow": "Staging", **kwargs})
@@ -299,7 +298,7 @@ def life() -> type[TaskLife]:
 
 
 @pytest.fixture
-def make_operator() -> dict[str, Callable[..., ExternalJobOperator]]:
+def make_operator() -> dict[str, Callable[..., RemoteJobOperator]]:
     return {"dataform": make_dataform, "semantic_model": make_model, "dataflow": make_dataflow}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from provider.emulators.rules import Rule
 from provider.operators.dataform import DataformWorkflowInvocationOperator
+from tests.provider.operators.waits import SHORT_WAITS
 
 REPOSITORY = "projects/demo-project/locations/europe-west3/repositories/sales"
 #: Seconds for invocations that must still run when they are looked at for the first time, on a slow machine too.
@@ -18,6 +19,7 @@ FAST: dict[str, Any] = {
     "project_id": "demo-project",
     "region": "europe-west3",
     "repository_id": "sales",
+    "budget": SHORT_WAITS,
 }
 
 

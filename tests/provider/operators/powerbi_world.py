@@ -12,11 +12,18 @@ from typing import Any
 import pytest
 
 from provider.emulators.rules import Rule
-from provider.hooks.powerbi import PowerBIHook
+from provider.hooks.powerbi.hook import PowerBIHook, RefreshRequest
 from provider.operators.powerbi import PowerBIDataflowRefreshOperator, PowerBISemanticModelRefreshOperator
 from tests import identities
+from tests.provider.operators.waits import SHORT_WAITS
 
-FAST: dict[str, Any] = {"task_id": "job", "poll_interval": 0.1, "initial_wait": 0.0, "http_timeout": 5.0}
+FAST: dict[str, Any] = {
+    "task_id": "job",
+    "poll_interval": 0.1,
+    "initial_wait": 0.0,
+    "http_timeout": 5.0,
+    "budget": SHORT_WAITS,
+}
 #: Seconds for refreshes that must still run when they are looked at for the first time, on a slow machine too.
 LONG = 1.5
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
@@ -57,10 +64,13 @@ def dataflow(**kwargs: Any) -> PowerBIDataflowRefreshOperator:
 def start_foreign_refresh(**body: Any) -> dict[str, Any]:
     """Somebody else refreshes the model."""
     hook = PowerBIHook()
-    intent = hook.prepare_semantic_model(
-        WORKSPACE_ID, MODEL_ID, body=body or {"notifyOption": "NoNotification"}, enhanced=bool(body)
-    )
-    return hook.start_job(intent)
+    request: RefreshRequest = {
+        "workspace": WORKSPACE_ID,
+        "semantic_model": MODEL_ID,
+        "body": body or {"notifyOption": "NoNotification"},
+        "enhanced": bool(body),
+    }
+    return hook.start(request, hook.prepare(request))
 
 
 def posted(cloud: Any) -> list[Any]:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
+from provider.airflow_internals import supervisor
 from provider.exceptions import ConfigurationError, RemoteJobError
-from provider.operators import external_job
 from provider.operators.bigquery import BigQueryLoadOperator
 from provider.operators.bigquery_query import BigQueryQueryOperator
 from tests.bigquery_front import Job
@@ -102,9 +102,9 @@ def test_a_load_is_one_job_with_a_result_and_a_link(world: World) -> None:
         "output_rows": 3,
     }
     url = f"https://console.cloud.google.com/bigquery?project={PROJECT}&j=bq:{LOCATION}:{job.job_id}&page=queryresults"
-    assert task.operator.external_job == {"id": f"{PROJECT}:{LOCATION}.{job.job_id}", "url": url}
-    assert task.ti.xcoms == {"external_job_id": f"{PROJECT}:{LOCATION}.{job.job_id}", "external_job_url": url}
-    assert task.entry["tries"] == {"1": task.operator.external_job}
+    assert task.operator.remote_job == {"id": f"{PROJECT}:{LOCATION}.{job.job_id}", "url": url}
+    assert task.ti.xcoms == {"remote_job_id": f"{PROJECT}:{LOCATION}.{job.job_id}", "remote_job_url": url}
+    assert task.entry["tries"] == {"1": task.operator.remote_job}
     assert task.entry["outcome"] == "success"
 
 
@@ -238,7 +238,7 @@ def test_a_job_that_fails_while_deferred_fails_this_try_and_starts_no_other(worl
 
 @pytest.mark.parametrize(("state", "cancelled"), [("failed", True), ("running", False)])
 def test_on_kill_cancels_what_a_person_ended(state: str, cancelled: bool, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(external_job, "task_instance_state", lambda **_: state)
+    monkeypatch.setattr(supervisor, "task_instance_state", lambda **_: state)
     task = world.load(deferrable=True, initial_wait=0.0)
     with world.front.busy():
         task.begin()
@@ -251,9 +251,9 @@ def test_on_kill_cancels_what_a_person_ended(state: str, cancelled: bool, world:
 def test_the_trigger_cancels_for_a_person(
     cancel_on_kill: bool, state: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from provider.triggers import external_job as triggers
+    from provider.triggers import remote_job as triggers
 
-    monkeypatch.setattr(triggers, "task_instance_state", lambda **_: "failed")
+    monkeypatch.setattr(supervisor, "task_instance_state", lambda **_: "failed")
     task = world.load(deferrable=True, initial_wait=0.0, cancel_on_kill=cancel_on_kill)
 
     async def kill(deferral: TaskDeferred) -> None:
@@ -270,7 +270,7 @@ def test_a_cancelled_job_says_so(world: World) -> None:
     task = world.load(deferrable=True, initial_wait=0.0)
     with world.front.busy():
         deferral = task.begin()
-        task.operator.cancel_job(task.entry["job"])
+        task.operator.service.cancel(task.entry["job"])
     event = task.event(deferral)
     with pytest.raises(RemoteJobError, match="failed: stopped: .*User requested cancellation. Somebody cancelled the job"):
         task.resume(deferral, event)

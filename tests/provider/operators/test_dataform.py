@@ -119,7 +119,7 @@ def test_console_link(start_cloud, life):
     task.begin()
 
     (started,) = cloud.ledger.entries(operation="create_workflow_invocation")
-    assert task.ti.xcoms["external_job_url"] == (
+    assert task.ti.xcoms["remote_job_url"] == (
         "https://console.cloud.google.com/bigquery/dataform/locations/europe-west3/repositories/sales/workflows/"
         f"{started.resource.rpartition('/')[2]}?project=demo-project"
     )

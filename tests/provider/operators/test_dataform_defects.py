@@ -16,7 +16,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from provider.exceptions import RemoteJobError
-from provider.hooks import dataform as hooks
+from provider.hooks.dataform import hook as dataform_hook
 from tests.provider.operators.dataform_world import (
     REPOSITORY,
     cancelled,
@@ -131,7 +131,7 @@ def test_defect_a_new_client_for_each_call(start_cloud, life, monkeypatch):
     async def poll_all() -> None:
         triggers = [task.trigger(deferral) for _ in range(100)]
         for _ in range(3):
-            statuses = await asyncio.gather(*(trigger.poll_job() for trigger in triggers))
+            statuses = await asyncio.gather(*(trigger.status() for trigger in triggers))
             assert {status.state for status in statuses} == {"running"}
         await channels[0].close()
 
@@ -157,13 +157,13 @@ def test_defect_no_way_to_list_invocations(start_cloud, life):
     """Ours are found by what they were made of, among those of others and over several pages."""
     cloud = start_cloud(**one_action(seconds=0.05))
     names = [life(of_main).run()["workflow_invocation"] for _ in range(3)]
-    hook = of_main().hook
+    hook = of_main().service
 
     for name, entry in zip(names, started(cloud), strict=True):
         intent = {"parent": REPOSITORY, "source": {"compilation_result": entry.detail["compilation_result"]}}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(hooks, "PAGE_SIZE", 1)
-            found = hook.find_invocation(intent)
+            patch.setattr(dataform_hook, "PAGE_SIZE", 1)
+            found = hook.find(intent)
         assert found is not None
         assert found["name"] == name
 
@@ -197,7 +197,7 @@ def test_defect_on_kill_of_a_trigger_that_is_reassigned_cancels_the_work(start_c
     cloud = start_cloud(**one_action())
     task = life(of_main)
     deferral = task.begin()
-    monkeypatch.setattr("provider.triggers.external_job.task_instance_state", lambda **_: "deferred")
+    monkeypatch.setattr("provider.airflow_internals.supervisor.task_instance_state", lambda **_: "deferred")
 
     asyncio.run(task.trigger(deferral).cancel_if_task_ended())
 

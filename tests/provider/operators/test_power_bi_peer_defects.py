@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from provider.emulators.powerbi_state import Refresh
 from provider.exceptions import RemoteJobError
-from provider.hooks.powerbi import PowerBIHook
+from provider.hooks.powerbi.hook import PowerBIHook
 from provider.hooks.remote_job import CannotCancelError
 from provider.links.powerbi import PowerBILink
 from provider.operators.job_ledger import JobLedger
@@ -92,14 +92,14 @@ def test_defect_death_of_the_triggerer_posts_twice(start_cloud, life, monkeypatc
     async def die_after_a_poll() -> None:
         polled = asyncio.Event()
         trigger = task.trigger(deferral)
-        poll = trigger.poll_job
+        poll = trigger.status
 
         async def watched() -> Any:
             status = await poll()
             polled.set()
             return status
 
-        monkeypatch.setattr(trigger, "poll_job", watched)
+        monkeypatch.setattr(trigger, "status", watched)
         running = asyncio.ensure_future(anext(aiter(trigger.run())))
         await polled.wait()
         running.cancel()
@@ -212,11 +212,10 @@ def test_point_3_on_kill_says_where_a_refresh_cannot_be_cancelled(start_cloud, l
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(model)
     trigger = task.trigger(task.begin())
-    monkeypatch.setattr("provider.triggers.external_job.task_instance_state", lambda **_: "failed")
-    monkeypatch.setattr("provider.operators.external_job.task_instance_state", lambda **_: "failed")
+    monkeypatch.setattr("provider.airflow_internals.supervisor.task_instance_state", lambda **_: "failed")
 
     with pytest.raises(CannotCancelError, match="Give `refresh`"):
-        asyncio.run(trigger.cancel_job())
+        PowerBIHook().cancel(trigger.job)
     capsys.readouterr()
     asyncio.run(trigger.cancel_if_task_ended())
     task.operator.on_kill()
@@ -245,16 +244,16 @@ def test_point_5_if_running_holds_for_a_refresh_that_slips_in_between_look_and_s
     """The service refuses the start itself."""
     cloud = start_cloud(**powerbi(workspace(seconds=LONG, already_running_status=status)))
     task = life(model)
-    prepare = PowerBIHook.prepare_semantic_model
+    prepare = PowerBIHook.prepare
     slipped: list[dict[str, Any]] = []
 
-    def slow(self: PowerBIHook, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        intent = prepare(self, *args, **kwargs)
+    def slow(self: PowerBIHook, request: Any) -> dict[str, Any]:
+        intent = prepare(self, request)
         if not slipped:
-            slipped.append(PowerBIHook().start_job(intent))
+            slipped.append(PowerBIHook().start(request, intent))
         return intent
 
-    monkeypatch.setattr(PowerBIHook, "prepare_semantic_model", slow)
+    monkeypatch.setattr(PowerBIHook, "prepare", slow)
     result = task.run()
 
     assert result["id"] != slipped[0]["id"]
@@ -452,4 +451,4 @@ def test_point_14_link_of_the_right_cloud_and_a_full_xcom(start_cloud, life, mon
     assert task.ti.xcoms[PowerBILink().xcom_key].startswith(f"https://app.high.powerbigov.us/groups/{WORKSPACE_ID}/")
     wanted = {"id", "status", "type", "started_at", "ended_at", "duration"} | ({"attempts"} if make is model else set())
     assert wanted <= set(result)
-    assert task.ti.xcoms["external_job_id"] == result["id"]
+    assert task.ti.xcoms["remote_job_id"] == result["id"]

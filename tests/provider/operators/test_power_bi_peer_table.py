@@ -16,9 +16,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, T
 
 from provider import get_provider_info
 from provider.exceptions import RemoteJobError
-from provider.hooks.powerbi import PowerBIHook
-from provider.hooks.powerbi_models import EnhancedRefresh
-from provider.hooks.powerbi_settings import CLOUDS
+from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh
+from provider.hooks.powerbi.hook import PowerBIHook
+from provider.hooks.powerbi.settings import CLOUDS
 from provider.links.powerbi import PowerBILink
 from provider.operators.job_ledger import JobLedger
 from tests.provider.operators.powerbi_world import (
@@ -239,7 +239,7 @@ def test_sovereign_clouds(start_cloud, life, monkeypatch, cloud_name):
 
     (token,) = cloud.ledger.entries(service="entra")
     assert token.detail["scope"] == f"{CLOUDS[cloud_name].resource}/.default"
-    assert task.ti.xcoms["external_job_url"].startswith(f"{CLOUDS[cloud_name].portal}/groups/")
+    assert task.ti.xcoms["remote_job_url"].startswith(f"{CLOUDS[cloud_name].portal}/groups/")
     change_connection(monkeypatch, host="")
     settings = PowerBIHook().settings
     assert settings.api_url == CLOUDS[cloud_name].api
@@ -265,12 +265,12 @@ def test_xcom(start_cloud, life):
     task = life(lambda: enhanced(poll_interval=0.05))
     with pytest.raises(RemoteJobError):
         task.run()
-    assert task.ti.xcoms["external_job_id"] == posted(cloud)[0].resource  # of a failed one too
+    assert task.ti.xcoms["remote_job_id"] == posted(cloud)[0].resource  # of a failed one too
 
     result = task.run()
 
     assert set(result) == {"id", "status", "type", "started_at", "ended_at", "duration", "attempts", "objects"}
-    assert result["id"] == posted(cloud)[1].resource == task.ti.xcoms["external_job_id"]
+    assert result["id"] == posted(cloud)[1].resource == task.ti.xcoms["remote_job_id"]
     assert (result["status"], result["attempts"]) == ("Completed", 1)
     begun, ended = (datetime.fromisoformat(result[key]) for key in ("started_at", "ended_at"))
     assert begun.utcoffset() is not None
@@ -356,7 +356,7 @@ def test_policy_when_one_already_runs_wait(start_cloud, life):
     outcome = task.begin()
     assert isinstance(outcome, TaskDeferred)
     assert outcome.trigger.cancel_on_kill is False
-    assert task.operator.external_job is None
+    assert task.operator.remote_job is None
     while isinstance(outcome, TaskDeferred):
         outcome = task.resume(outcome, task.event(outcome))
 
@@ -375,7 +375,7 @@ def test_policy_when_one_already_runs_adopt(start_cloud, life, monkeypatch):
 
     deferral = task.begin()
     assert deferral.trigger.cancel_on_kill is False
-    monkeypatch.setattr("provider.operators.external_job.task_instance_state", lambda **_: "failed")
+    monkeypatch.setattr("provider.airflow_internals.supervisor.task_instance_state", lambda **_: "failed")
     task.operator.on_kill()
     assert cancelled(cloud) == []
 

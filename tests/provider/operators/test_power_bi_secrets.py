@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from airflow.sdk._shared.secrets_masker import SecretsMasker
@@ -22,8 +23,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from provider.emulators import entra
 from provider.emulators.powerbi import PowerBIApi
 from provider.exceptions import AcceleratorError
-from provider.hooks import powerbi_auth
-from provider.hooks.powerbi import PowerBIHook
+from provider.hooks.powerbi import tokens
+from provider.hooks.powerbi.hook import PowerBIHook
 from provider.listeners import task_log, task_process
 from tests import identities
 from tests.canaries import Canaries, Leak
@@ -83,7 +84,7 @@ def canaries(monkeypatch: pytest.MonkeyPatch) -> Canaries:
         check(form)
 
     monkeypatch.setattr(entra, "_check_assertion", watched)
-    monkeypatch.setattr(powerbi_auth, "_sources", {})
+    monkeypatch.setattr(tokens, "_sources", WeakKeyDictionary())
     monkeypatch.setattr(task_process, "_switched_off", False)
     monkeypatch.setattr(task_process, "_missed", False)
     monkeypatch.setattr(SecretsMasker, "add_mask", lambda *_, **__: None)
@@ -148,7 +149,7 @@ class Seen:
     def _look_at_deferral(self, deferral: TaskDeferred) -> None:
         trigger = self.task.trigger(deferral)
         self._look("deferral", [deferral, deferral.kwargs, deferral.trigger, vars(deferral.trigger)])
-        self._look("trigger", [trigger, trigger.serialize(), vars(trigger), trigger._hook.settings])
+        self._look("trigger", [trigger, trigger.serialize(), vars(trigger), trigger.budget])
 
     def _look_at_task(self) -> None:
         operator = self.task.operator
@@ -157,8 +158,8 @@ class Seen:
         self._look("task state and XCom", [self.task.store.stored, self.task.ti.xcoms])
         hook = PowerBIHook()
         self._look("hook", [hook, hook.settings, vars(hook)])
-        for source in powerbi_auth._sources.values():
-            self._look("token source", [source, source._client])
+        for source in [source for sources in tokens._sources.values() for source in sources.values()]:
+            self._look("token source", [source, source._issuer, source._issuer._client])
         ok, text = hook.test_connection()
         self._look("Test of the connection", [ok, text])
         for error in self.errors:
@@ -170,7 +171,7 @@ class Seen:
         operator, ti = self.task.operator, self.task.ti
         fields = {name: getattr(operator, name) for name in operator.template_fields}
         dag = SimpleNamespace(task_dict={"start_batch": SimpleNamespace(task_type="StartBatchOperator")})
-        task = SimpleNamespace(dag=dag, template_fields=operator.template_fields, external_job=operator.external_job, **fields)
+        task = SimpleNamespace(dag=dag, template_fields=operator.template_fields, remote_job=operator.remote_job, **fields)
         now = datetime.now(tz=UTC)
         seen = kind(**{**vars(ti), "task": task, "start_date": now, "end_date": now, "state": None})
         task_log.on_task_instance_running(task_instance=seen)

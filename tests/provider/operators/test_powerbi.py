@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from provider.emulators.rules import Rule
 from provider.exceptions import ConfigurationError, RemoteJobError
-from provider.hooks.powerbi import PowerBIHook
+from provider.hooks.powerbi.credentials import Issuer
+from provider.hooks.powerbi.hook import PowerBIHook
+from provider.hooks.powerbi.transport import MAX_CONNECTIONS
 from provider.operators.powerbi import PowerBISemanticModelRefreshOperator
 from tests.provider.operators.powerbi_world import LONG, dataflow, model, posted, powerbi, workspace
+from tests.provider.operators.waits import SHORT_WAITS
 
 
 @pytest.mark.parametrize("wrong", [{"semantic_model": "Seles"}, {"workspace": "Finanz"}])
@@ -38,16 +43,17 @@ def test_refresh_of_somebody_else_is_not_taken_for_a_start_that_was_lost(start_c
     cloud = start_cloud(**powerbi(workspace(seconds=LONG)), rules=[rule])
     task = life(model)
     started: list[dict[str, Any]] = []
-    operator_prepare = PowerBISemanticModelRefreshOperator.prepare_job
+    prepare = PowerBIHook.prepare
 
-    def prepared(self: Any) -> dict[str, Any]:
-        intent = operator_prepare(self)
+    def prepared(self: PowerBIHook, request: Any) -> dict[str, Any]:
+        intent = prepare(self, request)
         if not started:
-            started.append(PowerBIHook().start_job({**intent, "body": {"type": "full"}, "enhanced": True}))
+            foreign = {**request, "body": {"type": "full"}, "enhanced": True}
+            started.append(PowerBIHook().start(foreign, {**intent, "enhanced": True}))
         return intent
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PowerBISemanticModelRefreshOperator, "prepare_job", prepared)
+        patch.setattr(PowerBIHook, "prepare", prepared)
         result = task.run()
 
     assert cloud.rules.describe()[0]["hits"] == 1
@@ -63,16 +69,16 @@ def test_history_that_lags_behind_does_not_lose_a_refresh(start_cloud, life):
     assert [entry.resource for entry in posted(cloud)] == [result["id"]]
 
 
-def test_accepted_refresh_that_is_not_listed_in_time_is_not_started_again(start_cloud, life, monkeypatch):
+def test_accepted_refresh_that_is_not_listed_in_time_is_not_started_again(start_cloud, life):
     cloud = start_cloud(**powerbi(workspace(refresh_id_headers=[], history_lag_seconds=1.5)))
-    monkeypatch.setattr("provider.operators.external_job.ACCEPTED_SECONDS", 0.3)
-    task = life(model)
+    seconds = [0.3, 10.0]
+    task = life(lambda: model(budget=replace(SHORT_WAITS, accepted_lookup=seconds[0])))
 
     with pytest.raises(RemoteJobError, match="accepted without an id"):
         task.run()
     assert len(posted(cloud)) == 1
 
-    monkeypatch.setattr("provider.operators.external_job.ACCEPTED_SECONDS", 10.0)
+    seconds.pop(0)
     assert task.run()["id"] == posted(cloud)[0].resource
     assert len(posted(cloud)) == 1
 
@@ -86,17 +92,18 @@ def test_unanswered_start_that_is_listed_late_is_not_taken_for_somebody_elses(st
     assert [result["id"]] == [entry.resource for entry in posted(cloud)]
 
 
-def test_retry_looks_for_an_unrecorded_start_only_as_long_as_one_can_appear(start_cloud, life, monkeypatch):
+def test_retry_looks_for_an_unrecorded_start_only_as_long_as_one_can_appear(start_cloud, life):
     cloud = start_cloud(**powerbi(workspace()))
     cloud.rules.add(Rule(service="powerbi", match="POST */refreshes", fault="status", http_status=503, times=3))
-    task = life(model)
+    seconds = [SHORT_WAITS.lookup, 3000.0]
+    task = life(lambda: model(budget=replace(SHORT_WAITS, lookup=seconds[0])))
     with pytest.raises(RemoteJobError, match="503"):
         task.run()
     assert task.entry["intent"] is not None
 
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
-    task.store.set("external_job", {**task.entry, "intent_at": an_hour_ago.isoformat()})
-    monkeypatch.setattr("provider.operators.external_job.LOOKUP_SECONDS", 3000.0)
+    task.store.set("remote_job", {**task.entry, "intent_at": an_hour_ago.isoformat()})
+    seconds.pop(0)
     task.run()
     assert len(posted(cloud)) == 1
 
@@ -116,48 +123,41 @@ def test_all_waiting_refreshes_share_one_token_and_few_connections(start_cloud, 
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
-    from provider.hooks import powerbi as hooks
-    from provider.hooks import powerbi_auth
-
-    powerbi_auth._sources.clear()  # a triggerer begins without a token
     before = len(cloud.ledger.entries(service="entra"))
     built: list[Any] = []
-    build = hooks.httpx.AsyncClient
+    build = httpx.AsyncClient
 
     def counted(**options: Any) -> Any:
         built.append(build(**options))
         return built[-1]
 
-    monkeypatch.setattr(hooks.httpx, "AsyncClient", counted)
+    monkeypatch.setattr(httpx, "AsyncClient", counted)
 
     async def poll_all() -> None:
         triggers = [task.trigger(deferral) for _ in range(100)]
-        statuses = await asyncio.gather(*(trigger.poll_job() for trigger in triggers))
+        statuses = await asyncio.gather(*(trigger.status() for trigger in triggers))
         assert {status.state for status in statuses} == {"running"}
         for client in built:
             await client.aclose()
 
     asyncio.run(poll_all())
     assert len(cloud.ledger.entries(service="entra")) - before == 1
-    assert 1 <= len(built) <= hooks.MAX_CONNECTIONS
+    assert 1 <= len(built) <= MAX_CONNECTIONS
 
 
 def test_no_call_of_the_trigger_blocks_the_event_loop(start_cloud, life, monkeypatch):
     start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
-    from provider.hooks import powerbi_auth
-
-    powerbi_auth._sources.clear()
     threads: list[int] = []
-    acquire = powerbi_auth.TokenSource._acquire
+    issue = Issuer.issue
 
-    def watched(self: Any) -> str:
+    def watched(self: Issuer, timeout: float) -> dict[str, Any]:
         threads.append(threading.get_ident())
-        return acquire(self)
+        return issue(self, timeout)
 
-    monkeypatch.setattr(powerbi_auth.TokenSource, "_acquire", watched)
-    asyncio.run(task.trigger(deferral).poll_job())
+    monkeypatch.setattr(Issuer, "issue", watched)
+    asyncio.run(task.trigger(deferral).status())
 
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()

@@ -15,7 +15,7 @@ HEAVY = ("google.cloud.dataform_v1", "grpc", "airflow.providers.google.common.ho
 PROGRAM = f"""
 import asyncio, json, sys, threading
 from provider.hooks.remote_job import RemoteCallError
-from provider.triggers.dataform import DataformInvocationTrigger
+from provider.triggers.remote_job import RemoteJobTrigger
 
 HEAVY = {HEAVY!r}
 imported = {{}}
@@ -30,9 +30,10 @@ class Watch:
 
 async def poll():
     job = {{"id": "x", "name": "projects/p/locations/l/repositories/r/workflowInvocations/x", "url": ""}}
-    waiting = {{"poll_interval": 1, "deadline": None, "cancel_on_kill": False, "http_timeout": 30}}
+    connection = {{"gcp_conn_id": "google_cloud_default", "impersonation_chain": None}}
+    waiting = {{"poll_interval": 1, "cancel_on_kill": False, "budget": {{}}}}
     try:
-        await DataformInvocationTrigger(job=job, **waiting).poll_job()
+        await RemoteJobTrigger(service="dataform", connection=connection, job=job, **waiting).status()
     except RemoteCallError as error:
         return str(error)
 

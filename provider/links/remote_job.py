@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 
-class ExternalJobLink(BaseOperatorLink):
+class RemoteJobLink(BaseOperatorLink):
     """
-    Shows the XCom ``external_job_url``, which the operator pushes as soon as the job is known.
+    Shows the XCom ``remote_job_url``, which the operator pushes as soon as the job is known.
 
     Airflow 3 shows a link's XCom as it is, and asks :meth:`get_link` only when the task's process ends.
     """
@@ -26,11 +26,11 @@ class ExternalJobLink(BaseOperatorLink):
     @property
     def xcom_key(self) -> str:
         """Key of the XCom that is the link."""
-        return "external_job_url"
+        return "remote_job_url"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the job's address in its service's console; empty as long as there is no job."""
-        job = getattr(operator, "external_job", None)
+        job = getattr(operator, "remote_job", None)
         if job:
             return cast("str", job["url"])
         from airflow.sdk.execution_time.xcom import XCom

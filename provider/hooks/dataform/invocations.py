@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from provider.exceptions import ConfigurationError, RemoteJobError
-from provider.hooks.remote_job import JobStatus, RemoteJob
+from provider.hooks.remote_job import JobStatus, RemoteCallError, RemoteJob
+from provider.texts import one_line, sentence
 
 if TYPE_CHECKING:
     from google.cloud.dataform_v1 import CompilationResult, Target, WorkflowInvocation, WorkflowInvocationAction
@@ -60,12 +61,21 @@ def running(invocation: WorkflowInvocation) -> JobStatus:
     return JobStatus("running", word(invocation))
 
 
-def ended(handle: RemoteJob, invocation: WorkflowInvocation, actions: Sequence[WorkflowInvocationAction]) -> JobStatus:
-    """Return the status of an invocation that has ended, with what became of its actions."""
+def ended(
+    handle: RemoteJob,
+    invocation: WorkflowInvocation,
+    actions: Sequence[WorkflowInvocationAction],
+    incomplete: RemoteCallError | None = None,
+) -> JobStatus:
+    """
+    Return the status of an invocation that has ended, with what became of its actions.
+
+    :param incomplete: why the actions could not be read.
+    """
     rows = [_row(action) for action in actions]
     result = {"workflow_invocation": handle["name"], "state": word(invocation), "actions": rows}
     if word(invocation) in _DONE:
-        return JobStatus("done", word(invocation), result=result)
+        return JobStatus("done", word(invocation), result=result, incomplete=incomplete)
     failed = [row for row in rows if row["state"] == "FAILED"]
     skipped = sum(row["state"] == "SKIPPED" for row in rows)
     parts = [f"{NOUN} {handle['id']} ended as {word(invocation)}."]
@@ -74,8 +84,10 @@ def ended(handle: RemoteJob, invocation: WorkflowInvocation, actions: Sequence[W
         parts.append(f"{len(failed) - NAMED} more actions failed.")
     if skipped:
         parts.append(f"{skipped} actions that depend on them were skipped.")
+    if incomplete is not None:
+        parts.append(f"Its actions cannot be read: {incomplete}")
     parts.append(f"See {handle['url']}")
-    return JobStatus("failed", word(invocation), " ".join(parts), result=result)
+    return JobStatus("failed", word(invocation), " ".join(parts), result=result, incomplete=incomplete)
 
 
 def _row(action: WorkflowInvocationAction) -> dict[str, Any]:
@@ -88,7 +100,7 @@ def _row(action: WorkflowInvocationAction) -> dict[str, Any]:
 
 
 def _failure(row: Mapping[str, Any]) -> str:
-    reason = " ".join((row["failure_reason"] or "no reason given").split())[:REASON_LENGTH].rstrip(".")
+    reason = sentence(row["failure_reason"] or "no reason given", REASON_LENGTH)
     query = f" (BigQuery job {row['job_id']})" if row["job_id"] else ""
     return f"{row['target']}: {reason}{query}."
 
@@ -108,7 +120,7 @@ def raise_for_compilation(result: CompilationResult) -> None:
     if not errors:
         return
     lines = [
-        f"{error.path or target_name(error.action_target) or 'project'}: {' '.join(error.message.split())[:REASON_LENGTH]}"
+        f"{error.path or target_name(error.action_target) or 'project'}: {one_line(error.message, REASON_LENGTH)}"
         for error in errors[:NAMED]
     ]
     if len(errors) > NAMED:

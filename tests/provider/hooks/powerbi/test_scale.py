@@ -7,12 +7,19 @@ import asyncio
 import httpx
 import pytest
 
-from provider.hooks import powerbi, powerbi_auth
-from provider.hooks.powerbi import PowerBIHook
-from provider.hooks.powerbi_refresh import SemanticModel
+from provider.hooks.powerbi import tokens, transport
+from provider.hooks.powerbi.hook import PowerBIHook
 
 CALLS = 200
-JOB = SemanticModel("group", "model", "https://app.powerbi.com").job("refresh", enhanced=True)
+JOB = {
+    "id": "refresh",
+    "url": "",
+    "kind": "semantic_model",
+    "workspace_id": "group",
+    "item_id": "model",
+    "enhanced": True,
+    "started_at": None,
+}
 
 
 class Service:
@@ -41,17 +48,21 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[httpx.AsyncClient]:
         clients.append(original(**options))
         return clients[-1]
 
-    monkeypatch.setattr(powerbi.httpx, "AsyncClient", build)
+    monkeypatch.setattr(transport.httpx, "AsyncClient", build)
     return clients
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     answering = Service()
-    options = powerbi._client_options
-    transport = httpx.MockTransport(answering)
-    monkeypatch.setattr(powerbi, "_client_options", lambda key: {**options(key), "transport": transport})
-    monkeypatch.setattr(powerbi_auth.TokenSource, "cached", lambda source: "token")
+    options = transport.client_options
+    mock = httpx.MockTransport(answering)
+    monkeypatch.setattr(transport, "client_options", lambda key: {**options(key), "transport": mock})
+
+    async def token(source: tokens.TokenSource, seconds: float) -> str:
+        return "token"
+
+    monkeypatch.setattr(tokens.TokenSource, "token", token)
     return answering
 
 
@@ -63,27 +74,27 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> PowerBIHook:
 
 async def test_calls_wait_for_a_turn_and_not_in_the_pool_of_httpx(hook, service, built):
     """That pool's work grows with calls times connections squared: a thousand waiting calls stopped the loop for seconds."""
-    statuses = await asyncio.gather(*(hook.aget_job_status(JOB) for _ in range(CALLS)))
+    statuses = await asyncio.gather(*(hook.astatus(JOB) for _ in range(CALLS)))
 
     assert {status.state for status in statuses} == {"running"}
     assert service.answered == CALLS
-    assert service.most == len(built) == powerbi.MAX_CONNECTIONS
+    assert service.most == len(built) == transport.MAX_CONNECTIONS
 
 
 async def test_one_call_after_the_other_shares_one_connection(hook, service, built):
     for _ in range(3):
-        await hook.aget_job_status(JOB)
+        await hook.astatus(JOB)
 
     assert service.answered == 3
     assert len(built) == 1
 
 
 async def test_cancelled_call_gives_its_turn_back(hook, service, built):
-    calls = [asyncio.create_task(hook.aget_job_status(JOB)) for _ in range(CALLS)]
+    calls = [asyncio.create_task(hook.astatus(JOB)) for _ in range(CALLS)]
     await asyncio.sleep(0)
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
 
-    await asyncio.gather(*(hook.aget_job_status(JOB) for _ in range(CALLS)))
-    assert len(built) == powerbi.MAX_CONNECTIONS
+    await asyncio.gather(*(hook.astatus(JOB) for _ in range(CALLS)))
+    assert len(built) == transport.MAX_CONNECTIONS

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provider.hooks.remote_job import RemoteCallError
+from provider.texts import one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -48,18 +49,18 @@ def reasons(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         try:
             parsed = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if isinstance(parsed, Mapping):
             yield from reasons(parsed)
         elif value.strip():
-            yield " ".join(value.split())[:REASON_LENGTH]
+            yield one_line(value, REASON_LENGTH)
         return
     if not isinstance(value, Mapping):
         return
     code = value.get("code") or value.get("errorCode")
     message = value.get("message") or value.get("errorDescription")
-    text = ": ".join(" ".join(str(part).split()) for part in (code, message) if part)
+    text = ": ".join(one_line(part, REASON_LENGTH) for part in (code, message) if part)
     if text:
         yield text[:REASON_LENGTH]
     inner = value.get("error") or value.get("pbi.error")
@@ -69,24 +70,31 @@ def reasons(value: Any) -> Iterator[str]:
 
 
 def _details(value: Mapping[str, Any]) -> Iterator[str]:
-    for item in value.get("details") or ():
-        if isinstance(item, Mapping):
-            detail = item.get("detail")
-            text = detail.get("value") if isinstance(detail, Mapping) else item.get("message")
-            label = item.get("code")
-            if text:
-                yield ": ".join(" ".join(str(part).split()) for part in (label, text) if part)[:REASON_LENGTH]
+    for item in objects(value.get("details")):
+        detail = item.get("detail")
+        text = detail.get("value") if isinstance(detail, Mapping) else item.get("message")
+        if text:
+            yield ": ".join(one_line(part, REASON_LENGTH) for part in (item.get("code"), text) if part)[:REASON_LENGTH]
 
 
-def one_line(found: Iterator[str], limit: int = 4) -> str:
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects in a list of the service; none where it is no list."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def joined(found: Iterator[str], limit: int = 4) -> str:
     """Join the first few different reasons."""
     return "; ".join(list(dict.fromkeys(found))[:limit])
 
 
-def response_error(request: str, method: str, response: httpx.Response) -> RemoteCallError:
+#: Takes what is secret out of a text.
+Mask: TypeAlias = Callable[[str], str]
+
+
+def response_error(request: str, method: str, response: httpx.Response, mask: Mask = str) -> RemoteCallError:
     """Return the error for an answer that is none of success."""
     status = response.status_code
-    text = one_line(reasons(_without_token(response))) or response.reason_phrase or "no reason given"
+    text = joined(reasons(mask(_text(response)))) or response.reason_phrase or "no reason given"
     hint, retryable = hint_for(text)
     if status in (401, 403):
         hint, retryable = hint or _PERMISSION_HINT, False
@@ -107,51 +115,70 @@ def response_error(request: str, method: str, response: httpx.Response) -> Remot
     )
 
 
-def unreadable_error(request: str, response: httpx.Response) -> RemoteCallError:
+def _text(response: httpx.Response) -> str:
+    """Return an answer as text, whatever it says of its encoding."""
+    return response.content.decode("utf-8", "replace")
+
+
+def unreadable_error(request: str, response: httpx.Response, mask: Mask = str) -> RemoteCallError:
     """Return the error for an answer of success that is not the service's: a page of a proxy, half an answer."""
-    text = " ".join(_without_token(response).split())[:80]
+    text = one_line(mask(_text(response)), 80)
     return RemoteCallError(
         f"{request} answered {response.status_code} with something that is no JSON object: {text!r}. Is a proxy in between?",
         status_code=response.status_code,
     )
 
 
-def _without_token(response: httpx.Response) -> str:
-    """Return the text of an answer without our token, which proxies repeat in their error pages."""
-    # Only answers of a client have a request; those that are made by hand carry no token either.
-    request = getattr(response, "_request", None)
-    token = request.headers.get("Authorization", "").partition(" ")[2] if request is not None else ""
-    return response.text.replace(token, "***") if token else response.text
+def too_long_error(request: str, method: str, status: int, longest: int) -> RemoteCallError:
+    """Return the error for an answer that was given up because it is too long."""
+    return RemoteCallError(
+        f"{request} answered {status} with more than {longest} bytes. Is that the service?",
+        retryable=False,
+        maybe_done=method != "GET",
+        status_code=status,
+    )
 
 
-def transport_error(request: str, method: str, error: httpx.RequestError) -> RemoteCallError:
-    """Return the error for a call without an answer; one that never reached the service cannot have done anything."""
+def transport_error(request: str, method: str, error: httpx.RequestError | TimeoutError, seconds: float) -> RemoteCallError:
+    """
+    Return the error for a call without an answer; one that never reached the service cannot have done anything.
+
+    :param seconds: the time that the call had.
+    """
     import httpx
 
     unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
+    why = f"no whole answer within {seconds:g} s" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
     return RemoteCallError(
-        f"{request} was not answered: {type(error).__name__}: {error}.",
+        f"{request} was not answered: {why}.",
         retryable=not isinstance(error, httpx.UnsupportedProtocol),
         maybe_done=method != "GET" and not unsent,
     )
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("Retry-After")
+    """Return the seconds in ``Retry-After``, whatever their number; who obeys them has a limit."""
+    value = response.headers.get("Retry-After", "").strip()
     if not value:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
+    moment = parse_http_date(value)
+    return None if moment is None else max((moment - datetime.now(tz=UTC)).total_seconds(), 0.0)
+
+
+def parse_http_date(value: str) -> datetime | None:
+    """Return the moment of a date in a header; None where it is none."""
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(tz=UTC)).total_seconds(), 0.0)
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def token_expired(response: httpx.Response) -> bool:
     """Whether the service refused the token for its age: 403 ``TokenExpired`` (documented nowhere), or 401."""
-    return response.status_code == 401 or (response.status_code == 403 and "TokenExpired" in response.text)
+    return response.status_code == 401 or (response.status_code == 403 and b"TokenExpired" in response.content)
 
 
 def already_running(error: RemoteCallError) -> bool:

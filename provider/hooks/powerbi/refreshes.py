@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from provider.hooks.powerbi_api import (
-    ApiCall,
-    ApiRequest,
-    is_new,
-    job_status,
-    json_object,
-    parse_time,
-    path,
-    service_time,
-    state,
-)
-from provider.hooks.powerbi_errors import already_running
+from provider.hooks.powerbi.entries import Entry, in_the_way, is_new, job_status, parse_time, service_time
+from provider.hooks.powerbi.errors import already_running
+from provider.hooks.powerbi.names import path
+from provider.hooks.powerbi.transport import ApiRequest, PowerBIApi, json_object, object_list
 from provider.hooks.remote_job import (
     AcceptedWithoutIdError,
     CannotCancelError,
+    Intent,
     JobBusyError,
     JobNotFoundError,
     JobStatus,
@@ -50,17 +44,17 @@ class Refreshable(ABC):
 
     :param workspace_id: id of its workspace.
     :param item_id: its own id.
-    :param portal_url: the Power BI service, for links.
+    :param api: how to reach the service.
     """
 
     kind: ClassVar[str]
     noun: ClassVar[str]
     id_key: ClassVar[str]
 
-    def __init__(self, workspace_id: str, item_id: str, portal_url: str) -> None:
+    def __init__(self, workspace_id: str, item_id: str, api: PowerBIApi) -> None:
         self.workspace_id = workspace_id
         self.item_id = item_id
-        self.portal_url = portal_url
+        self.api = api
 
     @property
     @abstractmethod
@@ -82,11 +76,11 @@ class Refreshable(ABC):
         """Return the id in the answer to a start."""
 
     @abstractmethod
-    def could_be_ours(self, entry: Mapping[str, Any], enhanced: bool) -> bool:
+    def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
         """Whether an entry's kind does not rule out that a start of ours made it."""
 
     @abstractmethod
-    def status(self, job: RemoteJob) -> ApiCall[JobStatus]:
+    async def status(self, job: RemoteJob) -> JobStatus:
         """
         Look at a refresh.
 
@@ -94,7 +88,7 @@ class Refreshable(ABC):
         """
 
     @abstractmethod
-    def cancel(self, job: RemoteJob) -> ApiCall[None]:
+    async def cancel(self, job: RemoteJob) -> None:
         """
         Cancel a refresh; one that has ended is no error.
 
@@ -113,32 +107,30 @@ class Refreshable(ABC):
             "started_at": started_at or datetime.now(tz=UTC).isoformat(),
         }
 
-    def history(self) -> ApiCall[tuple[list[dict[str, Any]], str | None]]:
+    async def history(self) -> tuple[list[dict[str, Any]], str | None]:
         """Return the latest refreshes, and the service's time."""
-        response = yield self.history_request
-        value = json_object(response).get("value")
-        entries = value if isinstance(value, list) else []
-        return [entry for entry in entries if isinstance(entry, dict)], service_time(response)
+        response = await self.api.send(self.history_request)
+        return object_list(response, self.api.budget.listed), service_time(response)
 
-    def prepare(self, body: Mapping[str, Any], *, enhanced: bool) -> ApiCall[dict[str, Any]]:
+    async def prepare(self, enhanced: bool) -> Intent:
         """
         Return the intent to start a refresh: what there was before, so that ours can be told from it.
 
+        :param enhanced: whether it will be an enhanced one.
         :raises JobBusyError: a refresh runs already; a start would be refused, queued, or silently dropped.
         """
-        entries, now = yield from self.history()
+        entries, now = await self.history()
         self._raise_if_busy(entries)
         return {
             "kind": self.kind,
             "workspace_id": self.workspace_id,
             "item_id": self.item_id,
-            "body": dict(body),
             "enhanced": enhanced,
             "known": [str(entry.get(self.id_key)) for entry in entries],
             "since": now,
         }
 
-    def start(self, intent: Mapping[str, Any]) -> ApiCall[RemoteJob]:
+    async def start(self, body: Mapping[str, Any], intent: Intent) -> RemoteJob:
         """
         Post the start.
 
@@ -146,22 +138,22 @@ class Refreshable(ABC):
         :raises AcceptedWithoutIdError: the answer names no refresh, and the history does not list it yet.
         """
         try:
-            response = yield ApiRequest("POST", self.start_path, json=intent["body"])
+            response = await self.api.send(ApiRequest("POST", self.start_path, json=body))
         except RemoteCallError as error:
             if not already_running(error):
                 raise
-            entries, _ = yield from self.history()
+            entries, _ = await self.history()
             self._raise_if_busy(entries)
             raise JobBusyError(str(error), other=None) from error
         if job_id := self.started_id(response):
             return self.job(job_id, enhanced=intent["enhanced"])
-        if found := (yield from self.find(intent)):
+        if found := await self.find(intent):
             return found
         raise AcceptedWithoutIdError(f"{self.noun} of {self.item_id} was accepted without an id.")
 
-    def find(self, intent: Mapping[str, Any]) -> ApiCall[RemoteJob | None]:
+    async def find(self, intent: Intent) -> RemoteJob | None:
         """Return the refresh that a start with this intent made; the earliest one that fits."""
-        entries, _ = yield from self.history()
+        entries, _ = await self.history()
         fitting = [
             entry
             for entry in entries
@@ -172,9 +164,9 @@ class Refreshable(ABC):
         earliest = min(fitting, key=lambda entry: parse_time(entry.get("startTime")) or datetime.max.replace(tzinfo=UTC))
         return self._listed_job(earliest)
 
-    def status_in_history(self, job: RemoteJob) -> ApiCall[JobStatus | None]:
+    async def status_in_history(self, job: RemoteJob) -> JobStatus | None:
         """Look for a refresh in the history."""
-        entries, _ = yield from self.history()
+        entries, _ = await self.history()
         for entry in entries:
             if entry.get(self.id_key) == job["id"]:
                 return job_status(self.noun, job, entry)
@@ -190,18 +182,17 @@ class Refreshable(ABC):
             )
         return JobStatus("running", "not listed yet")
 
-    def _listed_job(self, entry: Mapping[str, Any]) -> RemoteJob:
+    def _listed_job(self, entry: Entry) -> RemoteJob:
         return self.job(
-            str(entry[self.id_key]),
+            str(entry.get(self.id_key)),
             enhanced=entry.get("refreshType") == _ENHANCED,
             started_at=entry.get("startTime"),
         )
 
     def _raise_if_busy(self, entries: list[dict[str, Any]]) -> None:
-        for entry in entries:
-            if state(entry) == "running" and not entry.get("endTime"):
-                other = self._listed_job(entry)
-                raise JobBusyError(f"{self.noun}: {other['id']} of {self.item_id} already runs.", other=other)
+        if (entry := in_the_way(entries)) is not None:
+            other = self._listed_job(entry)
+            raise JobBusyError(f"{self.noun}: {other['id']} of {self.item_id} already runs.", other=other)
 
 
 class SemanticModel(Refreshable):
@@ -217,7 +208,7 @@ class SemanticModel(Refreshable):
 
     @property
     def url(self) -> str:
-        return f"{self.portal_url}/{path('groups', self.workspace_id, 'datasets', self.item_id, 'details')}"
+        return f"{self.api.portal_url}/{path('groups', self.workspace_id, 'datasets', self.item_id, 'details')}"
 
     @property
     def start_path(self) -> str:
@@ -232,38 +223,51 @@ class SemanticModel(Refreshable):
         tail: str = headers.get("Location", "").rstrip("/").rpartition("/")[2]
         return tail or headers.get("x-ms-request-id") or headers.get("RequestId") or None
 
-    def could_be_ours(self, entry: Mapping[str, Any], enhanced: bool) -> bool:
+    def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
         return entry.get("refreshType") not in _NOT_BY_API | {_CLASSIC if enhanced else _ENHANCED}
 
-    def status(self, job: RemoteJob) -> ApiCall[JobStatus]:
+    async def status(self, job: RemoteJob) -> JobStatus:
         # The details are documented for enhanced refreshes only, and tell more; the history tells of both.
         if not job["enhanced"]:
-            if found := (yield from self.status_in_history(job)):
+            if found := await self.status_in_history(job):
                 return found
-            return (yield from self._details(job)) or self.unlisted(job)
-        if found := (yield from self._details(job)):
-            return found
-        return (yield from self.status_in_history(job)) or self.unlisted(job)
-
-    def _details(self, job: RemoteJob) -> ApiCall[JobStatus | None]:
+            return await self._details(job) or self.unlisted(job)
         try:
-            response = yield ApiRequest("GET", self._refresh_path(job))
+            if found := await self._details(job):
+                return found
+        except RemoteCallError as error:
+            return await self._status_without_details(job, error)
+        return await self.status_in_history(job) or self.unlisted(job)
+
+    async def _status_without_details(self, job: RemoteJob, error: RemoteCallError) -> JobStatus:
+        """Read the end of a refresh from the history where its details are refused or broken: a known end decides."""
+        try:
+            found = await self.status_in_history(job)
+        except RemoteCallError:
+            raise error from None
+        if found is None or not found.ended:
+            raise error
+        return replace(found, incomplete=error)
+
+    async def _details(self, job: RemoteJob) -> JobStatus | None:
+        try:
+            response = await self.api.get(self._refresh_path(job))
         except RemoteCallError as error:
             if error.status_code in (400, 404):
                 return None
             raise
         return job_status(self.noun, job, json_object(response))
 
-    def cancel(self, job: RemoteJob) -> ApiCall[None]:
+    async def cancel(self, job: RemoteJob) -> None:
         if not job["enhanced"]:
             raise CannotCancelError(
                 f"{self.noun} {job['id']} is a classic refresh, and Power BI cancels enhanced ones only. Give `refresh` "
                 "to make it one."
             )
         try:
-            yield ApiRequest("DELETE", self._refresh_path(job))
+            await self.api.send(ApiRequest("DELETE", self._refresh_path(job)))
         except RemoteCallError as error:
-            if error.status_code not in (400, 404, 409) or not (yield from self.status(job)).ended:
+            if error.status_code not in (400, 404, 409) or not (await self.status(job)).ended:
                 raise
 
     def _refresh_path(self, job: RemoteJob) -> str:
@@ -283,7 +287,7 @@ class Dataflow(Refreshable):
 
     @property
     def url(self) -> str:
-        return f"{self.portal_url}/{path('groups', self.workspace_id, 'dataflows', self.item_id)}"
+        return f"{self.api.portal_url}/{path('groups', self.workspace_id, 'dataflows', self.item_id)}"
 
     @property
     def start_path(self) -> str:
@@ -297,15 +301,16 @@ class Dataflow(Refreshable):
         del response  # its headers name the request, not the transaction
         return None
 
-    def could_be_ours(self, entry: Mapping[str, Any], enhanced: bool) -> bool:
+    def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
         del enhanced
         return entry.get("refreshType") != "Scheduled"
 
-    def status(self, job: RemoteJob) -> ApiCall[JobStatus]:
-        return (yield from self.status_in_history(job)) or self.unlisted(job)
+    async def status(self, job: RemoteJob) -> JobStatus:
+        return await self.status_in_history(job) or self.unlisted(job)
 
-    def cancel(self, job: RemoteJob) -> ApiCall[None]:
-        response = yield ApiRequest("POST", path("groups", self.workspace_id, "dataflows", "transactions", job["id"], "cancel"))
+    async def cancel(self, job: RemoteJob) -> None:
+        transaction = path("groups", self.workspace_id, "dataflows", "transactions", job["id"], "cancel")
+        response = await self.api.send(ApiRequest("POST", transaction))
         answer = json_object(response).get("status")
         if answer in ("invalid", "notFound"):
             raise CannotCancelError(f"{self.noun} {job['id']} cannot be cancelled: the service answers {answer!r}.")
@@ -314,6 +319,6 @@ class Dataflow(Refreshable):
 _KINDS: dict[str, type[Refreshable]] = {cls.kind: cls for cls in (SemanticModel, Dataflow)}
 
 
-def refreshable(handle: Mapping[str, Any], portal_url: str) -> Refreshable:
+def refreshable(handle: Mapping[str, Any], api: PowerBIApi) -> Refreshable:
     """Return what an intent or a job handle is about."""
-    return _KINDS[handle["kind"]](handle["workspace_id"], handle["item_id"], portal_url)
+    return _KINDS[handle["kind"]](handle["workspace_id"], handle["item_id"], api)

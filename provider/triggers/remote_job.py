@@ -1,24 +1,21 @@
-"""The waiting half of a remote job: polls until the job has ended, in the triggerer."""
+"""The waiting half of a remote job, for every service: polls until the job has ended, in the triggerer."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from provider.airflow_internals import supervisor
 from provider.exceptions import AcceleratorError
 from provider.hooks.remote_job import CannotCancelError, JobStatus, RemoteCallError, RemoteJob
-
-#: No trigger yields sooner than this many seconds after the deferral: the scheduler may still be busy with the worker's
-#: exit, and takes a task that is queued again at once for one that its executor lost (apache/airflow#71580).
-MIN_FIRST_EVENT = 5.0
-#: How often a cancel that a person asked for is tried while the service answers with transient errors.
-CANCEL_ATTEMPTS = 4
+from provider.hooks.remote_service import Connection, RemoteService
+from provider.hooks.shared_services import shared_service
+from provider.hooks.wait_budget import WaitBudget
+from provider.pacing import jittered
 
 #: States of a task instance that will not run again by itself: nobody waits for the job any more. A cleared task is not
 #: among them: its next try finds the job in the ledger, and cancels it before it starts another one.
@@ -28,107 +25,79 @@ ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "re
 _detached: set[asyncio.Task[None]] = set()
 
 
-def jittered(seconds: float) -> float:
-    """Spread *seconds* by a tenth, so that jobs that were started together are not polled together."""
-    return seconds * random.uniform(0.9, 1.1)  # noqa: S311  # spreads load, protects nothing
-
-
-class ExternalJobTrigger(BaseTrigger):
+class RemoteJobTrigger(BaseTrigger):
     """
     Waits for the end of one remote job. Its event is a hint: the worker asks the service again.
 
-    A poll that fails for a passing reason is repeated until the deadline, and never touches the job.
+    A poll that fails for a passing reason is repeated, and never touches the job. All triggers of a triggerer that use the same
+    connection share one service.
 
+    :param service: name of the service, see :func:`~provider.hooks.remote_service.service_class`.
+    :param connection: values for the service's ``connection_fields``: the connection id, and whom to act as.
     :param job: handle of the job.
     :param poll_interval: seconds between two polls, spread by a tenth.
-    :param deadline: end of the wait in seconds since the epoch (absolute, as a trigger may move to another triggerer);
-        None waits for as long as the job runs.
     :param cancel_on_kill: cancel the job when a person ends the task.
-    :param http_timeout: seconds for one call to the service.
+    :param budget: what differs from the defaults of :class:`~provider.hooks.wait_budget.WaitBudget`.
     """
 
     def __init__(
         self,
         *,
+        service: str,
+        connection: Connection,
         job: RemoteJob,
         poll_interval: float,
-        deadline: float | None,
         cancel_on_kill: bool,
-        http_timeout: float,
+        budget: dict[str, Any],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.service = service
+        self.connection = connection
         self.job = job
         self.poll_interval = poll_interval
-        self.deadline = deadline
         self.cancel_on_kill = cancel_on_kill
-        self.http_timeout = http_timeout
+        self.budget = WaitBudget(**budget)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments: plain data, and no secret (credentials stay in the connection)."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
+                "service": self.service,
+                "connection": self.connection,
                 "job": self.job,
                 "poll_interval": self.poll_interval,
-                "deadline": self.deadline,
                 "cancel_on_kill": self.cancel_on_kill,
-                "http_timeout": self.http_timeout,
-                **self.service_kwargs(),
+                "budget": self.budget.to_json(),
             },
         )
 
-    @abstractmethod
-    def service_kwargs(self) -> dict[str, Any]:
-        """Return the arguments that the service adds to the shared ones."""
-
-    @abstractmethod
-    async def poll_job(self) -> JobStatus:
-        """
-        Ask the service for the job's status.
-
-        :raises RemoteCallError: the call failed.
-        """
-
-    @abstractmethod
-    async def cancel_job(self) -> None:
-        """
-        Ask the service to cancel the job; a job that has ended is no error.
-
-        :raises RemoteCallError: the call failed.
-        """
-
-    @abstractmethod
-    async def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
-        """
-        Return the job that was started for *intent*, as the operator recorded it; None where the service knows none.
-
-        :raises RemoteCallError: the call failed.
-        """
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the job has ended, the deadline has passed, or polling makes no sense."""
-        delay = max(jittered(self.poll_interval), MIN_FIRST_EVENT)
+        delay = max(jittered(self.poll_interval), self.budget.first_event)
+        answered = time.time()
         while True:
             await asyncio.sleep(delay)
-            delay = jittered(self.poll_interval)
+            wished = 0.0
             try:
-                status = await self.poll_job()
+                status = await self.status()
             except AcceleratorError as error:  # a connection can also be wrong on the triggerer's machine alone
-                if not isinstance(error, RemoteCallError) or not error.retryable:
-                    yield TriggerEvent({"status": "error", "job_id": self.job["id"], "message": str(error)})  # type: ignore[no-untyped-call]
+                silent = time.time() - answered
+                if not isinstance(error, RemoteCallError) or not error.retryable or silent > self.budget.outage:
+                    yield self._event("error", message=str(error))
                     return
-                delay = max(delay, error.retry_after or 0.0)
-                self.log.warning("Polling job %s failed, trying again in %.0f s: %s", self.job["id"], delay, error)
+                wished = error.retry_after or 0.0
+                answered = time.time() if wished else answered
+                self.log.warning("Polling job %s failed, trying again: %s%s", self.job["id"], error, self._asked_for(wished))
             else:
+                answered = time.time()
                 if status.ended:
-                    yield TriggerEvent({"status": "ended", "job_id": self.job["id"], "detail": status.detail})  # type: ignore[no-untyped-call]
+                    yield self._event("ended", detail=status.detail)
                     return
-            if self.deadline is not None:
-                left = self.deadline - time.time()
-                if left <= 0:
-                    yield TriggerEvent({"status": "timeout", "job_id": self.job["id"]})  # type: ignore[no-untyped-call]
-                    return
-                delay = min(delay, left)
+            if self.budget.expired:
+                yield self._event("timeout")
+                return
+            delay = self.budget.pause(jittered(self.poll_interval), wished)
 
     async def on_kill(self) -> None:
         """
@@ -149,20 +118,39 @@ class ExternalJobTrigger(BaseTrigger):
         if state not in ENDED_STATES:
             self.log.info("Job %s keeps running: its task is in state %s, nobody ended it.", self.job["id"], state)
             return
-        for attempt in range(1, CANCEL_ATTEMPTS + 1):
+        budget = self.budget.until(None)
+        for attempt in range(1, budget.cancels + 1):
             try:
-                await self.cancel_job()
+                await (await self._open()).acancel(self.job)
             except CannotCancelError as error:
                 self.log.warning("Job %s keeps running: %s", self.job["id"], error)
                 return
             except RemoteCallError as error:
                 self.log.warning("Cancelling job %s failed, attempt %d: %s", self.job["id"], attempt, error)
-                if not error.retryable or attempt == CANCEL_ATTEMPTS:
+                if not error.retryable or attempt == budget.cancels:
                     return
-                await asyncio.sleep(max(jittered(2.0**attempt), error.retry_after or 0.0))
+                await asyncio.sleep(budget.pause(jittered(2.0**attempt), error.retry_after))
             else:
                 self.log.info("Cancelled job %s: its task is in state %s.", self.job["id"], state)
                 return
+
+    async def _open(self) -> RemoteService[Any]:
+        try:
+            return await shared_service(self.service, self.connection, self.budget)
+        except TimeoutError as error:
+            raise RemoteCallError(f"The connection of {self.service} could not be opened: {error}.") from error
+
+    async def status(self) -> JobStatus:
+        return await (await self._open()).astatus(self.job)
+
+    def _event(self, status: str, **details: str) -> TriggerEvent:
+        return TriggerEvent({"status": status, "job_id": self.job["id"], **details})  # type: ignore[no-untyped-call]
+
+    def _asked_for(self, seconds: float) -> str:
+        """Say what became of the service's wish to be left alone for so long."""
+        if seconds <= self.budget.retry_after:
+            return ""
+        return f" The service asks to wait for {seconds:.0f} s; it is asked again after {self.budget.retry_after:.0f} s."
 
     async def _task_state(self) -> str | None:
         """Return the state of this trigger's task instance; None where it cannot be told."""
@@ -172,27 +160,10 @@ class ExternalJobTrigger(BaseTrigger):
         if ti is None:
             return None
         try:
-            return await sync_to_async(task_instance_state)(
+            return await sync_to_async(supervisor.task_instance_state)(
                 dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index
             )
         except Exception:
             # Whatever went wrong between here and the API server: not knowing means not cancelling.
             self.log.warning("Cannot tell the state of the task of job %s.", self.job["id"], exc_info=True)
             return None
-
-
-def task_instance_state(*, dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str | None:
-    """
-    Ask Airflow for the committed state of one task instance.
-
-    The answer names a mapped task instance ``<task_id>_<map_index>``.
-
-    :raises AirflowRuntimeError: the API server refused or could not answer.
-    """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    index = -1 if map_index is None else map_index
-    states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, map_index=index, task_ids=[task_id], run_ids=[run_id])
-    key = task_id if index < 0 else f"{task_id}_{index}"
-    state = states.get(run_id, {}).get(key)
-    return None if state is None else str(getattr(state, "value", state))

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from provider.hooks.google_errors import line, no_token
+from provider.hooks.google_errors import no_token
 from provider.hooks.remote_job import JobNotFoundError, RemoteCallError
+from provider.texts import sentence
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -51,7 +52,7 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
 
 def _call_error(request: str, error: GoogleAPICallError, *, changes: bool, of_job: bool) -> RemoteCallError:
     status = error.grpc_status_code.name if error.grpc_status_code is not None else str(error.code)
-    text = f"{request} answered {status}: {line(error.message)}."
+    text = f"{request} answered {status}: {sentence(error.message)}."
     if status == "NOT_FOUND" and of_job:
         return JobNotFoundError(text)
     hint = _ACT_AS_HINT if status in _ACT_AS_STATUSES and _ACT_AS.search(str(error.message)) else _HINTS.get(status)

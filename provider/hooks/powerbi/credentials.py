@@ -1,121 +1,82 @@
-"""Tokens for Power BI: one per identity and process, asked for when one is needed."""
+"""Asks for tokens with msal: the ways to prove who we are, and what a refusal means."""
 
 from __future__ import annotations
 
 import json
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import RemoteCallError
+from provider.texts import first_line
 
 if TYPE_CHECKING:
     import requests
 
-    from provider.hooks.powerbi_settings import PowerBISettings
-
-#: Seconds of life a token must still have; msal renews at the same age.
-TOKEN_MARGIN = 300.0
+    from provider.hooks.powerbi.settings import PowerBISettings
 
 _FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
 _PASSING_ERRORS = frozenset({"temporarily_unavailable", "server_error", "request_timeout"})
 
-_sources: dict[PowerBISettings, TokenSource] = {}
-_sources_lock = threading.Lock()
 
-
-def token_source(settings: PowerBISettings, timeout: float) -> TokenSource:
-    """Return this process's token source for *settings*."""
-    with _sources_lock:
-        if settings not in _sources:
-            _sources[settings] = TokenSource(settings, timeout)
-        return _sources[settings]
-
-
-class TokenSource:
+class Issuer:
     """
-    Asks Entra ID for tokens, and keeps the last one.
-
-    Everything here blocks (msal speaks through requests): call it by ``asyncio.to_thread`` from an event loop. One lock
-    makes a thousand cold callers ask once.
+    Entra ID, or the endpoint of a managed identity, as one application asks it. Everything here blocks.
 
     :param settings: identity and authority.
-    :param timeout: seconds for one call to Entra ID.
     """
 
-    def __init__(self, settings: PowerBISettings, timeout: float) -> None:
+    def __init__(self, settings: PowerBISettings) -> None:
         self._settings = settings
-        self._timeout = timeout
-        self._lock = threading.Lock()
         self._client: Any = None
-        self._token = ""
-        self._expires_at = 0.0
 
-    def cached(self) -> str | None:
-        """Return the token if it is good for a while, without blocking."""
-        return self._token if time.time() < self._expires_at - TOKEN_MARGIN else None
+    def __str__(self) -> str:
+        if self._settings.auth == "managed_identity":
+            return "The managed identity endpoint of this machine"
+        return f"Entra ID at {self._settings.authority}"
 
-    def token(self) -> str:
+    def forget(self) -> None:
+        """Forget the tokens that msal keeps by itself."""
+        if hasattr(self._client, "remove_tokens_for_client"):
+            self._client.remove_tokens_for_client()
+        else:
+            self._client = None  # a managed identity's client has no way to forget but this one
+
+    def issue(self, timeout: float) -> dict[str, Any]:
         """
-        Return a token that is good for a while.
+        Return ``{"access_token", "expires_in", …}``.
 
-        :raises RemoteCallError: Entra ID gave none.
+        :param timeout: seconds for one exchange with the endpoint; there can be two or three.
+        :raises RemoteCallError: there was no token.
         :raises ConfigurationError: the certificate cannot be read.
         """
-        with self._lock:
-            return self.cached() or self._acquire()
-
-    def renew(self, rejected: str) -> str:
-        """Return another token than *rejected*, which the service calls expired; callers that come late share it."""
-        with self._lock:
-            if self._token == rejected:
-                self._expires_at = 0.0
-                if hasattr(self._client, "remove_tokens_for_client"):
-                    self._client.remove_tokens_for_client()
-                else:
-                    self._client = None  # a managed identity's client has no way to forget but this one
-            return self.cached() or self._acquire()
-
-    def _acquire(self) -> str:
         import msal
         import requests
 
         try:
             if self._client is None:
-                self._client = _build_client(self._settings, self._timeout)
+                self._client = _build_client(self._settings, timeout)
             if self._settings.auth == "managed_identity":
                 answer = self._client.acquire_token_for_client(resource=self._settings.scope.removesuffix("/.default"))
             else:
                 answer = self._client.acquire_token_for_client(scopes=[self._settings.scope])
         except requests.RequestException as error:
             status = error.response.status_code if error.response is not None else None
-            raise RemoteCallError(
-                f"{self._issuer} gave no token: {status or type(error).__name__}.", status_code=status
-            ) from error
+            raise RemoteCallError(f"{self} gave no token: {status or type(error).__name__}.", status_code=status) from error
         except msal.exceptions.MsalError as error:  # an answer of Entra ID that says nothing about the credentials
-            raise RemoteCallError(f"{self._issuer} gave no token: {self._line(error)}") from error
+            raise RemoteCallError(f"{self} gave no token: {self._line(error)}") from error
         except ValueError as error:
             raise self._unreadable(error) from error
         if "access_token" not in answer:
             raise self._refusal(answer)
-        self._token = answer["access_token"]
-        self._expires_at = time.time() + float(answer["expires_in"])
-        return self._token
-
-    @property
-    def _issuer(self) -> str:
-        if self._settings.auth == "managed_identity":
-            return "The managed identity endpoint of this machine"
-        return f"Entra ID at {self._settings.authority}"
+        return dict(answer)
 
     def _unreadable(self, error: ValueError) -> RemoteCallError:
         """Return the error for what msal cannot read: a page of a proxy, or the description of a tenant that is none."""
         if self._settings.auth == "managed_identity" or isinstance(error, json.JSONDecodeError):
-            return RemoteCallError(f"{self._issuer} gave no token: its answer is unreadable: {self._line(error)}")
+            return RemoteCallError(f"{self} gave no token: its answer is unreadable: {self._line(error)}")
         return RemoteCallError(
-            f"{self._issuer} does not know tenant {self._settings.tenant_id}: {self._line(error)} "
+            f"{self} does not know tenant {self._settings.tenant_id}: {self._line(error)} "
             "Check `tenant_id`, `cloud` and `authority` of the connection.",
             retryable=False,
         )
@@ -131,13 +92,13 @@ class TokenSource:
 
     def _line(self, text: Any) -> str:
         """Return the first line of a text from outside, without the secret should it repeat that."""
-        line = _first_line(str(text))
+        line = _reason(text)
         return line.replace(self._settings.secret, "***") if self._settings.secret else line
 
 
-def _first_line(text: str) -> str:
-    line = text.strip().splitlines()[0].strip() if text.strip() else "no reason given"
-    return line if line.endswith(".") else f"{line}."
+def _reason(text: Any) -> str:
+    """Return the first line of a text as a sentence."""
+    return f"{first_line(text).rstrip('.') or 'no reason given'}."
 
 
 def _build_client(settings: PowerBISettings, timeout: float) -> Any:
@@ -219,7 +180,7 @@ def _check_certificate(path: Path, content: bytes, passphrase: str, *, pem: bool
             raise ValueError("it lacks the private key or the certificate")
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"Cannot open the certificate {path}: {_first_line(str(error))} It must hold a private key and its certificate; "
+            f"Cannot open the certificate {path}: {_reason(error)} It must hold a private key and its certificate; "
             "the passphrase, if it has one, is the password of the connection."
         ) from error
 
@@ -240,13 +201,13 @@ def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
             return str(fetch_id_token(Request(), _FEDERATION_AUDIENCE))  # type: ignore[no-untyped-call]
         except DefaultCredentialsError as error:
             raise ConfigurationError(
-                f"auth google_federation finds no Google service account here: {_first_line(str(error))} Run where a service "
+                f"auth google_federation finds no Google service account here: {_reason(error)} Run where a service "
                 "account is attached, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's file."
             ) from error
         except GoogleAuthError as error:
             # The client calls a lost connection not retryable, as it has retried that itself; for us it is.
             raise RemoteCallError(
-                f"Google gave no identity token to show to Entra ID: {_first_line(str(error))}",
+                f"Google gave no identity token to show to Entra ID: {_reason(error)}",
                 retryable=isinstance(error, TransportError) or bool(error.retryable),
             ) from error
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
+from provider.airflow_internals import supervisor
 from provider.emulators.rules import Rule
 from provider.exceptions import RemoteJobError
-from provider.operators import external_job
 from provider.operators.job_ledger import JobLedger
 
 #: Seconds for jobs that must still run when their start is polled for the first time, on a slow machine too.
@@ -43,14 +43,14 @@ def test_deferred_job_is_recorded_before_the_wait_and_its_result_returned(start_
     assert task.entry["job"]["id"] == job_id
     assert task.entry["outcome"] == "running"
     assert task.entry["tries"] == {"1": {"id": job_id, "url": task.entry["job"]["url"]}}
-    assert task.ti.xcoms == {"external_job_id": job_id, "external_job_url": task.entry["job"]["url"]}
-    assert task.operator.external_job == {"id": job_id, "url": task.entry["job"]["url"]}
+    assert task.ti.xcoms == {"remote_job_id": job_id, "remote_job_url": task.entry["job"]["url"]}
+    assert task.operator.remote_job == {"id": job_id, "url": task.entry["job"]["url"]}
 
     result = task.resume(deferral, task.event(deferral))
 
     assert job_id in str(result)
     assert task.entry["outcome"] == "success"
-    assert task.operator.external_job["id"] == job_id
+    assert task.operator.remote_job["id"] == job_id
     assert len(starts(cloud, service)) == 1
     assert cancels(cloud, service) == []
 
@@ -117,7 +117,7 @@ def test_retry_after_a_lost_worker_reattaches(start_cloud, service, life):
 
     (started,) = starts(cloud, service)
     assert task.entry["tries"]["1"] == task.entry["tries"]["2"]
-    assert task.ti.xcoms["external_job_id"] == job_in(started)
+    assert task.ti.xcoms["remote_job_id"] == job_in(started)
     assert cancels(cloud, service) == []
 
 
@@ -365,7 +365,7 @@ def test_trigger_cancels_only_for_a_task_that_has_ended(start_cloud, service, li
         asked.append(key)
         return states[len(asked) - 1]
 
-    monkeypatch.setattr("provider.triggers.external_job.task_instance_state", task_state)
+    monkeypatch.setattr("provider.airflow_internals.supervisor.task_instance_state", task_state)
 
     for _ in states[:-1]:
         asyncio.run(trigger.cancel_if_task_ended())
@@ -381,7 +381,7 @@ def test_stopped_worker_cancels_only_for_a_task_that_somebody_ended(start_cloud,
     task = life(service.make)
     task.begin()
     states = iter(["running", "up_for_retry", "scheduled", "deferred", "restarting"])
-    monkeypatch.setattr(external_job, "task_instance_state", lambda **_: next(states))
+    monkeypatch.setattr(supervisor, "task_instance_state", lambda **_: next(states))
 
     for _ in range(4):
         task.operator.on_kill()
@@ -399,7 +399,7 @@ def test_stopped_worker_leaves_the_job_where_the_state_cannot_be_told(start_clou
     def unreachable(**_: Any) -> str:
         raise OSError("the supervisor is gone")
 
-    monkeypatch.setattr(external_job, "task_instance_state", unreachable)
+    monkeypatch.setattr(supervisor, "task_instance_state", unreachable)
     task.operator.on_kill()
 
     assert cancels(cloud, service) == []
@@ -409,7 +409,7 @@ def test_cancel_on_kill_can_be_switched_off(start_cloud, service, life, monkeypa
     cloud = start_cloud(**service.scenario(seconds=30.0))
     task = life(lambda: service.make(cancel_on_kill=False))
     deferral = task.begin()
-    monkeypatch.setattr(external_job, "task_instance_state", lambda **_: "failed")
+    monkeypatch.setattr(supervisor, "task_instance_state", lambda **_: "failed")
 
     task.operator.on_kill()
 

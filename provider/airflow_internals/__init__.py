@@ -1,0 +1,1 @@
+"""The one door to what Airflow and its providers do not call public."""

@@ -1,0 +1,45 @@
+"""
+What the Google provider's operators do not call public.
+
+Seen in apache-airflow-providers-google 22.8.0. Only tasks of these operators import this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+
+def load_configuration(operator: Any) -> dict[str, Any]:
+    """
+    Return the configuration of the load job that a ``GCSToBigQueryOperator`` would start, from its rendered parameters.
+
+    Stands on ``GCSToBigQueryOperator._use_existing_table``, which reads ``source_uris``, ``src_fmt_configs`` and
+    ``schema_fields`` beside the constructor's parameters.
+    """
+    objects = [operator.source_objects] if isinstance(operator.source_objects, str) else list(operator.source_objects)
+    operator.source_uris = [f"gs://{operator.bucket}/{name}" for name in objects]
+    operator.src_fmt_configs = operator.src_fmt_configs or {}
+    return cast("dict[str, Any]", operator._use_existing_table())
+
+
+def labelled(operator: Any, hook: Any, configuration: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return a job's configuration with the labels of the connection, the DAG and the task.
+
+    Stands on ``BigQueryInsertJobOperator._add_job_labels``, which changes ``operator.configuration``.
+    """
+    operator.configuration = configuration
+    operator._add_job_labels(hook)
+    return cast("dict[str, Any]", operator.configuration)
+
+
+def move_object(operator: Any, hook: Any, source: str, destination: str) -> str | None:
+    """
+    Copy one object as a ``GCSToGCSOperator`` does, and delete it in its old place where the operator moves.
+
+    Stands on ``GCSToGCSOperator._copy_single_object``.
+
+    :return: address of the object in its new place, ``gs://bucket/object``.
+    """
+    address = operator._copy_single_object(hook=hook, source_object=source, destination_object=destination)
+    return cast("str | None", address)

@@ -1,0 +1,1 @@
+"""Dataform: the hook is in :mod:`provider.hooks.dataform.hook`."""

@@ -1,0 +1,291 @@
+# ruff: noqa: TID253 - a hook of the Google provider is one only by inheriting from it; operators import it when they run
+"""Hook for Dataform's GA API, for workers (blocking) and triggerers (asynchronous)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
+from weakref import WeakKeyDictionary
+
+from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+from pydantic import Field
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.dataform import invocations
+from provider.hooks.dataform.errors import translated
+from provider.hooks.remote_job import Intent, RemoteCallError, RemoteJob
+from provider.hooks.remote_service import ForeignHandle, RemoteService
+from provider.hooks.wait_budget import WaitBudget
+
+if TYPE_CHECKING:
+    from google.cloud.dataform_v1 import (
+        DataformAsyncClient,
+        DataformClient,
+        WorkflowInvocation,
+        WorkflowInvocationAction,
+    )
+
+    from provider.hooks.remote_job import JobStatus
+
+#: Seconds by which this machine's clock may differ from the service's.
+CLOCK_SKEW = timedelta(minutes=5)
+#: The most the service returns in one page.
+PAGE_SIZE = 1000
+#: A list may take as long as so many calls.
+LIST_CALLS = 4
+
+_COLLECTIONS = {"workspace": "workspaces", "release_config": "releaseConfigs", "workflow_config": "workflowConfigs"}
+_REPOSITORY = r"projects/[^/]+/locations/[^/]+/repositories/[^/]+"
+
+
+class InvocationRequest(TypedDict):
+    """
+    What a workflow invocation is asked for with.
+
+    :param source: one of ``git_commitish``, ``workspace``, ``release_config``, ``workflow_config``, and its value.
+    :param variables: variables for the compilation.
+    :param invocation_config: fields of ``InvocationConfig``.
+    """
+
+    project_id: str
+    region: str
+    repository_id: str
+    source: Mapping[str, str]
+    variables: Mapping[str, str] | None
+    invocation_config: Mapping[str, Any]
+
+
+class InvocationIntent(ForeignHandle):
+    """What finds an invocation again, see :meth:`DataformInvocationHook.prepare`."""
+
+    parent: Annotated[str, Field(pattern=f"^{_REPOSITORY}$")]
+    source: Annotated[dict[str, str], Field(min_length=1, max_length=1)]
+    known: tuple[str, ...] = ()
+    since: datetime | None = None
+
+
+class InvocationHandle(ForeignHandle):
+    """Handle of an invocation, see :func:`provider.hooks.dataform.invocations.job`."""
+
+    id: str
+    url: str = ""
+    name: Annotated[str, Field(pattern=f"^{_REPOSITORY}/workflowInvocations/[^/]+$")]
+
+
+class DataformInvocationHook(GoogleBaseHook, RemoteService[InvocationRequest]):
+    """
+    Compiles Dataform repositories, and starts, watches and cancels workflow invocations: the remote service ``dataform``.
+
+    The Google provider's ``DataformHook`` speaks the beta API, blocks, and builds a client per call; the two have
+    nothing in common but the connection. Another address of the API comes from the connection's extra ``dataform_endpoint``:
+    ``host:port``, or ``http://host:port`` for a channel without TLS and credentials.
+
+    :param gcp_conn_id: connection to Google Cloud.
+    :param impersonation_chain: service account to act as, or a chain of them.
+    :param budget: bounds of its calls and answers.
+
+    .. seealso:: https://cloud.google.com/dataform/reference/rpc/google.cloud.dataform.v1
+    """
+
+    name: ClassVar[str] = "dataform"
+    noun: ClassVar[str] = invocations.NOUN
+    connection_fields: ClassVar[tuple[str, ...]] = ("gcp_conn_id", "impersonation_chain")
+    job_model: ClassVar[type[ForeignHandle]] = InvocationHandle
+    intent_model: ClassVar[type[ForeignHandle]] = InvocationIntent
+
+    def __init__(
+        self,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        *,
+        budget: WaitBudget | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain, **kwargs)
+        self.api_endpoint: str = self.extras.get("dataform_endpoint") or ""
+        self.budget = budget or WaitBudget()
+        # A channel belongs to its event loop.
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, DataformAsyncClient] = WeakKeyDictionary()
+
+    def connect(self) -> None:
+        """Do what blocks before a client can be built: import the library, read the credentials."""
+        from google.cloud import dataform_v1  # noqa: F401
+
+        if not self._insecure_target():  # the channel without TLS needs no credentials
+            self.get_credentials()
+
+    @cached_property
+    def client(self) -> DataformClient:
+        """The vendor's blocking client."""
+        from google.cloud.dataform_v1 import DataformClient
+        from google.cloud.dataform_v1.services.dataform.transports import DataformGrpcTransport
+
+        if target := self._insecure_target():
+            import grpc
+
+            return DataformClient(transport=DataformGrpcTransport(channel=grpc.insecure_channel(target)))
+        return DataformClient(credentials=self.get_credentials(), client_options=self._client_options())
+
+    def async_client(self) -> DataformAsyncClient:
+        """Return the vendor's asynchronous client for the running event loop; :meth:`connect` comes first."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async_clients:
+            self._async_clients[loop] = self._build_async_client()
+        return self._async_clients[loop]
+
+    # Starting.
+
+    def prepare(self, request: InvocationRequest) -> Intent:
+        """
+        Return the intent for an invocation: the name of a fresh compilation result; for a workflow config, what it ran
+        lately.
+
+        :raises RemoteJobError: the compilation has errors; not retryable.
+        :raises ConfigurationError: variables or invocation config cannot be sent.
+        """
+        invocations.invocation_config(request["invocation_config"])
+        parent = f"projects/{request['project_id']}/locations/{request['region']}/repositories/{request['repository_id']}"
+        ((kind, value),) = request["source"].items()
+        name = value if kind == "git_commitish" or "/" in value else f"{parent}/{_COLLECTIONS[kind]}/{value}"
+        if kind == "workflow_config":
+            since = datetime.now(tz=UTC) - CLOCK_SKEW
+            lately = [item.name for item in self._invocations(parent, {kind: name}) if invocations.started(item) >= since]
+            return {"parent": parent, "source": {kind: name}, "known": lately, "since": since.isoformat()}
+        return {"parent": parent, "source": {"compilation_result": self._compile(parent, {kind: name}, request["variables"])}}
+
+    def start(self, request: InvocationRequest, intent: Intent) -> RemoteJob:
+        """Create the invocation of an intent."""
+        from google.cloud.dataform_v1 import WorkflowInvocation
+
+        fields = dict(intent["source"])
+        if config := invocations.invocation_config(request["invocation_config"]):
+            fields["invocation_config"] = config
+        with translated(f"Dataform CreateWorkflowInvocation in {intent['parent']}", changes=True):
+            created = self.client.create_workflow_invocation(
+                request={"parent": intent["parent"], "workflow_invocation": WorkflowInvocation(fields)},
+                retry=None,
+                timeout=self.budget.call,
+            )
+        return invocations.job(created.name)
+
+    def find(self, intent: Intent) -> RemoteJob | None:
+        """Return the invocation that was created for an intent; the earliest one that fits."""
+        found = self._invocations(intent["parent"], intent["source"])
+        if intent.get("since"):
+            since = datetime.fromisoformat(intent["since"])
+            found = [item for item in found if item.name not in intent["known"] and invocations.started(item) >= since]
+        return invocations.job(min(found, key=invocations.started).name) if found else None
+
+    # Watching.
+
+    def status(self, job: RemoteJob) -> JobStatus:
+        """Look at an invocation; at one that has ended, with its actions, as far as they can be read."""
+        with translated(f"Dataform GetWorkflowInvocation {job['id']}", of_job=True):
+            found = self.client.get_workflow_invocation(request={"name": job["name"]}, retry=None, timeout=self.budget.call)
+        if invocations.is_running(found):
+            return invocations.running(found)
+        try:
+            return invocations.ended(job, found, self._actions(job))
+        except RemoteCallError as error:
+            return invocations.ended(job, found, [], incomplete=error)
+
+    async def astatus(self, job: RemoteJob) -> JobStatus:
+        """Look at an invocation, from an event loop; without its actions, which a trigger has no use for."""
+        with translated(f"Dataform GetWorkflowInvocation {job['id']}", of_job=True):
+            found = await self.async_client().get_workflow_invocation(
+                request={"name": job["name"]}, retry=None, timeout=self.budget.call
+            )
+        return invocations.running(found) if invocations.is_running(found) else invocations.ended(job, found, [])
+
+    def cancel(self, job: RemoteJob) -> None:
+        """Cancel an invocation; one that has ended is no error."""
+        try:
+            with translated(f"Dataform CancelWorkflowInvocation {job['id']}", of_job=True):
+                self.client.cancel_workflow_invocation(request={"name": job["name"]}, retry=None, timeout=self.budget.call)
+        except RemoteCallError as error:
+            if error.status_code != 400 or not self.status(job).ended:
+                raise
+
+    async def acancel(self, job: RemoteJob) -> None:
+        """Cancel an invocation, from an event loop."""
+        try:
+            with translated(f"Dataform CancelWorkflowInvocation {job['id']}", of_job=True):
+                await self.async_client().cancel_workflow_invocation(
+                    request={"name": job["name"]}, retry=None, timeout=self.budget.call
+                )
+        except RemoteCallError as error:
+            if error.status_code != 400 or not (await self.astatus(job)).ended:
+                raise
+
+    # Parts.
+
+    def _compile(self, parent: str, source: Mapping[str, str], variables: Mapping[str, str] | None) -> str:
+        from google.cloud.dataform_v1 import CompilationResult
+
+        fields: dict[str, Any] = dict(source)
+        if variables:
+            if wrong := [name for name, value in variables.items() if not isinstance(value, str)]:
+                raise ConfigurationError(f"Dataform variables are strings; put {', '.join(wrong)} in quotes in `vars`.")
+            fields["code_compilation_config"] = {"vars": dict(variables)}
+        with translated(f"Dataform CreateCompilationResult in {parent}"):
+            result = self.client.create_compilation_result(
+                request={"parent": parent, "compilation_result": CompilationResult(fields)},
+                retry=None,
+                timeout=self.budget.call,
+            )
+        invocations.raise_for_compilation(result)
+        return str(result.name)
+
+    def _invocations(self, parent: str, source: Mapping[str, str]) -> list[WorkflowInvocation]:
+        """Return the invocations of one source. The service's filter is not documented, so this one filters here."""
+        ((kind, name),) = source.items()
+        request = f"Dataform ListWorkflowInvocations in {parent}"
+        with translated(request):
+            pager = self.client.list_workflow_invocations(
+                request={"parent": parent, "page_size": PAGE_SIZE}, retry=None, timeout=self.budget.call
+            )
+            pages = (page.workflow_invocations for page in pager.pages)
+            return [item for item in self._items(request, pages) if getattr(item, kind) == name]
+
+    def _actions(self, job: RemoteJob) -> list[WorkflowInvocationAction]:
+        request = f"Dataform QueryWorkflowInvocationActions {job['id']}"
+        with translated(request):
+            pager = self.client.query_workflow_invocation_actions(
+                request={"name": job["name"], "page_size": PAGE_SIZE}, retry=None, timeout=self.budget.call
+            )
+            return list(self._items(request, (page.workflow_invocation_actions for page in pager.pages)))
+
+    def _items(self, request: str, pages: Iterable[Iterable[Any]]) -> Iterator[Any]:
+        """Yield the entries of all pages, until they are too many or take too long."""
+        count, end = 0, time.monotonic() + LIST_CALLS * self.budget.call
+        for page in pages:
+            for item in page:
+                count += 1
+                yield item
+            if count > self.budget.listed or time.monotonic() > end:
+                raise RemoteCallError(
+                    f"{request} goes on after {count} entries; given up. Does the service repeat a page?", retryable=False
+                )
+
+    def _build_async_client(self) -> DataformAsyncClient:
+        from google.cloud.dataform_v1 import DataformAsyncClient
+        from google.cloud.dataform_v1.services.dataform.transports import DataformGrpcAsyncIOTransport
+
+        if target := self._insecure_target():
+            import grpc.aio
+
+            return DataformAsyncClient(transport=DataformGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(target)))
+        return DataformAsyncClient(credentials=self.get_credentials(), client_options=self._client_options())
+
+    def _insecure_target(self) -> str | None:
+        return self.api_endpoint.removeprefix("http://").rstrip("/") if self.api_endpoint.startswith("http://") else None
+
+    def _client_options(self) -> Any:
+        options = self.get_client_options()
+        if self.api_endpoint:
+            options.api_endpoint = self.api_endpoint.removeprefix("https://").rstrip("/")
+        return options

@@ -1,0 +1,1 @@
+"""Power BI: the hook is in :mod:`provider.hooks.powerbi.hook`."""

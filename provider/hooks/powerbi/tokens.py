@@ -1,0 +1,87 @@
+"""Tokens for Power BI: one per identity and event loop, asked for when one is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from provider.hooks.powerbi.credentials import Issuer
+from provider.hooks.remote_job import RemoteCallError
+from provider.threads import awithin
+
+if TYPE_CHECKING:
+    from provider.hooks.powerbi.settings import PowerBISettings
+
+#: Seconds of life a token must still have; msal renews at the same age.
+TOKEN_MARGIN = 300.0
+
+_sources: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PowerBISettings, TokenSource]] = WeakKeyDictionary()
+
+
+def token_source(settings: PowerBISettings) -> TokenSource:
+    """Return the token source for *settings* of the running event loop."""
+    sources = _sources.setdefault(asyncio.get_running_loop(), {})
+    if settings not in sources:
+        sources[settings] = TokenSource(settings)
+    return sources[settings]
+
+
+class TokenSource:
+    """
+    Asks Entra ID for tokens, and keeps the last one.
+
+    Msal blocks, so it is called in a thread, and by one caller at a time: whoever comes while it is called waits for the same
+    answer, a failure included. A thousand cold callers ask once.
+
+    :param settings: identity and authority.
+    """
+
+    def __init__(self, settings: PowerBISettings) -> None:
+        self._settings = settings
+        self._issuer = Issuer(settings)
+        self._token = ""
+        self._expires_at = 0.0
+        self._asking: asyncio.Task[str] | None = None
+        self._shown: list[str] = []
+
+    async def token(self, seconds: float) -> str:
+        """
+        Return a token that is good for a while.
+
+        :param seconds: longest wait for Entra ID.
+        :raises RemoteCallError: Entra ID gave none.
+        :raises ConfigurationError: the certificate cannot be read.
+        """
+        if time.time() < self._expires_at - TOKEN_MARGIN:
+            return self._token
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(seconds))
+        return await asyncio.shield(self._asking)
+
+    async def renewed(self, rejected: str, seconds: float) -> str:
+        """Return another token than *rejected*, which the service calls expired; callers that come late share it."""
+        if self._token == rejected and self._expires_at:
+            self._expires_at = 0.0
+            self._issuer.forget()
+        return await self.token(seconds)
+
+    def mask(self, text: str) -> str:
+        """Return a text without the tokens, which proxies repeat in their error pages."""
+        for token in self._shown:
+            text = text.replace(token, "***")
+        return text
+
+    async def _ask(self, seconds: float) -> str:
+        try:
+            answer: dict[str, Any] = await awithin(seconds, partial(self._issuer.issue, seconds), "accelerator-entra")
+        except TimeoutError as error:
+            # The call that hangs is left to itself, with its client.
+            self._issuer = Issuer(self._settings)
+            raise RemoteCallError(f"{self._issuer} gave no token: {error}.") from error
+        self._token = str(answer["access_token"])
+        self._expires_at = time.time() + float(answer["expires_in"])
+        self._shown = [self._token, *self._shown[:1]]
+        return self._token
