@@ -62,7 +62,7 @@ def _at_exit() -> None:
 
 def _mirror(keys: list[tuple[str, str]]) -> set[tuple[str, str]]:
     """Mirror runs as they are; return those that have not ended."""
-    from provider.listeners.reconciler import reconcile_runs
+    from provider.reconciler.passes import reconcile_runs
 
     try:
         _open_runs.difference_update(reconcile_runs(keys))

@@ -86,15 +86,15 @@ def on_dag_run_failed(dag_run: Any) -> None:
 
 
 def _start_reconciler(component: Any) -> None:
-    from provider.listeners import reconciler_host
+    from provider.reconciler import host
 
-    reconciler_host.start(component)
+    host.start(component)
 
 
 def _stop_reconciler(component: Any) -> None:
-    from provider.listeners import reconciler_host
+    from provider.reconciler import host
 
-    reconciler_host.stop(component)
+    host.stop(component)
 
 
 def _task_instance(task_instance: Any, state: str, error: Any) -> None:
@@ -103,13 +103,14 @@ def _task_instance(task_instance: Any, state: str, error: Any) -> None:
 
         task_process.record(task_instance, state, error)
         return
-    from provider.listeners import reconciler_host
+    from provider.reconciler import host
 
-    reconciler_host.hint(task_instance, error)
+    host.hint(task_instance, error)
 
 
 def _dag_run(dag_run: Any) -> None:
-    from provider.listeners import dag_test, reconciler_host
+    from provider.listeners import dag_test
+    from provider.reconciler import host
 
-    if not reconciler_host.hint():
+    if not host.hint():
         dag_test.run_changed(dag_run)

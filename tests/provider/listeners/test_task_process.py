@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from provider.listeners import reconciler_host, task_log, task_process
+from provider.listeners import task_log, task_process
 from provider.metadata.engine import read_session
 from provider.metadata.tables import TaskLog
+from provider.reconciler import host
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
@@ -182,7 +183,7 @@ class TestHarmlessness:
 
     def test_a_hook_of_the_scheduler_only_leaves_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
         hints: list[Any] = []
-        monkeypatch.setattr(reconciler_host, "_host", SimpleNamespace(pid=1, hint=hints.append, forget=lambda: None))
+        monkeypatch.setattr(host, "_host", SimpleNamespace(pid=1, hint=hints.append, forget=lambda: None))
 
         class TaskInstance:
             """Airflow's ORM row: a column that is not loaded would query the database, which a hook must not."""

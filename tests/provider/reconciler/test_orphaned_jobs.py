@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
-from provider.listeners import orphaned_jobs
-from provider.listeners.airflow_state import load_runs
-from provider.listeners.orphaned_jobs import OrphanedJobs
+from provider.reconciler import orphaned_jobs
+from provider.reconciler.airflow_database import load_runs
+from provider.reconciler.orphaned_jobs import OrphanedJobs
 from provider.triggers import external_job
 from provider.triggers.external_job import ExternalJobTrigger
 
 if TYPE_CHECKING:
-    from tests.provider.listeners.conftest import AirflowDatabase
+    from tests.provider.reconciler.conftest import AirflowDatabase
 
 KEY = ("sales", "b1")
 JOB = {"id": "job-1", "url": "https://service/job-1"}

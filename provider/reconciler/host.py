@@ -18,7 +18,7 @@ import threading
 import time
 from typing import Any
 
-from provider.listeners.reconciler_process import EXIT_MISCONFIGURED
+from provider.reconciler.process import EXIT_MISCONFIGURED
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class ReconcilerHost(threading.Thread):
         super().__init__(name="accelerator-reconciler-host", daemon=True)
         self.job = job
         # -P: a folder named like one of our packages in the scheduler's working directory must not be taken for it.
-        self._command = command or (sys.executable, "-P", "-m", "provider.listeners.reconciler_process")
+        self._command = command or (sys.executable, "-P", "-m", "provider.reconciler.process")
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 

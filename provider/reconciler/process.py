@@ -1,5 +1,5 @@
 """
-The process in which the reconciler works: ``python -m provider.listeners.reconciler_process PARENT_PID``.
+The process in which the reconciler works: ``python -m provider.reconciler.process PARENT_PID``.
 
 Its scheduler sends hints as JSON lines on standard input. The end of the input, or of the scheduler, is the end of the process.
 """
@@ -37,7 +37,7 @@ class ReconcilerLoop:
     """
     Passes of a reconciler until the scheduler wants no more, and one last.
 
-    :param reconciler: see :class:`provider.listeners.reconciler.Reconciler`.
+    :param reconciler: see :class:`provider.reconciler.passes.Reconciler`.
     :param interval: seconds between two passes.
     :param parent: process id of the scheduler.
     """
@@ -120,7 +120,7 @@ def main(parent: int) -> int:
         return EXIT_MISCONFIGURED
     import airflow  # noqa: F401 - initializes Airflow's settings, logging and database
 
-    from provider.listeners.reconciler import Reconciler
+    from provider.reconciler.passes import Reconciler
 
     loop = ReconcilerLoop(Reconciler(interval), interval, parent)
     threading.Thread(target=loop.listen, args=(sys.stdin,), name="accelerator-hints", daemon=True).start()

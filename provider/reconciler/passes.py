@@ -2,7 +2,7 @@
 The reconciler: makes the application database equal to what Airflow has committed, again and again.
 
 It is level-triggered: every pass looks at the state and not at events, so a hook that was lost, wrong or early costs nothing
-but a moment. It runs in a process beside the scheduler (:mod:`provider.listeners.reconciler_host`) and can neither slow nor stop
+but a moment. It runs in a process beside the scheduler (:mod:`provider.reconciler.host`) and can neither slow nor stop
 it; among several schedulers a lock lets one do the work.
 """
 
@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from provider.listeners.airflow_state import RunKey, RunState
-    from provider.listeners.mirror import TryKey
     from provider.metadata.leader_lock import LeaderLock
+    from provider.reconciler.airflow_database import RunKey, RunState
+    from provider.reconciler.mirror import TryKey
 
 _OVERLAP = timedelta(seconds=30)
 """Changes are stamped before they are committed, and clocks differ."""
@@ -38,8 +38,8 @@ class Reconciler:
     """
 
     def __init__(self, interval: float) -> None:
-        from provider.listeners.orphaned_jobs import OrphanedJobs
         from provider.metadata.leader_lock import LeaderLock
+        from provider.reconciler.orphaned_jobs import OrphanedJobs
 
         self._interval = interval
         self._orphaned_jobs = OrphanedJobs()
@@ -83,15 +83,15 @@ class Reconciler:
         """Look at everything that may have changed since the last pass."""
         from airflow.utils.session import create_session
 
-        from provider.listeners import airflow_state
         from provider.metadata import batches
         from provider.metadata.engine import read_session
+        from provider.reconciler import airflow_database
 
         started = datetime.now(UTC)
         with read_session() as session:
             unfinished = batches.open_batches(session)
         with create_session(scoped=False) as session:
-            dag_ids = airflow_state.workflow_ids(session)
+            dag_ids = airflow_database.workflow_ids(session)
             keys = unfinished | self._unsettled | self._changed(session, dag_ids, started)
         keys |= self._next_swept(dag_ids, started)
         seen: dict[RunKey, RunState] = {}
@@ -115,15 +115,15 @@ class Reconciler:
         self._lock.release()
 
     def _changed(self, session: Any, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
-        from provider.listeners import airflow_state
+        from provider.reconciler import airflow_database
 
         since = (self._looked_at or now) - _OVERLAP
-        keys = airflow_state.changed_runs(session, dag_ids, since)
+        keys = airflow_database.changed_runs(session, dag_ids, since)
         if time.monotonic() < self._next_task_look:
             return keys
         # A person can change a task of a finished run, and no index finds it. So the search may take 2 % of the time.
         begun = time.monotonic()
-        keys |= airflow_state.runs_with_changed_tasks(session, dag_ids, (self._tasks_looked_at or now) - _OVERLAP)
+        keys |= airflow_database.runs_with_changed_tasks(session, dag_ids, (self._tasks_looked_at or now) - _OVERLAP)
         self._tasks_looked_at = now
         self._next_task_look = time.monotonic() + 50 * (time.monotonic() - begun)
         return keys
@@ -133,11 +133,11 @@ class Reconciler:
         if time.monotonic() >= self._next_sweep:
             from airflow.utils.session import create_session
 
-            from provider.listeners import airflow_state
+            from provider.reconciler import airflow_database
 
             since = now - _SWEEP if self._looked_at is not None else self._first_sweep_since(now)
             with create_session(scoped=False) as session:
-                self._to_sweep = sorted(airflow_state.changed_runs(session, dag_ids, since))
+                self._to_sweep = sorted(airflow_database.changed_runs(session, dag_ids, since))
             self._seen = {}
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         swept, self._to_sweep = self._to_sweep[:_SWEPT_IN_A_PASS], self._to_sweep[_SWEPT_IN_A_PASS:]
@@ -164,10 +164,10 @@ def reconcile_runs(keys: Collection[RunKey]) -> set[RunKey]:
     """
     from airflow.utils.session import create_session
 
-    from provider.listeners import airflow_state
+    from provider.reconciler import airflow_database
 
     with create_session(scoped=False) as session:
-        workflows = set(airflow_state.workflow_ids(session))
+        workflows = set(airflow_database.workflow_ids(session))
     runs = load([key for key in keys if key[0] in workflows])
     mirror(list(runs.values()), lambda _run, _attempt: None)
     return {key for key, run in runs.items() if run.ended} | {key for key in keys if key[0] not in workflows}
@@ -177,25 +177,25 @@ def load(keys: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
     """Read runs from Airflow's database with a session of our own."""
     from airflow.utils.session import create_session
 
-    from provider.listeners import airflow_state
+    from provider.reconciler import airflow_database
 
     with create_session(scoped=False) as session:
-        return airflow_state.load_runs(session, keys)
+        return airflow_database.load_runs(session, keys)
 
 
 def mirror(runs: Collection[RunState], note: Callable[[RunKey, TryKey], str | None]) -> set[RunKey]:
-    """Write what differs; see :func:`provider.listeners.mirror.mirror_runs`."""
+    """Write what differs; see :func:`provider.reconciler.mirror.mirror_runs`."""
     from airflow.utils.session import create_session
 
-    from provider.listeners import airflow_state
-    from provider.listeners.mirror import mirror_runs
+    from provider.reconciler import airflow_database
+    from provider.reconciler.mirror import mirror_runs
 
     known: dict[RunKey, Mapping[str, Collection[str]]] = {}
 
     def parents(key: RunKey) -> Mapping[str, Collection[str]]:
         if key not in known:
             with create_session(scoped=False) as session:
-                known[key] = airflow_state.parents_of_run(session, key)
+                known[key] = airflow_database.parents_of_run(session, key)
         return known[key]
 
     return mirror_runs(runs, parents, note) if runs else set()
@@ -205,9 +205,9 @@ def end_deleted(keys: Collection[RunKey]) -> None:
     """End batches whose runs are gone."""
     if not keys:
         return
-    from provider.listeners.mirror import DELETED_REASON
     from provider.metadata import batches
     from provider.metadata.engine import write_session
+    from provider.reconciler.mirror import DELETED_REASON
 
     with write_session() as session:
         for key in sorted(keys):

@@ -23,7 +23,7 @@ from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
 
 if TYPE_CHECKING:
-    from provider.listeners.airflow_state import RemoteJobState, RunKey, RunState, TryState
+    from provider.reconciler.airflow_database import RemoteJobState, RunKey, RunState, TryState
     from provider.triggers.external_job import ExternalJobTrigger
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class OrphanedJobs:
     def _begin(self, due: Collection[Orphan]) -> None:
         from airflow.utils.session import create_session
 
-        from provider.listeners.airflow_state import ended_by_a_person
+        from provider.reconciler.airflow_database import ended_by_a_person
 
         with create_session(scoped=False) as session:
             for orphan in due:

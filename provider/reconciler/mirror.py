@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from provider.listeners.airflow_state import RunKey, RunState, TryState
 from provider.metadata import batches
 from provider.metadata.batches import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from provider.reconciler.airflow_database import RunKey, RunState, TryState
 
 if TYPE_CHECKING:
     from provider.metadata.tables import TaskBatch, TaskLog
