@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
+from provider.reconciler.airflow_state import read_airflow
 
 if TYPE_CHECKING:
-    from provider.reconciler.airflow_database import RemoteJobState, RunKey, RunState, TryState
+    from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState
     from provider.triggers.external_job import ExternalJobTrigger
 
 log = logging.getLogger(__name__)
@@ -121,13 +122,9 @@ class OrphanedJobs:
                 self._waiting.setdefault(orphan.key, orphan)
 
     def _begin(self, due: Collection[Orphan]) -> None:
-        from airflow.utils.session import create_session
-
-        from provider.reconciler.airflow_database import ended_by_a_person
-
-        with create_session(scoped=False) as session:
+        with read_airflow() as airflow:
             for orphan in due:
-                if orphan.run_gone or orphan.cleared or ended_by_a_person(session, orphan.run, orphan.attempt):
+                if orphan.run_gone or orphan.cleared or airflow.ended_by_a_person(orphan.run, orphan.attempt):
                     self._working[orphan.key] = (orphan, self._submit(end_job(orphan)))
                 else:
                     self._settle(orphan)

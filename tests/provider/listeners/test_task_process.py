@@ -206,21 +206,23 @@ def test_the_plugin_imports_next_to_nothing() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     loaded = set(output.split()) - {"provider"}  # Airflow itself may have asked us for the provider info before
-    assert loaded == {"provider.plugin", "provider.listeners", "provider.listeners.task_log"}
+    door = {"provider.airflow_internals", "provider.airflow_internals.processes"}
+    assert loaded == {"provider.plugin", "provider.listeners", "provider.listeners.task_log", *door}
 
 
 def test_airflow_takes_the_hooks_as_they_are_declared(caplog: pytest.LogCaptureFixture) -> None:
     from airflow._shared.listeners.listener import ListenerManager
     from airflow._shared.listeners.spec import lifecycle, taskinstance
     from airflow.listeners.spec import dagrun
+    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 
     manager: Any = ListenerManager()  # type: ignore[no-untyped-call]
     for specification in (lifecycle, taskinstance, dagrun):
         manager.add_hookspecs(specification)
     manager.add_listener(task_log)
     ti = instance(try_number=0)
-    manager.hook.on_starting(component=object())
-    manager.hook.before_stopping(component=object())
+    manager.hook.on_starting(component=TaskRunnerMarker())
+    manager.hook.before_stopping(component=TaskRunnerMarker())
     for hook in ("running", "success", "skipped"):
         getattr(manager.hook, f"on_task_instance_{hook}")(previous_state=None, task_instance=ti)
     manager.hook.on_task_instance_failed(previous_state=None, task_instance=ti, error=None)

@@ -13,7 +13,7 @@ import pytest
 
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.reconciler import orphaned_jobs
-from provider.reconciler.airflow_database import load_runs
+from provider.reconciler.airflow_state import read_airflow
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 from provider.triggers import external_job
 from provider.triggers.external_job import ExternalJobTrigger
@@ -92,12 +92,10 @@ def audit(airflow: AirflowDatabase, event: str, at: datetime, **values: Any) -> 
 
 def look(jobs: OrphanedJobs, until: Callable[[], bool] | None = None) -> None:
     """Make passes as the reconciler does, until all work is done and ``until`` holds."""
-    from airflow.utils.session import create_session
-
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        with create_session(scoped=False) as session:
-            runs = load_runs(session, [KEY])
+        with read_airflow() as airflow_state:
+            runs = airflow_state.load_runs([KEY])
         jobs.look(runs.values())
         jobs.cancel_due()
         working = [future for _, future in jobs._working.values()]
@@ -249,12 +247,10 @@ def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
 
 
 def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
-    from airflow.utils.session import create_session
-
     airflow.task("load", "deferred", updated_at=LONG_AGO)
     ledger(airflow)
-    with create_session(scoped=False) as session:
-        seen = load_runs(session, [KEY])
+    with read_airflow() as airflow_state:
+        seen = airflow_state.load_runs([KEY])
     airflow.delete_run("b1")
     jobs = OrphanedJobs()
     jobs.look((), deleted=seen.values())

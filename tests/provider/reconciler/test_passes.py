@@ -233,9 +233,9 @@ class TestReasons:
     ) -> None:
         from airflow.models.taskinstance import TaskInstance
 
-        from provider.reconciler import airflow_database
+        from provider.reconciler.airflow_database import DatabaseReader
 
-        monkeypatch.setattr(airflow_database, "parents_of_run", lambda _session, _key: {"out": {"a"}})
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"out": {"a"}})
         open_batch("a", "out", scope=["a"])
         airflow_database.run()
         airflow_database.task("a", "failed")
@@ -309,10 +309,10 @@ class TestReasons:
     def test_a_blocked_task_names_the_failed_one_above(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from provider.reconciler import airflow_database
+        from provider.reconciler.airflow_database import DatabaseReader
 
         edges = {"b": {"a"}, "c": {"b", "ok"}, "a": set(), "ok": set()}
-        monkeypatch.setattr(airflow_database, "parents_of_run", lambda _session, _key: edges)
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: edges)
         airflow_database.run()
         for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed"), ("ok", "success")):
             airflow_database.task(task_id, state)
@@ -325,9 +325,9 @@ class TestReasons:
         """The one that had failed was cleared alone, and has succeeded."""
         from airflow.models.taskinstance import TaskInstance
 
-        from provider.reconciler import airflow_database
+        from provider.reconciler.airflow_database import DatabaseReader
 
-        monkeypatch.setattr(airflow_database, "parents_of_run", lambda _session, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
         airflow_database.run()
         for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed")):
             airflow_database.task(task_id, state)

@@ -14,7 +14,7 @@ from provider.metadata import batches
 from provider.metadata.batches import Scope
 from provider.metadata.engine import dispose_engines, get_engine, read_session, write_session
 from provider.metadata.tables import TaskLog
-from provider.reconciler.airflow_database import RunState, TryState
+from provider.reconciler.airflow_state import RunState, TryState
 from provider.reconciler.mirror import mirror_runs
 from tests.waiting import wait_for
 
