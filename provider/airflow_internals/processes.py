@@ -59,6 +59,8 @@ def is_scheduler(kind: str | None) -> bool:
     """
     Tell whether a type of Job is the scheduler's; the log says so where a type is not known.
 
+    Stands on ``airflow.jobs.scheduler_job_runner.SchedulerJobRunner.job_type`` and the types of the other jobs (3.3.2).
+
     :param kind: see :func:`job_type`; None where it did not come in time.
     """
     if kind != SCHEDULER and kind not in OTHER_JOBS:

@@ -16,7 +16,7 @@ from provider.metadata.definitions import DefinitionRows, replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import TaskBatch, TaskLog
-from provider.reconciler import mirror
+from provider.reconciler import mirror, passes
 from provider.reconciler.passes import Reconciler
 
 if TYPE_CHECKING:
@@ -420,7 +420,7 @@ class TestPasses:
     ) -> None:
         airflow_database.run()
         with monkeypatch.context() as broken:
-            broken.setattr(mirror, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+            broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
             with pytest.raises(ConnectionError):
                 one.tick()
         one.tick()

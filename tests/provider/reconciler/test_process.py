@@ -93,3 +93,25 @@ def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
     monkeypatch.setattr(settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o))
     assert main(os.getppid()) == EXIT_MISCONFIGURED
     assert "CeleryExecutor" in caplog.text
+
+
+class NoLoop:
+    """In place of the loop: has nothing to do."""
+
+    def __init__(self, *_arguments: object) -> None:
+        pass
+
+    def listen(self, _lines: object) -> None:
+        pass
+
+    def run(self) -> None:
+        pass
+
+
+def test_it_tells_at_its_start_what_it_does_not_find_in_this_airflow(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, embedded_database: str
+) -> None:
+    monkeypatch.setattr(process, "ReconcilerLoop", NoLoop)
+    monkeypatch.setattr(process, "check", lambda: ["Airflow 3.4.0 writes no audit log."])
+    assert main(os.getppid()) == 0
+    assert [(record.levelname, record.message) for record in caplog.records] == [("ERROR", "Airflow 3.4.0 writes no audit log.")]
