@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
-from provider.reconciler.airflow_state import read_airflow
+from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState, read_airflow
 
 if TYPE_CHECKING:
-    from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState
     from provider.triggers.external_job import ExternalJobTrigger
 
 log = logging.getLogger(__name__)
