@@ -17,10 +17,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from provider.airflow_internals.secrets import from_secrets_backend
 from provider.exceptions import ConfigurationError
 
 SECTION = "accelerator"
 
+#: Option name → description in the form that Airflow's provider info wants; the one place where defaults are written.
 OPTIONS: dict[str, dict[str, Any]] = {
     "sql_alchemy_conn": {
         "description": "SQLAlchemy URL of the application database (workflows, tasks, batches, task logs). Never Airflow's own "
@@ -78,7 +80,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": "2.0",
     },
 }
-"""Option name → description in the form that Airflow's provider info wants; the one place where defaults are written."""
 
 _LOCAL_EXECUTORS = frozenset({"LocalExecutor", "SequentialExecutor", "DebugExecutor"})
 
@@ -205,15 +206,12 @@ def _expand(value: str) -> str:
 
 
 def _read_secret(name: str, where: str) -> str:
-    from airflow.configuration import get_custom_secret_backend
-
-    backend = get_custom_secret_backend()
-    value = None if backend is None else backend.get_config(name)
+    value = from_secrets_backend(name)
     if value is None:
         raise ConfigurationError(
             f"{where} names a secret that no secrets backend has; create it, or configure [secrets] backend."
         )
-    return str(value).strip()
+    return value.strip()
 
 
 def _run_command(command: str, where: str) -> str:

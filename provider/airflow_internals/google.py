@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Any, cast
 
 
-def load_configuration(operator: Any) -> dict[str, Any]:
+def load_configuration(operator: Any, hook: Any) -> dict[str, Any]:
     """
     Return the configuration of the load job that a ``GCSToBigQueryOperator`` would start, from its rendered parameters.
 
-    Stands on ``GCSToBigQueryOperator._use_existing_table``, which reads ``source_uris``, ``src_fmt_configs`` and
+    Stands on ``GCSToBigQueryOperator._use_existing_table``, which reads ``hook``, ``source_uris``, ``src_fmt_configs`` and
     ``schema_fields`` beside the constructor's parameters.
     """
     objects = [operator.source_objects] if isinstance(operator.source_objects, str) else list(operator.source_objects)
+    operator.hook = hook
     operator.source_uris = [f"gs://{operator.bucket}/{name}" for name in objects]
     operator.src_fmt_configs = operator.src_fmt_configs or {}
     return cast("dict[str, Any]", operator._use_existing_table())

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from airflow.sdk import BaseOperatorLink
 
+from provider.airflow_internals.xcom import xcom_value
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
@@ -33,6 +35,4 @@ class RemoteJobLink(BaseOperatorLink):
         job = getattr(operator, "remote_job", None)
         if job:
             return cast("str", job["url"])
-        from airflow.sdk.execution_time.xcom import XCom
-
-        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+        return xcom_value(ti_key, self.xcom_key) or ""

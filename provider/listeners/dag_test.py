@@ -11,11 +11,12 @@ import atexit
 import logging
 from typing import Any
 
+from provider.airflow_internals.processes import is_of_dags_test
+
 log = logging.getLogger(__name__)
 _open_runs: set[tuple[str, str]] = set()
+#: Runs whose end somebody is about to commit.
 _ending_runs: set[tuple[str, str]] = set()
-"""Runs whose end somebody is about to commit."""
-
 _registered = False
 _listening = False
 
@@ -35,7 +36,7 @@ def run_changed(dag_run: Any) -> None:
 
     :param dag_run: Airflow's ORM DagRun, in the middle of that transaction, but not always attached to its session.
     """
-    if getattr(dag_run.triggered_by, "value", None) != "test":
+    if not is_of_dags_test(dag_run):
         return
     global _listening
     if not _listening:
@@ -62,7 +63,7 @@ def _at_exit() -> None:
 
 def _mirror(keys: list[tuple[str, str]]) -> set[tuple[str, str]]:
     """Mirror runs as they are; return those that have not ended."""
-    from provider.listeners.reconciler import reconcile_runs
+    from provider.reconciler.passes import reconcile_runs
 
     try:
         _open_runs.difference_update(reconcile_runs(keys))

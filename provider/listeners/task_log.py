@@ -16,6 +16,8 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
+from provider.airflow_internals.processes import is_in_task_process, is_job
+
 log = logging.getLogger(__name__)
 
 
@@ -32,15 +34,13 @@ def _harmless(call: Callable[..., object], *arguments: Any) -> None:
 @hookimpl
 def on_starting(component: Any) -> None:
     """Start the reconciler where a job starts that turns out to be the scheduler."""
-    if type(component).__name__ == "Job":
-        _harmless(_start_reconciler, component)
+    _harmless(_process_starts, component)
 
 
 @hookimpl
 def before_stopping(component: Any) -> None:
     """Let the reconciler take a last look."""
-    if type(component).__name__ == "Job":
-        _harmless(_stop_reconciler, component)
+    _harmless(_process_stops, component)
 
 
 @hookimpl
@@ -85,31 +85,34 @@ def on_dag_run_failed(dag_run: Any) -> None:
     _harmless(_dag_run, dag_run)
 
 
-def _start_reconciler(component: Any) -> None:
-    from provider.listeners import reconciler_host
+def _process_starts(component: Any) -> None:
+    if is_job(component):
+        from provider.reconciler import host
 
-    reconciler_host.start(component)
+        host.start(component)
 
 
-def _stop_reconciler(component: Any) -> None:
-    from provider.listeners import reconciler_host
+def _process_stops(component: Any) -> None:
+    if is_job(component):
+        from provider.reconciler import host
 
-    reconciler_host.stop(component)
+        host.stop(component)
 
 
 def _task_instance(task_instance: Any, state: str, error: Any) -> None:
-    if type(task_instance).__module__.startswith("airflow.sdk."):
+    if is_in_task_process(task_instance):
         from provider.listeners import task_process
 
         task_process.record(task_instance, state, error)
         return
-    from provider.listeners import reconciler_host
+    from provider.reconciler import host
 
-    reconciler_host.hint(task_instance, error)
+    host.hint(task_instance, error)
 
 
 def _dag_run(dag_run: Any) -> None:
-    from provider.listeners import dag_test, reconciler_host
+    from provider.listeners import dag_test
+    from provider.reconciler import host
 
-    if not reconciler_host.hint():
+    if not host.hint():
         dag_test.run_changed(dag_run)

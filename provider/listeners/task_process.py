@@ -13,20 +13,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provider import settings
+from provider.airflow_internals.processes import is_supervised_in_process
+from provider.airflow_internals.secrets import redact
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import ConfigurationError
 from provider.metadata.batches import PROCESSING, STATUS_OF_TASK_STATE, record_tries
+from provider.texts import one_line, plain, storable
 
+#: Longest time that a hook takes, in seconds.
 BUDGET_SECONDS = 3.0
+#: Longest error message that is stored, in characters.
 MESSAGE_LENGTH = 4000
-"""Longest error message that is stored, in characters."""
-
 _FIELD_LENGTH = 4000
 
 log = logging.getLogger(__name__)
 _switched_off = False
+#: Whether a write of this process has failed.
 _missed = False
-"""Whether a write of this process has failed."""
 
 
 def record(ti: Any, state: str, error: BaseException | str | None) -> None:
@@ -66,9 +69,7 @@ def _belongs_to_batch(ti: Any) -> bool:
 
 def _watch_dag_test(ti: Any) -> None:
     """``airflow dags test`` runs tasks in the CLI's own process, where nobody else will reconcile."""
-    from airflow.sdk.execution_time import task_runner
-
-    if type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms":
+    if is_supervised_in_process():
         from provider.listeners import dag_test
 
         dag_test.watch(ti.dag_id, ti.run_id)
@@ -76,7 +77,7 @@ def _watch_dag_test(ti: Any) -> None:
 
 def _row(ti: Any, state: str, error: BaseException | str | None) -> dict[str, Any]:
     if state == "failed" and ti.state is not None:
-        state = str(getattr(ti.state, "value", ti.state))  # up_for_retry
+        state = plain(ti.state)  # up_for_retry
     status = STATUS_OF_TASK_STATE.get(state, PROCESSING)
     message = getattr(ti.task, "skip_reason", None) if state == "skipped" else error
     job = getattr(ti.task, "remote_job", None) or {}
@@ -101,16 +102,11 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> dict[str, An
 
 def error_summary(error: BaseException | str) -> str:
     """Return an error as one line, secrets masked by Airflow's rules, at most :data:`MESSAGE_LENGTH` characters long."""
-    from airflow.sdk.log import redact  # type: ignore[attr-defined]
-
-    line = " ".join(str(error).split()) or type(error).__name__
-    return _text(redact(line), MESSAGE_LENGTH) or ""
+    return storable(one_line(redact(str(error)), MESSAGE_LENGTH) or type(error).__name__, MESSAGE_LENGTH)
 
 
 def rendered_config(task: Any) -> dict[str, Any] | None:
     """Return a task's rendered template fields, secrets masked, long values cut; None for a task without any."""
-    from airflow.sdk.log import redact  # type: ignore[attr-defined]
-
     config: dict[str, Any] = {}
     for field in task.template_fields:
         value = json.loads(json.dumps(getattr(task, field, None), default=str))
@@ -120,11 +116,8 @@ def rendered_config(task: Any) -> dict[str, Any] | None:
     return config or None
 
 
-def _text(value: object, length: int) -> str | None:
-    """Return a text that every database takes: no NUL, no lone surrogates, not too long."""
-    if value is None:
-        return None
-    return str(value).replace("\x00", "").encode("utf-8", "replace").decode()[:length]
+def _text(value: object, limit: int) -> str | None:
+    return None if value is None else storable(value, limit)
 
 
 def _write_in_time(row: dict[str, Any]) -> None:

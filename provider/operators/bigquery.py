@@ -47,4 +47,4 @@ class BigQueryLoadOperator(BigQueryJobOperator, GCSToBigQueryOperator):  # type:
             storage = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
             text = storage.download(self.schema_object_bucket or self.bucket, self.schema_object)
             self.schema_fields = json.loads(text)
-        return google.load_configuration(self)
+        return google.load_configuration(self, self.service)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from provider.listeners import reconciler_host, task_log, task_process
+from provider.listeners import task_log, task_process
 from provider.metadata.engine import read_session
 from provider.metadata.tables import TaskLog
+from provider.reconciler import host
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
@@ -182,7 +183,7 @@ class TestHarmlessness:
 
     def test_a_hook_of_the_scheduler_only_leaves_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
         hints: list[Any] = []
-        monkeypatch.setattr(reconciler_host, "_host", SimpleNamespace(pid=1, hint=hints.append, forget=lambda: None))
+        monkeypatch.setattr(host, "_host", SimpleNamespace(pid=1, hint=hints.append, forget=lambda: None))
 
         class TaskInstance:
             """Airflow's ORM row: a column that is not loaded would query the database, which a hook must not."""
@@ -204,22 +205,25 @@ def test_the_plugin_imports_next_to_nothing() -> None:
         "import provider.plugin; print('\\n'.join(set(sys.modules) - before))"
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    loaded = set(output.split()) - {"provider"}  # Airflow itself may have asked us for the provider info before
-    assert loaded == {"provider.plugin", "provider.listeners", "provider.listeners.task_log"}
+    # Airflow itself may have asked us for the provider info before, which reads the settings.
+    loaded = set(output.split()) - {"provider", "provider.airflow_internals"}
+    ours = {"provider.plugin", "provider.listeners", "provider.listeners.task_log"}
+    assert loaded == {*ours, "provider.airflow_internals.processes"}
 
 
 def test_airflow_takes_the_hooks_as_they_are_declared(caplog: pytest.LogCaptureFixture) -> None:
     from airflow._shared.listeners.listener import ListenerManager
     from airflow._shared.listeners.spec import lifecycle, taskinstance
     from airflow.listeners.spec import dagrun
+    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 
     manager: Any = ListenerManager()  # type: ignore[no-untyped-call]
     for specification in (lifecycle, taskinstance, dagrun):
         manager.add_hookspecs(specification)
     manager.add_listener(task_log)
     ti = instance(try_number=0)
-    manager.hook.on_starting(component=object())
-    manager.hook.before_stopping(component=object())
+    manager.hook.on_starting(component=TaskRunnerMarker())
+    manager.hook.before_stopping(component=TaskRunnerMarker())
     for hook in ("running", "success", "skipped"):
         getattr(manager.hook, f"on_task_instance_{hook}")(previous_state=None, task_instance=ti)
     manager.hook.on_task_instance_failed(previous_state=None, task_instance=ti, error=None)

@@ -108,8 +108,8 @@ def empty_airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def airflow_database(empty_airflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AirflowDatabase]:
-    """Airflow's database, which ``create_session`` opens."""
-    import airflow.utils.session
+    """Airflow's database, which ``airflow_session`` opens."""
+    from provider.airflow_internals import database
 
     path = tmp_path / "airflow.db"
     path.write_bytes(empty_airflow_database.read_bytes())
@@ -121,6 +121,6 @@ def airflow_database(empty_airflow_database: Path, tmp_path: Path, monkeypatch: 
         with Session(engine) as session:
             yield session
 
-    monkeypatch.setattr(airflow.utils.session, "create_session", create_session)
+    monkeypatch.setattr(database, "create_session", create_session)
     yield AirflowDatabase(engine)
     engine.dispose()

@@ -13,15 +13,19 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from provider.listeners.airflow_state import RunKey, RunState, TryState
 from provider.metadata import batches
 from provider.metadata.batches import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from provider.metadata.definitions import disabled_task_ids
+from provider.metadata.engine import read_session, write_session
+from provider.operators.task_batch import completed_task_id, request_message_id, used_params
+from provider.reconciler.airflow_state import RunKey, RunState, TryState
+from provider.texts import storable
 
 if TYPE_CHECKING:
     from provider.metadata.tables import TaskBatch, TaskLog
 
+#: (task_id, map_index, try_number)
 TryKey = tuple[str, int, int]
-"""(task_id, map_index, try_number)"""
 
 Parents = Callable[[RunKey], Mapping[str, Collection[str]]]
 Note = Callable[[RunKey, TryKey], str | None]
@@ -30,9 +34,9 @@ TIMED_OUT_REASON = "the DAG run timed out before this task was done"
 MARKED_REASON = "the DAG run was marked failed by a person before this task was done"
 DELETED_REASON = "the DAG run was deleted in Airflow"
 
+#: How long a task process is given to say why its try failed (Airflow commits a retry before it tells listeners), and how
+#: long a row that Airflow does not know may be one that it has only just begun to know.
 _PATIENCE = timedelta(seconds=30)
-"""How long a task process is given to say why its try failed (Airflow commits a retry before it tells listeners), and how
-long a row that Airflow does not know may be one that it has only just begun to know."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,6 @@ def task_rows(
 
 def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> dict[str, Any]:
     """Return the TaskBatch row of a run, given the TaskLog rows it will have."""
-    from provider.operators.task_batch import request_message_id, used_params
-
     message_id = request_message_id(run.conf, run.run_type)
     status = STATUS_OF_RUN_STATE.get(run.state, PROCESSING)
     return {
@@ -194,8 +196,6 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set
     :param note: gives what the scheduler said about a failed try.
     :return: the runs that need no second look while Airflow's state of them stays the same.
     """
-    from provider.metadata.definitions import disabled_task_ids
-    from provider.metadata.engine import read_session, write_session
 
     @cache
     def disabled(workflow_id: str) -> set[str]:
@@ -260,8 +260,6 @@ def _known_message(log: TaskLog | None, status: str, attempt: TryState) -> str |
 def _skip_reason(
     run: RunState, attempt: TryState, key: TryKey, scope: Collection[str] | None, disabled: Callable[[str], Collection[str]]
 ) -> str:
-    from provider.operators.task_batch import completed_task_id
-
     if attempt.state == "removed":
         return "removed"
     if key[0] == completed_task_id(run.conf):
@@ -314,5 +312,5 @@ def _batch_differs(row: Mapping[str, Any], batch: TaskBatch) -> bool:
     return any(row[column] is not None and getattr(batch, column) is None for column in kept)
 
 
-def _text(value: object, length: int) -> str | None:
-    return None if value is None else str(value).replace("\x00", "")[:length]
+def _text(value: object, limit: int) -> str | None:
+    return None if value is None else storable(value, limit)

@@ -1,5 +1,5 @@
 """
-The process in which the reconciler works: ``python -m provider.listeners.reconciler_process PARENT_PID``.
+The process in which the reconciler works: ``python -m provider.reconciler.process PARENT_PID``.
 
 Its scheduler sends hints as JSON lines on standard input. The end of the input, or of the scheduler, is the end of the process.
 """
@@ -16,19 +16,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from provider import settings
+from provider.airflow_internals import check
 from provider.exceptions import AcceleratorError, ConfigurationError
+from provider.pacing import backoff
+from provider.texts import first_line
 
 log = logging.getLogger(__name__)
 
+#: Exit status (``EX_CONFIG`` of sysexits.h) that says: starting again would not help.
 EXIT_MISCONFIGURED = 78
-"""Exit status (``EX_CONFIG`` of sysexits.h) that says: starting again would not help."""
-
+#: Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it.
 _COMMIT_SECONDS = 0.3
-"""Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it."""
-
+#: How many times the CPU time of a pass the process rests before the next: with thousands of open batches, a sixth of a core.
 _REST = 5.0
-"""How many times the CPU time of a pass the process rests before the next: with thousands of open batches, a sixth of a core."""
-
 _BACKOFF_SECONDS = 60.0
 _ORPHAN_SECONDS = 2.0
 
@@ -37,7 +37,7 @@ class ReconcilerLoop:
     """
     Passes of a reconciler until the scheduler wants no more, and one last.
 
-    :param reconciler: see :class:`provider.listeners.reconciler.Reconciler`.
+    :param reconciler: see :class:`provider.reconciler.passes.Reconciler`.
     :param interval: seconds between two passes.
     :param parent: process id of the scheduler.
     """
@@ -86,11 +86,11 @@ class ReconcilerLoop:
                 log.warning(
                     "Task logs are not up to date: %s: %s. Trying again, up to %.0f s apart.",
                     type(error).__name__,
-                    str(error).partition("\n")[0],
+                    first_line(error),
                     _BACKOFF_SECONDS,
                     exc_info=not isinstance(error, AcceleratorError),
                 )
-            self._failures = min(self._failures + 1, 10)
+            self._failures += 1
         else:
             if self._failures:
                 log.info("Task logs are reconciled again.")
@@ -98,7 +98,9 @@ class ReconcilerLoop:
 
     def _wait(self) -> bool:
         """Wait for the next pass; tell whether it was asked for."""
-        left = min(self._interval * 2**self._failures, _BACKOFF_SECONDS) if self._failures else self._interval
+        left = self._interval
+        if self._failures:
+            left = backoff(self._failures, first=2 * self._interval, longest=_BACKOFF_SECONDS)
         while left > 0 and not self._wake.wait(min(left, _ORPHAN_SECONDS)):
             left -= _ORPHAN_SECONDS
             if os.getppid() != self._parent:
@@ -120,8 +122,10 @@ def main(parent: int) -> int:
         return EXIT_MISCONFIGURED
     import airflow  # noqa: F401 - initializes Airflow's settings, logging and database
 
-    from provider.listeners.reconciler import Reconciler
+    from provider.reconciler.passes import Reconciler
 
+    for problem in check():
+        log.error("%s", problem)
     loop = ReconcilerLoop(Reconciler(interval), interval, parent)
     threading.Thread(target=loop.listen, args=(sys.stdin,), name="accelerator-hints", daemon=True).start()
     loop.run()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from provider import settings
-from provider.listeners import reconciler_process
-from provider.listeners.reconciler_process import EXIT_MISCONFIGURED, ReconcilerLoop, main
+from provider.reconciler import process
+from provider.reconciler.process import EXIT_MISCONFIGURED, ReconcilerLoop, main
 
 HINT = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "try_number": 2, "error": "heartbeat lost"}
 
@@ -63,7 +63,7 @@ def test_hints_wake_it_and_the_end_of_the_input_is_its_end_after_a_last_look() -
 
 
 def test_it_ends_when_its_scheduler_is_gone_though_the_input_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler_process, "_ORPHAN_SECONDS", 0.01)
+    monkeypatch.setattr(process, "_ORPHAN_SECONDS", 0.01)
     fake = FakeReconciler()
     working = threading.Thread(target=ReconcilerLoop(fake, 3600, parent=-1).run)
     working.start()
@@ -76,7 +76,7 @@ def test_an_outage_is_logged_once_and_outlived(caplog: pytest.LogCaptureFixture)
     fake = FakeReconciler()
     loop = ReconcilerLoop(fake, 1, os.getppid())
     fake.problem = ConnectionError("no route")
-    with caplog.at_level(logging.INFO, logger=reconciler_process.__name__):
+    with caplog.at_level(logging.INFO, logger=process.__name__):
         loop.make_pass()
         loop.make_pass()
         fake.problem = None
@@ -93,3 +93,25 @@ def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
     monkeypatch.setattr(settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o))
     assert main(os.getppid()) == EXIT_MISCONFIGURED
     assert "CeleryExecutor" in caplog.text
+
+
+class NoLoop:
+    """In place of the loop: has nothing to do."""
+
+    def __init__(self, *_arguments: object) -> None:
+        pass
+
+    def listen(self, _lines: object) -> None:
+        pass
+
+    def run(self) -> None:
+        pass
+
+
+def test_it_tells_at_its_start_what_it_does_not_find_in_this_airflow(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, embedded_database: str
+) -> None:
+    monkeypatch.setattr(process, "ReconcilerLoop", NoLoop)
+    monkeypatch.setattr(process, "check", lambda: ["Airflow 3.4.0 writes no audit log."])
+    assert main(os.getppid()) == 0
+    assert [(record.levelname, record.message) for record in caplog.records] == [("ERROR", "Airflow 3.4.0 writes no audit log.")]

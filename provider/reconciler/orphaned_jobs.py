@@ -8,23 +8,20 @@ of the earlier tries, but that try may be a long time coming.
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import logging
-import threading
 from collections import OrderedDict
-from collections.abc import Collection, Coroutine, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
-
-if TYPE_CHECKING:
-    from provider.listeners.airflow_state import RemoteJobState, RunKey, RunState, TryState
-    from provider.triggers.external_job import ExternalJobTrigger
+from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState, read_airflow
+from provider.reconciler.job_services import recorded_service
+from provider.texts import quoted
+from provider.threads import LoopThread
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +37,6 @@ _LOOKUP = timedelta(seconds=60)
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
 _REMEMBERED = 10_000
-_OUR_TRIGGERS = "provider.triggers."
 _AT_WORK = frozenset({"running", "deferred"})
 """States in which the next try of a cleared task is about to cancel the earlier job itself."""
 
@@ -66,8 +62,13 @@ class Orphan:
     @property
     def key(self) -> tuple[Any, ...]:
         """What makes it the same case in the next pass."""
-        job = self.jobs.job["id"] if self.jobs.job else None
-        return (self.run, self.attempt.task_id, self.attempt.map_index, self.attempt.try_number, self.attempt.state, job)
+        attempt = self.attempt
+        return (self.run, attempt.task_id, attempt.map_index, attempt.try_number, attempt.state, self.job_id)
+
+    @property
+    def job_id(self) -> str | None:
+        """Id of the job, as the task has recorded it: anything at all."""
+        return None if self.jobs.job is None else quoted(self.jobs.job.get("id"))
 
     @property
     def cleared(self) -> bool:
@@ -75,22 +76,20 @@ class Orphan:
         return _cleared(self.attempt, self.jobs)
 
     def __str__(self) -> str:
-        job = self.jobs.job["id"] if self.jobs.job else "that may have been started"
+        job = self.job_id or "that may have been started"
         return f"remote job {job} of task {self.attempt.task_id}, run {self.run[1]} of {self.run[0]}"
 
 
 class OrphanedJobs:
     """
     What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled.
-
-    Only triggers of this package are built from what tasks have recorded: the scheduler's machine runs nobody else's code.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[Any, ...], Orphan] = {}
         self._working: dict[tuple[Any, ...], tuple[Orphan, Future[bool]]] = {}
         self._settled: OrderedDict[tuple[Any, ...], None] = OrderedDict()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls = LoopThread("accelerator-orphaned-jobs")
 
     def look(self, runs: Iterable[RunState], deleted: Iterable[RunState] = ()) -> None:
         """
@@ -121,14 +120,11 @@ class OrphanedJobs:
                 self._waiting.setdefault(orphan.key, orphan)
 
     def _begin(self, due: Collection[Orphan]) -> None:
-        from airflow.utils.session import create_session
-
-        from provider.listeners.airflow_state import ended_by_a_person
-
-        with create_session(scoped=False) as session:
+        with read_airflow() as airflow:
             for orphan in due:
-                if orphan.run_gone or orphan.cleared or ended_by_a_person(session, orphan.run, orphan.attempt):
-                    self._working[orphan.key] = (orphan, self._submit(end_job(orphan)))
+                if orphan.run_gone or orphan.cleared or airflow.ended_by_a_person(orphan.run, orphan.attempt):
+                    operator = airflow.operator_of_task(orphan.run, orphan.attempt.task_id)
+                    self._working[orphan.key] = (orphan, self._calls.submit(end_job(orphan, operator)))
                 else:
                     self._settle(orphan)
                 del self._waiting[orphan.key]
@@ -157,66 +153,48 @@ class OrphanedJobs:
         while len(self._settled) > _REMEMBERED:
             self._settled.popitem(last=False)
 
-    def _submit(self, work: Coroutine[Any, Any, bool]) -> Future[bool]:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="accelerator-orphaned-jobs", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-
-async def end_job(orphan: Orphan) -> bool:
+async def end_job(orphan: Orphan, operator: Mapping[str, Any] | None) -> bool:
     """
     Cancel an orphan's job unless it has ended.
 
+    :param operator: templated parameters of the task's operator, as the DAG has them; None where that is gone.
     :return: whether it is done with; False to look again.
     :raises CannotCancelError: the service cannot.
-    :raises ConfigurationError: its trigger is none of ours.
+    :raises ConfigurationError: what the task recorded is nothing that the reconciler may act on.
     :raises RemoteCallError: the call failed.
     """
     jobs = orphan.jobs
-    assert jobs.watcher is not None
-    trigger = _trigger(jobs.watcher)
+    assert jobs.service is not None
+    service = await recorded_service(jobs.service, operator)
     if jobs.job is not None:
-        trigger.job = dict(jobs.job)
+        job = service.check_job(jobs.job)
     else:
         assert jobs.intent is not None
-        found = await trigger.find_job(dict(jobs.intent))
+        found = await service.afind(service.check_intent(jobs.intent))
         if found is None:
             return datetime.now(UTC) - orphan.seen_at > _LOOKUP
-        trigger.job = found
+        job = found
     try:
-        if (await trigger.poll_job()).ended:
+        if (await service.astatus(job)).ended:
             return True
     except JobNotFoundError:
         return True
     except RemoteCallError as error:
-        log.info("Cannot tell whether job %s still runs: %s", trigger.job["id"], error)
-    await trigger.cancel_job()
+        log.info("Cannot tell whether job %s still runs: %s", job["id"], error)
+    await service.acancel(job)
     what = "deleted its run" if orphan.run_gone else "cleared its task" if orphan.cleared else "ended its task"
     log.info("Cancelled the %s: a person %s.", orphan, what)
     return True
 
 
-def _trigger(watcher: Any) -> ExternalJobTrigger:
-    from provider.triggers.external_job import ExternalJobTrigger
-
-    module, _, name = str(watcher.get("classpath")).rpartition(".")
-    trigger = getattr(importlib.import_module(module), name, None) if module.startswith(_OUR_TRIGGERS) else None
-    if not (isinstance(trigger, type) and issubclass(trigger, ExternalJobTrigger)):
-        raise ConfigurationError(
-            f"{watcher.get('classpath')!r} is no trigger of this package, and the reconciler runs no other code. End the job in "
-            "its service's console."
-        )
-    return trigger(**watcher["kwargs"])
-
-
 def _unattended(run: RunState, now: datetime, *, run_gone: bool) -> Iterator[tuple[TryState, RemoteJobState]]:
     """Yield the task instances that have ended although their job, as far as they know, has not."""
-    from provider.triggers.external_job import ENDED_STATES
+    from provider.triggers.remote_job import ENDED_STATES
 
     for attempt in run.tries:
         jobs = run.jobs.get((attempt.task_id, attempt.map_index))
-        if jobs is None or not attempt.live or not jobs.running or jobs.watcher is None:
+        if jobs is None or not attempt.live or not jobs.running or jobs.service is None:
             continue
         if (jobs.job or {}).get("adopted") or (jobs.job is None and jobs.intent is None):
             continue

@@ -2,70 +2,105 @@
 
 from __future__ import annotations
 
-import asyncio
+import importlib.metadata
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-from provider.triggers.external_job import ExternalJobTrigger
 
-from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
-from provider.listeners import orphaned_jobs
-from provider.listeners.airflow_state import load_runs
-from provider.listeners.orphaned_jobs import OrphanedJobs
-from provider.triggers import external_job
+from provider.hooks.remote_job import CannotCancelError, Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
+from provider.hooks.remote_service import ENTRY_POINT_GROUP, ForeignHandle, RemoteService, service_class
+from provider.hooks.wait_budget import WaitBudget
+from provider.reconciler import orphaned_jobs
+from provider.reconciler.airflow_database import DatabaseReader
+from provider.reconciler.airflow_state import read_airflow
+from provider.reconciler.orphaned_jobs import OrphanedJobs
 
 if TYPE_CHECKING:
-    from tests.provider.listeners.conftest import AirflowDatabase
+    from tests.provider.reconciler.conftest import AirflowDatabase
 
 KEY = ("sales", "b1")
 JOB = {"id": "job-1", "url": "https://service/job-1"}
 LONG_AGO = datetime.now(UTC) - timedelta(minutes=5)
 
 
-class RecordingTrigger(ExternalJobTrigger):
-    """A trigger of this package whose service is this class."""
+class RecordedJob(ForeignHandle):
+    id: str
+    url: str = ""
 
+
+class RecordedIntent(ForeignHandle):
+    since: str
+
+
+class RecordingService(RemoteService[Any]):
+    """A service of another package, which is this class."""
+
+    name = "recording"
+    noun = "recorded job"
+    connection_fields = ("recording_conn_id", "identity")
+    job_model = RecordedJob
+    intent_model = RecordedIntent
+
+    opened: ClassVar[list[dict[str, Any]]]
     cancelled: ClassVar[list[str]]
     answers: ClassVar[list[Any]]
-    status: ClassVar[Any]
+    answer: ClassVar[Any]
     found: ClassVar[list[RemoteJob | None]]
 
-    def service_kwargs(self) -> dict[str, Any]:
-        return {}
+    def __init__(self, *, budget: WaitBudget, **connection: Any) -> None:
+        self.budget = budget
+        self.opened.append(connection)
 
-    async def poll_job(self) -> JobStatus:
-        if isinstance(self.status, Exception):
-            raise self.status
-        assert isinstance(self.status, JobStatus)
-        return self.status
+    def prepare(self, request: Any) -> Intent:
+        raise NotImplementedError("the reconciler starts nothing")
 
-    async def cancel_job(self) -> None:
-        self.cancelled.append(self.job["id"])
+    def start(self, request: Any, intent: Intent) -> RemoteJob:
+        raise NotImplementedError("the reconciler starts nothing")
+
+    def status(self, job: RemoteJob) -> JobStatus:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        assert isinstance(self.answer, JobStatus)
+        return self.answer
+
+    def cancel(self, job: RemoteJob) -> None:
+        self.cancelled.append(job["id"])
         if self.answers and (answer := self.answers.pop(0)):
             raise answer
 
-    async def find_job(self, intent: dict[str, Any]) -> RemoteJob | None:
+    def find(self, intent: Intent) -> RemoteJob | None:
         assert intent == {"since": "then"}
         return self.found.pop(0)
 
 
-WATCHER = {
-    "classpath": "provider.triggers.external_job.RecordingTrigger",
-    "kwargs": {"job": {}, "poll_interval": 1.0, "deadline": None, "cancel_on_kill": True, "http_timeout": 1.0},
-}
+RECORDED = {"name": "recording", "conn_id": "c"}
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> type[RecordingTrigger]:
-    RecordingTrigger.cancelled, RecordingTrigger.answers, RecordingTrigger.found = [], [], []
-    RecordingTrigger.status = JobStatus("running")
-    monkeypatch.setattr(external_job, "RecordingTrigger", RecordingTrigger, raising=False)
+def operator(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the DAG of the task says of its operator."""
+    parameters = {"recording_conn_id": "c", "identity": ["somebody"]}
+    monkeypatch.setattr(DatabaseReader, "operator_of_task", lambda self, key, task_id: parameters or None)
+    return parameters
+
+
+@pytest.fixture
+def service(operator: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[type[RecordingService]]:
+    kept = RecordingService
+    kept.cancelled, kept.answers, kept.found, kept.opened = [], [], [], []
+    kept.answer = JobStatus("running")
+    point = EntryPoint("recording", f"{__name__}:RecordingService", ENTRY_POINT_GROUP)
+    monkeypatch.setattr(point.__class__, "load", lambda self: kept)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **of: [point] if of["name"] == "recording" else [])
     monkeypatch.setattr(orphaned_jobs, "_FIRST_PAUSE", timedelta(0))
-    return RecordingTrigger
+    yield kept
+    service_class.cache_clear()
 
 
 @pytest.fixture
@@ -78,9 +113,9 @@ def ledger(airflow: AirflowDatabase, **values: Any) -> None:
     """Store what the task knows of its job."""
     from airflow.models.task_state_store import TaskStateStoreModel
 
-    entry = {"job": JOB, "intent": None, "outcome": "running", "tries": {"1": JOB}, "watcher": WATCHER, **values}
+    entry = {"job": JOB, "intent": None, "outcome": "running", "tries": {"1": JOB}, "service": RECORDED, **values}
     key = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "dag_run_id": 1}
-    airflow.insert(TaskStateStoreModel, **key, key="external_job", value=json.dumps(entry), updated_at=LONG_AGO)
+    airflow.insert(TaskStateStoreModel, **key, key="remote_job", value=json.dumps(entry), updated_at=LONG_AGO)
 
 
 def audit(airflow: AirflowDatabase, event: str, at: datetime, **values: Any) -> None:
@@ -92,12 +127,10 @@ def audit(airflow: AirflowDatabase, event: str, at: datetime, **values: Any) -> 
 
 def look(jobs: OrphanedJobs, until: Callable[[], bool] | None = None) -> None:
     """Make passes as the reconciler does, until all work is done and ``until`` holds."""
-    from airflow.utils.session import create_session
-
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        with create_session(scoped=False) as session:
-            runs = load_runs(session, [KEY])
+        with read_airflow() as airflow_state:
+            runs = airflow_state.load_runs([KEY])
         jobs.look(runs.values())
         jobs.cancel_due()
         working = [future for _, future in jobs._working.values()]
@@ -192,7 +225,7 @@ def test_a_task_that_has_not_ended_keeps_its_job(airflow, service, state: str | 
 
 @pytest.mark.parametrize(
     "values",
-    [{"outcome": "success"}, {"outcome": "failed"}, {"watcher": None}, {"job": {**JOB, "adopted": True}}, {"job": None}],
+    [{"outcome": "success"}, {"outcome": "failed"}, {"service": None}, {"job": {**JOB, "adopted": True}}, {"job": None}],
     ids=["succeeded", "failed", "cancel_on_kill off", "adopted", "never started"],
 )
 def test_jobs_that_are_not_ours_to_cancel(airflow, service, values: dict[str, Any]) -> None:
@@ -214,9 +247,9 @@ def test_the_task_s_own_processes_come_first(airflow, service) -> None:
 def test_a_job_that_has_ended_is_not_cancelled(airflow, service) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow)
-    service.status = JobStatus("done")
+    service.answer = JobStatus("done")
     look(OrphanedJobs())
-    service.status = JobNotFoundError("unknown")
+    service.answer = JobNotFoundError("unknown")
     look(OrphanedJobs())
     assert service.cancelled == []
 
@@ -224,10 +257,10 @@ def test_a_job_that_has_ended_is_not_cancelled(airflow, service) -> None:
 def test_a_service_that_answers_nonsense_is_asked_again(airflow, service, caplog: pytest.LogCaptureFixture) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow)
-    service.status = RemoteCallError("503")
+    service.answer = RemoteCallError("503")
     service.answers = [RemoteCallError("503"), RuntimeError("what?"), None]
     look(OrphanedJobs(), until=lambda: len(service.cancelled) == 3)
-    assert "Cannot cancel remote job job-1 of task load, run b1 of sales" in caplog.text
+    assert "Cannot cancel remote job 'job-1' of task load, run b1 of sales" in caplog.text
 
 
 def test_a_job_that_cannot_be_cancelled_is_told_once(airflow, service, caplog: pytest.LogCaptureFixture) -> None:
@@ -249,12 +282,10 @@ def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
 
 
 def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
-    from airflow.utils.session import create_session
-
     airflow.task("load", "deferred", updated_at=LONG_AGO)
     ledger(airflow)
-    with create_session(scoped=False) as session:
-        seen = load_runs(session, [KEY])
+    with read_airflow() as airflow_state:
+        seen = airflow_state.load_runs([KEY])
     airflow.delete_run("b1")
     jobs = OrphanedJobs()
     jobs.look((), deleted=seen.values())
@@ -262,21 +293,62 @@ def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
     assert service.cancelled == ["job-1"]
 
 
-@pytest.mark.parametrize(
-    "classpath", ["os.system", "provider.hooks.powerbi.PowerBIHook", "provider.triggers.pubsub.backoff", "x"]
-)
-def test_only_triggers_of_this_package_are_run(airflow, service, caplog: pytest.LogCaptureFixture, classpath: str) -> None:
+@pytest.mark.parametrize("name", ["os.system", "provider.hooks.powerbi.hook.PowerBIHook", "", None, {"a": 1}])
+def test_only_services_that_are_installed_are_opened(airflow, service, caplog: pytest.LogCaptureFixture, name: Any) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
-    ledger(airflow, watcher={"classpath": classpath, "kwargs": {"command": "true"}})
+    ledger(airflow, service={"name": name, "conn_id": "c"})
     look(OrphanedJobs())
-    assert "is no trigger of this package" in caplog.text
+    assert "No remote service is called" in caplog.text
+    assert service.opened == []
+
+
+def test_connection_and_identity_are_those_of_the_definition(airflow, service) -> None:
+    """What a task wrote must not send the scheduler's credentials anywhere."""
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow, service={**RECORDED, "identity": ["admin"], "host": "https://evil.example", "api_endpoint": "evil:443"})
+    look(OrphanedJobs())
+    assert service.opened == [{"recording_conn_id": "c", "identity": ["somebody"]}]
+    assert service.cancelled == ["job-1"]
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ({"recording_conn_id": "other"}, "the task's definition says recording_conn_id 'other', and its ledger 'c'"),
+        ({"recording_conn_id": "{{ params.c }}"}, "recording_conn_id is a template"),
+        ({"identity": "{% if 1 %}x{% endif %}"}, "identity is a template"),
+        ({"recording_conn_id": None}, "the task's definition says recording_conn_id None"),
+        (None, "the DAG's definition is gone"),
+    ],
+)
+def test_job_is_left_where_the_definition_does_not_agree(
+    airflow, service, operator, caplog: pytest.LogCaptureFixture, definition: dict[str, Any] | None, said: str
+) -> None:
+    if definition is None:
+        operator.clear()
+    else:
+        operator.update(definition)
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    look(OrphanedJobs())
+    assert said in caplog.text
+    assert service.opened == service.cancelled == []
+
+
+@pytest.mark.parametrize("job", [{"id": 7, "url": "x"}, {"url": "x", "id": None}, {"id": ["a"]}])
+def test_handle_that_is_none_is_not_sent_anywhere(airflow, service, caplog: pytest.LogCaptureFixture, job: Any) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow, job=job)
+    look(OrphanedJobs())
+    assert "is not what this service records" in caplog.text
+    assert service.cancelled == []
 
 
 def test_the_event_loop_is_not_the_reconciler_s(service) -> None:
     """A service that hangs must not stop the mirroring of other runs."""
     jobs = OrphanedJobs()
 
-    async def where() -> bool:
-        return asyncio.get_running_loop() is jobs._loop
+    async def where() -> str:
+        return threading.current_thread().name
 
-    assert jobs._submit(where()).result(10)
+    assert jobs._calls.submit(where()).result(10) == "accelerator-orphaned-jobs"

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import delete
 
-from provider.listeners import mirror
-from provider.listeners.reconciler import Reconciler
 from provider.metadata import batches
 from provider.metadata.batches import Scope
 from provider.metadata.definitions import DefinitionRows, replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import TaskBatch, TaskLog
+from provider.reconciler import mirror, passes
+from provider.reconciler.passes import Reconciler
 
 if TYPE_CHECKING:
-    from tests.provider.listeners.conftest import AirflowDatabase
+    from tests.provider.reconciler.conftest import AirflowDatabase
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
@@ -233,9 +233,9 @@ class TestReasons:
     ) -> None:
         from airflow.models.taskinstance import TaskInstance
 
-        from provider.listeners import airflow_state
+        from provider.reconciler.airflow_database import DatabaseReader
 
-        monkeypatch.setattr(airflow_state, "parents_of_run", lambda _session, _key: {"out": {"a"}})
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"out": {"a"}})
         open_batch("a", "out", scope=["a"])
         airflow_database.run()
         airflow_database.task("a", "failed")
@@ -309,10 +309,10 @@ class TestReasons:
     def test_a_blocked_task_names_the_failed_one_above(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from provider.listeners import airflow_state
+        from provider.reconciler.airflow_database import DatabaseReader
 
         edges = {"b": {"a"}, "c": {"b", "ok"}, "a": set(), "ok": set()}
-        monkeypatch.setattr(airflow_state, "parents_of_run", lambda _session, _key: edges)
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: edges)
         airflow_database.run()
         for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed"), ("ok", "success")):
             airflow_database.task(task_id, state)
@@ -325,9 +325,9 @@ class TestReasons:
         """The one that had failed was cleared alone, and has succeeded."""
         from airflow.models.taskinstance import TaskInstance
 
-        from provider.listeners import airflow_state
+        from provider.reconciler.airflow_database import DatabaseReader
 
-        monkeypatch.setattr(airflow_state, "parents_of_run", lambda _session, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
         airflow_database.run()
         for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed")):
             airflow_database.task(task_id, state)
@@ -420,7 +420,7 @@ class TestPasses:
     ) -> None:
         airflow_database.run()
         with monkeypatch.context() as broken:
-            broken.setattr(mirror, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+            broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
             with pytest.raises(ConnectionError):
                 one.tick()
         one.tick()

@@ -2,7 +2,7 @@
 The reconciler: makes the application database equal to what Airflow has committed, again and again.
 
 It is level-triggered: every pass looks at the state and not at events, so a hook that was lost, wrong or early costs nothing
-but a moment. It runs in a process beside the scheduler (:mod:`provider.listeners.reconciler_host`) and can neither slow nor stop
+but a moment. It runs in a process beside the scheduler (:mod:`provider.reconciler.host`) and can neither slow nor stop
 it; among several schedulers a lock lets one do the work.
 """
 
@@ -12,16 +12,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from provider.listeners.airflow_state import RunKey, RunState
-    from provider.listeners.mirror import TryKey
-    from provider.metadata.leader_lock import LeaderLock
+from provider.metadata import batches
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.leader_lock import LeaderLock
+from provider.reconciler.airflow_state import AirflowState, RunKey, RunState, read_airflow
+from provider.reconciler.mirror import DELETED_REASON, TryKey, mirror_runs
+from provider.reconciler.orphaned_jobs import OrphanedJobs
+from provider.texts import chunks
 
+#: Changes are stamped before they are committed, and clocks differ.
 _OVERLAP = timedelta(seconds=30)
-"""Changes are stamped before they are committed, and clocks differ."""
-
 _FIRST_SWEEP = timedelta(days=7)
 _SWEEP = timedelta(days=1)
 _SWEEP_SECONDS = 300.0
@@ -38,12 +39,9 @@ class Reconciler:
     """
 
     def __init__(self, interval: float) -> None:
-        from provider.listeners.orphaned_jobs import OrphanedJobs
-        from provider.metadata.leader_lock import LeaderLock
-
         self._interval = interval
         self._orphaned_jobs = OrphanedJobs()
-        self._lock: LeaderLock = LeaderLock()
+        self._lock = LeaderLock()
         self._leads = False
         self._notes: OrderedDict[tuple[RunKey, TryKey], str] = OrderedDict()
         self._forget()
@@ -81,22 +79,16 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Look at everything that may have changed since the last pass."""
-        from airflow.utils.session import create_session
-
-        from provider.listeners import airflow_state
-        from provider.metadata import batches
-        from provider.metadata.engine import read_session
-
         started = datetime.now(UTC)
         with read_session() as session:
             unfinished = batches.open_batches(session)
-        with create_session(scoped=False) as session:
-            dag_ids = airflow_state.workflow_ids(session)
-            keys = unfinished | self._unsettled | self._changed(session, dag_ids, started)
+        with read_airflow() as airflow:
+            dag_ids = airflow.workflow_ids()
+            keys = unfinished | self._unsettled | self._changed(airflow, dag_ids, started)
         keys |= self._next_swept(dag_ids, started)
         seen: dict[RunKey, RunState] = {}
         unsettled: set[RunKey] = set()
-        for chunk in _chunks(keys):
+        for chunk in map(set, chunks(keys, _RUNS_AT_ONCE)):
             runs = load(chunk)
             gone = chunk - runs.keys()
             end_deleted(unfinished & gone)
@@ -114,16 +106,14 @@ class Reconciler:
         """Let another process lead."""
         self._lock.release()
 
-    def _changed(self, session: Any, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
-        from provider.listeners import airflow_state
-
+    def _changed(self, airflow: AirflowState, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
         since = (self._looked_at or now) - _OVERLAP
-        keys = airflow_state.changed_runs(session, dag_ids, since)
+        keys = airflow.changed_runs(dag_ids, since)
         if time.monotonic() < self._next_task_look:
             return keys
         # A person can change a task of a finished run, and no index finds it. So the search may take 2 % of the time.
         begun = time.monotonic()
-        keys |= airflow_state.runs_with_changed_tasks(session, dag_ids, (self._tasks_looked_at or now) - _OVERLAP)
+        keys |= airflow.runs_with_changed_tasks(dag_ids, (self._tasks_looked_at or now) - _OVERLAP)
         self._tasks_looked_at = now
         self._next_task_look = time.monotonic() + 50 * (time.monotonic() - begun)
         return keys
@@ -131,13 +121,9 @@ class Reconciler:
     def _next_swept(self, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
         """Return the next runs of the sweep, and begin a new one when it is time."""
         if time.monotonic() >= self._next_sweep:
-            from airflow.utils.session import create_session
-
-            from provider.listeners import airflow_state
-
             since = now - _SWEEP if self._looked_at is not None else self._first_sweep_since(now)
-            with create_session(scoped=False) as session:
-                self._to_sweep = sorted(airflow_state.changed_runs(session, dag_ids, since))
+            with read_airflow() as airflow:
+                self._to_sweep = sorted(airflow.changed_runs(dag_ids, since))
             self._seen = {}
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         swept, self._to_sweep = self._to_sweep[:_SWEPT_IN_A_PASS], self._to_sweep[_SWEPT_IN_A_PASS:]
@@ -145,9 +131,6 @@ class Reconciler:
 
     def _first_sweep_since(self, now: datetime) -> datetime:
         """Go back to when anybody last wrote, however long nobody has reconciled."""
-        from provider.metadata import batches
-        from provider.metadata.engine import read_session
-
         with read_session() as session:
             written = batches.last_written(session)
         return min(now - _FIRST_SWEEP, written - _OVERLAP) if written is not None else now - _FIRST_SWEEP
@@ -162,40 +145,27 @@ def reconcile_runs(keys: Collection[RunKey]) -> set[RunKey]:
 
     :return: those that need no other look: ended and mirrored, or not of a workflow, such as a run of the maintenance DAG.
     """
-    from airflow.utils.session import create_session
-
-    from provider.listeners import airflow_state
-
-    with create_session(scoped=False) as session:
-        workflows = set(airflow_state.workflow_ids(session))
+    with read_airflow() as airflow:
+        workflows = set(airflow.workflow_ids())
     runs = load([key for key in keys if key[0] in workflows])
     mirror(list(runs.values()), lambda _run, _attempt: None)
     return {key for key, run in runs.items() if run.ended} | {key for key in keys if key[0] not in workflows}
 
 
 def load(keys: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
-    """Read runs from Airflow's database with a session of our own."""
-    from airflow.utils.session import create_session
-
-    from provider.listeners import airflow_state
-
-    with create_session(scoped=False) as session:
-        return airflow_state.load_runs(session, keys)
+    """Read runs from Airflow."""
+    with read_airflow() as airflow:
+        return airflow.load_runs(keys)
 
 
 def mirror(runs: Collection[RunState], note: Callable[[RunKey, TryKey], str | None]) -> set[RunKey]:
-    """Write what differs; see :func:`provider.listeners.mirror.mirror_runs`."""
-    from airflow.utils.session import create_session
-
-    from provider.listeners import airflow_state
-    from provider.listeners.mirror import mirror_runs
-
+    """Write what differs; see :func:`provider.reconciler.mirror.mirror_runs`."""
     known: dict[RunKey, Mapping[str, Collection[str]]] = {}
 
     def parents(key: RunKey) -> Mapping[str, Collection[str]]:
         if key not in known:
-            with create_session(scoped=False) as session:
-                known[key] = airflow_state.parents_of_run(session, key)
+            with read_airflow() as airflow:
+                known[key] = airflow.parents_of_run(key)
         return known[key]
 
     return mirror_runs(runs, parents, note) if runs else set()
@@ -205,16 +175,6 @@ def end_deleted(keys: Collection[RunKey]) -> None:
     """End batches whose runs are gone."""
     if not keys:
         return
-    from provider.listeners.mirror import DELETED_REASON
-    from provider.metadata import batches
-    from provider.metadata.engine import write_session
-
     with write_session() as session:
         for key in sorted(keys):
             batches.end_deleted_batch(session, key, DELETED_REASON)
-
-
-def _chunks(keys: Iterable[RunKey]) -> Iterable[set[RunKey]]:
-    ordered = sorted(keys)
-    for start_at in range(0, len(ordered), _RUNS_AT_ONCE):
-        yield set(ordered[start_at : start_at + _RUNS_AT_ONCE])

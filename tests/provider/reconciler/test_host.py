@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from provider.listeners import reconciler_host
-from provider.listeners.reconciler_host import ReconcilerHost
-from provider.listeners.reconciler_process import EXIT_MISCONFIGURED
+from provider.reconciler import host as reconciler_host
+from provider.reconciler.host import ReconcilerHost
+from provider.reconciler.process import EXIT_MISCONFIGURED
 
 
 def scheduler() -> SimpleNamespace:
@@ -123,7 +123,7 @@ def test_hooks_find_the_scheduler_s_own() -> None:
 FORKING = """
     import os, sys, threading, time
     from types import SimpleNamespace
-    from provider.listeners import reconciler_host
+    from provider.reconciler import host as reconciler_host
 
     HOLD = '''
     import sys
@@ -172,9 +172,10 @@ def test_a_worker_forked_while_the_reconciler_is_in_a_transaction_can_write(embe
 THREAD_FREE = """
     import sys, time
     from types import SimpleNamespace
-    from provider.listeners import reconciler_host, task_log
+    from provider.listeners import task_log
+    from provider.reconciler import host
     task_log.on_starting(component=type("Job", (SimpleNamespace,), {})(job_type="SchedulerJob"))
-    while reconciler_host._host.pid is None:
+    while host._host.pid is None:
         time.sleep(0.01)
     task_log.on_dag_run_running(dag_run=object())
     print("opened:", "provider.metadata.engine" in sys.modules, flush=True)
@@ -191,7 +192,7 @@ def test_a_scheduler_that_is_killed_takes_it_along(embedded_database: str, tmp_p
     text = f"""
         import time
         from types import SimpleNamespace
-        from provider.listeners.reconciler_host import ReconcilerHost
+        from provider.reconciler.host import ReconcilerHost
         host = ReconcilerHost(SimpleNamespace(job_type="SchedulerJob"), {running("import sys; sys.stdin.read()")!r})
         host.start()
         while host.pid is None:

@@ -18,7 +18,11 @@ import threading
 import time
 from typing import Any
 
-from provider.listeners.reconciler_process import EXIT_MISCONFIGURED
+from provider.airflow_internals.processes import is_scheduler, job_type, loaded_columns
+from provider.airflow_internals.secrets import redact
+from provider.pacing import backoff
+from provider.reconciler.process import EXIT_MISCONFIGURED
+from provider.texts import one_line, storable
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +30,10 @@ _STOP_SECONDS = 5.0
 _JOB_TYPE_SECONDS = 30.0
 _FIRST_BACKOFF_SECONDS = 1.0
 _LAST_BACKOFF_SECONDS = 60.0
+#: A process that lived longer was well: the next pause is the first again.
 _STEADY_SECONDS = 60.0
+#: Longest error in a hint: a write of up to 4,096 bytes into a pipe is done whole or not at all.
 _HINT_CHARACTERS = 500
-"""Longest error in a hint: a write of up to 4,096 bytes into a pipe is done whole or not at all."""
 
 
 class ReconcilerHost(threading.Thread):
@@ -43,7 +48,7 @@ class ReconcilerHost(threading.Thread):
         super().__init__(name="accelerator-reconciler-host", daemon=True)
         self.job = job
         # -P: a folder named like one of our packages in the scheduler's working directory must not be taken for it.
-        self._command = command or (sys.executable, "-P", "-m", "provider.listeners.reconciler_process")
+        self._command = command or (sys.executable, "-P", "-m", "provider.reconciler.process")
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,16 +62,16 @@ class ReconcilerHost(threading.Thread):
         """Start the process whenever it is not there, until told to stop."""
         if not self._is_scheduler():
             return
-        backoff = _FIRST_BACKOFF_SECONDS
+        failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             status = self._run_process()
             if self._stopping.is_set() or status == EXIT_MISCONFIGURED:
                 return
-            backoff = _FIRST_BACKOFF_SECONDS if time.monotonic() - began > _STEADY_SECONDS else backoff
-            log.warning("The reconciler ended with status %s; starting it again in %.0f s.", status, backoff)
-            self._stopping.wait(backoff)
-            backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
+            failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
+            pause = backoff(failures, first=_FIRST_BACKOFF_SECONDS, longest=_LAST_BACKOFF_SECONDS)
+            log.warning("The reconciler ended with status %s; starting it again in %.0f s.", status, pause)
+            self._stopping.wait(pause)
 
     def hint(self, hint: dict[str, Any]) -> None:
         """Pass a hint on, if that takes no time; a lost one costs the reconciler's interval."""
@@ -114,12 +119,12 @@ class ReconcilerHost(threading.Thread):
         return status
 
     def _is_scheduler(self) -> bool:
-        """Wait until the job has its type. Read past SQLAlchemy, which might query for it."""
+        """Wait until the job has its type."""
         deadline = time.monotonic() + _JOB_TYPE_SECONDS
-        while (kind := vars(self.job).get("job_type")) is None and time.monotonic() < deadline:
+        while (kind := job_type(self.job)) is None and time.monotonic() < deadline:
             if self._stopping.wait(0.02):
                 return False
-        return bool(kind == "SchedulerJob")
+        return is_scheduler(kind)
 
 
 _host: ReconcilerHost | None = None
@@ -154,16 +159,14 @@ def hint(task_instance: Any = None, error: object = None) -> bool:
         return False
     told: dict[str, Any] = {}
     if task_instance is not None and error:
-        from provider.listeners.task_process import error_summary
-
-        row = vars(task_instance)
+        row = loaded_columns(task_instance)
         told = {
             "dag_id": row.get("dag_id", ""),
             "run_id": row.get("run_id", ""),
             "task_id": row.get("task_id", ""),
             "map_index": row.get("map_index", -1),
             "try_number": row.get("try_number", 0),
-            "error": error_summary(str(error))[:_HINT_CHARACTERS],
+            "error": storable(one_line(redact(str(error)), _HINT_CHARACTERS), _HINT_CHARACTERS),
         }
     host.hint(told)
     return True

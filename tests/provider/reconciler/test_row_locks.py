@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import TextClause, text
 
-from provider.listeners.airflow_state import RunState, TryState
-from provider.listeners.mirror import mirror_runs
 from provider.metadata import batches
 from provider.metadata.batches import Scope
 from provider.metadata.engine import dispose_engines, get_engine, read_session, write_session
 from provider.metadata.tables import TaskLog
+from provider.reconciler.airflow_state import RunState, TryState
+from provider.reconciler.mirror import mirror_runs
 from tests.waiting import wait_for
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)

@@ -1,0 +1,139 @@
+# ruff: noqa: TID253 - queries of Airflow's models; only the reader of Airflow's database imports them
+"""
+Airflow's own database: its models, sessions, stored DAGs, and the words of its audit log.
+
+For processes that have this database (the reconciler's, ``airflow dags test``); whoever imports this module pays for the
+models. The models stand on ``airflow.models`` (3.3.2): :data:`COLUMNS` names what of them is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import airflow
+from airflow.models.dag import DagModel
+from airflow.models.dagbag import DBDagBag
+from airflow.models.dagrun import DagRun
+from airflow.models.log import Log
+from airflow.models.task_state_store import TaskStateStoreModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+__all__ = [
+    "COLUMNS",
+    "ENDED_BY_AIRFLOW",
+    "PERSON_ACTED",
+    "PERSON_SET_RUN",
+    "DagModel",
+    "DagRun",
+    "Log",
+    "TaskInstance",
+    "TaskInstanceHistory",
+    "TaskStateStoreModel",
+    "airflow_session",
+    "operator_of_task",
+    "parents_of_run",
+    "problems",
+]
+
+_TRY = ("dag_id", "run_id", "task_id", "map_index", "try_number", "state", "start_date", "end_date", "updated_at", "max_tries")
+_RUN = ("dag_id", "run_id", "state", "run_type", "triggered_by", "conf", "created_at", "run_after", "start_date", "end_date")
+#: Model → the columns of it that are read.
+COLUMNS: Mapping[Any, tuple[str, ...]] = {
+    DagModel: ("dag_id",),
+    DagRun: (*_RUN, "updated_at"),
+    TaskInstance: ("id", "operator", *_TRY),
+    TaskInstanceHistory: _TRY,
+    TaskStateStoreModel: ("dag_id", "run_id", "task_id", "map_index", "key", "value"),
+    Log: ("dag_id", "run_id", "task_id", "map_index", "try_number", "event", "dttm"),
+}
+
+#: Event of the audit log when a person sets the state of a run: the name of the API server's function (3.3.2).
+PERSON_SET_RUN = "patch_dag_run"
+#: What such events of people begin with, for runs, tasks and task groups, as a pattern of SQL's LIKE.
+PERSON_ACTED = "patch_%"
+#: Events by which processes of Airflow end a task instance: the states that they report, and two of ``fail_fast`` (3.3.2). The
+#: scheduler also writes "failed" for a try that is followed by another.
+ENDED_BY_AIRFLOW = ("success", "failed", "skipped", "upstream_failed", "fail task", "skip task")
+
+#: File of Airflow → the lines in it that write these events. A file that says it otherwise may write others.
+_WRITTEN_BY = {
+    "api_fastapi/logging/decorators.py": ('event_name = event or request.scope["endpoint"].__name__',),
+    "api_fastapi/core_api/routes/public/dag_run.py": (f"def {PERSON_SET_RUN}(",),
+    "api_fastapi/core_api/routes/public/task_instances.py": ("def patch_task_instance(", "def patch_task_group_instances("),
+    "api_fastapi/execution_api/routes/task_instances.py": ("event=updated_state.value",),
+    "models/taskinstance.py": ('Log(event="fail task"', 'Log(event="skip task"', "Log(TaskInstanceState.FAILED.value, ti)"),
+}
+
+
+def airflow_session() -> AbstractContextManager[Session]:
+    """
+    Return a session of Airflow's database that is nobody else's, for a ``with`` statement; it commits at the end.
+
+    Stands on ``airflow.utils.session.create_session`` (3.3.2). ``scoped=False``, because the scheduler's own session, which is
+    the scoped one of its thread, forbids commits while hooks run.
+    """
+    return create_session(scoped=False)
+
+
+def parents_of_run(session: Session, dag_id: str, run_id: str) -> dict[str, Collection[str]]:
+    """
+    Return task id → ids of its direct parents, by the DAG version of that run; empty where it is gone.
+
+    Stands on ``airflow.models.dagbag.DBDagBag.get_dag_for_run`` and on the tasks of the DAG that it reads (3.3.2).
+    """
+    dag = _dag_of_run(session, dag_id, run_id)
+    return {} if dag is None else {task.task_id: task.upstream_task_ids for task in dag.tasks}
+
+
+def operator_of_task(session: Session, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
+    """
+    Return the templated parameters of a task's operator, as the DAG has them before they are rendered.
+
+    By the DAG version of that run; where the run is gone by the latest one. Of a mapped task, what is not expanded.
+
+    Stands on ``airflow.models.dagbag.DBDagBag`` and on serialized operators, which keep their ``template_fields``, mapped ones in
+    ``partial_kwargs`` (3.3.2).
+
+    :return: None where the DAG or the task is gone.
+    """
+    dag = _dag_of_run(session, dag_id, run_id)
+    if dag is None:
+        dag = DBDagBag(load_op_links=False).get_latest_version_of_dag(dag_id, session=session)
+    task = dag.task_dict.get(task_id) if dag is not None else None
+    return None if task is None else templated_parameters(task)
+
+
+def templated_parameters(task: Any) -> dict[str, Any]:
+    """Return what a serialized operator keeps of its ``template_fields``; of a mapped one, what is not expanded."""
+    given = task.partial_kwargs if task.is_mapped else vars(task)
+    return {name: given[name] for name in task.template_fields if name in given}
+
+
+def _dag_of_run(session: Session, dag_id: str, run_id: str) -> Any | None:
+    run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return DBDagBag(load_op_links=False).get_dag_for_run(run, session=session) if run is not None else None
+
+
+def problems() -> list[str]:
+    """Return which events of the audit log this Airflow does not write as we take for granted."""
+    return [
+        f"{file} does not say {line!r}; what a person did and what a task did cannot be told apart by the audit log"
+        for file, line in _missing_lines()
+    ]
+
+
+def _missing_lines() -> Iterator[tuple[str, str]]:
+    root = Path(airflow.__file__).parent
+    for file, lines in _WRITTEN_BY.items():
+        path = root / file
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        yield from ((file, line) for line in lines if line not in text)

@@ -1,0 +1,1 @@
+"""The reconciler: makes the application database equal to what Airflow has committed."""

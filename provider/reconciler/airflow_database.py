@@ -1,0 +1,227 @@
+# ruff: noqa: TID253 - queries; the one function that opens this reader imports it when it is called
+"""
+The reader of Airflow's own database, with a session of its own.
+
+Only processes that have that database may use this (the reconciler's, ``airflow dags test``). What of Airflow it reads
+stands in :mod:`provider.airflow_internals.database`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from provider.airflow_internals import database
+from provider.airflow_internals.database import DagModel, DagRun, Log, TaskInstance, TaskInstanceHistory
+from provider.airflow_internals.database import TaskStateStoreModel as Store
+from provider.operators.job_ledger import LEDGER_KEY
+from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState
+from provider.texts import chunks, plain
+
+#: Longest list in a statement.
+_IN_LIST = 500
+
+
+class DatabaseReader:
+    """:class:`provider.reconciler.airflow_state.AirflowState`, read by SQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @classmethod
+    @contextmanager
+    def opened(cls) -> Iterator[Self]:
+        """Read with a session of one's own, which ends with the block."""
+        with database.airflow_session() as session:
+            yield cls(session)
+
+    def workflow_ids(self) -> list[str]:
+        """Return the DAGs that have ever had a ``start_batch`` of StartBatchOperator: one index look-up for each DAG."""
+        started = (
+            select(TaskInstance.id)
+            .where(
+                TaskInstance.dag_id == DagModel.dag_id,
+                TaskInstance.task_id == "start_batch",
+                TaskInstance.operator == "StartBatchOperator",
+            )
+            .exists()
+        )
+        return list(self._session.scalars(select(DagModel.dag_id).where(started)))
+
+    def changed_runs(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
+        """Return the runs whose own row changed since then."""
+        statement = select(DagRun.dag_id, DagRun.run_id).where(DagRun.updated_at >= since)
+        return {
+            (dag_id, run_id)
+            for ids in chunks(dag_ids, _IN_LIST)
+            for dag_id, run_id in self._session.execute(statement.where(DagRun.dag_id.in_(ids)))
+        }
+
+    def runs_with_changed_tasks(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
+        """Return the runs with a task instance that changed since then; reads every task instance of these DAGs."""
+        statement = select(TaskInstance.dag_id, TaskInstance.run_id).where(TaskInstance.updated_at >= since).distinct()
+        found: set[RunKey] = set()
+        for ids in chunks(dag_ids, _IN_LIST):
+            found.update(
+                (dag_id, run_id) for dag_id, run_id in self._session.execute(statement.where(TaskInstance.dag_id.in_(ids)))
+            )
+        return found
+
+    def load_runs(self, keys: Iterable[RunKey]) -> dict[RunKey, RunState]:
+        """Read runs whole, in four SELECTs for each DAG; a run that does not exist is not in the answer."""
+        by_dag: dict[str, list[str]] = defaultdict(list)
+        for dag_id, run_id in keys:
+            by_dag[dag_id].append(run_id)
+        loaded: dict[RunKey, RunState] = {}
+        for dag_id, run_ids in by_dag.items():
+            for chunk in chunks(run_ids, _IN_LIST):
+                loaded.update({run.key: run for run in _load(self._session, dag_id, chunk)})
+        return loaded
+
+    def ended_by_a_person(self, key: RunKey, attempt: TryState) -> bool:
+        """
+        Tell whether a person, and neither the task nor the scheduler, gave an ended task instance its state.
+
+        Airflow writes the states that processes report to its audit log, together with the state, and what people do, as well.
+        A person's mark on one task can reach others, of which the log then says nothing.
+        """
+        of_run = (Log.dag_id == key[0], Log.run_id == key[1])
+        reported = self._session.execute(
+            select(Log.dttm, Log.event)
+            .where(
+                *of_run,
+                Log.task_id == attempt.task_id,
+                or_(Log.map_index == attempt.map_index, Log.map_index.is_(None)),
+                Log.try_number == attempt.try_number,
+                Log.event.in_(database.ENDED_BY_AIRFLOW),
+            )
+            .order_by(Log.dttm.desc())
+            .limit(1)
+        ).one_or_none()
+        if reported is None or reported.event != attempt.state:
+            return True
+        acted = self._session.scalar(
+            select(func.max(Log.dttm)).where(
+                *of_run, Log.event.like(database.PERSON_ACTED), or_(Log.task_id == attempt.task_id, Log.task_id.is_(None))
+            )
+        )
+        return acted is not None and acted > reported.dttm
+
+    def parents_of_run(self, key: RunKey) -> Mapping[str, Collection[str]]:
+        """Return task id → ids of its direct parents, by the DAG version of that run; empty where it is gone."""
+        return database.parents_of_run(self._session, *key)
+
+    def operator_of_task(self, key: RunKey, task_id: str) -> Mapping[str, Any] | None:
+        """Return the templated parameters of a task's operator as its DAG has them; None where that is gone."""
+        return database.operator_of_task(self._session, *key, task_id)
+
+
+def _load(session: Session, dag_id: str, run_ids: list[str]) -> Iterator[RunState]:
+    runs = session.execute(
+        select(
+            DagRun.run_id,
+            DagRun.state,
+            DagRun.run_type,
+            DagRun.triggered_by,
+            DagRun.conf,
+            DagRun.created_at,
+            DagRun.run_after,
+            DagRun.start_date,
+            DagRun.end_date,
+        ).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(run_ids))
+    ).all()
+    tries = _tries(session, dag_id, run_ids)
+    jobs = _jobs(session, dag_id, run_ids)
+    marked = _marked(session, dag_id, [run.run_id for run in runs if run.state == "failed"])
+    for run in runs:
+        yield RunState(
+            dag_id=dag_id,
+            run_id=run.run_id,
+            state=_plain(run.state),
+            run_type=plain(run.run_type),
+            triggered_by=_plain(run.triggered_by),
+            conf=run.conf if isinstance(run.conf, Mapping) else {},
+            created_at=run.created_at or run.run_after,
+            started_at=run.start_date,
+            ended_at=run.end_date,
+            marked_at=marked.get(run.run_id),
+            tries=tuple(tries[run.run_id]),
+            jobs=jobs[run.run_id],
+        )
+
+
+def _tries(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, list[TryState]]:
+    found: dict[str, list[TryState]] = defaultdict(list)
+    for model in (TaskInstanceHistory, TaskInstance):
+        rows = session.execute(
+            select(
+                model.run_id,
+                model.task_id,
+                model.map_index,
+                model.try_number,
+                model.state,
+                model.start_date,
+                model.end_date,
+                model.updated_at,
+                model.max_tries,
+            )
+            .where(model.dag_id == dag_id, model.run_id.in_(run_ids))
+            .order_by(model.task_id, model.map_index, model.try_number)
+        )
+        for run_id, task_id, map_index, try_number, state, started_at, ended_at, updated_at, max_tries in rows:
+            values = (task_id, map_index, try_number, _plain(state), started_at, ended_at, updated_at)
+            found[run_id].append(TryState(*values, live=model is TaskInstance, max_tries=max_tries or 0))
+    return found
+
+
+def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[tuple[str, int], RemoteJobState]]:
+    """Read the operators' ledgers; a store kept elsewhere just has none here."""
+    found: dict[str, dict[tuple[str, int], RemoteJobState]] = defaultdict(dict)
+    rows = session.execute(
+        select(Store.run_id, Store.task_id, Store.map_index, Store.value).where(
+            Store.dag_id == dag_id, Store.run_id.in_(run_ids), Store.key == LEDGER_KEY
+        )
+    )
+    for run_id, task_id, map_index, value in rows:
+        try:
+            ledger = json.loads(value)
+        except ValueError:
+            continue
+        if isinstance(ledger, dict):
+            found[run_id][(task_id, map_index)] = RemoteJobState(
+                tries=_mapping(ledger, "tries") or {},
+                job=_mapping(ledger, "job"),
+                intent=_mapping(ledger, "intent"),
+                running=ledger.get("outcome") == "running",
+                chain=ledger.get("chain") if isinstance(ledger.get("chain"), int) else None,
+                service=_mapping(ledger, "service"),
+            )
+    return found
+
+
+def _mapping(entry: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    value = entry.get(key)
+    return value if isinstance(value, Mapping) else None
+
+
+def _marked(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, datetime]:
+    """Return when a person last set each run's state. Airflow keeps this in its audit log and nowhere else."""
+    if not run_ids:
+        return {}
+    statement = (
+        select(Log.run_id, func.max(Log.dttm))
+        .where(Log.dag_id == dag_id, Log.run_id.in_(run_ids), Log.event == database.PERSON_SET_RUN)
+        .group_by(Log.run_id)
+    )
+    return {str(run_id): at for run_id, at in session.execute(statement) if at is not None}
+
+
+def _plain(value: Any) -> str | None:
+    return None if value is None else plain(value)

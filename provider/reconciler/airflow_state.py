@@ -1,0 +1,128 @@
+"""
+What Airflow has committed of the runs of workflows: plain data, and the reader that it comes from.
+
+Where it is read is the reader's own affair; the rest of the reconciler only knows :class:`AirflowState`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+#: (dag_id, run_id), which are (workflow_id, batch_id).
+RunKey = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class TryState:
+    """
+    One row of ``task_instance`` or ``task_instance_history``.
+
+    :param try_number: as stored; 0 for a task instance that was never scheduled.
+    :param live: whether it is the task instance itself and not its history.
+    :param max_tries: what a person's clear raises and a retry keeps.
+    """
+
+    task_id: str
+    map_index: int
+    try_number: int
+    state: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime | None
+    live: bool
+    max_tries: int = 0
+
+
+@dataclass(frozen=True)
+class RemoteJobState:
+    """
+    What a task instance's ledger says of its remote job, see :class:`provider.operators.job_ledger.JobLedger`.
+
+    :param tries: try number as text → ``{"id", "url"}``.
+    :param job: handle of the latest job.
+    :param intent: what finds a job that was started and not recorded.
+    :param running: whether the task has not seen its end.
+    :param chain: ``max_tries`` of the tries that wrote this.
+    :param service: ``{"name", "conn_id"}`` of the service that runs it; None where nobody is to cancel it.
+    """
+
+    tries: Mapping[str, Any]
+    job: Mapping[str, Any] | None = None
+    intent: Mapping[str, Any] | None = None
+    running: bool = False
+    chain: int | None = None
+    service: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """
+    One DAG run with all its tries.
+
+    :param marked_at: when a person last set the state of the whole run, by Airflow's audit log; only read for failed runs.
+    :param jobs: (task_id, map_index) → its remote jobs.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str | None
+    run_type: str
+    triggered_by: str | None
+    conf: Mapping[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    marked_at: datetime | None
+    tries: tuple[TryState, ...]
+    jobs: Mapping[tuple[str, int], RemoteJobState] = field(default_factory=dict)
+
+    @property
+    def key(self) -> RunKey:
+        return (self.dag_id, self.run_id)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("success", "failed")
+
+
+class AirflowState(Protocol):
+    """A look at Airflow's committed state. Good for a moment: take a new one for each pass."""
+
+    def workflow_ids(self) -> list[str]:
+        """Return the DAGs that have ever had a ``start_batch`` of StartBatchOperator."""
+
+    def changed_runs(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
+        """Return the runs of these DAGs whose own row changed since then."""
+
+    def runs_with_changed_tasks(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
+        """Return the runs of these DAGs with a task instance that changed since then. This may take long."""
+
+    def load_runs(self, keys: Iterable[RunKey]) -> dict[RunKey, RunState]:
+        """Read runs whole; a run that does not exist is not in the answer."""
+
+    def ended_by_a_person(self, key: RunKey, attempt: TryState) -> bool:
+        """Tell whether a person, and neither the task nor the scheduler, gave an ended task instance its state."""
+
+    def parents_of_run(self, key: RunKey) -> Mapping[str, Collection[str]]:
+        """Return task id → ids of its direct parents, by the DAG version of that run; empty where it is gone."""
+
+    def operator_of_task(self, key: RunKey, task_id: str) -> Mapping[str, Any] | None:
+        """Return the templated parameters of a task's operator as its DAG has them; None where that is gone."""
+
+
+@contextmanager
+def read_airflow() -> Iterator[AirflowState]:
+    """
+    Look at Airflow's state, as ``with read_airflow() as airflow:``.
+
+    Only for processes that have Airflow's database: the reconciler's and ``airflow dags test``.
+    """
+    # Here and nowhere else, because it brings SQLAlchemy and Airflow's models.
+    from provider.reconciler.airflow_database import DatabaseReader
+
+    with DatabaseReader.opened() as database:
+        yield database
