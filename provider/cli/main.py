@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from provider.cli.definition import Command, build_parser
+from provider.cli.parser import Command, build_parser
 
 
 def console(arguments: Sequence[str] | None = None) -> int:

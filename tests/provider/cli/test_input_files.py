@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.cli import plain_data
-from provider.cli.plain_data import read_file
-from provider.cli.yaml_guard import dump
+from provider.cli.input_files import read_file
+from provider.cli.strict_yaml import dump
 from provider.exceptions import DefinitionError
 
 

@@ -91,7 +91,7 @@ _BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
 _INIT = Command(
     "init",
     "Write the DAG files into a DAG folder",
-    "provider.cli.dag_files:init",
+    "provider.cli.dag_file_commands:init",
     (
         _argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
         _argument("--force", action="store_true", help="overwrite files that were changed by hand"),
@@ -102,15 +102,19 @@ _DB = Group(
     "db",
     "Look after the application database",
     (
-        Command("upgrade", "Upgrade the application database to the schema of this version", "provider.cli.database:upgrade"),
-        Command("current", "Show the schema of the application database", "provider.cli.database:current"),
+        Command(
+            "upgrade",
+            "Upgrade the application database to the schema of this version",
+            "provider.cli.database_commands:upgrade",
+        ),
+        Command("current", "Show the schema of the application database", "provider.cli.database_commands:current"),
     ),
 )
 
 _IMPORT = Command(
     "import",
     "Store the workflows of a YAML or JSON file: all of them, or none when one has a problem",
-    "provider.cli.definitions:import_workflows",
+    "provider.cli.workflow_commands:import_workflows",
     (
         _argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json"),
         _argument("--prune", action="store_true", help="also delete every stored workflow that the file does not have"),
@@ -121,7 +125,7 @@ _IMPORT = Command(
 _EXPORT = Command(
     "export",
     "Print the stored workflows in the format that import reads",
-    "provider.cli.definitions:export",
+    "provider.cli.workflow_commands:export",
     (
         _argument("workflow_ids", metavar="WORKFLOW", nargs="*", help="only these workflows; all where none is named"),
         _argument("--format", choices=("yaml", "json"), default="yaml", help="yaml (default) or json"),
@@ -131,7 +135,7 @@ _EXPORT = Command(
 _VALIDATE = Command(
     "validate",
     "Check the stored workflows, or those of a file; exit code 1 when there are problems",
-    "provider.cli.definitions:validate_workflows",
+    "provider.cli.workflow_commands:validate_workflows",
     (
         _argument("file", metavar="FILE", nargs="?", help="check this file alone, without a database"),
         _OUTPUT,
@@ -141,7 +145,7 @@ _VALIDATE = Command(
 _BATCHES = Command(
     "batches",
     "List task batches, newest first",
-    "provider.cli.batches:list_batches",
+    "provider.cli.batch_commands:list_batches",
     (
         _argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
         _argument("--status", type=str.upper, choices=_BATCH_STATUSES, help="only batches with this status"),
@@ -153,7 +157,7 @@ _BATCHES = Command(
 _LOGS = Command(
     "logs",
     "Show what happened to the tasks of a batch, one line for each try",
-    "provider.cli.batches:show_logs",
+    "provider.cli.batch_commands:show_logs",
     (
         _argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run"),
         _argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
@@ -164,7 +168,7 @@ _LOGS = Command(
 _REQUESTS = Command(
     "requests",
     "List the messages that wait or were rejected, newest first; `requests retry ID` gives them another chance",
-    "provider.cli.requests:requests",
+    "provider.cli.request_commands:requests",
     (
         _argument(
             "action",
@@ -183,7 +187,7 @@ _REQUESTS = Command(
 _EMULATORS = Command(
     "emulators",
     "Serve local stand-ins for Dataform, Power BI and Pub/Sub until Ctrl-C, to try workflows without a cloud",
-    "provider.cli.emulators:serve",
+    "provider.cli.emulator_commands:serve",
     (
         _argument("--scenario", metavar="FILE", help="YAML file that says what the services know and how jobs end"),
         _argument("--env-file", metavar="FILE", help="also write the environment variables to export into this file"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from provider.cli import yaml_guard
+from provider.cli import strict_yaml
 from provider.exceptions import DefinitionError
 
 MAX_BYTES = 10_000_000
@@ -38,7 +38,7 @@ def read_file(path: Path) -> Any:
 
 def _parse_yaml(text: str, path: Path) -> Any:
     try:
-        return yaml_guard.load(text)
+        return strict_yaml.load(text)
     except yaml.reader.ReaderError as error:
         raise DefinitionError(f"{path}: {error.reason} (character {error.position}); remove the character.") from error
     except yaml.MarkedYAMLError as error:

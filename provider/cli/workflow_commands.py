@@ -15,15 +15,15 @@ from provider.exceptions import AcceleratorError
 
 if TYPE_CHECKING:
     from dag_factory.problems import Problem
-    from provider.cli.definition_store import Plan
+    from provider.cli.import_plan import Plan
     from provider.metadata.definitions import DefinitionRows
 
 
 def import_workflows(args: argparse.Namespace) -> int:
     """Store the workflows of a file in one transaction, or list every problem and store nothing."""
     from provider.cli.definition_file import parse
-    from provider.cli.definition_store import carry_out, make_plan
-    from provider.cli.plain_data import read_file
+    from provider.cli.import_plan import carry_out, make_plan
+    from provider.cli.input_files import read_file
     from provider.metadata.definitions import read_definitions
     from provider.metadata.engine import read_session, write_session
 
@@ -45,7 +45,7 @@ def export(args: argparse.Namespace) -> int:
     :raises AcceleratorError: a workflow that was named is not stored.
     """
     from provider.cli.definition_file import to_data
-    from provider.cli.yaml_guard import dump
+    from provider.cli.strict_yaml import dump
     from provider.metadata.definitions import read_definitions
     from provider.metadata.engine import read_session
 
@@ -66,7 +66,7 @@ def validate_workflows(args: argparse.Namespace) -> int:
     """Check what is stored, or a file by itself."""
     from dag_factory.validation import validate
     from provider.cli.definition_file import parse
-    from provider.cli.plain_data import read_file
+    from provider.cli.input_files import read_file
 
     if args.file:
         parsed = parse(read_file(Path(args.file)))
