@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from provider.cli.errors import describe
 from provider.cli.parser import Command, build_parser
 
 
@@ -42,8 +43,6 @@ def run(command: Command, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        from provider.cli.errors import describe
-
         message = describe(error)
         if message is None:
             raise

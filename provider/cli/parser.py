@@ -1,8 +1,8 @@
 """
-The commands of ``accelerator`` and ``airflow accelerator``: one definition for both.
+The command line of ``accelerator`` and ``airflow accelerator``: every command with its arguments, once for both.
 
-Only the standard library is imported here, so that ``accelerator --help`` answers at once. What a command needs is imported
-when it runs.
+Only the standard library is imported here, so that ``accelerator --help`` answers at once. The module with a command's
+handler is imported when the command runs, and imports at its top what it needs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from airflow.cli.cli_config import ActionCommand, CLICommand, GroupCommand
-
+#: Does the work of one command and returns its exit code: 0, or 1 where it found problems.
 Handler = Callable[[argparse.Namespace], int]
-"""Does the work of one command and returns its exit code: 0, or 1 where it found problems."""
 
 
 @dataclass(frozen=True)
@@ -219,13 +216,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def get_accelerator_cli_commands() -> list[CLICommand]:
-    """Return the group ``airflow accelerator``; named in the provider info's ``cli``."""
-    from airflow.cli.cli_config import GroupCommand
-
-    return [GroupCommand("accelerator", PROGRAM_HELP, [_for_airflow(command) for command in COMMANDS])]
-
-
 def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in commands:
@@ -236,23 +226,3 @@ def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | 
         for argument in command.arguments:
             subparser.add_argument(*argument.flags, **argument.options)
         subparser.set_defaults(command_definition=command)
-
-
-def _for_airflow(command: Command | Group) -> ActionCommand | GroupCommand:
-    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
-
-    if isinstance(command, Group):
-        return GroupCommand(command.name, command.help, [_for_airflow(subcommand) for subcommand in command.commands])
-
-    make_argument: Any = Arg  # untyped in Airflow
-
-    def call(args: argparse.Namespace) -> None:
-        from provider.cli.main import run
-
-        # Airflow ignores what a command returns; only SystemExit sets the exit code.
-        if exit_code := run(command, args):
-            raise SystemExit(exit_code)
-
-    return ActionCommand(
-        command.name, command.help, call, [make_argument(argument.flags, **argument.options) for argument in command.arguments]
-    )
