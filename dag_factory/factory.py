@@ -22,7 +22,7 @@ from dag_factory.problems import Problem, shorten
 from dag_factory.snapshot import Snapshot, SnapshotError
 from dag_factory.source import DefinitionsUnavailableError, read_rows
 from dag_factory.specs import WorkflowSpec
-from dag_factory.task_types import TaskTypes, task_types
+from dag_factory.task_types.registry import TaskTypes, task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
 from provider.metadata.definitions import DefinitionRows

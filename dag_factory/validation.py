@@ -6,18 +6,17 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from dag_factory import templates
 from dag_factory.graph import find_cycle
-from dag_factory.problems import Problem, describe, shorten, shown, suggestion
+from dag_factory.problems import Problem, describe, in_words, shorten, suggestion
 from dag_factory.specs import RESERVED_PARAMS, TaskSpec, WorkflowOptions, WorkflowSpec
-from dag_factory.task_types import TaskTypes, task_types
-
-if TYPE_CHECKING:
-    from provider.metadata.definitions import DefinitionRows
+from dag_factory.task_types import templated_keys
+from dag_factory.task_types.registry import TaskTypes, task_types
+from provider.metadata.definitions import DefinitionRows
 
 Row = dict[str, Any]
 
@@ -148,14 +147,14 @@ class _Validation:
             return None
         if task_type is None:
             hint = suggestion(type_name, self._types, "known types are")
-            self._report(workflow_id, name, f"task_type: {shown(type_name)} is not known; {hint}")
+            self._report(workflow_id, name, f"task_type: {in_words(type_name)} is not known; {hint}")
             return None
         if not isinstance(config, dict):
-            self._report(workflow_id, name, f'config: must be an object such as {{"key": "value"}}, not {shown(config)}')
+            self._report(workflow_id, name, f'config: must be an object such as {{"key": "value"}}, not {in_words(config)}')
             return None
         declared = self._params.get(str(workflow_id))
         if declared is not None:
-            self._report(workflow_id, name, *templates.check_config(config, task_type.config_model.templated, declared))
+            self._report(workflow_id, name, *templates.check_config(config, templated_keys(task_type.config_model), declared))
         try:
             return task_type.config_model.model_validate(config)
         except ValidationError as error:
@@ -202,7 +201,7 @@ class _Validation:
 def _unstorable(row: Any) -> Iterator[str]:
     """Yield why a row cannot be kept as JSON by Airflow's database."""
     if not isinstance(row, dict):
-        yield f"must be an object, not {shown(row)}"
+        yield f"must be an object, not {in_words(row)}"
         return
     pending: list[tuple[str, Any, int]] = [("", row, 0)]
     while pending:
@@ -222,7 +221,7 @@ def _unstorable(row: Any) -> Iterator[str]:
                     if isinstance(key, str):
                         pending += [(f"{path} (a key)", key, depth), (f"{path}.{key}" if path else key, item, depth + 1)]
                     else:
-                        yield f"{shorten(path) or 'row'}: the key {shown(key)} must be text; put it in quotes"
+                        yield f"{shorten(path) or 'row'}: the key {in_words(key)} must be text; put it in quotes"
             else:
                 pending += [(f"{path}[{index}]", item, depth + 1) for index, item in enumerate(value)]
 
