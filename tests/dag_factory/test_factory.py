@@ -18,7 +18,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.utils.file import iter_airflow_imports, might_contain_dag
 from sqlalchemy import event, text
 
-from dag_factory import errors, factory, source
+from dag_factory import factory, source
 from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
 from dag_factory.task_types.registry import ENTRY_POINT_GROUP, TaskTypes, task_types
 from provider.exceptions import DefinitionError
@@ -337,7 +337,7 @@ def test_an_embedded_database_across_machines_is_refused_and_costs_no_dag(
 
     assert ids(factory.build_all()) == ["calendar", "daily_sales"]
     with pytest.raises(DefinitionError, match=r"\[core\] executor = CeleryExecutor runs tasks on several machines"):
-        errors.raise_definition_errors()
+        factory.raise_definition_errors()
 
 
 def test_the_three_tables_are_read_as_of_one_moment(stored: Rows) -> None:
@@ -468,7 +468,7 @@ def test_a_task_process_falls_back_like_the_dag_processor(
             delete_workflows(session, ["daily_sales"])
     with wanted(monkeypatch, "daily_sales", "stg_orders"):
         dags = factory.build_dags()
-        errors.raise_definition_errors()
+        factory.raise_definition_errors()
 
     assert dags["daily_sales"].get_task("stg_orders").retries == 1
 

@@ -16,6 +16,7 @@ from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
+from provider.airflow_internals.dags import serialized
 from provider.operators.task_batch import ScopeGuard
 from tests.dag_factory.definitions import Rows, good_rows, template_context
 
@@ -28,7 +29,7 @@ def build(rows: Rows, workflow_id: str = "daily_sales", **options: Any) -> DAG:
 
 def stored(dag: DAG) -> dict[str, Any]:
     """Return what Airflow stores of a DAG, after a trip through JSON."""
-    return json.loads(json.dumps(DagSerialization.to_dict(dag)))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(serialized(dag)))  # type: ignore[no-any-return]
 
 
 def test_a_dag_has_what_its_rows_say(rows: Rows) -> None:

@@ -1,0 +1,1 @@
+"""The one door to what Airflow does not call public."""
