@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,10 +16,20 @@ from dag_factory.specs import RESERVED_PARAMS, TaskSpec, WorkflowOptions, Workfl
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
 from provider.metadata.definitions import DefinitionRows
+from provider.plain_data import Flaw, unstorable
 
 Row = dict[str, Any]
 
+#: Deepest nesting of a row.
 _MAX_DEPTH = 40
+
+_FLAWS = {
+    Flaw.NUL: "holds a NUL character, which cannot be stored; remove it",
+    Flaw.HALF_CHARACTER: "holds half a surrogate pair, which cannot be stored; remove it",
+    Flaw.NOT_FINITE: "is not a finite number; write another",
+    Flaw.TOO_LARGE: "is a whole number of more than 64 bits, which Airflow cannot hand to a task; write it as text",
+    Flaw.TOO_DEEP: f"nested deeper than {_MAX_DEPTH} levels; flatten it",
+}
 
 
 @dataclass(frozen=True)
@@ -199,36 +208,12 @@ class _Validation:
 
 
 def _unstorable(row: Any) -> Iterator[str]:
-    """Yield why a row cannot be kept as JSON by Airflow's database."""
+    """Yield why a row cannot be kept by a database, or handed to a task by Airflow."""
     if not isinstance(row, dict):
         yield f"must be an object, not {in_words(row)}"
         return
-    pending: list[tuple[str, Any, int]] = [("", row, 0)]
-    while pending:
-        path, value, depth = pending.pop()
-        if isinstance(value, str):
-            if not value.isascii() and not _is_unicode(value):
-                yield f"{shorten(path)}: holds half a surrogate pair, which cannot be stored; remove it"
-            elif "\x00" in value:
-                yield f"{shorten(path)}: holds a NUL character, which cannot be stored; remove it"
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield f"{shorten(path)}: is not a finite number; write another"
-        elif isinstance(value, dict | list | tuple):
-            if depth > _MAX_DEPTH:
-                yield f"{shorten(path)}: nested deeper than {_MAX_DEPTH} levels; flatten it"
-            elif isinstance(value, dict):
-                for key, item in value.items():
-                    if isinstance(key, str):
-                        pending += [(f"{path} (a key)", key, depth), (f"{path}.{key}" if path else key, item, depth + 1)]
-                    else:
-                        yield f"{shorten(path) or 'row'}: the key {in_words(key)} must be text; put it in quotes"
-            else:
-                pending += [(f"{path}[{index}]", item, depth + 1) for index, item in enumerate(value)]
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    for found in unstorable(row, max_depth=_MAX_DEPTH):
+        if found.flaw is Flaw.KEY_IS_NO_TEXT:
+            yield f"{shorten(found.path) or 'row'}: the key {in_words(found.value)} must be text; put it in quotes"
+        else:
+            yield f"{shorten(found.path)}: {_FLAWS[found.flaw]}"

@@ -307,6 +307,10 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _config("dim_date", "poll_interval", float("nan")),
         TASK + "config.poll_interval: is not a finite number; write another",
     ),
+    "more than 64 bits": (
+        _config("dim_date", "vars", {"a": 2**64}),
+        TASK + "config.vars.a: is a whole number of more than 64 bits, which Airflow cannot hand to a task; write it as text",
+    ),
     "key that is no text": (
         _config("dim_date", "vars", {1: "a"}),
         TASK + "config.vars: the key 1 must be text; put it in quotes",
