@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pendulum
+from airflow.providers.standard.operators.empty import EmptyOperator  # noqa: TID253 - small, and nearly every DAG has one
 from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing in the stub of Airflow 3.3
     DAG,
     BaseOperator,
@@ -115,8 +116,6 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments) -> No
     be a success whatever failed before them. The scheduler ends this task by itself; it takes no worker.
     """
     if parents:
-        from airflow.providers.standard.operators.empty import EmptyOperator
-
         arguments: BaseOperatorArguments = {"task_id": BATCH_WATCHER, "trigger_rule": "none_failed", **shared}
         EmptyOperator(**arguments).set_upstream(parents)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
@@ -19,6 +19,12 @@ from provider.metadata.definitions import DefinitionRows
 
 WORKFLOW_KEYS = frozenset(WorkflowOptions.model_fields) | {"tasks"}
 TASK_KEYS = frozenset(TaskSpec.model_fields) - {"workflow_id"} | {"depends_on"}
+
+
+class FileData(TypedDict):
+    """The plain data of a file: workflows with the columns that have not their default, and their ``tasks``."""
+
+    workflows: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def parse(data: Any) -> ParsedFile:
     return parsed
 
 
-def to_data(rows: DefinitionRows) -> dict[str, Any]:
+def to_data(rows: DefinitionRows) -> FileData:
     """Return the plain data of a file with these rows; columns that have their default are left out."""
     parents: dict[str, list[str]] = {}
     for edge in rows.dependencies:
