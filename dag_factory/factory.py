@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from airflow.sdk import DAG, get_parsing_context
 
 from dag_factory import snapshot
-from dag_factory.problems import Problem, shorten
+from dag_factory.problems import Problem, raise_problems, shorten
 from dag_factory.snapshot import Snapshot, SnapshotError
 from dag_factory.source import DefinitionsUnavailableError, read_rows
 from dag_factory.specs import WorkflowSpec
-from dag_factory.task_types import TaskTypes, task_types
+from dag_factory.task_types.registry import TaskTypes, task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
+from provider.airflow_internals.dags import serialized
 from provider.metadata.definitions import DefinitionRows
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,19 @@ def build_dags() -> dict[str, DAG]:
     for problem in built.problems:
         log.warning("%s", problem)
     return built.dags
+
+
+def raise_definition_errors() -> None:
+    """
+    Raise one error that lists everything wrong with the definitions, for a DAG file that holds nothing else.
+
+    Airflow shows it as that file's import error, while the DAGs, which are in another file, stay. A process that wants one
+    DAG is told nothing.
+
+    :raises DefinitionError: there are problems; the same ones give the same text at every parse.
+    """
+    if get_parsing_context().dag_id is None:
+        raise_problems(build_all().problems, "Other workflows are not affected; these use their last good definitions, if any.")
 
 
 def build_all() -> Built:
@@ -127,7 +141,8 @@ def _build_specs(specs: dict[str, WorkflowSpec], types: TaskTypes, built: Built,
         try:
             dag = build_dag(spec, types, only_task=only_task)
             if only_task is None and not all(types.is_built_in(task.task_type) for task in spec.tasks):
-                _check_serializable(dag)
+                # One that Airflow cannot store would make every DAG of the file vanish.
+                serialized(dag)
         except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows
             text = f"cannot be built: {type(error).__name__}: {shorten(error, 500)}; correct its rows"
             built.problems.append(Problem(workflow_id, f"workflows row {workflow_id}", text))
@@ -135,17 +150,6 @@ def _build_specs(specs: dict[str, WorkflowSpec], types: TaskTypes, built: Built,
             built.dags[workflow_id] = dag
             good.add(workflow_id)
     return good
-
-
-def _check_serializable(dag: DAG) -> None:
-    """
-    Serialize a DAG that has operators of other packages: one failure later would make every DAG of the file vanish.
-
-    :raises SerializationError: Airflow could not store the DAG.
-    """
-    from airflow.serialization.serialized_objects import DagSerialization
-
-    DagSerialization.to_dict(dag)
 
 
 def _load_snapshot(built: Built) -> Snapshot:

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 
 def find_cycle(children: Mapping[str, Iterable[str]]) -> list[str] | None:
     """
     Return one cycle as the ids on it, the first one again at the end; None where there is none.
 
-    The same graph gives the same cycle. Depth-first with a stack of its own: chains of any length are fine.
+    The same graph gives the same cycle, in whichever order its edges come.
 
     :param children: node → its children, with a key for every node.
     """
-    done: set[str] = set()
-    for start in sorted(children):
-        if start in done:
-            continue
-        path: list[str] = [start]
-        on_path = {start}
-        stack = [iter(sorted(children[start]))]
-        while stack:
-            node = next(stack[-1], None)
-            if node is None:
-                stack.pop()
-                left = path.pop()
-                on_path.discard(left)
-                done.add(left)
-            elif node in on_path:
-                return [*path[path.index(node) :], node]
-            elif node not in done:
-                path.append(node)
-                on_path.add(node)
-                stack.append(iter(sorted(children[node])))
+    sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(sorted(children), ()))
+    for parent in sorted(children):
+        for child in sorted(children[parent]):
+            sorter.add(child, parent)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        return cycle
     return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from provider.exceptions import DefinitionError
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
-    from pydantic_core import ErrorDetails
+from provider.texts import one_line, quoted
 
 _KINDS = {
     "string_type": "must be text",
@@ -93,13 +93,13 @@ def _describe(item: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
         text = str(context.get("error", item["msg"]))
         return text if where == "row" else f"{where}: {text}"
     if kind == "literal_error":
-        return f"{where}: must be one of {context['expected'].replace(' or ', ', ')}, not {shown(item['input'])}"
+        return f"{where}: must be one of {context['expected'].replace(' or ', ', ')}, not {in_words(item['input'])}"
     if kind in _KINDS and where == "row":
-        return f"{_KINDS[kind]}, not {shown(item['input'])}"
+        return f"{_KINDS[kind]}, not {in_words(item['input'])}"
     if kind in _KINDS:
-        return f"{where}: {_KINDS[kind]}, not {shown(item['input'])}"
+        return f"{where}: {_KINDS[kind]}, not {in_words(item['input'])}"
     text = item["msg"].replace("Input should be", "must be").replace("Input should", "must")
-    return f"{where}: {text[:1].lower()}{text[1:]}, not {shown(item['input'])}"
+    return f"{where}: {text[:1].lower()}{text[1:]}, not {in_words(item['input'])}"
 
 
 def _path(parts: list[Any]) -> str:
@@ -120,25 +120,23 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    from pydantic import BaseModel
-
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in getattr(annotation, "__args__", ()) if (found := _model_in(part)) is not None), None)
 
 
-def shown(value: object) -> str:
-    """Return a value as it may stand in a message: plain values in full, others by their kind only."""
+def in_words(value: object) -> str:
+    """Return a value of a row for a message to people: a text or a number as it is, others by their kind only."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
-        return shorten(repr(value))
+        return quoted(value)
     return {"dict": "an object", "list": "a list", "tuple": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """Return the text of a value on one line, cut where it is long."""
-    text = " ".join(str(value).split())
+    """Return the text of a value on one line, with a mark where it is cut."""
+    text = one_line(value, limit + 1)
     return text if len(text) <= limit else f"{text[:limit]}…"

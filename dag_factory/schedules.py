@@ -7,6 +7,11 @@ import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, available_timezones
 
+from croniter import croniter
+from croniter.croniter import CroniterError
+
+from provider.texts import one_line, quoted
+
 CRON_PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
@@ -16,19 +21,16 @@ def check_schedule(value: str) -> str:
 
     :raises ValueError: it is neither, or it names a day that never comes.
     """
-    from croniter import croniter
-    from croniter.croniter import CroniterError
-
     if value in CRON_PRESETS:
         return value
     hint = f"use five cron fields such as '0 5 * * *', or one of {', '.join(CRON_PRESETS)}"
     # croniter would draw R fields by lot at every parse.
     if value.startswith("@") or len(value.split()) != 5 or re.search(r"(^|[\s,(])r", value, re.IGNORECASE):
-        raise ValueError(f"{value[:80]!r} is not a schedule; {hint}")
+        raise ValueError(f"{quoted(value)} is not a schedule; {hint}")
     try:
         croniter(value, datetime(2024, 1, 1, tzinfo=UTC)).get_next(datetime)
     except (CroniterError, ValueError, OverflowError) as error:
-        raise ValueError(f"{value[:80]!r} is not a schedule ({str(error)[:200]}); {hint}") from None
+        raise ValueError(f"{quoted(value)} is not a schedule ({one_line(error, 200)}); {hint}") from None
     return value
 
 
@@ -43,7 +45,7 @@ def check_timezone(value: str) -> str:
     except (KeyError, ValueError, OSError):
         close = difflib.get_close_matches(value, available_timezones(), n=1)
         hint = f"did you mean {close[0]}?" if close else "use a name such as Europe/Berlin or UTC"
-        raise ValueError(f"{value[:80]!r} is not a time zone; {hint}") from None
+        raise ValueError(f"{quoted(value)} is not a time zone; {hint}") from None
     return value
 
 
@@ -59,4 +61,4 @@ def parse_start_date(value: str, timezone: str) -> datetime:
         parsed = datetime.fromisoformat(value)
         return parsed.replace(tzinfo=zone) if parsed.tzinfo is None else parsed.astimezone(zone)
     except (ValueError, OverflowError):
-        raise ValueError(f"{value[:80]!r} is not a date; write it like 2026-01-31 or 2026-01-31T05:00:00") from None
+        raise ValueError(f"{quoted(value)} is not a date; write it like 2026-01-31 or 2026-01-31T05:00:00") from None

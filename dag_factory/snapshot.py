@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from provider import settings
 from provider.files import replace_file
@@ -23,8 +23,13 @@ log = logging.getLogger(__name__)
 FILE_NAME = "definitions.json"
 _FORMAT = 1
 
-Entry = dict[str, Any]
-"""Rows of one workflow: ``{"workflow": {…}, "tasks": […], "dependencies": […]}``."""
+
+class Entry(TypedDict):
+    """Rows of one workflow."""
+
+    workflow: dict[str, Any]
+    tasks: list[dict[str, Any]]
+    dependencies: list[dict[str, Any]]
 
 
 class SnapshotError(Exception):

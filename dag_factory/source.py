@@ -5,10 +5,12 @@ from __future__ import annotations
 from provider import settings
 from provider.metadata.definitions import DefinitionRows, read_definitions
 from provider.metadata.engine import read_session, without_passwords
+from provider.texts import first_line
 from provider.threads import within
 
+#: Longest wait for the rows, in seconds. The engine's own limits end most hangs sooner; Airflow gives up on the whole file
+#: after 30 s.
 READ_SECONDS = 10.0
-"""Longest wait for the rows. The engine's own limits end most hangs sooner; Airflow gives up on the whole file after 30 s."""
 
 
 class DefinitionsUnavailableError(Exception):
@@ -38,5 +40,6 @@ def read_rows(workflow_id: str | None = None, *, seconds: float = READ_SECONDS) 
 
 
 def _reason(error: BaseException) -> str:
-    text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
-    return without_passwords(text)[:500]
+    # SQLAlchemy's own text repeats the statement; the driver's says what happened.
+    said = without_passwords(str(getattr(error, "orig", None) or error))
+    return first_line(said, 500) or type(error).__name__

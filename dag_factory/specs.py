@@ -6,6 +6,7 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
+from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,14 +21,15 @@ from pydantic import (
 
 from dag_factory.schedules import check_schedule, check_timezone, parse_start_date
 from provider.metadata.file_patterns import check_file_pattern
+from provider.texts import one_line
 
+#: Airflow allows 250 characters, but makes a folder ``task_id=<id>`` of it, and a folder's name ends at 255 bytes.
 MAX_ID_BYTES = 240
-"""Airflow allows 250 characters, but makes a folder ``task_id=<id>`` of it, and a folder's name ends at 255 bytes."""
 
 START_BATCH = "start_batch"
 BATCH_WATCHER = "batch_watcher"
+#: Tasks that the factory adds to a workflow, and what they are for.
 RESERVED_TASK_IDS = {START_BATCH: "opens every batch", BATCH_WATCHER: "fails a batch in which a task failed"}
-"""Tasks that the factory adds to a workflow, and what they are for."""
 
 RESERVED_WORKFLOW_PREFIX = "accelerator_"
 RESERVED_PARAMS = frozenset({"start_task_id", "scope"})
@@ -74,7 +76,8 @@ def _check_param_name(value: str) -> str:
     return value
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
+    """Return a list of one for a single text."""
     return [value] if isinstance(value, str) else value
 
 
@@ -140,7 +143,7 @@ class ParamSpec(Spec):
 
     name: Annotated[StrictStr, AfterValidator(_check_param_name)]
     default: Any = None
-    type: Annotated[tuple[ParamType, ...], BeforeValidator(_as_list), Field(min_length=1)] = ("string",)
+    type: Annotated[tuple[ParamType, ...], BeforeValidator(as_list), Field(min_length=1)] = ("string",)
     title: StrictStr | None = None
     description: StrictStr | None = None
     enum: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
@@ -168,13 +171,11 @@ class ParamSpec(Spec):
 
     @model_validator(mode="after")
     def _default_fits(self) -> Self:
-        from jsonschema import Draft202012Validator, FormatChecker
-
         if self.has_default:
             checker = Draft202012Validator(self.json_schema(), format_checker=FormatChecker())
             error = next(checker.iter_errors(self.default), None)
             if error is not None:
-                raise ValueError(f"default of {self.name} does not fit: {error.message[:200]}")
+                raise ValueError(f"default of {self.name} does not fit: {one_line(error.message, 200)}")
         return self
 
 

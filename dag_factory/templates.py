@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.sandbox import SandboxedEnvironment
 
 from dag_factory.problems import suggestion
+from provider.texts import one_line
 
-if TYPE_CHECKING:
-    from jinja2 import nodes
-    from jinja2.sandbox import SandboxedEnvironment
-
+#: Filter of factory DAGs: a time → its day in the workflow's zone.
 BATCH_DATE_FILTER = "batch_date"
-"""Filter of factory DAGs: a time → its day in the workflow's zone."""
 
 AIRFLOW_NAMES = {
     "batch_id": "run_id",
@@ -35,13 +35,13 @@ FILTERS = frozenset(
     }
 )
 TESTS = frozenset({"defined", "none", "eq", "ne", "in"})
+#: Kinds of nodes of Jinja's syntax tree that a template may have; everything else, such as a call or a loop, is refused.
 NODES = frozenset(
     {
         *("Template", "Output", "TemplateData", "Name", "Const", "Getattr", "Getitem", "Filter", "Test", "CondExpr"),
         *("Compare", "Operand", "And", "Or", "Not", "Concat", "Add", "Sub", "List"),
     }
 )
-"""Kinds of nodes of Jinja's syntax tree that a template may have; everything else, such as a call or a loop, is refused."""
 
 _DATES = ("ds", "ts", "data_interval", "logical_date", "execution_date", "prev_", "next_", "yesterday_", "tomorrow_")
 
@@ -95,13 +95,11 @@ def check(source: str, params: Collection[str]) -> list[str]:
 @lru_cache(maxsize=4096)
 def _analyse(source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is wrong with a template whatever the workflow, and the params that it cannot do without."""
-    from jinja2 import TemplateError
-
     try:
         tree = _environment().parse(source)
         found = list(_check_node(tree, may_be_missing=False))
     except (TemplateError, RecursionError) as error:
-        return (f"not a Jinja template: {str(error)[:200]}",), ()
+        return (f"not a Jinja template: {one_line(error, 200)}",), ()
     problems = dict.fromkeys(item for item in found if not isinstance(item, _Param))
     return tuple(problems), tuple(dict.fromkeys(item.name for item in found if isinstance(item, _Param)))
 
@@ -148,8 +146,6 @@ def _texts(value: Any, path: str, *, renders: bool) -> Iterator[tuple[str, str, 
 
 
 def _check_node(node: nodes.Node, *, may_be_missing: bool) -> Iterator[str | _Param]:
-    from jinja2 import nodes
-
     kind = type(node).__name__
     if kind not in NODES:
         yield f"{kind.lower()} is not allowed in a template; use {', '.join(sorted(NAMES))} and filters"
@@ -177,8 +173,6 @@ def _check_name(name: str) -> Iterator[str]:
 
 
 def _check_access(node: nodes.Getattr | nodes.Getitem, *, may_be_missing: bool) -> Iterator[str | _Param]:
-    from jinja2 import nodes
-
     key: Any = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
     if isinstance(key, bool) or not isinstance(key, str | int):
         yield "an item must be named by a plain text or number in a template"
@@ -193,8 +187,6 @@ def _check_access(node: nodes.Getattr | nodes.Getitem, *, may_be_missing: bool) 
 
 
 def _check_filter(node: nodes.Filter | nodes.Test) -> Iterator[str]:
-    from jinja2 import nodes
-
     what, known = ("filter", FILTERS) if isinstance(node, nodes.Filter) else ("test", TESTS)
     if node.name not in known:
         yield f"{what} {node.name} is not allowed; {suggestion(node.name, known, f'{what}s are')}"
@@ -204,6 +196,4 @@ def _check_filter(node: nodes.Filter | nodes.Test) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def _environment() -> SandboxedEnvironment:
-    from jinja2.sandbox import SandboxedEnvironment
-
     return SandboxedEnvironment(keep_trailing_newline=True)

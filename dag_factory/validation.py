@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from dag_factory import templates
 from dag_factory.graph import find_cycle
-from dag_factory.problems import Problem, describe, shorten, shown, suggestion
+from dag_factory.problems import Problem, describe, in_words, shorten, suggestion
 from dag_factory.specs import RESERVED_PARAMS, TaskSpec, WorkflowOptions, WorkflowSpec
-from dag_factory.task_types import TaskTypes, task_types
-
-if TYPE_CHECKING:
-    from provider.metadata.definitions import DefinitionRows
+from dag_factory.task_types import templated_keys
+from dag_factory.task_types.registry import TaskTypes, task_types
+from provider.metadata.definitions import DefinitionRows
+from provider.plain_data import Flaw, unstorable
 
 Row = dict[str, Any]
 
+#: Deepest nesting of a row.
 _MAX_DEPTH = 40
+
+_FLAWS = {
+    Flaw.NUL: "holds a NUL character, which cannot be stored; remove it",
+    Flaw.HALF_CHARACTER: "holds half a surrogate pair, which cannot be stored; remove it",
+    Flaw.NOT_FINITE: "is not a finite number; write another",
+    Flaw.TOO_LARGE: "is a whole number of more than 64 bits, which Airflow cannot hand to a task; write it as text",
+    Flaw.TOO_DEEP: f"nested deeper than {_MAX_DEPTH} levels; flatten it",
+}
 
 
 @dataclass(frozen=True)
@@ -148,14 +156,14 @@ class _Validation:
             return None
         if task_type is None:
             hint = suggestion(type_name, self._types, "known types are")
-            self._report(workflow_id, name, f"task_type: {shown(type_name)} is not known; {hint}")
+            self._report(workflow_id, name, f"task_type: {in_words(type_name)} is not known; {hint}")
             return None
         if not isinstance(config, dict):
-            self._report(workflow_id, name, f'config: must be an object such as {{"key": "value"}}, not {shown(config)}')
+            self._report(workflow_id, name, f'config: must be an object such as {{"key": "value"}}, not {in_words(config)}')
             return None
         declared = self._params.get(str(workflow_id))
         if declared is not None:
-            self._report(workflow_id, name, *templates.check_config(config, task_type.config_model.templated, declared))
+            self._report(workflow_id, name, *templates.check_config(config, templated_keys(task_type.config_model), declared))
         try:
             return task_type.config_model.model_validate(config)
         except ValidationError as error:
@@ -200,36 +208,12 @@ class _Validation:
 
 
 def _unstorable(row: Any) -> Iterator[str]:
-    """Yield why a row cannot be kept as JSON by Airflow's database."""
+    """Yield why a row cannot be kept by a database, or handed to a task by Airflow."""
     if not isinstance(row, dict):
-        yield f"must be an object, not {shown(row)}"
+        yield f"must be an object, not {in_words(row)}"
         return
-    pending: list[tuple[str, Any, int]] = [("", row, 0)]
-    while pending:
-        path, value, depth = pending.pop()
-        if isinstance(value, str):
-            if not value.isascii() and not _is_unicode(value):
-                yield f"{shorten(path)}: holds half a surrogate pair, which cannot be stored; remove it"
-            elif "\x00" in value:
-                yield f"{shorten(path)}: holds a NUL character, which cannot be stored; remove it"
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield f"{shorten(path)}: is not a finite number; write another"
-        elif isinstance(value, dict | list | tuple):
-            if depth > _MAX_DEPTH:
-                yield f"{shorten(path)}: nested deeper than {_MAX_DEPTH} levels; flatten it"
-            elif isinstance(value, dict):
-                for key, item in value.items():
-                    if isinstance(key, str):
-                        pending += [(f"{path} (a key)", key, depth), (f"{path}.{key}" if path else key, item, depth + 1)]
-                    else:
-                        yield f"{shorten(path) or 'row'}: the key {shown(key)} must be text; put it in quotes"
-            else:
-                pending += [(f"{path}[{index}]", item, depth + 1) for index, item in enumerate(value)]
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    for found in unstorable(row, max_depth=_MAX_DEPTH):
+        if found.flaw is Flaw.KEY_IS_NO_TEXT:
+            yield f"{shorten(found.path) or 'row'}: the key {in_words(found.value)} must be text; put it in quotes"
+        else:
+            yield f"{shorten(found.path)}: {_FLAWS[found.flaw]}"

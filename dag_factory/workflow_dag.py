@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pendulum
-from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, CronTriggerTimetable, Param
-from airflow.sdk.configuration import conf
-from airflow.sdk.definitions.param import ParamsDict
+from airflow.providers.standard.operators.empty import EmptyOperator  # noqa: TID253 - small, and nearly every DAG has one
+from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing in the stub of Airflow 3.3
+    DAG,
+    BaseOperator,
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    Param,
+    ParamsDict,
+    conf,
+)
 
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
+from dag_factory.task_types import BaseOperatorArguments
+from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER
 from provider.operators.task_batch import SCOPES, ScopeGuard, StartBatchOperator
 
-if TYPE_CHECKING:
-    from dag_factory.task_types import TaskTypes
-
-_START_BATCH_OPTIONS: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=30)}
-"""``start_batch`` needs the application database, which may be away for a moment."""
+#: ``start_batch`` needs the application database, which may be away for a moment.
+_START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
 
 
 def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None) -> DAG:
@@ -47,9 +53,10 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         user_defined_filters={BATCH_DATE_FILTER: partial(_day, options.timezone)},
     )
     owner = options.owner or options.default_args.owner
-    shared: dict[str, Any] = {"dag": dag} if owner is None else {"dag": dag, "owner": owner}
+    shared: BaseOperatorArguments = {"dag": dag} if owner is None else {"dag": dag, "owner": owner}
     children = spec.children()
-    start = StartBatchOperator(task_id=START_BATCH, edges=children, **_START_BATCH_OPTIONS, **shared)
+    start_arguments: BaseOperatorArguments = {"task_id": START_BATCH, **_START_BATCH_OPTIONS, **shared}
+    start = StartBatchOperator(edges=children, **start_arguments)
     operators = {
         task.task_id: _operator(task, options, types, shared, placeholder=only_task not in (None, task.task_id))
         for task in spec.tasks
@@ -66,12 +73,12 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
 
 
 def _operator(
-    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: dict[str, Any], *, placeholder: bool
+    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: BaseOperatorArguments, *, placeholder: bool
 ) -> BaseOperator:
     task_type = types.get(task.task_type)
     if task_type is None:
         raise LookupError(f"task type {task.task_type} is not known")
-    kwargs: dict[str, Any] = {
+    arguments: BaseOperatorArguments = {
         "task_id": task.task_id,
         "trigger_rule": "none_failed",
         "pre_execute": ScopeGuard(on_parent_skip=task.on_parent_skip),
@@ -79,10 +86,10 @@ def _operator(
         **shared,
     }
     if task.doc is not None:
-        kwargs["doc_md"] = task.doc
+        arguments["doc_md"] = task.doc
     if placeholder:
-        return BaseOperator(**kwargs)
-    operator = task_type.operator(task.config, kwargs)
+        return BaseOperator(**arguments)
+    operator = task_type.build(task.config, arguments)
     _refuse_unguarded(operator, task)
     return operator
 
@@ -101,7 +108,7 @@ def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
         )
 
 
-def _watch(parents: Sequence[BaseOperator], shared: dict[str, Any]) -> None:
+def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments) -> None:
     """
     Let a failure of tasks that have children fail the run.
 
@@ -109,21 +116,24 @@ def _watch(parents: Sequence[BaseOperator], shared: dict[str, Any]) -> None:
     be a success whatever failed before them. The scheduler ends this task by itself; it takes no worker.
     """
     if parents:
-        from airflow.providers.standard.operators.empty import EmptyOperator
+        arguments: BaseOperatorArguments = {"task_id": BATCH_WATCHER, "trigger_rule": "none_failed", **shared}
+        EmptyOperator(**arguments).set_upstream(parents)
 
-        EmptyOperator(task_id=BATCH_WATCHER, trigger_rule="none_failed", **shared).set_upstream(parents)
 
-
-def _task_arguments(options: TaskOptions) -> dict[str, Any]:
+def _task_arguments(options: TaskOptions) -> BaseOperatorArguments:
     """Return the options in Airflow's words; its own defaults hold for what nobody said."""
-    arguments: dict[str, Any] = {
-        "retries": options.retries,
-        "retry_delay": None if options.retry_delay_seconds is None else timedelta(seconds=options.retry_delay_seconds),
-        "execution_timeout": None if options.timeout_seconds is None else timedelta(seconds=options.timeout_seconds),
-        "pool": options.pool,
-        "priority_weight": options.priority,
-    }
-    return {name: value for name, value in arguments.items() if value is not None}
+    arguments: BaseOperatorArguments = {}
+    if options.retries is not None:
+        arguments["retries"] = options.retries
+    if options.retry_delay_seconds is not None:
+        arguments["retry_delay"] = timedelta(seconds=options.retry_delay_seconds)
+    if options.timeout_seconds is not None:
+        arguments["execution_timeout"] = timedelta(seconds=options.timeout_seconds)
+    if options.pool is not None:
+        arguments["pool"] = options.pool
+    if options.priority is not None:
+        arguments["priority_weight"] = options.priority
+    return arguments
 
 
 def _timetable(options: WorkflowOptions) -> CronTriggerTimetable | CronDataIntervalTimetable | None:

@@ -12,6 +12,6 @@ import airflow.providers.google.cloud.operators.bigquery
 import airflow.providers.google.cloud.transfers.gcs_to_bigquery
 import airflow.providers.google.cloud.transfers.gcs_to_gcs
 
-from dag_factory.errors import raise_definition_errors
+from dag_factory.factory import raise_definition_errors
 
 raise_definition_errors()

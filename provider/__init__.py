@@ -68,7 +68,7 @@ def get_provider_info() -> dict[str, Any]:
                 "options": settings.OPTIONS,
             }
         },
-        "cli": ["provider.cli.definition.get_accelerator_cli_commands"],
+        "cli": ["provider.cli.airflow_group.get_accelerator_cli_commands"],
     }
 
 

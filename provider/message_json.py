@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from typing import Any, NoReturn
+from typing import Any
 
-from provider.batch_ids import shown
 from provider.exceptions import MessageError
+from provider.plain_data import ConstantError, Flaw, RepeatedKeyError, Unstorable, parse_json, unstorable
+from provider.texts import quoted
 
+#: Longest message, in bytes: it becomes the conf of a DAG run, which every task of the run loads.
 MAX_BYTES = 256 * 1024
-"""Longest message: it becomes the conf of a DAG run, which every task of the run loads."""
 
+#: Deepest nesting of a message's JSON.
 MAX_DEPTH = 20
-"""Deepest nesting of a message's JSON."""
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_TOO_DEEP = f"the message's JSON is nested deeper than {MAX_DEPTH} levels."
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -31,29 +29,20 @@ def read_object(data: bytes) -> dict[str, Any]:
             f"the message has {len(data)} bytes, more than {MAX_BYTES}; put the data into a bucket and send its address."
         )
     try:
-        document = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys)
+        document = parse_json(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise MessageError(f"the message is not UTF-8 (byte {error.start}); encode its JSON as UTF-8.") from None
     except RecursionError:
-        raise MessageError(f"the message's JSON is nested deeper than {MAX_DEPTH} levels.") from None
+        raise MessageError(_TOO_DEEP) from None
+    except ConstantError as error:
+        raise MessageError(f"the message holds {error.word}, which is no JSON; send null or a string.") from None
+    except RepeatedKeyError as error:
+        raise MessageError(f"the message has the key {quoted(error.key)} twice; which one is meant cannot be told.") from None
     except ValueError as error:
         raise MessageError(f'the message is not JSON: {error}. Send an object such as {{"task_id": "…"}}.') from None
     if not isinstance(document, dict):
         raise MessageError(f'the message is a JSON {_json_type(document)}, not an object; send {{"task_id": "…"}}.')
     refuse_unstorable(document)
-    return document
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise MessageError(f"the message holds {name}, which is no JSON; send null or a string.")
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise MessageError(f"the message has the key {shown(repeated)} twice; which one is meant cannot be told.")
     return document
 
 
@@ -63,23 +52,21 @@ def refuse_unstorable(document: dict[str, Any]) -> None:
 
     :raises MessageError: with the reason.
     """
-    waiting: list[tuple[Any, int]] = [(document, 1)]
-    while waiting:
-        value, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise MessageError(f"the message's JSON is nested deeper than {MAX_DEPTH} levels.")
-        if isinstance(value, dict):
-            waiting.extend((part, depth) for part in value)
-            waiting.extend((part, depth + 1) for part in value.values())
-        elif isinstance(value, list):
-            waiting.extend((part, depth + 1) for part in value)
-        elif isinstance(value, str):
-            if _UNSTORABLE.search(value):
-                raise MessageError(f"the text {shown(value)} has a NUL or half a character, which no database stores.")
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise MessageError(f"the number {shown(value)} has more than 64 bits; send it as a string.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise MessageError("the message holds a number too large for a float; send it as a string.")
+    found = next(unstorable(document, max_depth=MAX_DEPTH), None)
+    if found is not None:
+        raise MessageError(_reason(found))
+
+
+def _reason(found: Unstorable) -> str:
+    if found.flaw is Flaw.TOO_DEEP:
+        return _TOO_DEEP
+    if found.flaw in (Flaw.NUL, Flaw.HALF_CHARACTER):
+        return f"the text {quoted(found.value)} has a NUL or half a character, which no database stores."
+    if found.flaw is Flaw.TOO_LARGE:
+        return f"the number {quoted(found.value)} has more than 64 bits; send it as a string."
+    if found.flaw is Flaw.NOT_FINITE:
+        return "the message holds a number too large for a float; send it as a string."
+    return f"the key {quoted(found.value)} is no string."
 
 
 def _json_type(value: Any) -> str:

@@ -1,28 +1,40 @@
 """
-The kinds of tasks that rows may ask for.
+What a task type is: a name, a model of its configuration and a function that makes the operator.
 
-A task type is a name, a model of its configuration and a function that makes the operator. Model and function are apart:
-rows are checked without Airflow, and a task process imports only the operator it runs. Other packages add types by an entry
-point of the group :data:`ENTRY_POINT_GROUP` that names a :class:`TaskType`.
+Each type is one module. Rows are checked without Airflow, and a task process imports only the operator it runs; so a module
+imports neither Airflow nor a service's library at its top, and its ``build`` imports the operator. Other packages add types by
+an entry point, see :mod:`dag_factory.task_types.registry`.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from dag_factory.specs import TaskOptions
+from dag_factory.templates import to_airflow
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    from datetime import timedelta
 
-ENTRY_POINT_GROUP = "airflow_provider_cloud_accelerator.task_types"
+    from airflow.sdk import DAG, BaseOperator
+
+T = TypeVar("T")
+
+
+class _MayBeTemplate:
+    """Mark of a field of a configuration whose texts may be templates."""
+
+
+_MAY_BE_TEMPLATE = _MayBeTemplate()
+
+#: Type of a field of a configuration whose texts may be templates: ``table: Templated[str]``. The operator must render it, so
+#: it is one of the operator's ``template_fields``.
+Templated = Annotated[T, _MAY_BE_TEMPLATE]
 
 
 class TaskConfig(BaseModel):
@@ -30,12 +42,31 @@ class TaskConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    templated: ClassVar[frozenset[str]] = frozenset()
-    """Fields whose texts may be templates: those that the operator's ``template_fields`` render."""
+
+@cache
+def templated_keys(model: type[TaskConfig]) -> frozenset[str]:
+    """Return the keys of a configuration whose texts may be templates: those of its :data:`Templated` fields."""
+    return frozenset(info.alias or name for name, info in model.model_fields.items() if _MAY_BE_TEMPLATE in info.metadata)
 
 
-OperatorBuilder = Callable[[Any, dict[str, Any]], "BaseOperator"]
-"""``(config, kwargs)`` → operator; ``kwargs`` are those of ``BaseOperator``."""
+class BaseOperatorArguments(TypedDict, total=False):
+    """What the factory says about every task, in the words of ``BaseOperator``; a builder hands it on."""
+
+    task_id: str
+    dag: DAG
+    owner: str
+    doc_md: str
+    trigger_rule: str
+    pre_execute: Callable[[Any], None]
+    retries: int
+    retry_delay: timedelta
+    execution_timeout: timedelta
+    pool: str
+    priority_weight: int
+
+
+#: ``(config, arguments)`` → operator.
+OperatorBuilder = Callable[[Any, BaseOperatorArguments], "BaseOperator"]
 
 
 @dataclass(frozen=True)
@@ -44,73 +75,17 @@ class TaskType:
     One kind of task.
 
     :param name: what the column ``task_type`` says.
-    :param config_model: model of the column ``config``. Its module imports neither Airflow nor a service's library.
-    :param build: ``module:function``, an :data:`OperatorBuilder`; imported when the first operator is made.
+    :param config_model: model of the column ``config``.
+    :param build: makes the operator of a task. Only it may import Airflow, and the library of the type's service.
     :param defaults: options that hold where neither workflow nor task says another.
     """
 
     name: str
     config_model: type[TaskConfig]
-    build: str
+    build: OperatorBuilder
     defaults: TaskOptions = field(default_factory=TaskOptions)
 
-    def operator(self, config: TaskConfig, kwargs: dict[str, Any]) -> BaseOperator:
-        """Make the operator of a task."""
-        module, _, function = self.build.partition(":")
-        builder = cast("OperatorBuilder", getattr(importlib.import_module(module), function))
-        return builder(config, kwargs)
 
-
-class TaskTypes:
-    """The task types of this installation; those of other packages are loaded when a row asks for one."""
-
-    def __init__(self, *types: TaskType) -> None:
-        self._types = {task_type.name: task_type for task_type in types}
-
-    def __iter__(self) -> Iterator[str]:
-        yield from sorted({*self._types, *self._entry_points})
-
-    def is_built_in(self, name: str) -> bool:
-        """Tell whether a type comes with this package."""
-        return name in self._types
-
-    def get(self, name: str) -> TaskType | None:
-        """
-        Return a type, or None where nobody offers it.
-
-        :raises ImportError: another package offers it and cannot be loaded, or offers something else.
-        """
-        if name in self._types or name not in self._entry_points:
-            return self._types.get(name)
-        if name not in self._loaded:
-            self._loaded[name] = _load(self._entry_points[name])
-        found = self._loaded[name]
-        if isinstance(found, Exception):
-            raise ImportError(str(found)) from found
-        return found
-
-    @cached_property
-    def _loaded(self) -> dict[str, TaskType | Exception]:
-        return {}
-
-    @cached_property
-    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
-        return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _load(point: importlib.metadata.EntryPoint) -> TaskType | Exception:
-    try:
-        loaded = point.load()
-    except Exception as error:  # noqa: BLE001 - whatever a foreign package raises while it is imported
-        return ImportError(f"{type(error).__name__}: {error}")
-    if not isinstance(loaded, TaskType) or loaded.name != point.name:
-        return ImportError(f"the entry point {point.value} does not name a TaskType called {point.name}")
-    return loaded
-
-
-def task_types() -> TaskTypes:
-    """Return the built-in task types, and those of the entry points."""
-    from dag_factory.task_types import bigquery, bigquery_query, dataform, external, gcs, power_bi
-
-    modules = (dataform, power_bi, bigquery, bigquery_query, gcs, external)
-    return TaskTypes(*(module.TASK_TYPE for module in modules))
+def operator_arguments(config: TaskConfig) -> dict[str, Any]:
+    """Return what the row says, with templates in Airflow's names; the operator's defaults hold for the rest."""
+    return dict(to_airflow(config.model_dump(mode="json", by_alias=True, exclude_none=True)))

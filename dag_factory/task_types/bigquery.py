@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from dag_factory.task_types import TaskType
+from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Labels, RemoteJobConfig, Table, Text, Texts
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
 
 
 class BigQueryLoadConfig(RemoteJobConfig):
@@ -25,27 +28,13 @@ class BigQueryLoadConfig(RemoteJobConfig):
     .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad
     """
 
-    templated: ClassVar[frozenset[str]] = frozenset(
-        {
-            "bucket",
-            "source_objects",
-            "destination_table",
-            "schema_fields",
-            "schema_object",
-            "schema_object_bucket",
-            "extra_config",
-            "impersonation_chain",
-            "gcp_conn_id",
-        }
-    )
-
-    bucket: Bucket
-    source_objects: Texts
-    destination_table: Table
+    bucket: Templated[Bucket]
+    source_objects: Templated[Texts]
+    destination_table: Templated[Table]
     source_format: Literal["CSV", "NEWLINE_DELIMITED_JSON", "AVRO", "PARQUET", "ORC", "DATASTORE_BACKUP"] = "CSV"
-    schema_fields: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
-    schema_object: Text | None = None
-    schema_object_bucket: Bucket | None = None
+    schema_fields: Templated[Annotated[list[dict[str, Any]], Field(min_length=1)] | None] = None
+    schema_object: Templated[Text | None] = None
+    schema_object_bucket: Templated[Bucket | None] = None
     autodetect: StrictBool | None = None
     create_disposition: Literal["CREATE_IF_NEEDED", "CREATE_NEVER"] | None = None
     write_disposition: Literal["WRITE_EMPTY", "WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA"] | None = None
@@ -61,11 +50,11 @@ class BigQueryLoadConfig(RemoteJobConfig):
     time_partitioning: dict[str, Any] | None = None
     cluster_fields: Texts | None = None
     labels: Labels | None = None
-    extra_config: dict[str, Any] | None = None
+    extra_config: Templated[dict[str, Any] | None] = None
     project_id: Text | None = None
     location: Text | None = None
-    gcp_conn_id: Text | None = None
-    impersonation_chain: Texts | None = None
+    gcp_conn_id: Templated[Text | None] = None
+    impersonation_chain: Templated[Texts | None] = None
 
     @model_validator(mode="after")
     def _schema(self) -> Self:
@@ -78,4 +67,13 @@ class BigQueryLoadConfig(RemoteJobConfig):
         return self
 
 
-TASK_TYPE = TaskType("bigquery_load", BigQueryLoadConfig, "dag_factory.task_types.operators:bigquery_load", REMOTE_JOB_DEFAULTS)
+def build(config: BigQueryLoadConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the operator of a ``bigquery_load`` task."""
+    from provider.operators.bigquery import BigQueryLoadOperator
+
+    own = operator_arguments(config)
+    own["destination_project_dataset_table"] = own.pop("destination_table")
+    return BigQueryLoadOperator(**own, **arguments)
+
+
+TASK_TYPE = TaskType("bigquery_load", BigQueryLoadConfig, build, REMOTE_JOB_DEFAULTS)

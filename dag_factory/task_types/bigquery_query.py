@@ -7,14 +7,18 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from dag_factory.specs import Spec
-from dag_factory.task_types import TaskType
+from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Labels, RemoteJobConfig, Table, Text, Texts
 from dag_factory.templates import is_template
+from provider.texts import quoted
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
@@ -27,7 +31,7 @@ def _check_sql(value: str) -> str:
 
 def _check_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", value):
-        raise ValueError(f"must be letters, digits and _, not beginning with a digit; not {value[:80]!r}")
+        raise ValueError(f"must be letters, digits and _, not beginning with a digit; not {quoted(value)}")
     return value
 
 
@@ -101,7 +105,7 @@ class QueryParameter(Spec):
     def _check(self, value: Any) -> None:
         template = isinstance(value, str) and is_template(value)
         if value is not None and not template and not _CHECKS[self.type](value):
-            raise ValueError(f"is no {self.type}: {str(value)[:80]!r}")
+            raise ValueError(f"is no {self.type}: {quoted(str(value))}")
 
 
 class BigQueryQueryConfig(RemoteJobConfig):
@@ -113,13 +117,9 @@ class BigQueryQueryConfig(RemoteJobConfig):
     .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery
     """
 
-    templated: ClassVar[frozenset[str]] = frozenset(
-        {"destination_table", "query_parameters", "gcp_conn_id", "impersonation_chain"}
-    )
-
     sql: Annotated[Text, AfterValidator(_check_sql)]
-    query_parameters: Annotated[tuple[QueryParameter, ...], Field(min_length=1)] | None = None
-    destination_table: Table | None = None
+    query_parameters: Templated[Annotated[tuple[QueryParameter, ...], Field(min_length=1)] | None] = None
+    destination_table: Templated[Table | None] = None
     write_disposition: Literal["WRITE_EMPTY", "WRITE_APPEND", "WRITE_TRUNCATE"] | None = None
     create_disposition: Literal["CREATE_IF_NEEDED", "CREATE_NEVER"] | None = None
     priority: Literal["INTERACTIVE", "BATCH"] | None = None
@@ -127,8 +127,8 @@ class BigQueryQueryConfig(RemoteJobConfig):
     labels: Labels | None = None
     project_id: Text | None = None
     location: Text | None = None
-    gcp_conn_id: Text | None = None
-    impersonation_chain: Texts | None = None
+    gcp_conn_id: Templated[Text | None] = None
+    impersonation_chain: Templated[Texts | None] = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -142,6 +142,11 @@ class BigQueryQueryConfig(RemoteJobConfig):
         return self
 
 
-TASK_TYPE = TaskType(
-    "bigquery_query", BigQueryQueryConfig, "dag_factory.task_types.operators:bigquery_query", REMOTE_JOB_DEFAULTS
-)
+def build(config: BigQueryQueryConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the operator of a ``bigquery_query`` task."""
+    from provider.operators.bigquery_query import BigQueryQueryOperator
+
+    return BigQueryQueryOperator(**operator_arguments(config), **arguments)
+
+
+TASK_TYPE = TaskType("bigquery_query", BigQueryQueryConfig, build, REMOTE_JOB_DEFAULTS)

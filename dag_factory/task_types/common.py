@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictStr
 
-from dag_factory.specs import TaskOptions
+from dag_factory.specs import TaskOptions, as_list
 from dag_factory.task_types import TaskConfig
 from dag_factory.templates import is_template
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+from provider.texts import quoted
 
 
 def _check_bucket(value: str) -> str:
@@ -24,21 +21,21 @@ def _check_bucket(value: str) -> str:
 
 def _check_table(value: str) -> str:
     if not is_template(value) and not re.fullmatch(r"([^.\s]+[.:])?[^.:\s]+\.[^.:\s]+", value):
-        raise ValueError(f"must look like project.dataset.table or dataset.table, not {value[:80]!r}")
+        raise ValueError(f"must look like project.dataset.table or dataset.table, not {quoted(value)}")
     return value
 
 
 Text = Annotated[StrictStr, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list), Field(min_length=1)]
-"""A list of texts; a single text stands for a list of one."""
+#: A list of texts; a single text stands for a list of one.
+Texts = Annotated[tuple[Text, ...], BeforeValidator(as_list), Field(min_length=1)]
 Bucket = Annotated[Text, AfterValidator(_check_bucket)]
+#: A table of BigQuery.
 Table = Annotated[Text, AfterValidator(_check_table)]
-"""A table of BigQuery."""
 Labels = dict[StrictStr, StrictStr]
 Seconds = Annotated[StrictFloat, Field(gt=0, le=31_622_400)]
 
+#: A retry attaches to the job that runs already, so that retries cost nothing; they cover Airflow's lost deferrals.
 REMOTE_JOB_DEFAULTS = TaskOptions(retries=2, retry_delay_seconds=60)
-"""A retry attaches to the job that runs already, so that retries cost nothing; they cover Airflow's lost deferrals."""
 
 
 class RemoteJobConfig(TaskConfig):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
 
 from dag_factory.problems import describe
 from dag_factory.specs import Spec
-from dag_factory.task_types import TaskType
+from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, Texts, exactly_one
 from dag_factory.templates import is_template
+from provider.texts import quoted
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
 
 SOURCES = ("git_commitish", "workspace", "release_config", "workflow_config")
 _BELONGS_TO_WORKFLOW_CONFIG = (
@@ -42,12 +46,15 @@ def _check_target(value: Any) -> Any:
     if isinstance(value, str):
         parts = value.split(".")
         if not is_template(value) and (len(parts) > 3 or not all(parts)):
-            raise ValueError(f"must look like database.schema.name, schema.name or name, not {value[:80]!r}")
+            raise ValueError(f"must look like database.schema.name, schema.name or name, not {quoted(value)}")
         return value
     try:
         return Target.model_validate(value).model_dump(by_alias=True, exclude_none=True)
     except ValidationError as error:
         raise ValueError("; ".join(describe(error, Target))) from None
+
+
+Targets = Annotated[tuple[Annotated[Any, BeforeValidator(_check_target)], ...], Field(min_length=1)]
 
 
 class DataformConfig(RemoteJobConfig):
@@ -58,38 +65,23 @@ class DataformConfig(RemoteJobConfig):
     ``workspace``, ``release_config`` and ``workflow_config`` is given.
     """
 
-    templated: ClassVar[frozenset[str]] = frozenset(
-        {
-            "project_id",
-            "region",
-            "repository_id",
-            *SOURCES,
-            "vars",
-            "included_targets",
-            "included_tags",
-            "service_account",
-            "gcp_conn_id",
-            "impersonation_chain",
-        }
-    )
-
-    project_id: Text
-    region: Text
-    repository_id: Text
-    git_commitish: Text | None = None
-    workspace: Text | None = None
-    release_config: Text | None = None
-    workflow_config: Text | None = None
-    vars: dict[StrictStr, StrictStr] | None = None
-    included_targets: Annotated[tuple[Annotated[Any, BeforeValidator(_check_target)], ...], Field(min_length=1)] | None = None
-    included_tags: Texts | None = None
+    project_id: Templated[Text]
+    region: Templated[Text]
+    repository_id: Templated[Text]
+    git_commitish: Templated[Text | None] = None
+    workspace: Templated[Text | None] = None
+    release_config: Templated[Text | None] = None
+    workflow_config: Templated[Text | None] = None
+    vars: Templated[dict[StrictStr, StrictStr] | None] = None
+    included_targets: Templated[Targets | None] = None
+    included_tags: Templated[Texts | None] = None
     transitive_dependencies_included: StrictBool | None = None
     transitive_dependents_included: StrictBool | None = None
     fully_refresh_incremental_tables_enabled: StrictBool | None = None
-    service_account: Text | None = None
+    service_account: Templated[Text | None] = None
     query_priority: Literal["INTERACTIVE", "BATCH"] | None = None
-    gcp_conn_id: Text | None = None
-    impersonation_chain: Texts | None = None
+    gcp_conn_id: Templated[Text | None] = None
+    impersonation_chain: Templated[Texts | None] = None
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
@@ -100,4 +92,11 @@ class DataformConfig(RemoteJobConfig):
         return self
 
 
-TASK_TYPE = TaskType("dataform", DataformConfig, "dag_factory.task_types.operators:dataform", REMOTE_JOB_DEFAULTS)
+def build(config: DataformConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the operator of a ``dataform`` task."""
+    from provider.operators.dataform import DataformWorkflowInvocationOperator
+
+    return DataformWorkflowInvocationOperator(**operator_arguments(config), **arguments)
+
+
+TASK_TYPE = TaskType("dataform", DataformConfig, build, REMOTE_JOB_DEFAULTS)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dag_factory.task_types import TaskConfig, TaskType
+from typing import TYPE_CHECKING
+
+from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Seconds
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
 
 
 class ExternalConfig(TaskConfig):
@@ -18,4 +23,12 @@ class ExternalConfig(TaskConfig):
     wait_timeout: Seconds | None = None
 
 
-TASK_TYPE = TaskType("external", ExternalConfig, "dag_factory.task_types.operators:external", REMOTE_JOB_DEFAULTS)
+def build(config: ExternalConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the sensor of an ``external`` task."""
+    from provider.sensors.completion import TaskCompletionSensor
+
+    given = {"poke_interval": config.poll_interval, "timeout": config.wait_timeout}
+    return TaskCompletionSensor(**{name: value for name, value in given.items() if value is not None}, **arguments)
+
+
+TASK_TYPE = TaskType("external", ExternalConfig, build, REMOTE_JOB_DEFAULTS)

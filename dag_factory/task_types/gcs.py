@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 
-from dag_factory.task_types import TaskConfig, TaskType
+from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts, exactly_one
 from dag_factory.templates import contains_template
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
 
 
 def _folder(value: str) -> str:
@@ -30,30 +33,16 @@ class GcsArchiveConfig(TaskConfig):
     :param allow_missing: succeed where there is nothing to move; otherwise that is an error.
     """
 
-    templated: ClassVar[frozenset[str]] = frozenset(
-        {
-            "source_bucket",
-            "source_object",
-            "source_prefix",
-            "destination_bucket",
-            "destination_object",
-            "destination_prefix",
-            "match_glob",
-            "gcp_conn_id",
-            "impersonation_chain",
-        }
-    )
-
-    source_bucket: Bucket
-    source_object: Text | None = None
-    source_prefix: Annotated[Text, AfterValidator(_folder)] | None = None
-    destination_bucket: Bucket | None = None
-    destination_object: Text | None = None
-    destination_prefix: Annotated[StrictStr, Field(min_length=1), AfterValidator(_folder)] | None = None
-    match_glob: Text | None = None
+    source_bucket: Templated[Bucket]
+    source_object: Templated[Text | None] = None
+    source_prefix: Templated[Annotated[Text, AfterValidator(_folder)] | None] = None
+    destination_bucket: Templated[Bucket | None] = None
+    destination_object: Templated[Text | None] = None
+    destination_prefix: Templated[Annotated[StrictStr, Field(min_length=1), AfterValidator(_folder)] | None] = None
+    match_glob: Templated[Text | None] = None
     allow_missing: StrictBool = False
-    gcp_conn_id: Text | None = None
-    impersonation_chain: Texts | None = None
+    gcp_conn_id: Templated[Text | None] = None
+    impersonation_chain: Templated[Texts | None] = None
 
     @model_validator(mode="after")
     def _places(self) -> Self:
@@ -77,4 +66,11 @@ def _overlap(source: str, destination: str, kind: str) -> bool:
     return destination == source if kind == "object" else destination.startswith(source)
 
 
-TASK_TYPE = TaskType("gcs_archive", GcsArchiveConfig, "dag_factory.task_types.operators:gcs_archive", REMOTE_JOB_DEFAULTS)
+def build(config: GcsArchiveConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the operator of a ``gcs_archive`` task."""
+    from provider.operators.gcs import GCSArchiveOperator
+
+    return GCSArchiveOperator(**operator_arguments(config), **arguments)
+
+
+TASK_TYPE = TaskType("gcs_archive", GcsArchiveConfig, build, REMOTE_JOB_DEFAULTS)

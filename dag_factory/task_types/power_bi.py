@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from dag_factory.problems import describe
-from dag_factory.task_types import TaskType
+from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, exactly_one
 from dag_factory.templates import contains_template
 from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
 
 
 def _check_refresh(value: Any) -> Any:
@@ -33,18 +36,14 @@ class PowerBIRefreshConfig(RemoteJobConfig):
     ``dataflow`` is given.
     """
 
-    templated: ClassVar[frozenset[str]] = frozenset(
-        {"workspace", "semantic_model", "report", "dataflow", "refresh", "powerbi_conn_id"}
-    )
-
-    workspace: Text
-    semantic_model: Text | None = None
-    report: Text | None = None
-    dataflow: Text | None = None
-    refresh: Annotated[dict[str, Any], BeforeValidator(_check_refresh)] | None = None
+    workspace: Templated[Text]
+    semantic_model: Templated[Text | None] = None
+    report: Templated[Text | None] = None
+    dataflow: Templated[Text | None] = None
+    refresh: Templated[Annotated[dict[str, Any], BeforeValidator(_check_refresh)] | None] = None
     notify_option: Literal["NoNotification", "MailOnFailure", "MailOnCompletion"] | None = None
     if_running: Literal["wait", "adopt", "skip", "fail", "cancel"] | None = None
-    powerbi_conn_id: Text | None = None
+    powerbi_conn_id: Templated[Text | None] = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -55,4 +54,13 @@ class PowerBIRefreshConfig(RemoteJobConfig):
         return self
 
 
-TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, "dag_factory.task_types.operators:power_bi", REMOTE_JOB_DEFAULTS)
+def build(config: PowerBIRefreshConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the operator of a ``power_bi_refresh`` task."""
+    from provider.operators import powerbi
+
+    if config.dataflow is not None:
+        return powerbi.PowerBIDataflowRefreshOperator(**operator_arguments(config), **arguments)
+    return powerbi.PowerBISemanticModelRefreshOperator(**operator_arguments(config), **arguments)
+
+
+TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, build, REMOTE_JOB_DEFAULTS)

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
-from dag_factory.problems import Problem, shorten, shown, suggestion
+from dag_factory.problems import Problem, in_words, shorten, suggestion
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.definitions import DefinitionRows
 
 WORKFLOW_KEYS = frozenset(WorkflowOptions.model_fields) | {"tasks"}
 TASK_KEYS = frozenset(TaskSpec.model_fields) - {"workflow_id"} | {"depends_on"}
+
+
+class FileData(TypedDict):
+    """The plain data of a file: workflows with the columns that have not their default, and their ``tasks``."""
+
+    workflows: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def parse(data: Any) -> ParsedFile:
     """Turn the plain data of a file into rows, and note everything that cannot be rows."""
     parsed = ParsedFile()
     if not isinstance(data, dict):
-        parsed.add("the file", f'must be an object with the key "workflows", not {shown(data)}')
+        parsed.add("the file", f'must be an object with the key "workflows", not {in_words(data)}')
         return parsed
     _columns(data, {"workflows"}, "workflows", "the file", parsed)
     if not data.get("workflows"):
@@ -53,7 +59,7 @@ def parse(data: Any) -> ParsedFile:
     return parsed
 
 
-def to_data(rows: DefinitionRows) -> dict[str, Any]:
+def to_data(rows: DefinitionRows) -> FileData:
     """Return the plain data of a file with these rows; columns that have their default are left out."""
     parents: dict[str, list[str]] = {}
     for edge in rows.dependencies:
@@ -79,7 +85,7 @@ def _parse_workflow(entry: Mapping[str, Any], place: str, parsed: ParsedFile) ->
         if isinstance(parents, list) and all(isinstance(parent, str) for parent in parents):
             parsed.rows.dependencies.extend({"parent_id": parent, "child_id": task["task_id"]} for parent in parents)
         else:
-            parsed.add(task_place, f"depends_on: must be a list of task ids, not {shown(parents)}")
+            parsed.add(task_place, f"depends_on: must be a list of task ids, not {in_words(parents)}")
 
 
 def _columns(entry: Mapping[str, Any], known: Set[str], nested: str, place: str, parsed: ParsedFile) -> dict[str, Any]:
@@ -93,16 +99,16 @@ def _columns(entry: Mapping[str, Any], known: Set[str], nested: str, place: str,
 def _objects(value: Any, name: str, id_key: str, parsed: ParsedFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the entries of a list that are objects with an id, each with its place in the file."""
     if not isinstance(value, list):
-        parsed.add(name, f"must be a list, not {shown(value)}")
+        parsed.add(name, f"must be a list, not {in_words(value)}")
         return
     for index, entry in enumerate(value):
         place = f"{name}[{index}]"
         if not isinstance(entry, dict):
-            parsed.add(place, f"must be an object, not {shown(entry)}")
+            parsed.add(place, f"must be an object, not {in_words(entry)}")
         elif id_key not in entry:
             parsed.add(place, f"{id_key}: missing; add it")
         elif not isinstance(entry[id_key], str) or not entry[id_key]:
-            parsed.add(place, f"{id_key}: must be text, not {shown(entry[id_key])}")
+            parsed.add(place, f"{id_key}: must be text, not {in_words(entry[id_key])}")
         else:
             yield f"{place} {shorten(entry[id_key])}", entry
 

@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from provider.cli.definition import Command, build_parser
+from provider.cli.errors import describe
+from provider.cli.parser import Command, build_parser
 
 
 def console(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +43,6 @@ def run(command: Command, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        from provider.cli.errors import describe
-
         message = describe(error)
         if message is None:
             raise

@@ -31,17 +31,9 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if not sys.stdout.isatty():
         _write_plain([columns, *rows])
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from provider.cli.rich_table import write_rich_table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell), style=_STATUS_STYLES.get(cell, "")) for cell in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    write_rich_table(columns, [[printable(cell) for cell in row] for row in rows], _STATUS_STYLES)
 
 
 def write_fields(fields: Mapping[str, str]) -> None:

@@ -18,8 +18,9 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.utils.file import iter_airflow_imports, might_contain_dag
 from sqlalchemy import event, text
 
-from dag_factory import errors, factory, source, task_types
-from dag_factory.task_types import TaskConfig, TaskType, TaskTypes
+from dag_factory import factory, source
+from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
+from dag_factory.task_types.registry import ENTRY_POINT_GROUP, TaskTypes, task_types
 from provider.exceptions import DefinitionError
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import get_engine, write_session
@@ -179,7 +180,7 @@ class EchoConfig(TaskConfig):
     text: str
 
 
-def echo(config: EchoConfig, kwargs: dict[str, Any]) -> Any:
+def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
     """Builder of a task type whose operators cannot be made, or not be stored."""
     from airflow.sdk import BaseOperator
 
@@ -195,12 +196,12 @@ def echo(config: EchoConfig, kwargs: dict[str, Any]) -> Any:
             self.text = Unstorable()
 
     if config.text == "empty":
-        return EmptyOperator(**kwargs)
+        return EmptyOperator(**arguments)
     if config.text == "in_triggerer":
-        return type("InTriggererOperator", (EchoOperator,), {"start_from_trigger": True})(**kwargs)
+        return type("InTriggererOperator", (EchoOperator,), {"start_from_trigger": True})(**arguments)
     if config.text == "refuse":
         raise ValueError("I do not\nlike it")
-    return EchoOperator(**kwargs)
+    return EchoOperator(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +220,8 @@ def test_an_operator_that_fails_costs_its_workflow_only(
         def is_built_in(self, name: str) -> bool:
             return name != "echo"
 
-    own = TaskType("echo", EchoConfig, "tests.dag_factory.test_factory:echo")
-    built_in = task_types.task_types()
+    own = TaskType("echo", EchoConfig, echo)
+    built_in = task_types()
     types = Types(
         own,
         *(found for name in built_in if (found := built_in.get(name))),
@@ -240,26 +241,25 @@ def test_an_operator_that_fails_costs_its_workflow_only(
 PACKAGE = {
     "greet_tasks/__init__.py": "",
     "greet_tasks/types.py": (
-        "from dag_factory.task_types import TaskConfig, TaskType\n\n\n"
+        "from dag_factory.task_types import TaskConfig, TaskType, Templated, operator_arguments\n\n\n"
         "class GreetConfig(TaskConfig):\n"
-        "    templated = frozenset({'who'})\n"
-        "    who: str\n\n\n"
-        "TASK_TYPE = TaskType('greet', GreetConfig, 'greet_tasks.operators:greet')\n"
+        "    who: Templated[str]\n\n\n"
+        "def build(config, arguments):\n"
+        "    from greet_tasks.operators import GreetOperator\n\n"
+        "    return GreetOperator(**operator_arguments(config), **arguments)\n\n\n"
+        "TASK_TYPE = TaskType('greet', GreetConfig, build)\n"
     ),
     "greet_tasks/operators.py": (
-        "from airflow.sdk import BaseOperator\n"
-        "from dag_factory.templates import to_airflow\n\n\n"
+        "from airflow.sdk import BaseOperator\n\n\n"
         "class GreetOperator(BaseOperator):\n"
         "    template_fields = ('who',)\n\n"
         "    def __init__(self, *, who, **kwargs):\n"
         "        super().__init__(**kwargs)\n"
-        "        self.who = who\n\n\n"
-        "def greet(config, kwargs):\n"
-        "    return GreetOperator(**to_airflow(config.model_dump()), **kwargs)\n"
+        "        self.who = who\n"
     ),
     # What an installer makes of the package's metadata.
     "greet_tasks-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: greet-tasks\nVersion: 1.0\n",
-    "greet_tasks-1.0.dist-info/entry_points.txt": f"[{task_types.ENTRY_POINT_GROUP}]\ngreet = greet_tasks.types:TASK_TYPE\n",
+    "greet_tasks-1.0.dist-info/entry_points.txt": f"[{ENTRY_POINT_GROUP}]\ngreet = greet_tasks.types:TASK_TYPE\n",
 }
 
 
@@ -337,7 +337,7 @@ def test_an_embedded_database_across_machines_is_refused_and_costs_no_dag(
 
     assert ids(factory.build_all()) == ["calendar", "daily_sales"]
     with pytest.raises(DefinitionError, match=r"\[core\] executor = CeleryExecutor runs tasks on several machines"):
-        errors.raise_definition_errors()
+        factory.raise_definition_errors()
 
 
 def test_the_three_tables_are_read_as_of_one_moment(stored: Rows) -> None:
@@ -468,7 +468,7 @@ def test_a_task_process_falls_back_like_the_dag_processor(
             delete_workflows(session, ["daily_sales"])
     with wanted(monkeypatch, "daily_sales", "stg_orders"):
         dags = factory.build_dags()
-        errors.raise_definition_errors()
+        factory.raise_definition_errors()
 
     assert dags["daily_sales"].get_task("stg_orders").retries == 1
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dag_factory.task_types import TaskConfig, TaskType, TaskTypes, task_types
+from dag_factory.task_types import TaskConfig, TaskType
+from dag_factory.task_types.registry import TaskTypes, task_types
 from dag_factory.validation import validate
 from provider.metadata.definitions import DefinitionRows
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows
@@ -306,6 +307,10 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _config("dim_date", "poll_interval", float("nan")),
         TASK + "config.poll_interval: is not a finite number; write another",
     ),
+    "more than 64 bits": (
+        _config("dim_date", "vars", {"a": 2**64}),
+        TASK + "config.vars.a: is a whole number of more than 64 bits, which Airflow cannot hand to a task; write it as text",
+    ),
     "key that is no text": (
         _config("dim_date", "vars", {1: "a"}),
         TASK + "config.vars: the key 1 must be text; put it in quotes",
@@ -388,12 +393,16 @@ class _Entry:
 
 
 def _types_with(monkeypatch: pytest.MonkeyPatch, *entries: _Entry) -> TaskTypes:
-    monkeypatch.setattr("dag_factory.task_types.importlib.metadata.entry_points", lambda group: list(entries))
+    monkeypatch.setattr("dag_factory.task_types.registry.importlib.metadata.entry_points", lambda group: list(entries))
     return task_types()
 
 
 class ShellConfig(TaskConfig):
     command: str
+
+
+def no_operator(config: ShellConfig, arguments: object) -> NoReturn:
+    raise AssertionError("rows are checked without their operators")
 
 
 QUERY: dict[str, Any] = {"sql": "SELECT @day"}
@@ -475,7 +484,7 @@ def test_a_query_that_cannot_run_is_refused(config: dict[str, Any], problem: str
 
 
 def test_other_packages_add_task_types(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    shell = TaskType("shell", ShellConfig, "somewhere:build")
+    shell = TaskType("shell", ShellConfig, no_operator)
     types = _types_with(monkeypatch, _Entry("shell", shell), _Entry("dataform", RuntimeError("ours wins")))
     rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
 
@@ -508,7 +517,7 @@ def test_a_broken_package_costs_only_the_rows_that_use_it(
 def test_validation_needs_no_airflow() -> None:
     program = (
         "import sys; from dag_factory.validation import validate; from provider.metadata.definitions import DefinitionRows;"
-        "import dag_factory.task_types as t; validate(DefinitionRows()); list(t.task_types());"
+        "import dag_factory.task_types.registry as t; validate(DefinitionRows()); list(t.task_types());"
         "print([m for m in sys.modules if m.split('.')[0] == 'airflow' or m in ('sqlalchemy', 'google.cloud.bigquery', 'msal')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -12,9 +12,11 @@ import pytest
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
-from dag_factory.task_types import task_types
+from dag_factory.task_types import templated_keys
+from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
+from provider.airflow_internals.dags import serialized
 from provider.operators.task_batch import ScopeGuard
 from tests.dag_factory.definitions import Rows, good_rows, template_context
 
@@ -27,7 +29,7 @@ def build(rows: Rows, workflow_id: str = "daily_sales", **options: Any) -> DAG:
 
 def stored(dag: DAG) -> dict[str, Any]:
     """Return what Airflow stores of a DAG, after a trip through JSON."""
-    return json.loads(json.dumps(DagSerialization.to_dict(dag)))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(serialized(dag)))  # type: ignore[no-any-return]
 
 
 def test_a_dag_has_what_its_rows_say(rows: Rows) -> None:
@@ -183,6 +185,7 @@ def test_templates_render_in_a_run_that_a_message_started(rows: Rows) -> None:
 
 
 def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
+    """The keys that rows may write templates in are those that the operators render, no more and no fewer."""
     template = "{{ params.country }}"
     configs: dict[str, list[dict[str, Any]]] = {
         "dataform": [
@@ -252,17 +255,23 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
         ],
     }
     types = task_types()
+    # All types but the one whose operator renders nothing.
+    assert {*configs, "external"} == set(types)
+    key_of = {"destination_project_dataset_table": "destination_table"}
     for name, examples in configs.items():
         task_type = types.get(name)
         assert task_type is not None
-        seen = set()
+        seen, rendered_keys = set(), set()
         for config in examples:
             rows.task("stg_orders").update(task_type=name, config=config)
             task = rendered(rows, "stg_orders", conf={"country": "AT"})
             values = {field: getattr(task, field) for field in task.template_fields}
             assert "{{" not in json.dumps(values), values
             seen |= {key for key, value in config.items() if "{{" in json.dumps(value)}
-        assert seen == task_type.config_model.templated
+            rendered_keys |= {key_of.get(field, field) for field in task.template_fields}
+        templated = templated_keys(task_type.config_model)
+        assert seen == templated
+        assert rendered_keys & set(task_type.config_model.model_fields) == templated
 
 
 def test_a_template_in_a_message_stays_text(rows: Rows) -> None:

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from dag_factory.specs import DefaultArgs, ParamSpec, TaskSpec, WorkflowOptions
-from dag_factory.task_types import task_types
+from dag_factory.task_types import templated_keys
+from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from provider import get_provider_info, messages, settings
 from provider.cli.definition_file import parse
@@ -170,9 +171,9 @@ def test_the_task_type_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.Mon
     (task,) = validated.workflows["notify"].tasks
     task_type = task_types().get("webhook")
     assert task_type is not None
-    operator = task_type.operator(task.config, {"task_id": task.task_id})
+    operator = task_type.build(task.config, {"task_id": task.task_id})
     assert operator.payload["batch"] == "{{ run_id }}"
-    assert set(operator.template_fields) == task_type.config_model.templated
+    assert set(operator.template_fields) == templated_keys(task_type.config_model)
 
 
 def test_every_message_is_accepted() -> None:

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tests.storms.scopes_events import Event, EventFile
-from tests.storms.scopes_task_type import FAILED_AS_PLANNED, RECORDS, ScopesConfig
+from tests.storms.scopes_task_type import FAILED_AS_PLANNED, RECORDS
 
 
 class ScopesOperator(BaseOperator):
@@ -36,8 +36,3 @@ class ScopesOperator(BaseOperator):
             raise AirflowSkipException("skips itself as planned")
         if outcome == "fail":
             raise RuntimeError(FAILED_AS_PLANNED)
-
-
-def build(config: ScopesConfig, kwargs: dict[str, Any]) -> BaseOperator:
-    """Make the operator of a row."""
-    return ScopesOperator(outcomes=config.outcomes, seconds=config.seconds, **kwargs)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dag_factory.task_types import ENTRY_POINT_GROUP, TaskConfig, TaskType
+from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType, operator_arguments
+from dag_factory.task_types.registry import ENTRY_POINT_GROUP
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
 
 NAME = "scopes"
+#: Environment variable with the folder that gets a file for each workflow.
 RECORDS = "SCOPES_RECORDS"
-"""Environment variable with the folder that gets a file for each workflow."""
 
+#: The error of a task that is to fail.
 FAILED_AS_PLANNED = "fails as planned"
-"""The error of a task that is to fail."""
 
 Outcome = Literal["success", "skip", "fail"]
 
+#: What an installer would write: path below a folder of ``sys.path`` → content.
 DISTRIBUTION = {
     "scopes_task_type-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: scopes-task-type\nVersion: 1.0\n",
     "scopes_task_type-1.0.dist-info/entry_points.txt": f"[{ENTRY_POINT_GROUP}]\n{NAME} = {__name__}:TASK_TYPE\n",
 }
-"""What an installer would write: path below a folder of ``sys.path`` → content."""
 
 
 class ScopesConfig(TaskConfig):
@@ -34,4 +38,11 @@ class ScopesConfig(TaskConfig):
     seconds: float = 0.0
 
 
-TASK_TYPE = TaskType(name=NAME, config_model=ScopesConfig, build="tests.storms.scopes_operator:build")
+def build(config: ScopesConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the operator of a row."""
+    from tests.storms.scopes_operator import ScopesOperator
+
+    return ScopesOperator(**operator_arguments(config), **arguments)
+
+
+TASK_TYPE = TaskType(name=NAME, config_model=ScopesConfig, build=build)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dag_factory.validation import validate
 from provider.cli.definition_file import parse
-from provider.cli.plain_data import read_file
+from provider.cli.input_files import read_file
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from provider.cli import main
-from provider.cli.definition import Command
+from provider.cli.parser import Command
 
 
 def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -116,8 +116,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     """Write far more than a pipe holds to a reader that closes at once."""
     code = """
 import sys
-from provider.cli import definition, main
-class Loud(definition.Command):
+from provider.cli import main, parser
+class Loud(parser.Command):
     def load(self):
         return lambda args: [sys.stdout.write("x" * 100 + "\\n") for _ in range(100_000)] and 0
 sys.exit(main.run(Loud("loud", "", ""), None))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dag_factory.problems import Problem
+from dag_factory.specs import WorkflowSpec
 from dag_factory.validation import validate
 from provider.metadata.definitions import DefinitionRows, delete_workflows, replace_workflows
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-    from dag_factory.problems import Problem
-    from dag_factory.specs import WorkflowSpec
 
 CREATED, CHANGED, UNCHANGED, REMOVED = "created", "changed", "unchanged", "removed"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from provider.exceptions import AcceleratorError
 from provider.files import replace_file
 
+#: In the repository these are links to ``dags/``, so that there is one text of each file; in the wheel they are files.
 TEMPLATES = Path(__file__).parent / "templates"
-"""In the repository these are links to ``dags/``, so that there is one text of each file; in the wheel they are files."""
 
 
 def init(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from provider.cli.dag_files import TEMPLATES
+from provider.cli.dag_file_commands import TEMPLATES
 
 DAGS = Path(__file__).parents[3] / "dags"
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from provider import get_provider_info
-from provider.cli.definition import COMMANDS, Command, Group, build_parser, get_accelerator_cli_commands
+from provider.cli.airflow_group import get_accelerator_cli_commands
+from provider.cli.parser import COMMANDS, Command, Group, build_parser
 
 
 def _commands(entries=COMMANDS, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command]]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
+#: Deepest nesting of lists and maps, aliases written out.
 MAX_DEPTH = 50
-"""Deepest nesting of lists and maps, aliases written out."""
 
+#: Largest number of values, aliases written out.
 MAX_NODES = 2_000_000
-"""Largest number of values, aliases written out."""
 
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "<<"

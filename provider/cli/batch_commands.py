@@ -9,13 +9,12 @@ from typing import Any
 
 from provider.cli.output import duration, utc, write_fields, write_json, write_table
 from provider.exceptions import AcceleratorError
+from provider.metadata.batch_queries import batches_with_id, newest_batches, task_logs_of
+from provider.metadata.engine import read_session
 
 
 def list_batches(args: argparse.Namespace) -> int:
     """List batches, newest first; that there are none is an answer, not a problem."""
-    from provider.metadata.batch_queries import newest_batches
-    from provider.metadata.engine import read_session
-
     with read_session() as session:
         batches = newest_batches(session, workflow_id=args.workflow, status=args.status, limit=args.limit)
     if args.output == "json":
@@ -34,9 +33,6 @@ def show_logs(args: argparse.Namespace) -> int:
 
     :raises AcceleratorError: there is no such batch, or several workflows have one with this id.
     """
-    from provider.metadata.batch_queries import batches_with_id, task_logs_of
-    from provider.metadata.engine import read_session
-
     with read_session() as session:
         batch = _only_one(batches_with_id(session, args.batch_id, args.workflow), args)
         logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])

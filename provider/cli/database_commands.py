@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
+from provider.metadata.maintenance import configured_revisions, upgrade_configured
+from provider.metadata.schema import refuse_newer
+
 
 def upgrade(args: argparse.Namespace) -> int:  # noqa: ARG001 - every handler takes the arguments
     """Upgrade the schema and say from what to what."""
-    from provider.metadata.maintenance import upgrade_configured
-
     revisions = upgrade_configured()
     if revisions.found == revisions.needed:
         sys.stdout.write(f"The application database already has schema {revisions.needed}.\n")
@@ -20,9 +21,6 @@ def upgrade(args: argparse.Namespace) -> int:  # noqa: ARG001 - every handler ta
 
 def current(args: argparse.Namespace) -> int:  # noqa: ARG001 - every handler takes the arguments
     """Show the schema; exit code 1 where it is not the one this version needs."""
-    from provider.metadata.maintenance import configured_revisions
-    from provider.metadata.schema import refuse_newer
-
     revisions = configured_revisions()
     refuse_newer(revisions.found)
     if revisions.found == revisions.needed:

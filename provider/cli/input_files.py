@@ -1,4 +1,4 @@
-"""Plain data from a YAML or JSON file that a person, or anybody, may have written."""
+"""Reading a YAML or JSON file that a person, or anybody, may have written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
-from provider.cli import yaml_guard
+from provider.cli import strict_yaml
 from provider.exceptions import DefinitionError
+from provider.plain_data import parse_json
 
+#: Largest file that is read: about 30,000 tasks.
 MAX_BYTES = 10_000_000
-"""Largest file that is read: about 30,000 tasks."""
 
 
 def read_file(path: Path) -> Any:
@@ -38,7 +39,7 @@ def read_file(path: Path) -> Any:
 
 def _parse_yaml(text: str, path: Path) -> Any:
     try:
-        return yaml_guard.load(text)
+        return strict_yaml.load(text)
     except yaml.reader.ReaderError as error:
         raise DefinitionError(f"{path}: {error.reason} (character {error.position}); remove the character.") from error
     except yaml.MarkedYAMLError as error:
@@ -51,23 +52,10 @@ def _parse_yaml(text: str, path: Path) -> Any:
 
 def _parse_json(text: str, path: Path) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise DefinitionError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
     except RecursionError as error:
         raise DefinitionError(f"{path}: nested too deep; flatten it.") from error
     except ValueError as error:
         raise DefinitionError(f"{path}: {error}.") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f'the key "{key}" is given twice')
-        result[key] = value
-    return result
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number that JSON knows")

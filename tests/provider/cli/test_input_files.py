@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.cli import plain_data
-from provider.cli.plain_data import read_file
-from provider.cli.yaml_guard import dump
+from provider.cli import input_files
+from provider.cli.input_files import read_file
+from provider.cli.strict_yaml import dump
 from provider.exceptions import DefinitionError
 
 
@@ -144,7 +144,7 @@ def test_what_is_no_readable_file_is_refused(write, tmp_path: Path) -> None:
 
 
 def test_a_file_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_data, "MAX_BYTES", 1000)
+    monkeypatch.setattr(input_files, "MAX_BYTES", 1000)
     with pytest.raises(DefinitionError, match="larger than"):
         read_file(Path("/dev/zero"))
 

@@ -1,8 +1,8 @@
 """
-The commands of ``accelerator`` and ``airflow accelerator``: one definition for both.
+The command line of ``accelerator`` and ``airflow accelerator``: every command with its arguments, once for both.
 
-Only the standard library is imported here, so that ``accelerator --help`` answers at once. What a command needs is imported
-when it runs.
+Only the standard library is imported here, so that ``accelerator --help`` answers at once. The module with a command's
+handler is imported when the command runs, and imports at its top what it needs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from airflow.cli.cli_config import ActionCommand, CLICommand, GroupCommand
-
+#: Does the work of one command and returns its exit code: 0, or 1 where it found problems.
 Handler = Callable[[argparse.Namespace], int]
-"""Does the work of one command and returns its exit code: 0, or 1 where it found problems."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ _BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
 _INIT = Command(
     "init",
     "Write the DAG files into a DAG folder",
-    "provider.cli.dag_files:init",
+    "provider.cli.dag_file_commands:init",
     (
         _argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
         _argument("--force", action="store_true", help="overwrite files that were changed by hand"),
@@ -102,15 +99,19 @@ _DB = Group(
     "db",
     "Look after the application database",
     (
-        Command("upgrade", "Upgrade the application database to the schema of this version", "provider.cli.database:upgrade"),
-        Command("current", "Show the schema of the application database", "provider.cli.database:current"),
+        Command(
+            "upgrade",
+            "Upgrade the application database to the schema of this version",
+            "provider.cli.database_commands:upgrade",
+        ),
+        Command("current", "Show the schema of the application database", "provider.cli.database_commands:current"),
     ),
 )
 
 _IMPORT = Command(
     "import",
     "Store the workflows of a YAML or JSON file: all of them, or none when one has a problem",
-    "provider.cli.definitions:import_workflows",
+    "provider.cli.workflow_commands:import_workflows",
     (
         _argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json"),
         _argument("--prune", action="store_true", help="also delete every stored workflow that the file does not have"),
@@ -121,7 +122,7 @@ _IMPORT = Command(
 _EXPORT = Command(
     "export",
     "Print the stored workflows in the format that import reads",
-    "provider.cli.definitions:export",
+    "provider.cli.workflow_commands:export",
     (
         _argument("workflow_ids", metavar="WORKFLOW", nargs="*", help="only these workflows; all where none is named"),
         _argument("--format", choices=("yaml", "json"), default="yaml", help="yaml (default) or json"),
@@ -131,7 +132,7 @@ _EXPORT = Command(
 _VALIDATE = Command(
     "validate",
     "Check the stored workflows, or those of a file; exit code 1 when there are problems",
-    "provider.cli.definitions:validate_workflows",
+    "provider.cli.workflow_commands:validate_workflows",
     (
         _argument("file", metavar="FILE", nargs="?", help="check this file alone, without a database"),
         _OUTPUT,
@@ -141,7 +142,7 @@ _VALIDATE = Command(
 _BATCHES = Command(
     "batches",
     "List task batches, newest first",
-    "provider.cli.batches:list_batches",
+    "provider.cli.batch_commands:list_batches",
     (
         _argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
         _argument("--status", type=str.upper, choices=_BATCH_STATUSES, help="only batches with this status"),
@@ -153,7 +154,7 @@ _BATCHES = Command(
 _LOGS = Command(
     "logs",
     "Show what happened to the tasks of a batch, one line for each try",
-    "provider.cli.batches:show_logs",
+    "provider.cli.batch_commands:show_logs",
     (
         _argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run"),
         _argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
@@ -164,7 +165,7 @@ _LOGS = Command(
 _REQUESTS = Command(
     "requests",
     "List the messages that wait or were rejected, newest first; `requests retry ID` gives them another chance",
-    "provider.cli.requests:requests",
+    "provider.cli.request_commands:requests",
     (
         _argument(
             "action",
@@ -183,7 +184,7 @@ _REQUESTS = Command(
 _EMULATORS = Command(
     "emulators",
     "Serve local stand-ins for Dataform, Power BI and Pub/Sub until Ctrl-C, to try workflows without a cloud",
-    "provider.cli.emulators:serve",
+    "provider.cli.emulator_commands:serve",
     (
         _argument("--scenario", metavar="FILE", help="YAML file that says what the services know and how jobs end"),
         _argument("--env-file", metavar="FILE", help="also write the environment variables to export into this file"),
@@ -215,13 +216,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def get_accelerator_cli_commands() -> list[CLICommand]:
-    """Return the group ``airflow accelerator``; named in the provider info's ``cli``."""
-    from airflow.cli.cli_config import GroupCommand
-
-    return [GroupCommand("accelerator", PROGRAM_HELP, [_for_airflow(command) for command in COMMANDS])]
-
-
 def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in commands:
@@ -232,23 +226,3 @@ def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | 
         for argument in command.arguments:
             subparser.add_argument(*argument.flags, **argument.options)
         subparser.set_defaults(command_definition=command)
-
-
-def _for_airflow(command: Command | Group) -> ActionCommand | GroupCommand:
-    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
-
-    if isinstance(command, Group):
-        return GroupCommand(command.name, command.help, [_for_airflow(subcommand) for subcommand in command.commands])
-
-    make_argument: Any = Arg  # untyped in Airflow
-
-    def call(args: argparse.Namespace) -> None:
-        from provider.cli.main import run
-
-        # Airflow ignores what a command returns; only SystemExit sets the exit code.
-        if exit_code := run(command, args):
-            raise SystemExit(exit_code)
-
-    return ActionCommand(
-        command.name, command.help, call, [make_argument(argument.flags, **argument.options) for argument in command.arguments]
-    )

@@ -15,6 +15,7 @@ def serve(args: argparse.Namespace) -> int:
     :raises ConfigurationError: the extra ``emulators`` is not installed; see also :func:`provider.emulators.main.run`.
     """
     try:
+        # Here and not at the top: the packages of an extra may be missing, and that gets a word of its own.
         from provider.emulators.main import run
         from provider.emulators.server import Ports
     except ModuleNotFoundError as error:

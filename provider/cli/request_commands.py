@@ -7,8 +7,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from provider import messages
 from provider.cli.output import utc, write_json, write_table
 from provider.exceptions import AcceleratorError
+from provider.metadata import inbox, request_queries, request_queue
+from provider.metadata.engine import read_session, write_session
 from provider.metadata.request_queue import RECEIVED, RECORDED, REJECTED, STATES
 
 
@@ -16,12 +19,9 @@ def requests(args: argparse.Namespace) -> int:
     """List requests, or retry those that are named."""
     if args.action == "retry":
         return _retry(args.request_ids)
-    from provider.metadata.engine import read_session
-    from provider.metadata.request_queries import newest_requests
-
     states = STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
     with read_session() as session:
-        found = newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
+        found = request_queries.newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
     if args.output == "json":
         write_json(found)
     elif found:
@@ -55,10 +55,6 @@ def _retry_one(request_id: int) -> tuple[str, str]:
 
     :raises AcceleratorError: there is no such request, or it has had its effect.
     """
-    from provider import messages
-    from provider.metadata import inbox, request_queries, request_queue
-    from provider.metadata.engine import write_session
-
     with write_session() as session:
         request = request_queries.locked_request(session, request_id)
         if request is None:

@@ -8,25 +8,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dag_factory.problems import Problem
+from dag_factory.validation import validate
+from provider.cli.definition_file import parse, to_data
+from provider.cli.import_plan import Plan, carry_out, make_plan
+from provider.cli.input_files import read_file
 from provider.cli.output import printable, write_json
+from provider.cli.strict_yaml import dump
 from provider.exceptions import AcceleratorError
-
-if TYPE_CHECKING:
-    from dag_factory.problems import Problem
-    from provider.cli.definition_store import Plan
-    from provider.metadata.definitions import DefinitionRows
+from provider.metadata.definitions import DefinitionRows, read_definitions
+from provider.metadata.engine import read_session, write_session
 
 
 def import_workflows(args: argparse.Namespace) -> int:
     """Store the workflows of a file in one transaction, or list every problem and store nothing."""
-    from provider.cli.definition_file import parse
-    from provider.cli.definition_store import carry_out, make_plan
-    from provider.cli.plain_data import read_file
-    from provider.metadata.definitions import read_definitions
-    from provider.metadata.engine import read_session, write_session
-
     parsed = parse(read_file(Path(args.file)))
     with read_session() if args.dry_run else write_session() as session:
         plan = make_plan(read_definitions(session), parsed.rows, prune=args.prune)
@@ -44,11 +40,6 @@ def export(args: argparse.Namespace) -> int:
 
     :raises AcceleratorError: a workflow that was named is not stored.
     """
-    from provider.cli.definition_file import to_data
-    from provider.cli.yaml_guard import dump
-    from provider.metadata.definitions import read_definitions
-    from provider.metadata.engine import read_session
-
     with read_session() as session:
         data = to_data(read_definitions(session))
     if args.workflow_ids:
@@ -64,10 +55,6 @@ def export(args: argparse.Namespace) -> int:
 
 def validate_workflows(args: argparse.Namespace) -> int:
     """Check what is stored, or a file by itself."""
-    from dag_factory.validation import validate
-    from provider.cli.definition_file import parse
-    from provider.cli.plain_data import read_file
-
     if args.file:
         parsed = parse(read_file(Path(args.file)))
         rows, problems = parsed.rows, parsed.problems
@@ -94,9 +81,6 @@ def validate_workflows(args: argparse.Namespace) -> int:
 
 
 def _stored() -> DefinitionRows:
-    from provider.metadata.definitions import read_definitions
-    from provider.metadata.engine import read_session
-
     with read_session() as session:
         return read_definitions(session)
 

@@ -1,0 +1,70 @@
+"""
+The task types of this installation: those of this package, and those that other packages add.
+
+Another package adds a type by an entry point of the group :data:`ENTRY_POINT_GROUP` that names a
+:class:`~dag_factory.task_types.TaskType`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from functools import cached_property
+
+from dag_factory.task_types import TaskType, bigquery, bigquery_query, dataform, external, gcs, power_bi
+
+ENTRY_POINT_GROUP = "airflow_provider_cloud_accelerator.task_types"
+
+BUILT_IN = tuple(module.TASK_TYPE for module in (dataform, power_bi, bigquery, bigquery_query, gcs, external))
+
+
+class TaskTypes:
+    """Task types by name; those of other packages are loaded when a row asks for one."""
+
+    def __init__(self, *types: TaskType) -> None:
+        self._types = {task_type.name: task_type for task_type in types}
+
+    def __iter__(self) -> Iterator[str]:
+        yield from sorted({*self._types, *self._entry_points})
+
+    def is_built_in(self, name: str) -> bool:
+        """Tell whether a type comes with this package."""
+        return name in self._types
+
+    def get(self, name: str) -> TaskType | None:
+        """
+        Return a type, or None where nobody offers it.
+
+        :raises ImportError: another package offers it and cannot be loaded, or offers something else.
+        """
+        if name in self._types or name not in self._entry_points:
+            return self._types.get(name)
+        if name not in self._loaded:
+            self._loaded[name] = _load(self._entry_points[name])
+        found = self._loaded[name]
+        if isinstance(found, Exception):
+            raise ImportError(str(found)) from found
+        return found
+
+    @cached_property
+    def _loaded(self) -> dict[str, TaskType | Exception]:
+        return {}
+
+    @cached_property
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _load(point: importlib.metadata.EntryPoint) -> TaskType | Exception:
+    try:
+        loaded = point.load()
+    except Exception as error:  # noqa: BLE001 - whatever a foreign package raises while it is imported
+        return ImportError(f"{type(error).__name__}: {error}")
+    if not isinstance(loaded, TaskType) or loaded.name != point.name:
+        return ImportError(f"the entry point {point.value} does not name a TaskType called {point.name}")
+    return loaded
+
+
+def task_types() -> TaskTypes:
+    """Return the built-in task types, and those of the entry points."""
+    return TaskTypes(*BUILT_IN)

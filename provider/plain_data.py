@@ -1,0 +1,147 @@
+"""
+Data of strangers, as JSON has it: read without surprises, and nothing in it that cannot be held later. No Airflow.
+
+Messages, rows and files all pass through here; each says in its own words what is wrong, so these functions only tell where
+and what it is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, NoReturn
+
+
+class RepeatedKeyError(ValueError):
+    """An object has a key twice, and which one is meant cannot be told."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f'the key "{key}" is given twice')
+        self.key = key
+
+
+class ConstantError(ValueError):
+    """A word such as ``NaN`` stands where a value should, which Python's parser takes and JSON does not know."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(f"{word} is not a number that JSON knows")
+        self.word = word
+
+
+def parse_json(text: str) -> Any:
+    """
+    Return what a JSON text says.
+
+    :raises RepeatedKeyError: an object has a key twice.
+    :raises ConstantError: ``NaN`` or ``Infinity``.
+    :raises json.JSONDecodeError: anything else that is no JSON.
+    :raises ValueError: a number with thousands of digits; the three above are of this type, too.
+    :raises RecursionError: nested deeper than the parser goes.
+    """
+    return json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_refuse_constant)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise RepeatedKeyError(next(key for key, count in counts.items() if count > 1))
+    return document
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ConstantError(word)
+
+
+class Flaw(Enum):
+    """Why a value cannot be held."""
+
+    #: PostgreSQL has no NUL in a text.
+    NUL = auto()
+    #: Half of a surrogate pair: it has no form in UTF-8.
+    HALF_CHARACTER = auto()
+    #: JSON has no infinity, and nothing that is not a number.
+    NOT_FINITE = auto()
+    #: The protocol between Airflow's tasks and their supervisors holds whole numbers of 64 bits.
+    TOO_LARGE = auto()
+    #: JSON's keys are texts.
+    KEY_IS_NO_TEXT = auto()
+    #: Nested deeper than the caller allows; what is below was not looked at.
+    TOO_DEEP = auto()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """
+    A place in the data. Its text is made only where something is wrong: a long key is in the paths of all that is below it.
+
+    :param around: the place of the list or object; None for the outermost one.
+    :param step: index or key; None for the keys themselves.
+    """
+
+    around: _Place | None
+    step: int | str | None
+
+    def __str__(self) -> str:
+        before = "" if self.around is None else str(self.around)
+        if self.step is None:
+            return f"{before} (a key)".strip()
+        if isinstance(self.step, int):
+            return f"{before}[{self.step}]"
+        return f"{before}.{self.step}" if before else self.step
+
+
+@dataclass(frozen=True)
+class Unstorable:
+    """
+    A value that cannot be held.
+
+    :param path: where it is, such as ``config.vars[0]``; empty for the data itself.
+    :param value: the value, or the key.
+    """
+
+    flaw: Flaw
+    path: str
+    value: object
+
+
+def unstorable(data: Any, *, max_depth: int) -> Iterator[Unstorable]:
+    """
+    Yield everything that PostgreSQL's JSON, or Airflow on the way to a task, could not hold.
+
+    :param data: objects, lists, texts, numbers, booleans and null.
+    :param max_depth: how deep lists and objects may be nested; the outermost one is the first level.
+    """
+    pending: list[tuple[_Place | None, Any, int]] = [(None, data, 1)]
+    while pending:
+        place, value, depth = pending.pop()
+        if not isinstance(value, dict | list | tuple):
+            if (flaw := _flaw(value)) is not None:
+                yield Unstorable(flaw, str(place or ""), value)
+        elif depth > max_depth:
+            yield Unstorable(Flaw.TOO_DEEP, str(place or ""), value)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                if isinstance(key, str):
+                    pending += [(_Place(place, None), key, depth), (_Place(place, key), item, depth + 1)]
+                else:
+                    yield Unstorable(Flaw.KEY_IS_NO_TEXT, str(place or ""), key)
+        else:
+            pending += [(_Place(place, index), item, depth + 1) for index, item in enumerate(value)]
+
+
+def _flaw(value: object) -> Flaw | None:
+    """Return what is wrong with a text or a number."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            return Flaw.HALF_CHARACTER
+        return Flaw.NUL if "\x00" in value else None
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**64 else Flaw.TOO_LARGE
+    if isinstance(value, float):
+        return None if math.isfinite(value) else Flaw.NOT_FINITE
+    return None

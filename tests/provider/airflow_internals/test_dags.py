@@ -1,0 +1,55 @@
+"""The stored form of a DAG."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.exceptions import SerializationError
+from airflow.sdk import DAG, BaseOperator
+from airflow.serialization.serialized_objects import DagSerialization
+
+from provider.airflow_internals.dags import serialized
+
+
+def test_a_stored_dag_is_json_that_airflow_reads_back() -> None:
+    with DAG("sales", schedule=None, tags=["a"]) as dag:
+        BaseOperator(task_id="load", retries=3, retry_delay=timedelta(seconds=7)) >> BaseOperator(task_id="refresh")
+    stored = json.dumps(serialized(dag))
+
+    assert stored == json.dumps(serialized(dag))
+    again = DagSerialization.from_dict(json.loads(stored))
+    assert (again.dag_id, sorted(again.task_dict)) == ("sales", ["load", "refresh"])
+    load = again.get_task("load")
+    assert (load.retries, load.retry_delay, load.downstream_task_ids) == (3, timedelta(seconds=7), {"refresh"})
+
+
+class NoText:
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+
+class WithNoText(BaseOperator):
+    template_fields = ("value",)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.value = NoText()
+
+
+def test_a_dag_that_airflow_cannot_store_is_an_error_with_its_name() -> None:
+    with DAG("sales", schedule=None) as dag:
+        WithNoText(task_id="load")
+    with pytest.raises(SerializationError, match="sales"):
+        serialized(dag)
+
+
+def test_the_module_itself_imports_nothing_of_airflow() -> None:
+    loaded = "[name for name in sys.modules if name.startswith('airflow')]"
+    code = f"import sys; import provider.airflow_internals.dags; print({loaded})"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == "[]"
