@@ -15,7 +15,8 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.templates import BATCH_DATE_FILTER
-from provider.operators.task_batch import SCOPES, ScopeGuard, StartBatchOperator
+from provider.operators.task_batch import ScopeGuard, StartBatchOperator
+from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
 
 if TYPE_CHECKING:
     from dag_factory.task_types import TaskTypes
@@ -145,14 +146,14 @@ def _params(spec: WorkflowSpec) -> dict[str, Param]:
     for param in spec.options.params:
         default = {"default": param.default} if param.has_default else {}
         params[param.name] = Param(description=param.description, **default, **param.json_schema())
-    params["start_task_id"] = Param(
+    params[START_TASK_ID] = Param(
         None,
         description="Tasks to start from. Leave empty to run the whole workflow.",
         type=["array", "string", "null"],
         title="Start from",
         examples=[task.task_id for task in spec.tasks],
     )
-    params["scope"] = Param(
+    params[SCOPE] = Param(
         None,
         description="What to run: the whole workflow, the start tasks and everything downstream of them (default with a "
         "start), or the start tasks alone.",

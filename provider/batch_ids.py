@@ -7,29 +7,31 @@ clear a run, ``../other/x`` would reach another DAG (apache/airflow#68617).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 from urllib.parse import quote
 
 from provider.exceptions import MessageError
+from provider.texts import quoted
 
+#: Airflow takes longer run ids and then fails to create the log folder of such a name.
 MAX_LENGTH = 200
-"""Airflow takes longer run ids and then fails to create the log folder of such a name."""
 
+#: Start of the run id that ``airflow tasks test`` makes up for a run which it deletes again.
 TEMPORARY_RUN_PREFIX = "__airflow_temporary_run_"
-"""Start of the run id that ``airflow tasks test`` makes up for a run which it deletes again."""
 
+#: Airflow tells the type of a run by these.
 RESERVED_PREFIXES = (
     *(f"{run_type}__" for run_type in ("manual", "scheduled", "backfill", "operator_triggered")),
     *("asset_triggered__", "asset_materialization__", TEMPORARY_RUN_PREFIX),
 )
-"""Airflow tells the type of a run by these."""
 
+#: What :func:`check_batch_id` accepts, in the words of JSON Schema.
 BATCH_ID_SCHEMA: dict[str, Any] = {
     "pattern": r"^[A-Za-z0-9_.~:+-]{1,200}$",
     "not": {"pattern": r"\.\.|^\.$|^(" + "|".join(RESERVED_PREFIXES) + ")"},
 }
-"""What :func:`check_batch_id` accepts, in the words of JSON Schema."""
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,200}")
 _DAG_ID = re.compile(r"[\w.-]{1,250}")
@@ -43,11 +45,11 @@ def check_batch_id(text: str) -> str:
     :raises MessageError: it cannot; the text says what is allowed.
     """
     if not _BATCH_ID.fullmatch(text) or ".." in text or text == ".":
-        raise MessageError(f"batch_id {shown(text)} cannot be a run id; use {_ALLOWED}.")
+        raise MessageError(f"batch_id {quoted(text)} cannot be a run id; use {_ALLOWED}.")
     for prefix in RESERVED_PREFIXES:
         if text.startswith(prefix):
             raise MessageError(
-                f"batch_id {shown(text)} begins with {prefix!r}, by which Airflow names runs of its own; use another beginning."
+                f"batch_id {quoted(text)} begins with {prefix!r}, by which Airflow names runs of its own; use another beginning."
             )
     return text
 
@@ -59,7 +61,7 @@ def check_dag_id(text: str) -> str:
     :raises MessageError: it cannot name a DAG.
     """
     if not _DAG_ID.fullmatch(text) or text in (".", ".."):
-        raise MessageError(f"workflow_id {shown(text)} cannot name a DAG; use letters, digits and _ . - only.")
+        raise MessageError(f"workflow_id {quoted(text)} cannot name a DAG; use letters, digits and _ . - only.")
     return text
 
 
@@ -73,7 +75,6 @@ def quote_run_id(text: str) -> str:
     return quote(text, safe="-._~+:")
 
 
-def shown(value: object, limit: int = 80) -> str:
-    """Return a foreign value for a message to people: quoted, control characters escaped, cut."""
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+def file_batch_id(bucket: str, name: str, generation: str) -> str:
+    """Return the batch id of one generation of an object in a bucket."""
+    return "file_" + hashlib.sha256("\0".join((bucket, name, generation)).encode()).hexdigest()[:40]

@@ -7,14 +7,14 @@ import math
 import re
 from typing import Any, NoReturn
 
-from provider.batch_ids import shown
 from provider.exceptions import MessageError
+from provider.texts import quoted
 
+#: Longest message: it becomes the conf of a DAG run, which every task of the run loads.
 MAX_BYTES = 256 * 1024
-"""Longest message: it becomes the conf of a DAG run, which every task of the run loads."""
 
+#: Deepest nesting of a message's JSON.
 MAX_DEPTH = 20
-"""Deepest nesting of a message's JSON."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -53,7 +53,7 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         seen: set[str] = set()
         repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise MessageError(f"the message has the key {shown(repeated)} twice; which one is meant cannot be told.")
+        raise MessageError(f"the message has the key {quoted(repeated)} twice; which one is meant cannot be told.")
     return document
 
 
@@ -75,9 +75,9 @@ def refuse_unstorable(document: dict[str, Any]) -> None:
             waiting.extend((part, depth + 1) for part in value)
         elif isinstance(value, str):
             if _UNSTORABLE.search(value):
-                raise MessageError(f"the text {shown(value)} has a NUL or half a character, which no database stores.")
+                raise MessageError(f"the text {quoted(value)} has a NUL or half a character, which no database stores.")
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise MessageError(f"the number {shown(value)} has more than 64 bits; send it as a string.")
+            raise MessageError(f"the number {quoted(value)} has more than 64 bits; send it as a string.")
         elif isinstance(value, float) and not math.isfinite(value):
             raise MessageError("the message holds a number too large for a float; send it as a string.")
 

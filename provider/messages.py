@@ -22,31 +22,29 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
-from provider.batch_ids import BATCH_ID_SCHEMA, check_batch_id, shown
+from provider.batch_ids import BATCH_ID_SCHEMA, check_batch_id, file_batch_id
 from provider.exceptions import MessageError
 from provider.message_json import read_object, refuse_unstorable
-from provider.metadata.inbox import InboxMessage, file_batch_id
+from provider.metadata.inbox_message import InboxMessage
+from provider.run_conf import ScopeName, reserved_among
+from provider.texts import quoted
 
-RESERVED_PARAMS = ("start_task_id", "scope", "_accelerator")
-"""Keys of a run's conf that are ours."""
-
+#: The event of an object that is there, new or written again; what else happens to objects starts nothing.
 OBJECT_FINALIZE = "OBJECT_FINALIZE"
-"""The event of an object that is there, new or written again; what else happens to objects starts nothing."""
 
 _LONGEST_OBJECT_NAME = 1024
-
-Scope = Literal["downstream", "task", "workflow"]
 
 
 class _Message(BaseModel):
     """Base of messages: keys that we do not know are kept, so that a publisher may send more than we read."""
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
-    compared: ClassVar[tuple[str, ...]]
-    """What two messages must have in common to be the same wish."""
 
+    #: What two messages must have in common to be the same wish.
+    compared: ClassVar[tuple[str, ...]]
+
+    #: For whoever has sent too little.
     example: ClassVar[str]
-    """For whoever has sent too little."""
 
     @property
     def content_hash(self) -> str:
@@ -73,7 +71,7 @@ class StartMessage(_Message):
 
     task_id: StrictStr = Field(min_length=1, max_length=250)
     batch_id: StrictStr | None = Field(default=None, json_schema_extra=BATCH_ID_SCHEMA)
-    scope: Scope = "downstream"
+    scope: ScopeName = "downstream"
     params: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -137,7 +135,7 @@ def parse(data: bytes, attributes: Mapping[str, str], message_id: str) -> StartM
     fields.setdefault("batch_id", f"msg_{message_id}")
     start = _validated(StartMessage, fields)
     check_batch_id(start.batch_id or "")
-    if reserved := [key for key in RESERVED_PARAMS if key in start.params]:
+    if reserved := reserved_among(start.params):
         raise MessageError(f"params may not set {', '.join(reserved)}: the message has task_id and scope for that.")
     return start
 
@@ -178,7 +176,7 @@ def read(data: bytes, attributes: Mapping[str, str], message_id: str, published_
 
 def _file(message: InboxMessage, file: FileNotification) -> InboxMessage:
     if file.event_type != OBJECT_FINALIZE:
-        return replace(message, no_effect=f"event {shown(file.event_type)} of a file starts nothing; {OBJECT_FINALIZE} does.")
+        return replace(message, no_effect=f"event {quoted(file.event_type)} of a file starts nothing; {OBJECT_FINALIZE} does.")
     return replace(
         message,
         batch_id=file_batch_id(file.bucket, file.object, file.generation),
@@ -196,7 +194,7 @@ def _validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
 
 def _first_problem(error: ValidationError, example: str) -> str:
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(shown(part) if not str(part).isidentifier() else str(part) for part in problem["loc"])
+    where = ".".join(quoted(part) if not str(part).isidentifier() else str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"the message has no {where}; send {example}."
     return f"{where}: {problem['msg']}."

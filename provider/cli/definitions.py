@@ -16,7 +16,7 @@ from provider.exceptions import AcceleratorError
 if TYPE_CHECKING:
     from dag_factory.problems import Problem
     from provider.cli.definition_store import Plan
-    from provider.metadata.definitions import DefinitionRows
+    from provider.metadata.rows import DefinitionRows
 
 
 def import_workflows(args: argparse.Namespace) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from provider.cli.output import utc, write_json, write_table
 from provider.exceptions import AcceleratorError
-from provider.metadata.request_queue import RECEIVED, RECORDED, REJECTED, STATES
+from provider.metadata.rows import StoredRequest
+from provider.metadata.states import RECEIVED, RECORDED, REJECTED, REQUEST_STATES
 
 
 def requests(args: argparse.Namespace) -> int:
@@ -19,7 +18,7 @@ def requests(args: argparse.Namespace) -> int:
     from provider.metadata.engine import read_session
     from provider.metadata.request_queries import newest_requests
 
-    states = STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
+    states = REQUEST_STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
     with read_session() as session:
         found = newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
     if args.output == "json":
@@ -85,7 +84,7 @@ def _retry_one(request_id: int) -> tuple[str, str]:
         return state, f"{state}, as request {again_id}" + (f": {reason}" if reason else "")
 
 
-def _cells(request: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(request: StoredRequest) -> tuple[str, ...]:
     return (
         str(request["id"]),
         utc(request["received_at"]),

@@ -15,7 +15,8 @@ from typing import Any
 from provider import settings
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import ConfigurationError
-from provider.metadata.batches import PROCESSING, STATUS_OF_TASK_STATE, record_tries
+from provider.metadata.rows import TaskLogRow
+from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
 
 BUDGET_SECONDS = 3.0
 MESSAGE_LENGTH = 4000
@@ -45,7 +46,7 @@ def record(ti: Any, state: str, error: BaseException | str | None) -> None:
         _watch_dag_test(ti)
         row = _row(ti, state, error)
         # Importing is our own work, not the database's, and must not eat the time for it.
-        import provider.metadata.tables  # noqa: F401
+        import provider.metadata.task_logs  # noqa: F401
 
         _write_in_time(row)
     except ConfigurationError as problem:
@@ -74,7 +75,7 @@ def _watch_dag_test(ti: Any) -> None:
         dag_test.watch(ti.dag_id, ti.run_id)
 
 
-def _row(ti: Any, state: str, error: BaseException | str | None) -> dict[str, Any]:
+def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
     if state == "failed" and ti.state is not None:
         state = str(getattr(ti.state, "value", ti.state))  # up_for_retry
     status = STATUS_OF_TASK_STATE.get(state, PROCESSING)
@@ -127,7 +128,7 @@ def _text(value: object, length: int) -> str | None:
     return str(value).replace("\x00", "").encode("utf-8", "replace").decode()[:length]
 
 
-def _write_in_time(row: dict[str, Any]) -> None:
+def _write_in_time(row: TaskLogRow) -> None:
     from provider.metadata.time_limit import within
 
     try:
@@ -136,8 +137,9 @@ def _write_in_time(row: dict[str, Any]) -> None:
         raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
 
 
-def _write(row: dict[str, Any]) -> None:
+def _write(row: TaskLogRow) -> None:
     from provider.metadata.engine import write_session
+    from provider.metadata.task_logs import record_tries
 
     with write_session() as session:
         record_tries(session, [row], authoritative=False)

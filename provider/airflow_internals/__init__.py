@@ -1,0 +1,1 @@
+"""The only place that touches what Airflow does not call public."""
