@@ -20,6 +20,7 @@ from provider.hooks.pubsub import SubscriberAsyncHook
 from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import get_engine, write_session
 from provider.metadata.rows import ClaimedRequest, DefinitionRows
+from provider.metadata.states import DISPATCHED
 from provider.metadata.tables import BatchRequest
 from provider.triggers import pubsub as module
 from provider.triggers.pubsub import PubSubInboxTrigger, commit_to_inbox
@@ -222,7 +223,7 @@ async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any
     assert states() == {"received": 1}, "committed before the crash"
     (request,) = claim()
     with write_session() as session:
-        request_queue.mark(session, [request.id], states.DISPATCHED)
+        request_queue.mark(session, [request.id], DISPATCHED)
     # Delivered again, it meets its row, which fires nothing.
     met = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from provider.hooks import pubsub as hooks
 from provider.hooks.pubsub import SubscriberAsyncHook
 from provider.metadata import inbox, request_queue
 from provider.metadata.engine import write_session
+from provider.metadata.states import DISPATCHED
 from provider.triggers import pubsub as module
 from tests.provider.triggers.inbox_trigger import GOOD, first_event, message_of_inbox, rows, states
 from tests.waiting import wait_for
@@ -47,7 +48,7 @@ async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monke
         request_queue.postpone(session, request.id, "no DAG yet", 1.0)
     await first_event(pubsub.subscription)
     with write_session() as session:
-        request_queue.mark(session, [request.id], states.DISPATCHED)
+        request_queue.mark(session, [request.id], DISPATCHED)
     assert pulls == [None]
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
     await first_event(pubsub.subscription)
@@ -107,7 +108,7 @@ async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsu
     await first_event(pubsub.subscription)
     assert (states(), pulls) == ({"received": 1}, [1])
     with write_session() as session:
-        request_queue.mark(session, [row.id for row in rows()], states.DISPATCHED)
+        request_queue.mark(session, [row.id for row in rows()], DISPATCHED)
     await first_event(pubsub.subscription)
     assert (states(), pulls[0]) == ({"dispatched": 1, "received": 1}, 1)
 
