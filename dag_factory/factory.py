@@ -26,7 +26,7 @@ from dag_factory.task_types.registry import TaskTypes, task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
 from provider.airflow_internals.dags import serialized
-from provider.metadata.definitions import DefinitionRows
+from provider.metadata.rows import DefinitionRows
 
 log = logging.getLogger(__name__)
 

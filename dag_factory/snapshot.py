@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 
 from provider import settings
 from provider.files import replace_file
-from provider.metadata.definitions import DefinitionRows
+from provider.metadata.rows import DefinitionRows
 
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from pydantic import (
 
 from dag_factory.schedules import check_schedule, check_timezone, parse_start_date
 from provider.metadata.file_patterns import check_file_pattern
+from provider.run_conf import FORM_KEYS
 from provider.texts import one_line
 
 #: Airflow allows 250 characters, but makes a folder ``task_id=<id>`` of it, and a folder's name ends at 255 bytes.
@@ -32,7 +33,6 @@ BATCH_WATCHER = "batch_watcher"
 RESERVED_TASK_IDS = {START_BATCH: "opens every batch", BATCH_WATCHER: "fails a batch in which a task failed"}
 
 RESERVED_WORKFLOW_PREFIX = "accelerator_"
-RESERVED_PARAMS = frozenset({"start_task_id", "scope"})
 
 _DAY = 86_400
 
@@ -69,7 +69,7 @@ def _check_task_id(value: str) -> str:
 def _check_param_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
         raise ValueError("must start with a letter and go on with letters, digits and '_'; rename it")
-    if value in RESERVED_PARAMS:
+    if value in FORM_KEYS:
         raise ValueError(f"{value} is a param of every workflow already; rename it")
     if hasattr(dict, value):
         raise ValueError(f"params.{value} has another meaning in a template; rename it")

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from dag_factory import templates
 from dag_factory.graph import find_cycle
 from dag_factory.problems import Problem, describe, in_words, shorten, suggestion
-from dag_factory.specs import RESERVED_PARAMS, TaskSpec, WorkflowOptions, WorkflowSpec
+from dag_factory.specs import TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
-from provider.metadata.definitions import DefinitionRows
+from provider.metadata.rows import DefinitionRows
 from provider.plain_data import Flaw, unstorable
+from provider.run_conf import FORM_KEYS
 
 Row = dict[str, Any]
 
@@ -117,7 +118,7 @@ class _Validation:
             self._report(key, name, *describe(error, WorkflowOptions))
         else:
             self._options[options.workflow_id] = options
-            self._params[options.workflow_id] = frozenset(param.name for param in options.params) | RESERVED_PARAMS
+            self._params[options.workflow_id] = frozenset(param.name for param in options.params) | FORM_KEYS
 
     def _check_task(self, row: Row, known: set[str], seen: dict[str, str]) -> None:
         workflow_id, task_id = (row.get("workflow_id"), row.get("task_id")) if isinstance(row, dict) else (None, None)

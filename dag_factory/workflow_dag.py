@@ -24,7 +24,8 @@ from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec,
 from dag_factory.task_types import BaseOperatorArguments
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER
-from provider.operators.task_batch import SCOPES, ScopeGuard, StartBatchOperator
+from provider.operators.task_batch import ScopeGuard, StartBatchOperator
+from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
 
 #: ``start_batch`` needs the application database, which may be away for a moment.
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
@@ -155,14 +156,14 @@ def _params(spec: WorkflowSpec) -> dict[str, Param]:
     for param in spec.options.params:
         default = {"default": param.default} if param.has_default else {}
         params[param.name] = Param(description=param.description, **default, **param.json_schema())
-    params["start_task_id"] = Param(
+    params[START_TASK_ID] = Param(
         None,
         description="Tasks to start from. Leave empty to run the whole workflow.",
         type=["array", "string", "null"],
         title="Start from",
         examples=[task.task_id for task in spec.tasks],
     )
-    params["scope"] = Param(
+    params[SCOPE] = Param(
         None,
         description="What to run: the whole workflow, the start tasks and everything downstream of them (default with a "
         "start), or the start tasks alone.",

@@ -7,6 +7,7 @@ clear a run, ``../other/x`` would reach another DAG (apache/airflow#68617).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 from urllib.parse import quote
@@ -72,3 +73,8 @@ def quote_run_id(text: str) -> str:
     and stays right when Airflow begins to quote by itself.
     """
     return quote(text, safe="-._~+:")
+
+
+def file_batch_id(bucket: str, name: str, generation: str) -> str:
+    """Return the batch id of one generation of an object in a bucket."""
+    return "file_" + hashlib.sha256("\0".join((bucket, name, generation)).encode()).hexdigest()[:40]

@@ -19,6 +19,10 @@ class MessageError(AcceleratorError):
     """A message cannot be accepted; the text is stored as the reason of the rejected request."""
 
 
+class RunConfError(AcceleratorError):
+    """The conf or the params of a DAG run ask for what cannot be; the message says what would be right."""
+
+
 class SchemaOutOfDateError(AcceleratorError):
     """The application database has another schema than this version needs."""
 

@@ -22,21 +22,17 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
-from provider.batch_ids import BATCH_ID_SCHEMA, check_batch_id
+from provider.batch_ids import BATCH_ID_SCHEMA, check_batch_id, file_batch_id
 from provider.exceptions import MessageError
 from provider.message_json import read_object, refuse_unstorable
-from provider.metadata.inbox import InboxMessage, file_batch_id
+from provider.metadata.inbox_message import InboxMessage
+from provider.run_conf import ScopeName, reserved_among
 from provider.texts import quoted
-
-#: Keys of a run's conf that are ours.
-RESERVED_PARAMS = ("start_task_id", "scope", "_accelerator")
 
 #: The event of an object that is there, new or written again; what else happens to objects starts nothing.
 OBJECT_FINALIZE = "OBJECT_FINALIZE"
 
 _LONGEST_OBJECT_NAME = 1024
-
-Scope = Literal["downstream", "task", "workflow"]
 
 
 class _Message(BaseModel):
@@ -73,7 +69,7 @@ class StartMessage(_Message):
 
     task_id: StrictStr = Field(min_length=1, max_length=250)
     batch_id: StrictStr | None = Field(default=None, json_schema_extra=BATCH_ID_SCHEMA)
-    scope: Scope = "downstream"
+    scope: ScopeName = "downstream"
     params: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -137,7 +133,7 @@ def parse(data: bytes, attributes: Mapping[str, str], message_id: str) -> StartM
     fields.setdefault("batch_id", f"msg_{message_id}")
     start = _validated(StartMessage, fields)
     check_batch_id(start.batch_id or "")
-    if reserved := [key for key in RESERVED_PARAMS if key in start.params]:
+    if reserved := reserved_among(start.params):
         raise MessageError(f"params may not set {', '.join(reserved)}: the message has task_id and scope for that.")
     return start
 

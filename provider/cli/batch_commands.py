@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from provider.cli.output import duration, utc, write_fields, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.metadata.batch_queries import batches_with_id, newest_batches, task_logs_of
 from provider.metadata.engine import read_session
+from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 
 
 def list_batches(args: argparse.Namespace) -> int:
@@ -49,7 +48,7 @@ def show_logs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _only_one(batches: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+def _only_one(batches: list[StoredTaskBatch], args: argparse.Namespace) -> StoredTaskBatch:
     if not batches:
         where = f" in workflow {args.workflow}" if args.workflow else ""
         raise AcceleratorError(f"there is no batch {args.batch_id}{where}; `accelerator batches` lists those there are.")
@@ -59,7 +58,7 @@ def _only_one(batches: list[dict[str, Any]], args: argparse.Namespace) -> dict[s
     return batches[0]
 
 
-def _batch_cells(batch: Mapping[str, Any]) -> tuple[str, ...]:
+def _batch_cells(batch: StoredTaskBatch) -> tuple[str, ...]:
     return (
         batch["workflow_id"],
         batch["batch_id"],
@@ -72,7 +71,7 @@ def _batch_cells(batch: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _header(batch: Mapping[str, Any]) -> dict[str, str]:
+def _header(batch: StoredTaskBatch) -> dict[str, str]:
     started_by = " ".join(filter(None, (batch["source"], batch["message_id"] and f"(message {batch['message_id']})")))
     scope = batch["scope"] or ""
     if batch["start_task_ids"]:
@@ -92,7 +91,7 @@ def _header(batch: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _log_cells(log: Mapping[str, Any]) -> tuple[str, ...]:
+def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
     task = log["task_id"] if log["map_index"] < 0 else f"{log['task_id']}[{log['map_index']}]"
     return (
         task,

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from dag_factory.problems import Problem, in_words, shorten, suggestion
 from dag_factory.specs import TaskSpec, WorkflowOptions
-from provider.metadata.definitions import DefinitionRows
+from provider.metadata.rows import DefinitionRows
 
 WORKFLOW_KEYS = frozenset(WorkflowOptions.model_fields) | {"tasks"}
 TASK_KEYS = frozenset(TaskSpec.model_fields) - {"workflow_id"} | {"depends_on"}

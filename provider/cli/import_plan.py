@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dag_factory.problems import Problem
 from dag_factory.specs import WorkflowSpec
 from dag_factory.validation import validate
-from provider.metadata.definitions import DefinitionRows, delete_workflows, replace_workflows
+from provider.metadata.rows import DefinitionRows
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -76,6 +76,8 @@ def carry_out(session: Session, plan: Plan, new: DefinitionRows) -> None:
 
     :raises sqlalchemy.exc.IntegrityError: somebody else stored one of the tasks after the plan was made.
     """
+    from provider.metadata.definitions import delete_workflows, replace_workflows
+
     changed = {change.workflow_id for change in plan.changes if change.kind in (CREATED, CHANGED)}
     delete_workflows(session, [change.workflow_id for change in plan.changes if change.kind == REMOVED])
     replace_workflows(session, _only(new, changed))

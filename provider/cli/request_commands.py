@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from provider import messages
 from provider.cli.output import utc, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.metadata import inbox, request_queries, request_queue
 from provider.metadata.engine import read_session, write_session
-from provider.metadata.request_queue import RECEIVED, RECORDED, REJECTED, STATES
+from provider.metadata.rows import StoredRequest
+from provider.metadata.states import RECEIVED, RECORDED, REJECTED, REQUEST_STATES
 
 
 def requests(args: argparse.Namespace) -> int:
     """List requests, or retry those that are named."""
     if args.action == "retry":
         return _retry(args.request_ids)
-    states = STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
+    states = REQUEST_STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
     with read_session() as session:
         found = request_queries.newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
     if args.output == "json":
@@ -81,7 +80,7 @@ def _retry_one(request_id: int) -> tuple[str, str]:
         return state, f"{state}, as request {again_id}" + (f": {reason}" if reason else "")
 
 
-def _cells(request: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(request: StoredRequest) -> tuple[str, ...]:
     return (
         str(request["id"]),
         utc(request["received_at"]),

@@ -17,8 +17,9 @@ from provider.cli.input_files import read_file
 from provider.cli.output import printable, write_json
 from provider.cli.strict_yaml import dump
 from provider.exceptions import AcceleratorError
-from provider.metadata.definitions import DefinitionRows, read_definitions
+from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.rows import DefinitionRows
 
 
 def import_workflows(args: argparse.Namespace) -> int:

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from google.pubsub_v1.services.subscriber.async_client import SubscriberAsyncClient
     from google.pubsub_v1.types import ReceivedMessage
 
+#: Deadline of one acknowledge call in seconds, its retries included; after it the messages are delivered again, which does no
+#: harm.
 ACKNOWLEDGE_SECONDS = 10.0
-"""Deadline of one acknowledge call, its retries included; after it the messages are delivered again, which does no harm."""
 
+#: How long what a parked pull has brought waits for the next trigger before it is given back, in seconds.
 PARKED_SECONDS = 10.0
-"""How long what a parked pull has brought waits for the next trigger before it is given back."""
 
+#: Deadline of giving messages back, in seconds; if that fails they are delivered again when their own deadline has passed.
 GIVE_BACK_SECONDS = 2.0
-"""Deadline of giving messages back; if that fails they are delivered again when their own deadline has passed."""
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from provider.airflow_internals.processes import is_supervised_in_process
 from provider.airflow_internals.secrets import redact
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import ConfigurationError
-from provider.metadata.batches import PROCESSING, STATUS_OF_TASK_STATE, record_tries
+from provider.metadata.rows import TaskLogRow
+from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
 from provider.texts import one_line, plain, storable
 
 #: Longest time that a hook takes, in seconds.
@@ -48,7 +49,7 @@ def record(ti: Any, state: str, error: BaseException | str | None) -> None:
         _watch_dag_test(ti)
         row = _row(ti, state, error)
         # Importing is our own work, not the database's, and must not eat the time for it.
-        import provider.metadata.tables  # noqa: F401
+        import provider.metadata.task_logs  # noqa: F401
 
         _write_in_time(row)
     except ConfigurationError as problem:
@@ -75,7 +76,7 @@ def _watch_dag_test(ti: Any) -> None:
         dag_test.watch(ti.dag_id, ti.run_id)
 
 
-def _row(ti: Any, state: str, error: BaseException | str | None) -> dict[str, Any]:
+def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
     if state == "failed" and ti.state is not None:
         state = plain(ti.state)  # up_for_retry
     status = STATUS_OF_TASK_STATE.get(state, PROCESSING)
@@ -120,7 +121,7 @@ def _text(value: object, limit: int) -> str | None:
     return None if value is None else storable(value, limit)
 
 
-def _write_in_time(row: dict[str, Any]) -> None:
+def _write_in_time(row: TaskLogRow) -> None:
     from provider.threads import within
 
     try:
@@ -129,8 +130,9 @@ def _write_in_time(row: dict[str, Any]) -> None:
         raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
 
 
-def _write(row: dict[str, Any]) -> None:
+def _write(row: TaskLogRow) -> None:
     from provider.metadata.engine import write_session
+    from provider.metadata.task_logs import record_tries
 
     with write_session() as session:
         record_tries(session, [row], authoritative=False)

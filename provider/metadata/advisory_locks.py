@@ -9,11 +9,11 @@ from enum import Enum, unique
 class AdvisoryLock(Enum):
     """A lock's number. Two purposes with one number would wait for each other for ever."""
 
+    #: Whoever upgrades the schema.
     SCHEMA = 727_061_994
-    """Whoever upgrades the schema."""
 
+    #: The reconciler that leads; held as long as it lives.
     RECONCILER = 727_061_995
-    """The reconciler that leads; held as long as it lives."""
 
+    #: A dispatcher that claims requests; held for one short transaction.
     CLAIM = 727_061_996
-    """A dispatcher that claims requests; held for one short transaction."""

@@ -1,16 +1,19 @@
-"""Looking up TaskBatch and TaskLog rows for people: as plain dicts, timestamps with their zone."""
+"""Looking up TaskBatch and TaskLog rows for people: whole rows, timestamps with their zone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import cast
 
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+from sqlalchemy import func, nulls_last, select
+from sqlalchemy.orm import Session
+
+from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
+from provider.metadata.tables import TaskBatch, TaskLog
 
 
 def newest_batches(
     session: Session, *, workflow_id: str | None = None, status: str | None = None, limit: int
-) -> list[dict[str, Any]]:
+) -> list[StoredTaskBatch]:
     """
     Return batches, newest first.
 
@@ -18,10 +21,6 @@ def newest_batches(
     :param status: only batches with this TaskBatch status.
     :param limit: largest number of batches.
     """
-    from sqlalchemy import select
-
-    from provider.metadata.tables import TaskBatch
-
     statement = select(TaskBatch.__table__)
     if workflow_id is not None:
         statement = statement.where(TaskBatch.workflow_id == workflow_id)
@@ -29,31 +28,23 @@ def newest_batches(
         statement = statement.where(TaskBatch.status == status)
     # The key as well, so that batches of one moment keep their order.
     statement = statement.order_by(TaskBatch.created_at.desc(), TaskBatch.workflow_id, TaskBatch.batch_id).limit(limit)
-    return [dict(row) for row in session.execute(statement).mappings()]
+    return [cast("StoredTaskBatch", dict(row)) for row in session.execute(statement).mappings()]
 
 
-def batches_with_id(session: Session, batch_id: str, workflow_id: str | None = None) -> list[dict[str, Any]]:
+def batches_with_id(session: Session, batch_id: str, workflow_id: str | None = None) -> list[StoredTaskBatch]:
     """Return the batches with this id, one at most for each workflow."""
-    from sqlalchemy import select
-
-    from provider.metadata.tables import TaskBatch
-
     statement = select(TaskBatch.__table__).where(TaskBatch.batch_id == batch_id).order_by(TaskBatch.workflow_id)
     if workflow_id is not None:
         statement = statement.where(TaskBatch.workflow_id == workflow_id)
-    return [dict(row) for row in session.execute(statement).mappings()]
+    return [cast("StoredTaskBatch", dict(row)) for row in session.execute(statement).mappings()]
 
 
-def task_logs_of(session: Session, workflow_id: str, batch_id: str) -> list[dict[str, Any]]:
+def task_logs_of(session: Session, workflow_id: str, batch_id: str) -> list[StoredTaskLog]:
     """Return the TaskLog rows of a batch: in the order in which the tasks first started, those not started last."""
-    from sqlalchemy import func, nulls_last, select
-
-    from provider.metadata.tables import TaskLog
-
     first_start = func.min(TaskLog.started_at).over(partition_by=(TaskLog.task_id, TaskLog.map_index))
     statement = (
         select(TaskLog.__table__)
         .where(TaskLog.workflow_id == workflow_id, TaskLog.batch_id == batch_id)
         .order_by(nulls_last(first_start), TaskLog.task_id, TaskLog.map_index, TaskLog.try_number)
     )
-    return [dict(row) for row in session.execute(statement).mappings()]
+    return [cast("StoredTaskLog", dict(row)) for row in session.execute(statement).mappings()]

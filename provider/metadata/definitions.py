@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+from sqlalchemy import JSON, Text, cast, delete, insert, select
+from sqlalchemy.orm import Session
 
-
-@dataclass(frozen=True)
-class DefinitionRows:
-    """
-    Rows as they are in the tables, not validated.
-
-    :param workflows: dicts with the columns of ``workflows``.
-    :param tasks: dicts with the columns of ``tasks``.
-    :param dependencies: dicts ``{"parent_id", "child_id"}``.
-    """
-
-    workflows: list[dict[str, Any]] = field(default_factory=list)
-    tasks: list[dict[str, Any]] = field(default_factory=list)
-    dependencies: list[dict[str, Any]] = field(default_factory=list)
+from provider.metadata.rows import DefinitionRows
+from provider.metadata.tables import Task, TaskDependency, Workflow
 
 
 def read_definitions(session: Session, workflow_id: str | None = None) -> DefinitionRows:
@@ -35,10 +22,6 @@ def read_definitions(session: Session, workflow_id: str | None = None) -> Defini
 
     :param workflow_id: only this workflow; a task process needs no other.
     """
-    from sqlalchemy import select
-
-    from provider.metadata.tables import Task, TaskDependency, Workflow
-
     workflows = select(*_json_as_text(Workflow.__table__)).order_by(Workflow.workflow_id)
     tasks = select(*_json_as_text(Task.__table__)).order_by(Task.task_id)
     dependencies = select(TaskDependency.__table__).order_by(TaskDependency.parent_id, TaskDependency.child_id)
@@ -64,10 +47,6 @@ def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
 
     :raises sqlalchemy.exc.IntegrityError: a task_id belongs to a workflow that is not among the given ones.
     """
-    from sqlalchemy import insert
-
-    from provider.metadata.tables import Task, TaskDependency, Workflow
-
     delete_workflows(session, [row["workflow_id"] for row in definitions.workflows])
     for model, rows in (
         (Workflow, definitions.workflows),
@@ -80,26 +59,17 @@ def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
 
 def delete_workflows(session: Session, workflow_ids: Sequence[str]) -> None:
     """Delete workflows with their tasks and edges, in the caller's transaction; batches and task logs stay."""
-    from sqlalchemy import delete
-
-    from provider.metadata.tables import Workflow
-
     session.execute(delete(Workflow).where(Workflow.workflow_id.in_(workflow_ids)))
 
 
 def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
     """Return the tasks of a workflow that are switched off; a workflow that is not in the tables has none."""
-    from sqlalchemy import select
-
-    from provider.metadata.tables import Task
-
     statement = select(Task.task_id).where(Task.workflow_id == workflow_id, Task.enabled.is_(False))
     return set(session.scalars(statement))
 
 
 def _json_as_text(table: Any) -> list[Any]:
     """Return a table's columns, those with JSON as the text that is stored."""
-    from sqlalchemy import JSON, Text, cast
 
     return [cast(column, Text).label(column.name) if isinstance(column.type, JSON) else column for column in table.columns]
 

@@ -11,22 +11,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.orm import Session
 
 from provider import settings
 from provider.exceptions import ConfigurationError
+from provider.metadata.schema import ensure_schema
 
-if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
-    from sqlalchemy.orm import Session
-
+#: How long PostgreSQL may take to connect or to give a lock. Short: where it answers at all, it answers at once.
 TIMEOUT_SECONDS = 3.0
-"""How long PostgreSQL may take to connect or to give a lock. Short: where it answers at all, it answers at once."""
 
+#: How long to wait for the one writer of SQLite. A transaction takes about 10 ms, but waiting processes stand in no queue: of
+#: forty that started at once on two cores some waited for more than 3 s, and a task that gives up then fails for nothing.
+#: Whoever must not wait, such as a listener, limits itself.
 SQLITE_BUSY_SECONDS = 30.0
-"""How long to wait for the one writer of SQLite. A transaction takes about 10 ms, but waiting processes stand in no queue: of
-forty that started at once on two cores some waited for more than 3 s, and a task that gives up then fails for nothing. Whoever
-must not wait, such as a listener, limits itself."""
 
 _engines: dict[str, Engine] = {}
 
@@ -41,8 +42,6 @@ def get_engine(url: str | None = None) -> Engine:
     """
     url = url or settings.get("sql_alchemy_conn")
     if url not in _engines:
-        from provider.metadata.schema import ensure_schema
-
         engine = create_engine(url)
         try:
             ensure_schema(engine)
@@ -59,8 +58,6 @@ def create_engine(url: str) -> Engine:
 
     :raises ConfigurationError: see :func:`get_engine`. The message never holds the URL's password.
     """
-    import sqlalchemy
-
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
@@ -90,8 +87,6 @@ def create_engine(url: str) -> Engine:
 @contextmanager
 def read_session(url: str | None = None) -> Iterator[Session]:
     """Yield a session for reading; it is rolled back at the end."""
-    from sqlalchemy.orm import Session
-
     with Session(get_engine(url), expire_on_commit=False) as session:
         yield session
 
@@ -104,8 +99,6 @@ def write_session(url: str | None = None) -> Iterator[Session]:
     On SQLite the write lock is taken at the start, since a transaction that reads first and writes later fails at once,
     whatever the busy timeout, when somebody else wrote in between.
     """
-    from sqlalchemy.orm import Session
-
     engine = get_engine(url).execution_options(accelerator_write=True)
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
@@ -120,8 +113,6 @@ def dispose_engines() -> None:
 
 def without_passwords(text: str) -> str:
     """Take the configured database's passwords out of a driver's message."""
-    import sqlalchemy
-
     try:
         configured = settings.get("sql_alchemy_conn")
     except ConfigurationError:
@@ -138,8 +129,6 @@ def without_passwords(text: str) -> str:
 
 
 def _parse(url: str) -> URL:
-    import sqlalchemy
-
     try:
         parsed = sqlalchemy.make_url(url)
     except sqlalchemy.exc.ArgumentError as error:
@@ -165,8 +154,6 @@ def _parse(url: str) -> URL:
 
 
 def _make_transactions_explicit(engine: Engine) -> None:
-    from sqlalchemy import event
-
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: object) -> None:
         # The driver would open transactions by its own rules; we send BEGIN ourselves.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+#: Most patterns that the braces of one may stand for.
 MAX_ALTERNATIVES = 100
-"""Most patterns that the braces of one may stand for."""
 
 _PATTERN = re.compile(r"gs://[^/]+/.+", re.DOTALL)
 

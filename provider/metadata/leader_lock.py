@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import fcntl
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
+
+from sqlalchemy import Connection, Engine, text
 
 from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.engine import get_engine
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
 
 
 class LeaderLock:
@@ -62,8 +61,6 @@ class LeaderLock:
         return True
 
     def _acquire_advisory(self, engine: Engine) -> bool:
-        from sqlalchemy import text
-
         try:
             if self._connection is not None:
                 self._connection.execute(text("SELECT 1"))

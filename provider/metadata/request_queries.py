@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import cast
 
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
-    from provider.metadata.tables import BatchRequest
+from provider.metadata.rows import StoredRequest
+from provider.metadata.tables import BatchRequest
 
 
 def newest_requests(
     session: Session, *, states: Collection[str], workflow_id: str | None = None, limit: int
-) -> list[dict[str, Any]]:
+) -> list[StoredRequest]:
     """
-    Return requests as dicts of their columns without the payload, newest first.
+    Return requests without their payload, newest first.
 
     :param states: only requests in one of these states.
     :param workflow_id: only requests for this workflow.
     :param limit: largest number of requests.
     """
-    from sqlalchemy import select
-
-    from provider.metadata.tables import BatchRequest
-
     statement = select(*(column for column in BatchRequest.__table__.columns if column.name != "payload"))
     statement = statement.where(BatchRequest.state.in_(states))
     if workflow_id is not None:
         statement = statement.where(BatchRequest.workflow_id == workflow_id)
     statement = statement.order_by(BatchRequest.received_at.desc(), BatchRequest.id.desc()).limit(limit)
-    return [dict(row) for row in session.execute(statement).mappings()]
+    return [cast("StoredRequest", dict(row)) for row in session.execute(statement).mappings()]
 
 
 def locked_request(session: Session, request_id: int) -> BatchRequest | None:
     """Return a request that nobody else changes until the transaction ends; None where there is none."""
-    from provider.metadata.tables import BatchRequest
-
     return session.get(BatchRequest, request_id, with_for_update=True)
 
 
 def forget_message(session: Session, subscription: str, message_id: str) -> None:
     """Delete the rows of a message, so that it can be received once more in the same transaction."""
-    from sqlalchemy import delete
-
-    from provider.metadata.tables import BatchRequest
-
     session.execute(
         delete(BatchRequest)
         .where(BatchRequest.subscription == subscription, BatchRequest.message_id == message_id)
@@ -55,10 +46,6 @@ def forget_message(session: Session, subscription: str, message_id: str) -> None
 
 def stored_as(session: Session, subscription: str, message_id: str, part: int = 0) -> tuple[int, str | None]:
     """Return id and reason of a part of a message."""
-    from sqlalchemy import select
-
-    from provider.metadata.tables import BatchRequest
-
     statement = select(BatchRequest.id, BatchRequest.reason).where(
         BatchRequest.subscription == subscription, BatchRequest.message_id == message_id, BatchRequest.part == part
     )

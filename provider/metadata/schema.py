@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Connection, Engine, inspect, text
+
 from provider.exceptions import SchemaOutOfDateError
 from provider.metadata.advisory_locks import AdvisoryLock
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from sqlalchemy import Connection, Engine
 
+#: The newest revision in ``migrations/versions``; written here so that Alembic is imported only to upgrade.
 HEAD = "0002"
-"""The newest revision in ``migrations/versions``; written here so that Alembic is imported only to upgrade."""
 
 
 def current_revision(connectable: Engine | Connection) -> str | None:
     """Return the revision of the database, or None for an empty one."""
-    from sqlalchemy import Engine, inspect, text
-
     if isinstance(connectable, Engine):
         with connectable.connect() as connection:
             return current_revision(connection)

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - this module is the SQLAlchemy model; whoever imports it wants SQLAlchemy
 """The tables of the application database. All timestamps are UTC and come back with a zone."""
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from provider.metadata.batches import NEW
+from provider.metadata.states import NEW
 
 ID = String(250)
 
@@ -154,7 +153,6 @@ class TaskLog(Base):
     external_id: Mapped[str | None] = mapped_column(String(1000))
     external_url: Mapped[str | None] = mapped_column(Text)
     config: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    definition_hash: Mapped[str | None] = mapped_column(String(64))
     row_source: Mapped[str] = mapped_column(String(20))
     updated_at: Mapped[datetime]
 

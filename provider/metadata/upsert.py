@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Table
-    from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy import ColumnElement, Table
+from sqlalchemy.orm import DeclarativeBase, Session
 
 _MAX_PARAMETERS = 30_000
 
-Rule = Callable[[str, Any], "ColumnElement[Any]"]
+Rule = Callable[[str, Any], ColumnElement[Any]]
 
 
 def inserts(session: Session, model: type[DeclarativeBase], rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:

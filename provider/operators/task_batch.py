@@ -7,10 +7,7 @@ retries and clears obey what is stored.
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,20 +15,18 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from provider import settings
+from provider.airflow_internals.supervisor import is_dags_test, is_resuming, literal_map_length, states_of_tasks
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
-from provider.exceptions import AcceleratorError, ConfigurationError
-from provider.metadata.batches import DISABLED_REASON, OUT_OF_SCOPE_REASON, Scope, open_batch, run_source
+from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError
+from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
+from provider.run_conf import Scope, checked_message_id, completed_task_id, requested_scope, run_source, used_params
+from provider.texts import first_line, plain
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 START_BATCH_TASK_ID = "start_batch"
 SCOPE_XCOM_KEY = "scope"
-SCOPES = ("workflow", "downstream", "task")
-RESERVED_PARAMS = frozenset({"start_task_id", "scope", "_accelerator"})
-"""Keys of a run's conf that belong to us; everything else is a parameter of the workflow."""
-
-_SHOWN_IDS = 20
 
 
 class StartBatchOperator(BaseOperator):
@@ -55,14 +50,15 @@ class StartBatchOperator(BaseOperator):
         self.edges = edges
 
     def execute(self, context: Context) -> None:
-        try:
-            settings.refuse_embedded_database_across_machines()
-        except ConfigurationError as error:
-            raise AirflowFailException(str(error)) from error
+        """Store the scope and push it as XCom; skip what does not belong to the batch."""
         dag_run = context["dag_run"]
         conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
-        requested = requested_scope({**context["params"], **conf}, self.edges)
-        message_id = _message_id(conf, dag_run.run_type)
+        try:
+            settings.refuse_embedded_database_across_machines()
+            requested = requested_scope({**context["params"], **conf}, self.edges)
+            message_id = checked_message_id(conf, dag_run.run_type)
+        except (ConfigurationError, RunConfError) as error:
+            raise AirflowFailException(str(error)) from error
         done_elsewhere = {task_id for task_id in [completed_task_id(conf)] if task_id in self.edges}
         if dag_run.run_id.startswith(TEMPORARY_RUN_PREFIX):
             scope, disabled = requested, set[str]()
@@ -79,11 +75,14 @@ class StartBatchOperator(BaseOperator):
         self, context: Context, requested: Scope, message_id: str | None, done_elsewhere: set[str]
     ) -> tuple[Scope, set[str]]:
         """Write the batch in one transaction; return the scope that holds and what is disabled."""
+        from airflow.sdk.log import redact  # type: ignore[attr-defined]
+
+        from provider.metadata.batches import open_batch
         from provider.metadata.definitions import disabled_task_ids
         from provider.metadata.engine import write_session
 
         dag_run = context["dag_run"]
-        by_test = getattr(dag_run, "triggering_user_name", None) == "dag_test"
+        triggered_by = "test" if is_dags_test(dag_run) else None
         with _outage_explained(self.dag_id, dag_run.run_id, "written to", self.task_id):
             with write_session() as session:
                 disabled = disabled_task_ids(session, self.dag_id)
@@ -92,10 +91,8 @@ class StartBatchOperator(BaseOperator):
                     self.dag_id,
                     dag_run.run_id,
                     requested=requested,
-                    source=run_source(
-                        _text(dag_run.run_type), "test" if by_test else None, by_message=isinstance(message_id, str)
-                    ),
-                    params=used_params(context["params"]),
+                    source=run_source(plain(dag_run.run_type), triggered_by, by_message=message_id is not None),
+                    params=used_params(context["params"], redact),
                     message_id=message_id,
                     all_task_ids=sorted(self.edges),
                     disabled=disabled,
@@ -108,7 +105,7 @@ class StartBatchOperator(BaseOperator):
         dag = self.get_dag()
         for task_id in task_ids:
             yield task_id
-            count = _literal_map_length(dag.task_dict.get(task_id)) if dag is not None else 0
+            count = literal_map_length(dag.task_dict.get(task_id)) if dag is not None else 0
             yield from ((task_id, index) for index in range(count))
 
 
@@ -131,7 +128,7 @@ class ScopeGuard:
         self.on_parent_skip = on_parent_skip
 
     def __call__(self, context: Context) -> None:
-        reason = None if _is_resuming(context["ti"]) else self.skip_reason(context)
+        reason = None if is_resuming(context["ti"]) else self.skip_reason(context)
         if reason is not None:
             # Airflow tells its listeners that a task was skipped, but not why.
             context["ti"].task.skip_reason = reason
@@ -158,8 +155,8 @@ class ScopeGuard:
             parents &= in_scope
         if self.on_parent_skip == "run" or not parents:
             return None
-        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=sorted(parents), run_ids=[ti.run_id]).get(ti.run_id, {})
-        skipped = sorted(parent for parent in parents if _was_skipped(parent, states))
+        # Of a mapped parent one skipped instance is enough.
+        skipped = sorted(parent for parent, states in states_of_tasks(ti, parents).items() if "skipped" in states)
         return f"parent skipped: {', '.join(skipped)}" if skipped else None
 
 
@@ -185,118 +182,6 @@ def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str) -> Ite
         yield
     except SQLAlchemyError as error:
         raise AirflowException(
-            f"the scope of batch {run_id} of {dag_id} could not be {done} the application database: {_first_line(error)}. "
+            f"the scope of batch {run_id} of {dag_id} could not be {done} the application database: {first_line(error, 500)}. "
             f"Check the database and [accelerator] sql_alchemy_conn, then clear {to_clear}."
         ) from error
-
-
-def requested_scope(wish: Mapping[str, Any], edges: Mapping[str, Collection[str]]) -> Scope:
-    """
-    Turn ``start_task_id`` and ``scope`` of a run's conf or params into the tasks to run.
-
-    :param wish: whatever the run was given; only these two keys are looked at.
-    :param edges: task id → ids of its children, with a key for every task.
-    :raises AirflowFailException: wrong type, unknown task or scope.
-    """
-    starts, name = wish.get("start_task_id"), wish.get("scope")
-    starts = [starts] if isinstance(starts, str) else starts or []
-    if not isinstance(starts, list) or not all(isinstance(start, str) for start in starts):
-        raise AirflowFailException("start_task_id must be a task id or a list of task ids; start the run again with one.")
-    if unknown := sorted(set(starts) - set(edges)):
-        known = sorted(edges)
-        more = f" and {len(known) - _SHOWN_IDS} more" if len(known) > _SHOWN_IDS else ""
-        raise AirflowFailException(
-            f"start_task_id names {_short(unknown)}, which this workflow does not have. Its tasks are: "
-            f"{', '.join(known[:_SHOWN_IDS])}{more}."
-        )
-    if name is None:
-        name = "downstream" if starts else "workflow"
-    if name not in SCOPES:
-        raise AirflowFailException(f"scope must be one of {', '.join(SCOPES)}, not {_short(name)}.")
-    if name == "workflow":
-        return Scope(sorted(set(starts)) or None, "workflow", None)
-    if not starts:
-        raise AirflowFailException(f"scope {name} needs a start_task_id: say from which task.")
-    tasks = set(starts) if name == "task" else downstream_of(starts, edges)
-    return Scope(sorted(set(starts)), name, sorted(tasks))
-
-
-def downstream_of(starts: Iterable[str], edges: Mapping[str, Collection[str]]) -> set[str]:
-    """Return the given tasks and everything that can be reached from them."""
-    reached: set[str] = set()
-    pending = list(starts)
-    while pending:
-        task_id = pending.pop()
-        if task_id not in reached:
-            reached.add(task_id)
-            pending.extend(edges.get(task_id, ()))
-    return reached
-
-
-def used_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's parameters without our own keys, as JSON can hold them, with secrets masked by Airflow's rules."""
-    from airflow.sdk.log import redact  # type: ignore[attr-defined]
-
-    kept = {key: value for key, value in params.items() if key not in RESERVED_PARAMS}
-    masked = redact(json.loads(json.dumps(kept, default=str)))
-    return masked if isinstance(masked, dict) else {}
-
-
-def request_message_id(conf: object, run_type: object) -> str | None:
-    """Return the message that a run's conf was made from, or None where the dispatcher did not start the run."""
-    by_task = _text(run_type) == "operator_triggered"  # a person's run may have a copy of such a conf
-    request = conf.get("_accelerator") if by_task and isinstance(conf, Mapping) else None
-    message_id = request.get("message_id") if isinstance(request, Mapping) else None
-    return message_id if isinstance(message_id, str) and 0 < len(message_id) <= 250 else None
-
-
-def completed_task_id(conf: object) -> str | None:
-    """Return the task whose reported end made the dispatcher start a run behind it, from the run's conf."""
-    request = conf.get("_accelerator") if isinstance(conf, Mapping) else None
-    task_id = request.get("completed_task_id") if isinstance(request, Mapping) else None
-    return task_id if isinstance(task_id, str) else None
-
-
-def _message_id(conf: Mapping[str, Any], run_type: object) -> str | None:
-    message_id = request_message_id(conf, run_type)
-    if message_id is None and conf.get("_accelerator") is not None:
-        raise AirflowFailException("_accelerator in the run's conf belongs to the dispatcher; start the run again without it.")
-    return message_id
-
-
-def _was_skipped(task_id: str, states: Mapping[str, Any]) -> bool:
-    """Tell whether a task, or any instance of a mapped one (``<task_id>_<index>``), was skipped."""
-    if task_id in states:
-        return _text(states[task_id]) == "skipped"
-    instance = re.compile(re.escape(task_id) + r"_\d+")
-    return any(_text(state) == "skipped" for name, state in states.items() if instance.fullmatch(name))
-
-
-def _is_resuming(ti: Any) -> bool:
-    """Tell whether the task comes back from a deferral; it was let in when it started."""
-    server = getattr(ti, "_ti_context_from_server", None)
-    return bool(getattr(server, "next_method", None))
-
-
-def _literal_map_length(task: Any) -> int:
-    """Return how many instances a mapped task has from the start; 0 where another task's result decides, or for no map."""
-    # A decorated task keeps its map under the longer name, and an empty one under the other.
-    expand_input = getattr(task, "op_kwargs_expand_input", None) or getattr(task, "expand_input", None)
-    values = getattr(expand_input, "value", None)
-    if isinstance(values, Mapping):
-        return math.prod(len(value) if isinstance(value, Collection) else 0 for value in values.values()) if values else 0
-    return len(values) if isinstance(values, Collection) else 0
-
-
-def _text(value: object) -> str:
-    """Return the plain text of an Airflow state or type, which is an enum or a string."""
-    return str(getattr(value, "value", value))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:500]

@@ -13,11 +13,13 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from provider.metadata import batches
-from provider.metadata.batches import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from provider import run_conf
+from provider.airflow_internals.secrets import redact
+from provider.metadata import batches, states, task_logs
 from provider.metadata.definitions import disabled_task_ids
 from provider.metadata.engine import read_session, write_session
-from provider.operators.task_batch import completed_task_id, request_message_id, used_params
+from provider.metadata.rows import TaskBatchRow, TaskLogRow
+from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.airflow_state import RunKey, RunState, TryState
 from provider.texts import storable
 
@@ -56,9 +58,9 @@ class Stored:
 class Difference:
     """What to write for one run, and whether that is all there will ever be to say of this state of Airflow."""
 
-    rows: list[dict[str, Any]]
+    rows: list[TaskLogRow]
     ghosts: list[TryKey]
-    batch: dict[str, Any] | None
+    batch: TaskBatchRow | None
     settled: bool
 
 
@@ -85,9 +87,7 @@ def effective_tries(run: RunState) -> dict[TryKey, TryState]:
     return tries
 
 
-def task_rows(
-    run: RunState, stored: Stored, parents: Parents, note: Note, now: datetime
-) -> Iterator[tuple[dict[str, Any], bool]]:
+def task_rows(run: RunState, stored: Stored, parents: Parents, note: Note, now: datetime) -> Iterator[tuple[TaskLogRow, bool]]:
     """Yield the TaskLog row of every try, and whether its error message can still come from the task process."""
     scope = stored.batch.scope_task_ids if stored.batch is not None else None
     for key, attempt in effective_tries(run).items():
@@ -132,17 +132,17 @@ def task_rows(
         )
 
 
-def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> dict[str, Any]:
+def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> TaskBatchRow:
     """Return the TaskBatch row of a run, given the TaskLog rows it will have."""
-    message_id = request_message_id(run.conf, run.run_type)
+    message_id = run_conf.message_id(run.conf, run.run_type)
     status = STATUS_OF_RUN_STATE.get(run.state, PROCESSING)
     return {
         "workflow_id": run.dag_id,
         "batch_id": run.run_id,
         "status": status,
         "airflow_state": run.state,
-        "source": batches.run_source(run.run_type, run.triggered_by, by_message=message_id is not None),
-        "params": used_params(run.conf),
+        "source": run_conf.run_source(run.run_type, run.triggered_by, by_message=message_id is not None),
+        "params": run_conf.used_params(run.conf, redact),
         "message_id": message_id,
         "created_at": run.created_at,
         "started_at": run.started_at,
@@ -182,7 +182,7 @@ def difference(run: RunState, stored: Stored, parents: Parents, note: Note, now:
         else:
             settled = False
     changed = [row for key, row in rows.items() if key not in stored.logs or _differs(row, stored.logs[key])]
-    batch: dict[str, Any] | None = batch_row(run, rows.values(), stored)
+    batch: TaskBatchRow | None = batch_row(run, rows.values(), stored)
     if stored.batch is not None and batch is not None and not _batch_differs(batch, stored.batch):
         batch = None
     return Difference(changed, ghosts, batch, settled)
@@ -214,9 +214,9 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set
             batches.lock_batches(session, to_write)
             in_order = [to_write[key] for key in sorted(to_write)]
             batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
-            batches.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
+            task_logs.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
             for key, found in to_write.items():
-                batches.delete_tries(session, key, found.ghosts, unchanged_since=now)
+                task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
     return {key for key, found in differences.items() if found.settled}
 
 
@@ -251,7 +251,7 @@ def _unexplained(key: TryKey) -> str:
 
 def _known_message(log: TaskLog | None, status: str, attempt: TryState) -> str | None:
     """Return the stored message of a try that is still true: one can be blocked again, or skipped later, without a new try."""
-    if log is None or batches.ended_otherwise(log.status, status):
+    if log is None or states.ended_otherwise(log.status, status):
         return None
     again = status == BLOCKED and attempt.updated_at is not None and attempt.updated_at > log.updated_at
     return None if again else log.error_message
@@ -262,12 +262,12 @@ def _skip_reason(
 ) -> str:
     if attempt.state == "removed":
         return "removed"
-    if key[0] == completed_task_id(run.conf):
-        return batches.DONE_ELSEWHERE_REASON
+    if key[0] == run_conf.completed_task_id(run.conf):
+        return states.DONE_ELSEWHERE_REASON
     if scope is not None and key[0] not in scope and key[0] != "start_batch":
-        return batches.OUT_OF_SCOPE_REASON
+        return states.OUT_OF_SCOPE_REASON
     if key[0] in disabled(run.dag_id):
-        return batches.DISABLED_REASON
+        return states.DISABLED_REASON
     return f"skipped by Airflow's rules or by itself; see the Airflow log of try {key[2]}"
 
 
@@ -293,7 +293,7 @@ def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[st
 
 
 def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:
-    """Tell whether :func:`~provider.metadata.batches.record_tries` would change anything."""
+    """Tell whether :func:`~provider.metadata.task_logs.record_tries` would change anything."""
     if any(row[column] != getattr(log, column) for column in ("status", "airflow_state", "started_at", "ended_at")):
         return True
     if any(row[column] is not None and row[column] != getattr(log, column) for column in ("external_id", "external_url")):

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from provider.metadata.batches import SUCCESS
-from provider.metadata.completions import latest_completion, latest_copy
-from provider.metadata.engine import read_session
+from provider.metadata.rows import TaskKey
+from provider.metadata.states import SUCCESS
+from provider.pacing import AFTER_DEFERRAL
+from provider.texts import first_line
 from provider.triggers.completion import TaskCompletionTrigger
-from provider.triggers.pubsub import WORKER_DEFERRAL_SECONDS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from sqlalchemy.orm import Session
 
-    from provider.metadata.completions import TaskKey
-
+#: The key in the task's ``task_state_store`` of what it remembers of its earlier tries.
 LEDGER_KEY = "completion"
+
+#: Longest error of a message that goes into the task's own, in characters.
 _LONGEST_ERROR = 2000
 
 
@@ -58,6 +59,8 @@ class TaskCompletionSensor(BaseSensorOperator):
 
     def _end(self, context: Context, after: int) -> dict[str, str]:
         """End with the latest message; wait where there is none that this chain of tries may end with."""
+        from provider.metadata.completions import latest_completion
+
         with self._reading() as session:
             completion = latest_completion(session, _key(context))
         if completion is None or completion.id <= after:
@@ -77,6 +80,8 @@ class TaskCompletionSensor(BaseSensorOperator):
         A chain begins with a person's clear, which raises ``max_tries``. The error that the last one ended with is dealt with
         then, and so are its copies: a publisher may repeat itself.
         """
+        from provider.metadata.completions import latest_copy
+
         entry = _entry(context)
         after = int(entry.get("after", 0))
         if entry and entry["chain"] != _chain(context):
@@ -94,7 +99,7 @@ class TaskCompletionSensor(BaseSensorOperator):
                 task_id=task_id,
                 after=after,
                 poll_interval=float(self.poke_interval),
-                first_event_after=WORKER_DEFERRAL_SECONDS,
+                first_event_after=AFTER_DEFERRAL,
             ),
             method_name="execute_complete",
             timeout=self._coerce_timeout(self.timeout),
@@ -104,13 +109,15 @@ class TaskCompletionSensor(BaseSensorOperator):
     def _reading(self) -> Iterator[Session]:
         from sqlalchemy.exc import SQLAlchemyError
 
+        from provider.metadata.engine import read_session
+
         try:
             with read_session() as session:
                 yield session
         except SQLAlchemyError as error:
             raise AirflowException(
                 f"the messages about {self.task_id} could not be read from the application database: "
-                f"{str(error).partition(chr(10))[0][:500]}. Check the database and [accelerator] sql_alchemy_conn."
+                f"{first_line(error, 500)}. Check the database and [accelerator] sql_alchemy_conn."
             ) from error
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseSensorOperator
 
 from provider.hooks.pubsub import check_subscriptions
-from provider.triggers.pubsub import WORKER_DEFERRAL_SECONDS, PubSubInboxTrigger, start_trigger_args
+from provider.pacing import AFTER_DEFERRAL
+from provider.triggers.pubsub import PubSubInboxTrigger, start_trigger_args
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,17 +51,17 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self.max_messages = max_messages
-        self.start_trigger_args = start_trigger_args(self._trigger(0.0), timeout=self.limit())
+        self.start_trigger_args = start_trigger_args(self._trigger(0.0), timeout=self.wait_limit())
 
     def execute(self, context: Context) -> NoReturn:  # noqa: ARG002 - Airflow calls it so
         """Wait where Airflow did not start the task in the triggerer, as in ``airflow dags test``."""
-        self.defer(trigger=self._trigger(WORKER_DEFERRAL_SECONDS), method_name="execute_complete", timeout=self.limit())
+        self.defer(trigger=self._trigger(AFTER_DEFERRAL), method_name="execute_complete", timeout=self.wait_limit())
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 - Airflow calls it so
         """Succeed: the event says that a request waits."""
         self.log.info("A batch request waits to be dispatched.")
 
-    def limit(self) -> timedelta | None:
+    def wait_limit(self) -> timedelta | None:
         """Return how long the wait may take; None for ever."""
         return timedelta(seconds=float(self.timeout))
 

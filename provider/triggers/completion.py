@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from provider.triggers.pubsub import backoff
-
-if TYPE_CHECKING:
-    from provider.metadata.completions import TaskKey
+from provider.metadata.rows import TaskKey
+from provider.pacing import backoff
+from provider.triggers.pubsub import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class TaskCompletionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for news."""
         await asyncio.sleep(self.first_event_after)
-        await _watch().wait(self.key, self.after, self.poll_interval)
+        await _watch_of_loop().wait(self.key, self.after, self.poll_interval)
         yield TriggerEvent({"status": "reported"})  # type: ignore[no-untyped-call]
 
 
@@ -85,13 +84,13 @@ class CompletionWatch:
         news = self.loop.create_future()
         self._waiting[news] = (key, after, interval)
         if self._task is None or self._task.done():
-            self._task = self.loop.create_task(self._look())
+            self._task = self.loop.create_task(self._look_while_anybody_waits())
         try:
             await news
         finally:
             del self._waiting[news]
 
-    async def _look(self) -> None:
+    async def _look_while_anybody_waits(self) -> None:
         failures = 0
         while self._waiting:
             keys = {key for key, _after, _interval in self._waiting.values()}
@@ -99,7 +98,7 @@ class CompletionWatch:
                 latest = await asyncio.to_thread(_latest_ids, keys)
             except Exception:
                 failures += 1
-                delay = backoff(failures)
+                delay = backoff(failures, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
                 log.exception("The application database does not answer, trying again in %.0f s.", delay)
             else:
                 failures = 0
@@ -113,7 +112,7 @@ class CompletionWatch:
 _current: CompletionWatch | None = None
 
 
-def _watch() -> CompletionWatch:
+def _watch_of_loop() -> CompletionWatch:
     """Return the watch of the running event loop."""
     global _current
     if _current is None or _current.loop is not asyncio.get_running_loop():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,22 +13,22 @@ from airflow.observability import stats
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 from provider.hooks.pubsub import SubscriptionReader
+from provider.pacing import backoff
 
 if TYPE_CHECKING:
     from google.pubsub_v1.types import ReceivedMessage
 
-FIRST_BACKOFF_SECONDS = 1.0
-LAST_BACKOFF_SECONDS = 30.0
-WORKER_DEFERRAL_SECONDS = 5.0
-"""Earliest event after a deferral out of a worker: the scheduler may take a task that is queued again at once for one that
-its executor lost (apache/airflow#71580). A task that starts in the triggerer has no worker whose exit could be in the way."""
+#: The pause after a first failure of Pub/Sub or the application database, in seconds, and the longest one.
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
 
+#: How long full pulls are taken in one after another before the event, in seconds: one start of the dispatcher for them all.
 GATHER_SECONDS = 5.0
-"""How long full pulls are taken in one after another before the event: one start of the dispatcher for them all."""
 
+#: How long the first pull, and the one after a full one, is waited for before the event, in seconds.
 NEXT_PULL_SECONDS = 0.5
-"""How long the first pull, and the one after a full one, is waited for before the event."""
 
+#: Name of an exception → what to do about it.
 _HINTS = {
     "NotFound": "Create the subscription, or correct [accelerator] pubsub_subscriptions.",
     "PermissionDenied": "Give the connection's service account the role roles/pubsub.subscriber on the subscription.",
@@ -37,7 +36,6 @@ _HINTS = {
     "DefaultCredentialsError": "Correct the credentials of the connection named by [accelerator] gcp_conn_id.",
     "AirflowNotFoundException": "Create the connection named by [accelerator] gcp_conn_id.",
 }
-"""Name of an exception → what to do about it."""
 
 
 class _Signals:
@@ -161,7 +159,7 @@ class PubSubInboxTrigger(BaseTrigger):
                 failures = 0
             except Exception as error:
                 failures += 1
-                delay = backoff(failures)
+                delay = backoff(failures, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
                 self.log.warning(
                     "Pulling from %s failed, trying again in %.0f s: %s: %s %s",
                     *(reader.subscription, delay, type(error).__name__, error, _HINTS.get(type(error).__name__, "")),
@@ -186,7 +184,7 @@ class PubSubInboxTrigger(BaseTrigger):
     async def _store(self, subscription: str, received: Sequence[ReceivedMessage]) -> bool:
         """Commit the messages to the inbox and tell whether that worked; if not, return once the database answers again."""
         try:
-            counts = await asyncio.to_thread(store, subscription, received)
+            counts = await asyncio.to_thread(commit_to_inbox, subscription, received)
         except Exception:
             self.log.exception(
                 "%d messages of %s could not be stored. They are not acknowledged and will be delivered again; nothing is "
@@ -215,16 +213,17 @@ class PubSubInboxTrigger(BaseTrigger):
         failures = 0
         while True:
             try:
-                due, oldest = await asyncio.to_thread(look)
+                due_at, waiting_since = await asyncio.to_thread(look_into_inbox)
             except Exception:
                 failures += 1
-                delay = backoff(failures)
+                delay = backoff(failures, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
                 self.log.exception("The application database does not answer, trying again in %.0f s.", delay)
                 await asyncio.sleep(delay)
             else:
                 now = datetime.now(UTC)
-                stats.gauge("accelerator.requests.oldest_waiting_seconds", (now - oldest).total_seconds() if oldest else 0.0)
-                return None if due is None else (due - now).total_seconds()
+                waited = (now - waiting_since).total_seconds() if waiting_since else 0.0
+                stats.gauge("accelerator.requests.oldest_waiting_seconds", waited)
+                return None if due_at is None else (due_at - now).total_seconds()
 
 
 def start_trigger_args(trigger: BaseTrigger, *, timeout: timedelta | None = None) -> StartTriggerArgs:
@@ -239,13 +238,7 @@ def start_trigger_args(trigger: BaseTrigger, *, timeout: timedelta | None = None
     )
 
 
-def backoff(failures: int) -> float:
-    """Return how many seconds to wait after so many failures in a row: 1 s, doubled up to 30 s, spread by a tenth."""
-    seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 20))
-    return float(seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, protects nothing
-
-
-def store(subscription: str, received: Iterable[ReceivedMessage]) -> Counter[str]:
+def commit_to_inbox(subscription: str, received: Iterable[ReceivedMessage]) -> Counter[str]:
     """Commit the messages of one pull to the inbox; blocks, and returns only when they are committed."""
     from provider import messages
     from provider.metadata import engine, inbox
@@ -268,18 +261,20 @@ def _utc(published: Any) -> datetime | None:
     return datetime.fromtimestamp(published.timestamp(), UTC) if published else None
 
 
-def look() -> tuple[datetime | None, datetime | None]:
+def look_into_inbox() -> tuple[datetime | None, datetime | None]:
     """
     Look into the inbox, and let the requests that are not due say what they wait for; blocks.
 
     :return: when the next request is due, and since when the oldest waits.
     """
-    from provider.metadata import engine, request_queue
+    from provider.metadata.engine import read_session, write_session
+    from provider.metadata.request_queue import next_due_at, oldest_waiting_since
+    from provider.metadata.waiting_reasons import explain_waiting, has_wrong_reasons
 
-    with engine.read_session() as session:
-        due, oldest = request_queue.waiting(session), request_queue.oldest_waiting(session)
-        unexplained = request_queue.unexplained(session)
-    if unexplained:
-        with engine.write_session() as session:
-            request_queue.explain_waiting(session)
-    return due, oldest
+    with read_session() as session:
+        due_at, waiting_since = next_due_at(session), oldest_waiting_since(session)
+        wrong_reasons = has_wrong_reasons(session)
+    if wrong_reasons:
+        with write_session() as session:
+            explain_waiting(session)
+    return due_at, waiting_since

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from provider.metadata.definitions import DefinitionRows, replace_workflows
+from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
+from provider.metadata.rows import DefinitionRows
 
 DATAFORM = {"project_id": "demo-project", "region": "europe-west3", "repository_id": "sales", "git_commitish": "main"}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dag_factory.task_types import TaskConfig, TaskType
 from dag_factory.task_types.registry import TaskTypes, task_types
 from dag_factory.validation import validate
-from provider.metadata.definitions import DefinitionRows
+from provider.metadata.rows import DefinitionRows
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows
 
 
@@ -516,7 +516,7 @@ def test_a_broken_package_costs_only_the_rows_that_use_it(
 
 def test_validation_needs_no_airflow() -> None:
     program = (
-        "import sys; from dag_factory.validation import validate; from provider.metadata.definitions import DefinitionRows;"
+        "import sys; from dag_factory.validation import validate; from provider.metadata.rows import DefinitionRows;"
         "import dag_factory.task_types.registry as t; validate(DefinitionRows()); list(t.task_types());"
         "print([m for m in sys.modules if m.split('.')[0] == 'airflow' or m in ('sqlalchemy', 'google.cloud.bigquery', 'msal')])"
     )

@@ -24,6 +24,7 @@ from sqlalchemy import delete, insert, make_url, select, update
 from provider.metadata import definitions
 from provider.metadata.completions import latest_completion
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Base, BatchRequest, TaskBatch, TaskLog
 from provider.operators.dispatch import DispatchBatchRequestsOperator
 from provider.triggers.pubsub import store
@@ -53,7 +54,7 @@ def plant() -> None:
     store_definitions()
     bad = {"workflow_id": "files_bad", "file_pattern": "gs://landing/" + "{a,b}" * 20}
     with write_session() as session:
-        definitions.replace_workflows(session, definitions.DefinitionRows(workflows=[bad], tasks=[], dependencies=[]))
+        definitions.replace_workflows(session, DefinitionRows(workflows=[bad], tasks=[], dependencies=[]))
     receive(
         message("p1", task_id="stg_orders", batch_id=THERE, params={"x": "{{ 7 * 7 }}"}),
         message("p2", task_id="nobody"),

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from provider.metadata.inbox import file_batch_id
-from provider.metadata.request_queue import DISPATCHED, DUPLICATE, RECORDED, REJECTED
+from provider.batch_ids import file_batch_id
+from provider.metadata.states import DISPATCHED, DUPLICATE, RECORDED, REJECTED
 
 BatchKey = tuple[str, str | None]
 """(workflow_id, batch_id); without a batch_id the batch is called after its message."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from provider.emulators.rules import Rule
 from provider.emulators.scenario import Scenario
-from provider.metadata.request_queue import DISPATCHED
+from provider.metadata.states import DISPATCHED
 from tests.storms.intake_messages import Author, BatchKey, Draft, Tale
 
 Step = Literal[

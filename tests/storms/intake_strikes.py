@@ -23,7 +23,7 @@ import psycopg
 from demo.postgres import PostgresServer
 from demo.world import World
 from provider.emulators.rules import Rule
-from provider.metadata.request_queue import CLAIM_SECONDS
+from provider.metadata.rows import CLAIM_SECONDS
 from tests.storms.intake_plan import Plan, Step
 from tests.storms.intake_world import Databases, Deliveries, kill, lives, worker_of
 from tests.waiting import LOOK_EVERY, wait_for

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from provider.metadata.request_queue import DISPATCHED, DUPLICATE, RECEIVED, RECORDED, REJECTED
+from provider.metadata.states import DISPATCHED, DUPLICATE, RECEIVED, RECORDED, REJECTED
 from tests.storms.intake_plan import Message, Story
 
 _MOST_TELLING = (DISPATCHED, RECEIVED, DUPLICATE, REJECTED, RECORDED)

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 
 from demo.world import World
 from provider.emulators.ledger import Ledger
-from provider.metadata.request_queue import CLAIM_SECONDS
+from provider.metadata.rows import CLAIM_SECONDS
 from tests.waiting import wait_for
 
 DISPATCHER = "accelerator_dispatcher"

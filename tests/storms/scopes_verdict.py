@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from provider.metadata.batches import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from provider.metadata.states import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from tests.storms.scopes_definition import BLOCKED_BY, START_BATCH, SUCCESS, Reason
 from tests.storms.scopes_events import Event
 from tests.storms.scopes_plan import Step, Workflow

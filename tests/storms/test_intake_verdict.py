@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import select
 
 from provider import messages
+from provider.dispatch.outcomes import conf_of_request
 from provider.metadata import inbox, request_queue
-from provider.metadata.definitions import DefinitionRows, replace_workflows
+from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
-from provider.metadata.request_queue import DISPATCHED, DUPLICATE, RECEIVED, REJECTED
+from provider.metadata.rows import DefinitionRows
+from provider.metadata.states import DISPATCHED, DUPLICATE, RECEIVED, REJECTED
 from provider.metadata.tables import BatchRequest
-from provider.operators.dispatch import run_conf
 from tests.storms.intake_plan import Plan, definitions, make_plan
 from tests.storms.intake_verdict import Published, PublishersFile, Verdict
 
@@ -228,6 +229,6 @@ def start_everything(world: World) -> Rows:
                 request_queue.mark(session, [request.id], DISPATCHED)
                 state = world.plan.stories[message.story].ends or "queued"
                 key = {"dag_id": request.workflow_id, "run_id": request.batch_id}
-                runs.append({**key, "conf": run_conf(request), "state": state})
+                runs.append({**key, "conf": conf_of_request(request), "state": state})
         if not claimed:
             return runs

@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from provider.metadata.batches import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from provider.metadata.states import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from tests.storms.scopes_cases import cases
 from tests.storms.scopes_definition import (
     BLOCKED_BY,

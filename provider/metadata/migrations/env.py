@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - run by Alembic only
 """Alembic environment: runs on the connection, in the transaction, that :func:`provider.metadata.schema.upgrade` hands over."""
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from provider.cli.main import console
-from provider.metadata import request_queue
-from provider.metadata.definitions import DefinitionRows, replace_workflows
+from provider.metadata import request_queue, states
+from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import BatchRequest, Workflow
 from tests.provider.metadata.inbox_world import claim, message, receive, rows, store_definitions
 
@@ -106,8 +107,8 @@ def test_of_a_file_for_two_workflows_only_the_rejected_part_is_tried_again(capsy
     receive(messages.read(b"", attributes, "1", None))
     first, second, *_others = rows()
     with write_session() as session:
-        request_queue.mark(session, [first.id], request_queue.DISPATCHED)
-        request_queue.mark(session, [second.id], request_queue.REJECTED, "Airflow refuses the run: a param is missing")
+        request_queue.mark(session, [first.id], states.DISPATCHED)
+        request_queue.mark(session, [second.id], states.REJECTED, "Airflow refuses the run: a param is missing")
     code, out, _err = run(capsys, "retry", str(second.id))
     again = {row.part: row for row in rows()}
     assert (code, out) == (0, f"{second.id}: received, as request {again[second.part].id}\n")
@@ -123,7 +124,7 @@ def test_a_request_that_still_waits_says_for_what(capsys: pytest.CaptureFixture[
     with write_session() as session:
         session.execute(update(Workflow).values(enabled=False))
     (request,) = rows()
-    assert run(capsys, "retry", str(request.id)) == (0, f"{request.id}: {request_queue.WORKFLOW_DISABLED}\n", "")
+    assert run(capsys, "retry", str(request.id)) == (0, f"{request.id}: {states.WORKFLOW_DISABLED}\n", "")
 
 
 def test_the_others_are_retried_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:

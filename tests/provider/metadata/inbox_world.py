@@ -11,6 +11,8 @@ from sqlalchemy import select
 from provider import messages
 from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.inbox_message import InboxMessage
+from provider.metadata.rows import ClaimedRequest, DefinitionRows
 from provider.metadata.tables import BatchRequest
 
 SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
@@ -34,7 +36,7 @@ def store_definitions() -> None:
         "files_off": {"file_pattern": "gs://landing/**", "enabled": False},
     }
     edges = [("stg_orders", "refresh"), ("stg_customers", "refresh"), ("dq_check", "refresh")]
-    rows = definitions.DefinitionRows(
+    rows = DefinitionRows(
         workflows=[{"workflow_id": workflow_id, **options.get(workflow_id, {})} for workflow_id in tasks],
         tasks=[
             {"task_id": task_id, "workflow_id": workflow_id, "task_type": task_type}
@@ -47,11 +49,11 @@ def store_definitions() -> None:
         definitions.replace_workflows(session, rows)
 
 
-def message(message_id: str, **fields: Any) -> inbox.InboxMessage:
+def message(message_id: str, **fields: Any) -> InboxMessage:
     return messages.read(json.dumps(fields).encode(), {"origin": "test"}, message_id, datetime(2024, 3, 16, tzinfo=UTC))
 
 
-def receive(*received: inbox.InboxMessage, subscription: str = SUBSCRIPTION) -> dict[str, int]:
+def receive(*received: InboxMessage, subscription: str = SUBSCRIPTION) -> dict[str, int]:
     with write_session() as session:
         return dict(inbox.receive(session, subscription, received))
 
@@ -61,11 +63,11 @@ def rows() -> list[BatchRequest]:
         return list(session.scalars(select(BatchRequest).order_by(BatchRequest.id)))
 
 
-def claim(**kwargs: Any) -> list[request_queue.WaitingRequest]:
+def claim(**kwargs: Any) -> list[ClaimedRequest]:
     with write_session() as session:
         return request_queue.claim(session, **kwargs)
 
 
 def next_due() -> datetime | None:
     with read_session() as session:
-        return request_queue.waiting(session)
+        return request_queue.next_due_at(session)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from provider.metadata import batches
-from provider.metadata.batches import Scope
+from provider.metadata import batches, task_logs
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import TaskBatch, TaskLog
+from provider.run_conf import Scope
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
@@ -34,7 +34,7 @@ def tried(status: str, **values: Any) -> dict[str, Any]:
 
 def record(row: dict[str, Any], *, authoritative: bool = False) -> TaskLog:
     with write_session() as session:
-        batches.record_tries(session, [row], authoritative=authoritative)
+        task_logs.record_tries(session, [row], authoritative=authoritative)
     with read_session() as session:
         stored = session.get(TaskLog, tuple(KEY.values()))
         assert stored is not None
@@ -166,29 +166,3 @@ def test_a_disabled_task_in_scope_is_skipped_with_its_reason_from_the_start() ->
     with read_session() as session:
         rows = {log.task_id: (log.status, log.error_message) for log in session.query(TaskLog)}
     assert rows == {"load": ("NEW", None), "stage": ("SKIPPED", "the task is disabled")}
-
-
-@pytest.mark.parametrize(
-    ("run_type", "triggered_by", "by_message", "source"),
-    [
-        ("operator_triggered", "operator", True, "message"),
-        ("operator_triggered", "operator", False, "dag"),
-        ("manual", "ui", False, "ui"),
-        ("manual", "rest_api", False, "api"),
-        ("manual", "cli", False, "cli"),
-        ("manual", "test", False, "test"),
-        ("manual", None, False, "manual"),
-        ("scheduled", "timetable", False, "schedule"),
-        ("backfill", "backfill", False, "backfill"),
-        ("asset_triggered", "asset", False, "asset"),
-    ],
-)
-def test_run_source(run_type: str, triggered_by: str | None, by_message: bool, source: str) -> None:
-    assert batches.run_source(run_type, triggered_by, by_message=by_message) == source
-
-
-def test_every_airflow_state_has_a_status() -> None:
-    from airflow.utils.state import DagRunState, TaskInstanceState
-
-    assert {state.value for state in TaskInstanceState} <= set(batches.STATUS_OF_TASK_STATE)
-    assert {state.value for state in DagRunState} <= set(batches.STATUS_OF_RUN_STATE)

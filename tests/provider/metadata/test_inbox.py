@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import update
 
 from provider import messages
-from provider.metadata import inbox, request_queue
+from provider.metadata import request_queue, states
 from provider.metadata.engine import write_session
+from provider.metadata.inbox_message import InboxMessage
 from provider.metadata.tables import TaskBatch, Workflow
 from tests.provider.metadata.inbox_world import SUBSCRIPTION, claim, message, receive, rows, store_definitions
 
@@ -36,7 +37,7 @@ def test_a_message_delivered_again_changes_nothing() -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1"))
     (first,) = claim()
     with write_session() as session:
-        request_queue.mark(session, [first.id], request_queue.DISPATCHED)
+        request_queue.mark(session, [first.id], states.DISPATCHED)
     assert receive(message("1", task_id="stg_orders", batch_id="B1")) == {"redelivered": 1}
     (row,) = rows()
     assert row.state == "dispatched"
@@ -86,7 +87,7 @@ def test_a_batch_id_whose_request_was_rejected_is_free_again() -> None:
     receive(message("1", task_id="stg_orders", batch_id="B1", params={"day": "wrong"}))
     (first,) = claim()
     with write_session() as session:
-        request_queue.mark(session, [first.id], request_queue.REJECTED, "Airflow refuses it")
+        request_queue.mark(session, [first.id], states.REJECTED, "Airflow refuses it")
     assert receive(message("2", task_id="stg_orders", batch_id="B1", params={"day": "right"})) == {"received": 1}
 
 
@@ -138,7 +139,7 @@ def test_writers_at_the_same_time_accept_one() -> None:
 # Completions.
 
 
-def ended(message_id: str, task_id: str, batch_id: str = "B1", status: str = "SUCCESS", **fields: Any) -> inbox.InboxMessage:
+def ended(message_id: str, task_id: str, batch_id: str = "B1", status: str = "SUCCESS", **fields: Any) -> InboxMessage:
     return message(message_id, task_id=task_id, previous_task_id=task_id, batch_id=batch_id, status=status, **fields)
 
 
@@ -221,7 +222,7 @@ def test_the_end_of_an_unknown_task_is_rejected() -> None:
 # Files.
 
 
-def arrived(message_id: str, name: str, generation: str = "1", event: str = "OBJECT_FINALIZE") -> inbox.InboxMessage:
+def arrived(message_id: str, name: str, generation: str = "1", event: str = "OBJECT_FINALIZE") -> InboxMessage:
     attributes = {"eventType": event, "bucketId": "landing", "objectId": name, "objectGeneration": generation}
     return messages.read(b"{}", attributes, message_id, datetime(2024, 3, 16, tzinfo=UTC))
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, update
 
-from provider.metadata import request_queue
+from provider.metadata import free_places, request_queue, states, waiting_reasons
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
+from provider.metadata.rows import ClaimedRequest
 from provider.metadata.tables import BatchRequest, TaskBatch, Workflow
 from tests.provider.metadata.inbox_world import claim, message, next_due, receive, rows, store_definitions
 
@@ -23,12 +24,12 @@ def _definitions(application_database: str) -> None:
 
 def explain() -> None:
     with read_session() as session:
-        if not request_queue.unexplained(session):
+        if not waiting_reasons.has_wrong_reasons(session):
             return
     with write_session() as session:
-        request_queue.explain_waiting(session)
+        waiting_reasons.explain_waiting(session)
     with read_session() as session:
-        assert not request_queue.unexplained(session)
+        assert not waiting_reasons.has_wrong_reasons(session)
 
 
 def set_places(workflow_id: str, batches: int) -> None:
@@ -36,11 +37,11 @@ def set_places(workflow_id: str, batches: int) -> None:
         session.execute(update(Workflow).where(Workflow.workflow_id == workflow_id).values(max_active_batches=batches))
 
 
-def start(*requests: request_queue.WaitingRequest) -> None:
+def start(*requests: ClaimedRequest) -> None:
     """Start the requests' batches, of which the reconciler does not know yet."""
     with write_session() as session:
         for request in requests:
-            request_queue.mark(session, [request.id], request_queue.DISPATCHED)
+            request_queue.mark(session, [request.id], states.DISPATCHED)
 
 
 def see(batch_id: str, status: str) -> None:
@@ -55,7 +56,7 @@ def test_claims_at_the_same_time_share_nothing() -> None:
     set_places("daily_sales", 100)
     barrier = threading.Barrier(4)
 
-    def take(_: int) -> list[request_queue.WaitingRequest]:
+    def take(_: int) -> list[ClaimedRequest]:
         barrier.wait()
         return claim(limit=10)
 
@@ -71,7 +72,7 @@ def test_requests_are_claimed_oldest_first_and_whole() -> None:
     first, second = claim()
     assert (first.batch_id, second.batch_id) == ("B1", "B2")
     assert (first.workflow_id, first.task_id, first.scope) == ("daily_sales", "stg_orders", "task")
-    assert (first.message_id, first.params, first.attempts) == ("1", {"x": [1]}, 0)
+    assert (first.message_id, first.params, rows()[0].attempts) == ("1", {"x": [1]}, 0)
 
 
 def test_claims_do_not_wait_for_the_reconciler() -> None:
@@ -102,8 +103,8 @@ def test_a_request_keeps_its_first_end() -> None:
     receive(message("1", task_id="stg_orders"))
     (request,) = claim()
     with write_session() as session:
-        request_queue.mark(session, [request.id], request_queue.DISPATCHED)
-        request_queue.mark(session, [request.id], request_queue.REJECTED, "late")
+        request_queue.mark(session, [request.id], states.DISPATCHED)
+        request_queue.mark(session, [request.id], states.REJECTED, "late")
         request_queue.postpone(session, request.id, "late")
     (row,) = rows()
     assert (row.state, row.reason, row.next_attempt_at, row.attempts) == ("dispatched", None, None, 0)
@@ -148,7 +149,7 @@ def set_enabled(workflow_id: str, enabled: bool) -> None:
 
 def test_a_disabled_workflow_leaves_its_requests_waiting_with_the_reason() -> None:
     assert receive(message("1", task_id="stg_stock", batch_id="B1")) == {"received": 1}
-    assert rows()[0].reason == request_queue.WORKFLOW_DISABLED
+    assert rows()[0].reason == states.WORKFLOW_DISABLED
     assert next_due() is None
     assert claim() == []
     set_enabled("stock", True)
@@ -162,7 +163,7 @@ def test_a_workflow_disabled_while_its_request_waits() -> None:
     assert next_due() is None
     assert claim() == []
     explain()
-    assert {row.reason for row in rows()} == {request_queue.WORKFLOW_DISABLED}
+    assert {row.reason for row in rows()} == {states.WORKFLOW_DISABLED}
     set_enabled("daily_sales", True)
     explain()
     assert {row.reason for row in rows()} == {None}
@@ -214,7 +215,7 @@ def test_a_batch_that_is_never_seen_gives_its_place_back() -> None:
     fill()
     start(*claim())
     with write_session() as session:
-        long_ago = datetime.now(UTC) - timedelta(seconds=request_queue.UNSEEN_SECONDS + 1)
+        long_ago = datetime.now(UTC) - timedelta(seconds=free_places.UNSEEN_SECONDS + 1)
         session.execute(update(BatchRequest).where(BatchRequest.batch_id == "B1").values(dispatched_at=long_ago))
     assert [request.batch_id for request in claim()] == ["B2"]
 
@@ -235,13 +236,13 @@ def test_who_waits_for_a_place_says_so_until_it_has_it() -> None:
     assert {row.batch_id: row.reason for row in rows()} == {
         "B0": None,
         "B1": None,
-        "B2": request_queue.WORKFLOW_FULL,
-        "B3": request_queue.WORKFLOW_FULL,
+        "B2": states.WORKFLOW_FULL,
+        "B3": states.WORKFLOW_FULL,
     }
     see("B0", "SUCCESS")
     start(*claim())
     explain()
-    assert {row.batch_id: row.reason for row in rows() if row.reason} == {"B3": request_queue.WORKFLOW_FULL}
+    assert {row.batch_id: row.reason for row in rows() if row.reason} == {"B3": states.WORKFLOW_FULL}
 
 
 def test_a_claimed_request_is_its_claimers_until_the_claim_runs_out() -> None:
@@ -252,12 +253,12 @@ def test_a_claimed_request_is_its_claimers_until_the_claim_runs_out() -> None:
     assert [request.batch_id for request in claim()] == ["B2"]
     set_enabled("small", False)
     explain()
-    assert {row.batch_id: row.reason for row in rows()} == {"B0": None, "B1": None, "B2": request_queue.WORKFLOW_FULL}
+    assert {row.batch_id: row.reason for row in rows()} == {"B0": None, "B1": None, "B2": states.WORKFLOW_FULL}
     with write_session() as session:
         ran_out = datetime.now(UTC) - timedelta(seconds=1)
         session.execute(update(BatchRequest).where(BatchRequest.claimed_until.is_not(None)).values(claimed_until=ran_out))
     explain()
-    disabled = request_queue.WORKFLOW_DISABLED
+    disabled = states.WORKFLOW_DISABLED
     assert {row.batch_id: row.reason for row in rows()} == {"B0": None, "B1": disabled, "B2": disabled}
 
 
@@ -265,7 +266,7 @@ def test_claims_at_the_same_time_take_the_last_place_once() -> None:
     fill()
     barrier = threading.Barrier(4)
 
-    def take(_: int) -> list[request_queue.WaitingRequest]:
+    def take(_: int) -> list[ClaimedRequest]:
         barrier.wait()
         return claim()
 
@@ -283,9 +284,9 @@ def test_old_ends_are_swept_and_what_waits_is_kept() -> None:
         old = datetime.now(UTC) - timedelta(days=36)
         session.execute(update(BatchRequest).where(BatchRequest.message_id != "3").values(received_at=old))
     with write_session() as session:
-        assert request_queue.oldest_waiting(session) == old
-        assert request_queue.sweep(session, timedelta(days=35)) == 1
+        assert request_queue.oldest_waiting_since(session) == old
+        assert request_queue.delete_old(session, timedelta(days=35)) == 1
     assert [row.message_id for row in rows()] == ["2", "3"]
     with write_session() as session:
         session.execute(delete(BatchRequest))
-        assert request_queue.oldest_waiting(session) is None
+        assert request_queue.oldest_waiting_since(session) is None

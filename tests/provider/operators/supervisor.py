@@ -22,7 +22,7 @@ from airflow.sdk.execution_time.comms import (
     _RequestFrame,
 )
 
-from provider.metadata.request_queue import WaitingRequest
+from provider.metadata.rows import ClaimedRequest
 
 ALREADY_EXISTS = ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
 
@@ -35,7 +35,7 @@ def refusal(status: int | None, reason: str | None = None, message: str = "becau
     return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
 
 
-def run_of(request: WaitingRequest, conf: dict[str, Any] | None) -> DagRunResult:
+def run_of(request: ClaimedRequest, conf: dict[str, Any] | None) -> DagRunResult:
     """Return what Airflow says of the run that a request has, or would have, if its conf is this."""
     return DagRunResult(
         dag_id=request.workflow_id,
@@ -54,7 +54,7 @@ def run_of(request: WaitingRequest, conf: dict[str, Any] | None) -> DagRunResult
     )
 
 
-def claimed_request(**changes: Any) -> WaitingRequest:
+def claimed_request(**changes: Any) -> ClaimedRequest:
     """Return a claimed request."""
     values = {
         "id": 7,
@@ -66,9 +66,8 @@ def claimed_request(**changes: Any) -> WaitingRequest:
         "start_task_ids": ["stg_orders"],
         "scope": "workflow",
         "params": {"day": "{{ ds }}"},
-        "attempts": 0,
     }
-    return WaitingRequest(**{**values, **changes})
+    return ClaimedRequest(**{**values, **changes})
 
 
 class Supervisor:

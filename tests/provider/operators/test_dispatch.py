@@ -16,11 +16,12 @@ from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select, update
 
 from provider import messages
+from provider.dispatch import loop
 from provider.exceptions import ConfigurationError
 from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import BatchRequest
-from provider.operators import dispatch
 from provider.operators.dispatch import DispatchBatchRequestsOperator, DispatchDueRequestsOperator
 from tests.provider.operators.supervisor import ALREADY_EXISTS, Supervisor, claimed_request, refusal, run_of
 
@@ -30,7 +31,7 @@ SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
 
 @pytest.fixture
 def operator(application_database: str) -> DispatchBatchRequestsOperator:
-    rows = definitions.DefinitionRows(
+    rows = DefinitionRows(
         workflows=[{"workflow_id": name, "max_active_batches": 100} for name in ("daily_sales", "calendar", "others")],
         tasks=[
             {"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"},
@@ -68,7 +69,7 @@ def row(batch_id: str) -> BatchRequest:
 def test_one_run_for_each_request(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     batch_ids = [f"B{number}" for number in range(7)]
     receive(*batch_ids)
-    assert dispatch.dispatch(LOG, limit=3) == {"dispatched": 7}
+    assert loop.dispatch(LOG, limit=3) == {"dispatched": 7}
     assert supervisor.started() == batch_ids
     assert operator.execute_complete({}) == {}
     assert supervisor.started() == batch_ids
@@ -84,7 +85,7 @@ def test_what_was_started_is_recorded_when_the_rest_cannot_be(
 
     supervisor.answers["B3"] = die
     with pytest.raises(EOFError):
-        dispatch.dispatch(LOG)
+        loop.dispatch(LOG)
     assert [row(batch_id).state for batch_id in ("B1", "B2", "B3")] == ["dispatched", "dispatched", "received"]
 
 
@@ -99,7 +100,7 @@ def test_the_requests_of_one_claim_are_recorded_before_the_next_claim(
         return OKResponse(ok=True)
 
     supervisor.answers["B3"] = look
-    assert dispatch.dispatch(LOG, limit=2) == {"dispatched": 3}
+    assert loop.dispatch(LOG, limit=2) == {"dispatched": 3}
     assert seen == ["dispatched", "dispatched"]
 
 
@@ -108,16 +109,16 @@ def test_a_crash_between_start_and_record_makes_no_second_run(
 ) -> None:
     receive("B1")
     with monkeypatch.context() as patch:
-        patch.setattr(dispatch, "_record", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        patch.setattr(loop, "_record", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(MemoryError):
-            dispatch.dispatch(LOG)
+            loop.dispatch(LOG)
     (first,) = supervisor.sent
     assert isinstance(first, TriggerDagRun)
     assert row("B1").state == "received"
     supervisor.answers["B1"] = ALREADY_EXISTS
     supervisor.runs["B1"] = run_of(claimed_request(batch_id="B1"), first.conf)
     make_due()
-    assert dispatch.dispatch(LOG) == {"dispatched": 1}
+    assert loop.dispatch(LOG) == {"dispatched": 1}
 
 
 def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
@@ -128,7 +129,7 @@ def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: Di
         "early": refusal(404, "not_found"),
     }
     supervisor.runs["foreign"] = run_of(claimed_request(batch_id="foreign"), {"_accelerator": {"request_id": 4711}})
-    assert dispatch.dispatch(LOG) == {"dispatched": 1, "rejected": 1, "duplicate": 1, "received": 1}
+    assert loop.dispatch(LOG) == {"dispatched": 1, "rejected": 1, "duplicate": 1, "received": 1}
     assert (row("good").state, row("good").reason) == ("dispatched", None)
     assert (row("bad").state, row("foreign").state) == ("rejected", "duplicate")
     early = row("early")
@@ -137,7 +138,7 @@ def test_each_request_has_an_end_of_its_own(supervisor: Supervisor, operator: Di
     assert "no DAG 'daily_sales' yet" in str(early.reason)
     supervisor.answers.clear()
     make_due()
-    assert dispatch.dispatch(LOG) == {"dispatched": 1}
+    assert loop.dispatch(LOG) == {"dispatched": 1}
     assert row("early").reason is None
 
 
@@ -146,7 +147,7 @@ def test_an_outage_ends_the_round_and_costs_the_others_no_attempt(
 ) -> None:
     receive("B1", "B2", "B3")
     supervisor.answers["B2"] = refusal(503)
-    assert dispatch.dispatch(LOG, limit=10) == {"dispatched": 1, "received": 2}
+    assert loop.dispatch(LOG, limit=10) == {"dispatched": 1, "received": 2}
     assert supervisor.started() == ["B1", "B2"]
     assert [row(batch_id).attempts for batch_id in ("B2", "B3")] == [1, 0]
     assert "503" in str(row("B3").reason)
@@ -158,7 +159,7 @@ def test_an_outage_ends_the_round_and_costs_the_others_no_attempt(
 def test_each_full_claim_of_a_burst_calls_one_helper(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     batch_ids = [f"B{number}" for number in range(8)]
     receive(*batch_ids)
-    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 8}
+    assert loop.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 8}
     calls = [message for message in supervisor.sent if isinstance(message, TriggerDagRun) and message.dag_id == "burst"]
     first, second = [call.run_id for call in calls]
     assert supervisor.started() == [first, *batch_ids[:4], second, *batch_ids[4:]]
@@ -174,7 +175,7 @@ def test_help_is_called_for_full_claims_alone(
 ) -> None:
     """The first claim is of 8, the second of 2."""
     receive(*(f"B{number}" for number in range(number)))
-    assert dispatch.dispatch(LOG, limit=2, burst_dag_id="burst", helpers=3) == {"dispatched": number}
+    assert loop.dispatch(LOG, limit=2, burst_dag_id="burst", helpers=3) == {"dispatched": number}
     assert supervisor.active_runs["burst"] == called
 
 
@@ -185,7 +186,7 @@ def test_nobody_is_called_when_enough_are_there(
     supervisor.active_runs["burst"] = there
     batch_ids = [f"B{number}" for number in range(6)]
     receive(*batch_ids)
-    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 6}
+    assert loop.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 6}
     assert supervisor.started()[called:] == batch_ids
     assert supervisor.active_runs["burst"] == there + called
 
@@ -207,7 +208,7 @@ def test_a_call_that_starts_nobody_changes_nothing(
     batch_ids = [f"B{number}" for number in range(6)]
     receive(*batch_ids)
     supervisor.answer_of_dag["burst"] = answer
-    assert dispatch.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 6}
+    assert loop.dispatch(LOG, limit=1, burst_dag_id="burst", helpers=2) == {"dispatched": 6}
     assert len([message for message in supervisor.sent if message.dag_id == "burst"]) == sent
     assert {row(batch_id).state for batch_id in batch_ids} == {"dispatched"}
 
@@ -235,7 +236,7 @@ def test_a_helper_ends_after_its_time(
     supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests of a workflow that Airflow cannot start come back as fast as a helper can claim them."""
-    monkeypatch.setattr(dispatch, "HELP_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "HELP_SECONDS", -1.0)
     receive(*(f"B{number}" for number in range(26)))
     assert DispatchDueRequestsOperator(task_id="dispatch").execute({}) == {"dispatched": 25}
 
@@ -249,7 +250,7 @@ def test_the_fault_of_one_workflow_does_not_stop_the_others(
     receive("B1", "B2")
     receive("C1", "C2", task_id="dim_date")
     supervisor.answer_of_dag["daily_sales"] = refusal(500)
-    assert dispatch.dispatch(LOG, limit=1) == {"dispatched": 2, "received": 2}
+    assert loop.dispatch(LOG, limit=1) == {"dispatched": 2, "received": 2}
     assert supervisor.started() == ["B1", "C1", "C2"]
     assert [row(batch_id).attempts for batch_id in ("B1", "B2")] == [1, 0]
 
@@ -259,7 +260,7 @@ def test_two_faults_are_an_outage(supervisor: Supervisor, operator: DispatchBatc
     receive("C1", task_id="dim_date")
     receive("D1", task_id="third")
     supervisor.answer_of_dag |= {"daily_sales": refusal(500), "calendar": refusal(None)}
-    assert dispatch.dispatch(LOG, limit=3) == {"received": 3}
+    assert loop.dispatch(LOG, limit=3) == {"received": 3}
     assert supervisor.started() == ["B1", "C1"]
     assert (row("D1").attempts, "500" in str(row("D1").reason)) == (0, True)
 
@@ -267,24 +268,24 @@ def test_two_faults_are_an_outage(supervisor: Supervisor, operator: DispatchBatc
 def test_what_a_slow_api_leaves_of_a_claim_is_given_back(
     supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "START_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "START_SECONDS", -1.0)
     receive("B1")
-    assert dispatch.dispatch(LOG) == {"received": 1}
+    assert loop.dispatch(LOG) == {"received": 1}
     assert supervisor.sent == []
     assert (row("B1").attempts, row("B1").claimed_until, row("B1").reason) == (0, None, "waits: Airflow's API is slow.")
 
 
 def test_after_its_time_nothing_more_is_claimed(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     receive("B1", "B2", "B3")
-    assert dispatch.dispatch(LOG, limit=2, seconds=-1.0) == {"dispatched": 2}
+    assert loop.dispatch(LOG, limit=2, seconds=-1.0) == {"dispatched": 2}
     assert (row("B3").state, row("B3").claimed_until) == ("received", None)
 
 
 def test_old_requests_are_deleted_in_several_steps(
     supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    swept = request_queue.sweep
-    monkeypatch.setattr(dispatch, "sweep", lambda session, age: swept(session, age, limit=2))
+    deleted = request_queue.delete_old
+    monkeypatch.setattr(request_queue, "delete_old", lambda session, age: deleted(session, age, limit=2))
     receive("B1", "B2", "B3", "B4", "B5")
     with write_session() as session:
         session.execute(update(BatchRequest).values(state="dispatched", received_at=datetime.now(UTC) - timedelta(days=36)))

@@ -25,6 +25,7 @@ from provider.emulators.pubsub import Implementation, find_google_emulator
 from provider.emulators.scenario import Scenario
 from provider.emulators.server import Emulators
 from provider.metadata import definitions, engine, schema
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import BatchRequest
 
 pytestmark = pytest.mark.airflow_services
@@ -151,7 +152,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def fill(database: str) -> None:
     fresh = engine.create_engine(database)
     schema.upgrade(fresh)
-    rows = definitions.DefinitionRows(
+    rows = DefinitionRows(
         # Nobody mirrors runs without start_batch, so that all of them count as running for a while.
         workflows=[
             {"workflow_id": "daily_sales", "max_active_batches": 1000},

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
 
-from provider.operators.dispatch import run_conf, start_dag_run
+from provider.dispatch.outcomes import conf_of_request, start_dag_run
 from tests.provider.operators.supervisor import ALREADY_EXISTS, Supervisor, claimed_request, refusal, run_of
 
 
@@ -43,7 +43,7 @@ def test_a_run_of_our_own_is_there_already(supervisor: Supervisor) -> None:
     """The process died between the start and its record."""
     ours = claimed_request()
     supervisor.answers["B1"] = ALREADY_EXISTS
-    supervisor.runs["B1"] = run_of(ours, run_conf(ours))
+    supervisor.runs["B1"] = run_of(ours, conf_of_request(ours))
     assert start_dag_run(ours).state == "dispatched"
 
 

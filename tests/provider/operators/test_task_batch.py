@@ -3,21 +3,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import networkx
 import pytest
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
-from hypothesis import given
-from hypothesis import strategies as st
 
 from provider import settings
-from provider.metadata.definitions import DefinitionRows, replace_workflows
+from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import TaskBatch, TaskLog
-from provider.operators.task_batch import ScopeGuard, StartBatchOperator, downstream_of, requested_scope
-
-EDGES = {"stg_orders": ["refresh"], "stg_customers": ["refresh"], "refresh": ["mail"], "mail": [], "archive": []}
+from provider.operators.task_batch import ScopeGuard, StartBatchOperator
+from tests.provider.run_conf_cases import EDGES, WRONG_WISHES
 
 
 class FakeTaskInstance:
@@ -76,53 +73,6 @@ def logs() -> dict[str, str]:
         return {log.task_id: log.status for log in session.query(TaskLog)}
 
 
-class TestRequestedScope:
-    def test_without_a_start_the_whole_workflow_runs(self) -> None:
-        scope = requested_scope({}, EDGES)
-        assert (scope.start_task_ids, scope.scope, scope.task_ids) == (None, "workflow", None)
-
-    def test_a_start_means_everything_downstream_of_it(self) -> None:
-        scope = requested_scope({"start_task_id": "stg_orders"}, EDGES)
-        assert (scope.scope, scope.task_ids) == ("downstream", ["mail", "refresh", "stg_orders"])
-
-    def test_task_means_the_named_tasks_alone(self) -> None:
-        assert requested_scope({"start_task_id": ["mail", "archive"], "scope": "task"}, EDGES).task_ids == ["archive", "mail"]
-
-    def test_workflow_runs_everything_and_remembers_where_it_was_started(self) -> None:
-        scope = requested_scope({"start_task_id": "stg_orders", "scope": "workflow"}, EDGES)
-        assert (scope.start_task_ids, scope.task_ids) == (["stg_orders"], None)
-
-    @pytest.mark.parametrize(
-        ("wish", "text"),
-        [
-            ({"start_task_id": "stg_order"}, "stg_order.*does not have.*archive, mail, refresh"),
-            ({"start_task_id": 7}, "a task id or a list"),
-            ({"start_task_id": {"a": 1}}, "a task id or a list"),
-            ({"start_task_id": ["mail", None]}, "a task id or a list"),
-            ({"scope": "everything"}, "one of workflow, downstream, task"),
-            ({"scope": ["task"]}, "one of workflow, downstream, task"),
-            ({"scope": "task"}, "needs a start_task_id"),
-            ({"start_task_id": [], "scope": "downstream"}, "needs a start_task_id"),
-        ],
-    )
-    def test_a_wrong_wish_is_refused_with_what_would_be_right(self, wish: dict[str, Any], text: str) -> None:
-        with pytest.raises(AirflowFailException, match=text):
-            requested_scope(wish, EDGES)
-
-    def test_a_huge_wrong_wish_makes_a_short_message(self) -> None:
-        with pytest.raises(AirflowFailException) as refused:
-            requested_scope({"start_task_id": "x" * 100_000}, {f"task_{n}": [] for n in range(5_000)})
-        assert len(str(refused.value)) < 1_000
-
-    @given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=40), st.sets(st.integers(0, 12), min_size=1))
-    def test_downstream_is_what_a_graph_library_says(self, pairs: set[tuple[int, int]], starts: set[int]) -> None:
-        graph = networkx.DiGraph((str(a), str(b)) for a, b in pairs)
-        graph.add_nodes_from(map(str, range(13)))
-        edges = {node: list(graph.successors(node)) for node in graph}
-        expected = {str(s) for s in starts}.union(*(networkx.descendants(graph, str(s)) for s in starts))
-        assert downstream_of([str(s) for s in starts], edges) == expected
-
-
 @pytest.mark.usefixtures("application_database")
 class TestStartBatch:
     def test_a_whole_run_skips_nothing_and_opens_every_task(self) -> None:
@@ -169,6 +119,12 @@ class TestStartBatch:
             batch = session.get(TaskBatch, ("daily_sales", "b1"))
             assert batch is not None
             assert batch.params == {"api_password": "***", "nested": {"token": "***", "n": 1}}
+
+    @pytest.mark.parametrize(("wish", "text"), WRONG_WISHES)
+    def test_a_wrong_wish_fails_for_good(self, wish: dict[str, Any], text: str) -> None:
+        with pytest.raises(AirflowFailException, match=text):
+            start(wish)
+        assert logs() == {}
 
     @pytest.mark.parametrize("value", ["x", 1, ["m"], {}, {"message_id": 7}, {"message_id": ""}, {"message_id": "m" * 251}])
     def test_a_forged_request_is_refused(self, value: Any) -> None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from demo.airflow_services import AirflowServices, airflow_command
-from provider.metadata.batches import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from provider.metadata.states import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.mirror import DELETED_REASON, MARKED_REASON, TIMED_OUT_REASON
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]

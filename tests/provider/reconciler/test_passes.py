@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import delete
 
-from provider.metadata import batches
-from provider.metadata.batches import Scope
-from provider.metadata.definitions import DefinitionRows, replace_workflows
+from provider.metadata import batches, states, task_logs
+from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.reconciler import mirror, passes
 from provider.reconciler.passes import Reconciler
+from provider.run_conf import Scope
 
 if TYPE_CHECKING:
     from tests.provider.reconciler.conftest import AirflowDatabase
@@ -60,7 +61,7 @@ def provisional(task_id: str, status: str, try_number: int = 1, **values: Any) -
         **values,
     }
     with write_session() as session:
-        batches.record_tries(session, [row], authoritative=False)
+        task_logs.record_tries(session, [row], authoritative=False)
 
 
 def logs() -> dict[tuple[str, int, int], tuple[str, str | None]]:
@@ -98,12 +99,12 @@ class TestTries:
     ) -> None:
         open_batch("a", "mapped")
         airflow_database.run()
-        for state, status in batches.STATUS_OF_TASK_STATE.items():
+        for state, status in states.STATUS_OF_TASK_STATE.items():
             airflow_database.task(f"t_{state}", state, 0 if status == "NEW" else 1)
         airflow_database.task("mapped", "running", map_index=0)
         airflow_database.task("mapped", "success", map_index=1)
         assert one.tick()
-        expected = {(f"t_{state}", -1, 1): status for state, status in batches.STATUS_OF_TASK_STATE.items()}
+        expected = {(f"t_{state}", -1, 1): status for state, status in states.STATUS_OF_TASK_STATE.items()}
         assert statuses() == {**expected, ("mapped", 0, 1): "PROCESSING", ("mapped", 1, 1): "SUCCESS"}
 
     def test_a_retry_is_one_row_for_each_try(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
@@ -204,8 +205,8 @@ class TestReasons:
     @pytest.mark.parametrize(
         ("enabled", "conf", "reason"),
         [
-            (False, {}, batches.DISABLED_REASON),
-            (True, {"_accelerator": {"message_id": "1", "completed_task_id": "off"}}, batches.DONE_ELSEWHERE_REASON),
+            (False, {}, states.DISABLED_REASON),
+            (True, {"_accelerator": {"message_id": "1", "completed_task_id": "off"}}, states.DONE_ELSEWHERE_REASON),
         ],
     )
     def test_what_start_batch_skips_has_its_reason_though_the_reconciler_was_faster_or_it_is_skipped_again(

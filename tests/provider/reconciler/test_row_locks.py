@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import TextClause, text
 
 from provider.metadata import batches
-from provider.metadata.batches import Scope
 from provider.metadata.engine import dispose_engines, get_engine, read_session, write_session
 from provider.metadata.tables import TaskLog
 from provider.reconciler.airflow_state import RunState, TryState
 from provider.reconciler.mirror import mirror_runs
+from provider.run_conf import Scope
 from tests.waiting import wait_for
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
@@ -63,13 +63,13 @@ def test_start_batch_and_the_reconciler_in_each_others_way(monkeypatch: pytest.M
     """``start_batch`` has written the batch, and not yet the tasks, when the reconciler comes with both."""
     if again:
         open_batch()
-    add_first_tries = batches._add_first_tries
+    add_first_tries = batches.add_first_tries
 
     def late(*arguments: Any) -> None:
         wait_until_counted(SOMEBODY_WAITS)
         add_first_tries(*arguments)
 
-    monkeypatch.setattr(batches, "_add_first_tries", late)
+    monkeypatch.setattr(batches, "add_first_tries", late)
     with ThreadPoolExecutor(2) as threads:
         opened, mirrored = threads.submit(open_batch), threads.submit(mirror)
         opened.result()

@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from provider.messages import read
 from provider.metadata import definitions, engine, inbox
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import BatchRequest
 from provider.sensors.completion import TaskCompletionSensor
 from provider.triggers import completion as trigger_module
@@ -25,7 +26,7 @@ SECONDS = 20.0
 
 @pytest.fixture(autouse=True)
 def _definitions(application_database: str) -> None:
-    rows = definitions.DefinitionRows(
+    rows = DefinitionRows(
         workflows=[{"workflow_id": "daily_sales"}],
         tasks=[{"task_id": task_id, "workflow_id": "daily_sales", "task_type": "external"} for task_id in ("check", "other")],
     )
@@ -215,7 +216,7 @@ async def test_a_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyP
         return latest_ids(keys)
 
     monkeypatch.setattr(trigger_module, "_latest_ids", sometimes)
-    monkeypatch.setattr(trigger_module, "backoff", lambda _failures: 0.01)
+    monkeypatch.setattr(trigger_module, "backoff", lambda _failures, **_limits: 0.01)
     await asyncio.to_thread(tell, "1", "SUCCESS")
     assert await asyncio.wait_for(event(trigger()), SECONDS)
     assert next(failures, None) is None

@@ -20,6 +20,7 @@ from provider.emulators.pubsub import find_google_emulator
 from provider.emulators.server import Emulators
 from provider.metadata import definitions
 from provider.metadata.engine import write_session
+from provider.metadata.rows import DefinitionRows
 from tests.provider.triggers.inbox_trigger import give_back_what_is_parked
 
 ACK_SECONDS = 10
@@ -81,7 +82,7 @@ def pubsub(pubsub_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pub
 
 @pytest.fixture
 def workflow(embedded_database: str) -> None:
-    rows = definitions.DefinitionRows(
+    rows = DefinitionRows(
         workflows=[{"workflow_id": "daily_sales"}],
         tasks=[{"task_id": "stg_orders", "workflow_id": "daily_sales", "task_type": "t"}],
     )

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from provider import messages
 from provider.hooks import pubsub as hooks
-from provider.metadata import inbox
 from provider.metadata.engine import read_session
+from provider.metadata.inbox_message import InboxMessage
 from provider.metadata.tables import BatchRequest
 from provider.triggers.pubsub import PubSubInboxTrigger
 
@@ -43,5 +43,5 @@ def states() -> Counter[str]:
     return Counter(row.state for row in rows())
 
 
-def message_of_inbox(message_id: str) -> inbox.InboxMessage:
+def message_of_inbox(message_id: str) -> InboxMessage:
     return messages.read(json.dumps(GOOD).encode(), {}, message_id, None)

@@ -19,9 +19,11 @@ from sqlalchemy import update
 from provider.hooks.pubsub import SubscriberAsyncHook
 from provider.metadata import definitions, inbox, request_queue
 from provider.metadata.engine import get_engine, write_session
+from provider.metadata.rows import ClaimedRequest, DefinitionRows
+from provider.metadata.states import DISPATCHED
 from provider.metadata.tables import BatchRequest
 from provider.triggers import pubsub as module
-from provider.triggers.pubsub import PubSubInboxTrigger, store
+from provider.triggers.pubsub import PubSubInboxTrigger, commit_to_inbox
 from tests.provider.triggers.inbox_trigger import GOOD, first_event, give_back_what_is_parked, message_of_inbox, rows, states
 from tests.waiting import wait_for
 
@@ -57,13 +59,13 @@ async def test_messages_without_end_do_not_keep_the_event_back(pubsub: Any, monk
     monkeypatch.setattr(module, "GATHER_SECONDS", 0.3)
     pubsub.create_subscription()
     await asyncio.to_thread(pubsub.publish, GOOD)
-    stored = store
+    commit = commit_to_inbox
 
     def store_and_publish_more(subscription: str, received: Any) -> Any:
         pubsub.publish({**GOOD, "batch_id": f"after_{received[0].message.message_id}"})
-        return stored(subscription, received)
+        return commit(subscription, received)
 
-    monkeypatch.setattr(module, "store", store_and_publish_more)
+    monkeypatch.setattr(module, "commit_to_inbox", store_and_publish_more)
     await first_event(pubsub.subscription, max_messages=1)
     assert states()["received"] > 1
     await give_back_what_is_parked()
@@ -94,7 +96,7 @@ FILE = {
 async def test_starts_completions_and_files_come_through_whole(pubsub: Any) -> None:
     """A notification with the payload format NONE has attributes and no data."""
     with write_session() as session:
-        rows_of_files = definitions.DefinitionRows(
+        rows_of_files = DefinitionRows(
             workflows=[{"workflow_id": "checks"}, {"workflow_id": "files", "file_pattern": "gs://landing/sales/**"}],
             tasks=[
                 {"task_id": "check", "workflow_id": "checks", "task_type": "external"},
@@ -148,7 +150,7 @@ async def test_while_the_database_is_away_nothing_is_pulled(
             pulls_while_away.append(args[0])
         return await pull(hook, *args)
 
-    def backoff(failures: int) -> float:
+    def backoff(failures: int, **_limits: float) -> float:
         if failures == 3:
             monkeypatch.setenv(URL, embedded_database)
         return 0.01
@@ -183,7 +185,7 @@ async def test_a_message_that_could_not_be_stored_is_delivered_again(
         log.append("acknowledged")
         await acknowledge(hook, *args)
 
-    def backoff(failures: int) -> float:
+    def backoff(failures: int, **_limits: float) -> float:
         monkeypatch.setenv(URL, embedded_database)
         return 0.01
 
@@ -221,18 +223,18 @@ async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any
     assert states() == {"received": 1}, "committed before the crash"
     (request,) = claim()
     with write_session() as session:
-        request_queue.mark(session, [request.id], request_queue.DISPATCHED)
+        request_queue.mark(session, [request.id], DISPATCHED)
     # Delivered again, it meets its row, which fires nothing.
     met = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def watched_store(*args: Any) -> Counter[str]:
-        counts = store(*args)
+        counts = commit_to_inbox(*args)
         if counts["redelivered"]:
             loop.call_soon_threadsafe(met.set)
         return counts
 
-    monkeypatch.setattr(module, "store", watched_store)
+    monkeypatch.setattr(module, "commit_to_inbox", watched_store)
     listening = asyncio.create_task(first_event(pubsub.subscription))
     await asyncio.wait_for(met.wait(), 60)
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
@@ -241,7 +243,7 @@ async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any
     assert await asyncio.to_thread(pubsub.left) == []
 
 
-def claim() -> list[request_queue.WaitingRequest]:
+def claim() -> list[ClaimedRequest]:
     with write_session() as session:
         return request_queue.claim(session)
 
@@ -270,7 +272,7 @@ async def test_errors_of_the_service_are_waited_out(
 ) -> None:
     """The subscription is missing at first."""
 
-    def backoff(failures: int) -> float:
+    def backoff(failures: int, **_limits: float) -> float:
         if failures == 2:
             pubsub.create_subscription()
             pubsub.publish(GOOD)
@@ -339,7 +341,8 @@ def test_the_trigger_is_rebuilt_from_what_it_serializes() -> None:
 
 
 def test_backoff_grows_to_a_limit() -> None:
-    waits = [module.backoff(failures) for failures in (1, 2, 3, 4, 1000)]
+    limits = {"first": module.FIRST_PAUSE_SECONDS, "longest": module.LONGEST_PAUSE_SECONDS}
+    waits = [module.backoff(failures, **limits) for failures in (1, 2, 3, 4, 1000)]
     assert waits == sorted(waits)
     assert 0.9 <= waits[0] <= 1.1
     assert waits[-1] <= 33
@@ -350,6 +353,6 @@ def test_a_timestamp_of_the_client_becomes_a_plain_one() -> None:
 
     published = datetime(2024, 3, 16, 12, tzinfo=UTC)
     item = ReceivedMessage(ack_id="a", message={"data": b"{}", "message_id": "1", "publish_time": published})
-    store("projects/p/subscriptions/sub", [item])
+    commit_to_inbox("projects/p/subscriptions/sub", [item])
     (row,) = rows()
     assert (row.published_at, row.state) == (published, "rejected")

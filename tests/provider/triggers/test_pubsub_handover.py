@@ -14,6 +14,7 @@ from provider.hooks import pubsub as hooks
 from provider.hooks.pubsub import SubscriberAsyncHook
 from provider.metadata import inbox, request_queue
 from provider.metadata.engine import write_session
+from provider.metadata.states import DISPATCHED
 from provider.triggers import pubsub as module
 from tests.provider.triggers.inbox_trigger import GOOD, first_event, message_of_inbox, rows, states
 from tests.waiting import wait_for
@@ -47,7 +48,7 @@ async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monke
         request_queue.postpone(session, request.id, "no DAG yet", 1.0)
     await first_event(pubsub.subscription)
     with write_session() as session:
-        request_queue.mark(session, [request.id], request_queue.DISPATCHED)
+        request_queue.mark(session, [request.id], DISPATCHED)
     assert pulls == [None]
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
     await first_event(pubsub.subscription)
@@ -70,7 +71,7 @@ async def test_messages_come_in_while_there_is_always_something_due(pubsub: Any)
 async def test_what_arrives_during_the_look_that_fires_is_stored_first(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pubsub.create_subscription()
     pulls = watch_pulls(monkeypatch)
-    look, looks = module.look, Counter[str]()
+    look, looks = module.look_into_inbox, Counter[str]()
 
     def slow_look() -> Any:
         looks["made"] += 1
@@ -81,7 +82,7 @@ async def test_what_arrives_during_the_look_that_fires_is_stored_first(pubsub: A
             wait_for(lambda: pulls == [1], 60)
         return look()
 
-    monkeypatch.setattr(module, "look", slow_look)
+    monkeypatch.setattr(module, "look_into_inbox", slow_look)
     await first_event(pubsub.subscription)
     assert states() == {"received": 2}
 
@@ -90,7 +91,7 @@ async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsu
     monkeypatch.setattr(module, "GATHER_SECONDS", 0.0)
     pubsub.create_subscription()
     pulls = watch_pulls(monkeypatch)
-    look = module.look
+    look = module.look_into_inbox
     with write_session() as session:
         inbox.receive(session, pubsub.subscription, [message_of_inbox("9")])
     with write_session() as session:
@@ -103,11 +104,11 @@ async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsu
             wait_for(lambda: pulls == [1], 60)
         return found
 
-    monkeypatch.setattr(module, "look", slow_look)
+    monkeypatch.setattr(module, "look_into_inbox", slow_look)
     await first_event(pubsub.subscription)
     assert (states(), pulls) == ({"received": 1}, [1])
     with write_session() as session:
-        request_queue.mark(session, [row.id for row in rows()], request_queue.DISPATCHED)
+        request_queue.mark(session, [row.id for row in rows()], DISPATCHED)
     await first_event(pubsub.subscription)
     assert (states(), pulls[0]) == ({"dispatched": 1, "received": 1}, 1)
 

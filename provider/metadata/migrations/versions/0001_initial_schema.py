@@ -1,7 +1,5 @@
 """Initial schema"""
 
-# ruff: noqa: TID253 - run by Alembic only
-
 from __future__ import annotations
 
 import sqlalchemy as sa
@@ -85,7 +83,6 @@ def upgrade() -> None:
         sa.Column("external_id", sa.String(length=1000), nullable=True),
         sa.Column("external_url", sa.Text(), nullable=True),
         sa.Column("config", sa.JSON(), nullable=True),
-        sa.Column("definition_hash", sa.String(length=64), nullable=True),
         sa.Column("row_source", sa.String(length=20), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("workflow_id", "batch_id", "task_id", "map_index", "try_number", name=op.f("pk_task_logs")),

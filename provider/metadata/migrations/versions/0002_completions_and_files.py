@@ -1,7 +1,5 @@
 """Completion messages, files that start several workflows, claims that count against max_active_batches"""
 
-# ruff: noqa: TID253 - run by Alembic only
-
 from __future__ import annotations
 
 import sqlalchemy as sa

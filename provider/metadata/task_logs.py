@@ -1,0 +1,132 @@
+"""TaskLog rows: begun by ``start_batch``, filled in by the task's own process, set right by the reconciler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_
+from sqlalchemy.orm import Session
+
+from provider.metadata.rows import BatchKey, TaskLogRow, TryKey
+from provider.metadata.states import BLOCKED, ENDS, ERROR, NEW, PROCESSING, RANK_OF_END, RANKS, SKIPPED
+from provider.metadata.tables import TaskLog
+from provider.metadata.upsert import upsert
+
+
+def add_first_tries(
+    session: Session, workflow_id: str, batch_id: str, task_ids: Sequence[str], skipped: Mapping[str, str]
+) -> None:
+    """
+    Add a row for the first try of each task, unless it is there.
+
+    Whoever calls this has locked the batch, see :func:`~provider.metadata.batches.lock_batches`.
+
+    :param skipped: task id → reason, of those that will not run.
+    """
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "workflow_id": workflow_id,
+            "batch_id": batch_id,
+            "task_id": task_id,
+            "map_index": -1,
+            "try_number": 1,
+            "status": SKIPPED if task_id in skipped else NEW,
+            "error_message": skipped.get(task_id),
+            "row_source": "start_batch",
+            "updated_at": now,
+        }
+        for task_id in task_ids
+    ]
+    upsert(session, TaskLog, [row for row in rows if row["status"] == NEW], update=())
+    # The reconciler may have been faster; why a task will be skipped is known only here.
+    upsert(
+        session,
+        TaskLog,
+        [row for row in rows if row["status"] == SKIPPED],
+        update=("status", "error_message", "updated_at"),
+        where=lambda _excluded: TaskLog.status == NEW,
+    )
+
+
+def record_tries(session: Session, rows: Sequence[TaskLogRow], *, authoritative: bool) -> None:
+    """
+    Write TaskLog rows; for several at once lock their batches first, see :func:`~provider.metadata.batches.lock_batches`.
+
+    :param rows: all with the same keys.
+    :param authoritative: True for the reconciler, which has read Airflow's committed state and may overwrite anything but a
+        known error message and external id. False for a task process: its row only moves NEW → PROCESSING → an end.
+    """
+    if not rows:
+        return
+    key = {column.name for column in TaskLog.__table__.primary_key}
+    upsert(
+        session,
+        TaskLog,
+        [{**row, "updated_at": datetime.now(UTC)} for row in rows],
+        update=[column for column in (*rows[0], "updated_at") if column not in key],
+        rules={
+            "error_type": _of_failure,
+            "error_message": _of_failure,
+            "external_id": _new_or_stored,
+            "external_url": _new_or_stored,
+            "config": _new_or_stored,
+        },
+        where=None if authoritative else _moves_forward,
+    )
+
+
+def delete_tries(session: Session, run: BatchKey, tries: Sequence[TryKey], *, unchanged_since: datetime) -> None:
+    """
+    Delete TaskLog rows of one run.
+
+    :param tries: (task_id, map_index, try_number) of each.
+    :param unchanged_since: a row that was written later stays.
+    """
+    for task_id, map_index, try_number in tries:
+        session.execute(
+            delete(TaskLog).where(
+                TaskLog.workflow_id == run[0],
+                TaskLog.batch_id == run[1],
+                TaskLog.task_id == task_id,
+                TaskLog.map_index == map_index,
+                TaskLog.try_number == try_number,
+                TaskLog.updated_at <= unchanged_since,
+            )
+        )
+
+
+# What becomes of a row that is there already. *excluded* is the proposed row: see provider.metadata.upsert.
+
+
+def _rank(status: Any) -> ColumnElement[int]:
+    return case(dict(RANKS), value=status, else_=RANK_OF_END)
+
+
+def _moves_forward(excluded: Any) -> ColumnElement[bool]:
+    new, old = excluded["status"], TaskLog.status
+    unexplained = and_(new == old, TaskLog.error_message.is_(None), _rank(new) == RANK_OF_END)
+    return or_(_rank(new) > _rank(old), and_(new == PROCESSING, old == PROCESSING), unexplained)
+
+
+def _new_or_stored(column: str, excluded: Any) -> ColumnElement[Any]:
+    return func.coalesce(excluded[column], getattr(TaskLog, column))
+
+
+def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
+    """
+    Keep what the task process has said of its failure.
+
+    It knows the exception, and tells it seconds before Airflow stops calling the try running; whoever comes later has only a
+    general remark. A try that succeeds or begins anew has none.
+    """
+    stored, new, status = getattr(TaskLog, column), excluded[column], excluded["status"]
+    other_end = and_(TaskLog.status.in_(ENDS), status.in_(ENDS), TaskLog.status != status)
+    return case(
+        (other_end, new),
+        (status == BLOCKED, func.coalesce(new, stored)),  # only the reconciler knows by what, and it may change
+        (status.in_((PROCESSING, ERROR, SKIPPED)), func.coalesce(stored, new)),
+        else_=None,
+    )
