@@ -45,16 +45,13 @@ def get_provider_info() -> dict[str, Any]:
             _modules("Cloud Accelerator", "provider.sensors.completion"),
         ],
         "hooks": [
-            _modules("Microsoft Power BI", "provider.hooks.powerbi"),
-            _modules("Google Dataform", "provider.hooks.dataform"),
+            _modules("Microsoft Power BI", "provider.hooks.powerbi.hook"),
+            _modules("Google Dataform", "provider.hooks.dataform.hook"),
             _modules("Google Cloud", "provider.hooks.bigquery"),
         ],
         "triggers": [
-            _modules("Microsoft Power BI", "provider.triggers.powerbi"),
-            _modules("Google Dataform", "provider.triggers.dataform"),
-            _modules("Google Cloud", "provider.triggers.bigquery"),
             _modules("Google Cloud Pub/Sub", "provider.triggers.pubsub"),
-            _modules("Cloud Accelerator", "provider.triggers.completion"),
+            _modules("Cloud Accelerator", "provider.triggers.remote_job", "provider.triggers.completion"),
         ],
         "connection-types": [_powerbi_connection_type()],
         "extra-links": [
@@ -82,7 +79,7 @@ def _powerbi_connection_type() -> dict[str, Any]:
 
     return {
         "connection-type": "powerbi",
-        "hook-class-name": "provider.hooks.powerbi.PowerBIHook",
+        "hook-class-name": "provider.hooks.powerbi.hook.PowerBIHook",
         "hook-name": "Power BI",
         "ui-field-behaviour": {
             "hidden-fields": ["schema", "port"],

@@ -32,25 +32,6 @@ PUBLIC = (
     "airflow.triggers.base",
 )
 
-#: File → private names in it that have not moved behind the door yet.
-NOT_YET: dict[str, tuple[str, ...]] = {
-    "dag_factory/factory.py": ("airflow.serialization",),  # goes with the merge
-    "dag_factory/workflow_dag.py": ("airflow.sdk.configuration", "airflow.sdk.definitions"),  # goes with the merge
-    "provider/operators/dispatch.py": ("airflow.sdk.api", "airflow.sdk.execution_time"),  # goes with the merge
-    "provider/operators/task_batch.py": ("airflow.sdk.log",),  # goes with the merge
-    "provider/triggers/external_job.py": ("airflow.sdk.execution_time",),  # goes with the merge
-}
-
-#: The same for private attributes of foreign classes, most of them of the Google provider.
-ATTRIBUTES_NOT_YET = frozenset(
-    {
-        ("provider/operators/bigquery.py", "_use_existing_table"),  # goes with the merge
-        ("provider/operators/bigquery_query.py", "_add_job_labels"),  # goes with the merge
-        ("provider/operators/gcs.py", "_copy_single_object"),  # goes with the merge
-        ("provider/sensors/completion.py", "_coerce_timeout"),  # goes with the merge
-    }
-)
-
 
 def is_public(name: str) -> bool:
     if name == "airflow" or any(f"{name}.".startswith(f"{public}.") for public in PUBLIC):
@@ -111,26 +92,14 @@ OUTSIDE = {file: tree for file, tree in TREES.items() if not file.startswith(DOO
 
 
 def test_private_names_of_airflow_are_behind_the_door() -> None:
-    found = [
-        f"{file}:{line}: {name}"
-        for file, tree in OUTSIDE.items()
-        for line, name in private_imports(tree)
-        if not any(f"{name}.".startswith(f"{left}.") for left in NOT_YET.get(file, ()))
-    ]
+    found = [f"{file}:{line}: {name}" for file, tree in OUTSIDE.items() for line, name in private_imports(tree)]
     assert found == [], "ask provider.airflow_internals instead"
 
 
 def test_private_attributes_of_others_are_not_used() -> None:
     ours = defined(TREES.values())
     found = {(file, name) for file, tree in OUTSIDE.items() for _, name in private_members(tree, ours)}
-    assert found == ATTRIBUTES_NOT_YET
-
-
-def test_what_has_not_moved_yet_is_still_there() -> None:
-    """An exception that nobody needs any more must go."""
-    for file, names in NOT_YET.items():
-        used = [name for _, name in private_imports(OUTSIDE[file])]
-        assert all(any(f"{name}.".startswith(f"{left}.") for name in used) for left in names), file
+    assert found == set()
 
 
 @pytest.mark.parametrize(

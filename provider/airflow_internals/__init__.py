@@ -29,7 +29,7 @@ import importlib
 from importlib.metadata import version
 
 #: Modules whose ``problems()`` tell what a change of Airflow would otherwise cost in silence.
-_CHECKED = ("database", "processes")
+_CHECKED = ("database", "processes", "supervisor")
 
 
 def airflow_version() -> str:

@@ -1,7 +1,7 @@
 """
 What the Google provider's operators do not call public.
 
-Seen in apache-airflow-providers-google 22.8.0. Only tasks of these operators import this module.
+Only tasks of these operators import this module.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ def load_configuration(operator: Any, hook: Any) -> dict[str, Any]:
     """
     Return the configuration of the load job that a ``GCSToBigQueryOperator`` would start, from its rendered parameters.
 
-    Stands on ``GCSToBigQueryOperator._use_existing_table``, which reads ``hook``, ``source_uris``, ``src_fmt_configs`` and
-    ``schema_fields`` beside the constructor's parameters.
+    Stands on
+    ``airflow.providers.google.cloud.transfers.gcs_to_bigquery.GCSToBigQueryOperator._use_existing_table``, which reads
+    ``hook``, ``source_uris``, ``src_fmt_configs`` and ``schema_fields`` beside the constructor's parameters (3.3.2, provider 22.8.0).
     """
     objects = [operator.source_objects] if isinstance(operator.source_objects, str) else list(operator.source_objects)
     operator.hook = hook
@@ -27,7 +28,8 @@ def labelled(operator: Any, hook: Any, configuration: dict[str, Any]) -> dict[st
     """
     Return a job's configuration with the labels of the connection, the DAG and the task.
 
-    Stands on ``BigQueryInsertJobOperator._add_job_labels``, which changes ``operator.configuration``.
+    Stands on ``airflow.providers.google.cloud.operators.bigquery.BigQueryInsertJobOperator._add_job_labels``, which changes
+    ``operator.configuration`` (3.3.2, provider 22.8.0).
     """
     operator.configuration = configuration
     operator._add_job_labels(hook)
@@ -38,7 +40,8 @@ def move_object(operator: Any, hook: Any, source: str, destination: str) -> str 
     """
     Copy one object as a ``GCSToGCSOperator`` does, and delete it in its old place where the operator moves.
 
-    Stands on ``GCSToGCSOperator._copy_single_object``.
+    Stands on ``airflow.providers.google.cloud.transfers.gcs_to_gcs.GCSToGCSOperator._copy_single_object`` (3.3.2, provider
+    22.8.0).
 
     :return: address of the object in its new place, ``gs://bucket/object``.
     """

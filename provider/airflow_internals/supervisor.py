@@ -2,7 +2,7 @@
 The door to the task's supervisor, and to what it has told the task: all of it that Airflow does not call public.
 
 Each function says what it stands on. ``tests/provider/airflow_internals/test_supervisor.py`` holds Airflow to it, and
-:func:`check` tells at run time what would otherwise go wrong without an error.
+:func:`problems` tells at run time what would otherwise go wrong without an error.
 
 Imported by every DAG file, so Airflow's own modules are imported where they are used.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,8 +48,9 @@ def trigger_dag_run(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
     """
     Start a DAG run without a logical date.
 
-    Stands on the message ``TriggerDagRun`` to ``task_runner.SUPERVISOR_COMMS``, of which the supervisor makes a POST with the
-    ids put into the path as they are, and on its answers: anything, or an ``ErrorResponse`` with ``DAGRUN_ALREADY_EXISTS``.
+    Stands on the message ``airflow.sdk.execution_time.comms.TriggerDagRun`` to
+    ``airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS``, of which the supervisor makes a POST with the ids put into the
+    path as they are, and on its answers: anything, or an ``ErrorResponse`` with ``DAGRUN_ALREADY_EXISTS`` (3.3.2).
 
     :param run_id: quoted.
     :return: False where there is such a run already.
@@ -71,7 +71,8 @@ def get_dag_run(dag_id: str, run_id: str) -> FoundRun:
     """
     Return a DAG run.
 
-    Stands on the message ``GetDagRun`` and on its answer ``DagRunResult`` with ``conf``, ``run_type`` and ``state``.
+    Stands on the message ``airflow.sdk.execution_time.comms.GetDagRun`` and on its answer ``DagRunResult`` with ``conf``,
+    ``run_type`` and ``state`` (3.3.2).
 
     :param run_id: quoted.
     :raises AirflowRefusedError: there is none (404), or Airflow does not answer.
@@ -90,7 +91,8 @@ def count_dag_runs(dag_id: str, states: Sequence[str]) -> int:
     """
     Return how many runs of a DAG are in one of these states.
 
-    Stands on the static method ``RuntimeTaskInstance.get_dr_count``, which also works without a task instance.
+    Stands on the static method ``airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_dr_count``, which also works
+    without a task instance (3.3.2).
 
     :raises AirflowRefusedError: Airflow does not answer.
     """
@@ -104,8 +106,9 @@ def task_instance_state(*, dag_id: str, run_id: str, task_id: str, map_index: in
     """
     Return the committed state of one task instance; None where it has none, or does not exist.
 
-    Stands on the static method ``RuntimeTaskInstance.get_task_states``, which works in the triggerer too, and on its answer:
-    run id → name → state, where the name of a mapped task instance is ``<task_id>_<map_index>``.
+    Stands on the static method ``airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states``, which works in
+    the triggerer too, and on its answer: run id → name → state, where the name of a mapped task instance is
+    ``<task_id>_<map_index>`` (3.3.2).
 
     :param map_index: None or -1 for a task that is not mapped.
     :raises AirflowRefusedError: Airflow refused or could not answer.
@@ -123,8 +126,8 @@ def states_of_tasks(ti: Any, task_ids: Collection[str]) -> dict[str, set[str]]:
     """
     Return the states of tasks in the run of a task instance: task id → the states of its instances, none for one without any.
 
-    The method ``get_task_states`` of a task's own instance is public; the names in its answer are not, see
-    :func:`task_instance_state`.
+    The method ``airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states`` of a task's own instance is public;
+    the names in its answer are not, see :func:`task_instance_state` (3.3.2).
 
     :param ti: the running task's instance.
     :raises AirflowRefusedError: Airflow refused or could not answer.
@@ -143,43 +146,31 @@ def is_resuming(ti: Any) -> bool:
     """
     Tell whether a task comes back from a deferral.
 
-    Stands on the private attribute ``_ti_context_from_server`` of the task's ``RuntimeTaskInstance``, and on the field
-    ``next_method`` of what it holds. Without them every task looks like one that begins: see :func:`check`.
+    Stands on the private attribute ``_ti_context_from_server`` of
+    ``airflow.sdk.execution_time.task_runner.RuntimeTaskInstance``, and on the field ``next_method`` of what it holds (3.3.2).
+    Without them every task looks like one that begins: see :func:`problems`.
     """
     server = getattr(ti, "_ti_context_from_server", None)
     return bool(getattr(server, "next_method", None))
 
 
-def is_dags_test(dag_run: Any) -> bool:
+def is_of_dags_test(dag_run: Any) -> bool:
     """
-    Tell whether a run is one of ``airflow dags test``.
+    Tell whether a task's run is one of ``airflow dags test``.
 
-    Stands on the name that ``DAG.test`` gives to ``triggering_user_name``.
+    Stands on the name that ``airflow.sdk.DAG.test`` gives to ``triggering_user_name``: a task is not told more of it (3.3.2).
     """
     return getattr(dag_run, "triggering_user_name", None) == "dag_test"
-
-
-def is_in_process() -> bool:
-    """
-    Tell whether this process is the task's supervisor as well, as in ``airflow dags test``.
-
-    Stands on the class ``InProcessSupervisorComms`` of ``task_runner.SUPERVISOR_COMMS`` there.
-    """
-    # Where nobody has imported it, nobody has made one.
-    supervisor = sys.modules.get("airflow.sdk.execution_time.supervisor")
-    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
-    if supervisor is None or task_runner is None:
-        return False
-    return isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), supervisor.InProcessSupervisorComms)
 
 
 def literal_map_length(task: Any) -> int:
     """
     Return how many instances a mapped task has from the start; 0 where another task's result decides, or for no map.
 
-    Stands on the attribute ``expand_input`` of a mapped operator, ``op_kwargs_expand_input`` of a mapped decorated one, and on
-    the ``value`` of either: a mapping for ``expand``, a list for ``expand_kwargs``. Without them the instances of a literal map
-    that are out of scope are not skipped by ``start_batch`` but by their own guard: see :func:`check`.
+    Stands on ``airflow.sdk.definitions.mappedoperator.MappedOperator.expand_input``,
+    ``airflow.sdk.bases.decorator.DecoratedMappedOperator.op_kwargs_expand_input``, and on the ``value`` of either: a mapping for
+    ``expand``, a list for ``expand_kwargs`` (3.3.2). Without them the instances of a literal map that are out of scope are not
+    skipped by ``start_batch`` but by their own guard: see :func:`problems`.
     """
     # A decorated task keeps its map under the longer name, and an empty one under the other.
     expand_input = getattr(task, "op_kwargs_expand_input", None) or getattr(task, "expand_input", None)
@@ -189,31 +180,27 @@ def literal_map_length(task: Any) -> int:
     return len(values) if isinstance(values, Collection) else 0
 
 
-def check() -> list[str]:
-    """
-    Return what this Airflow lacks of that which would be missed without an error; to be logged where a process starts.
-
-    :return: one line for people each; empty where everything is as it should be.
-    """
+def problems() -> list[str]:
+    """Return what this Airflow lacks of that which would be missed without an error."""
     from airflow.sdk.api.datamodels._generated import TIRunContext
     from airflow.sdk.bases.decorator import DecoratedMappedOperator
     from airflow.sdk.definitions.mappedoperator import MappedOperator
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     from_server = "_ti_context_from_server" in RuntimeTaskInstance.__private_attributes__
-    problems = []
+    found = []
     if not from_server or "next_method" not in TIRunContext.model_fields:
-        problems.append(
-            "this Airflow does not tell a task whether it comes back from a deferral "
+        found.append(
+            "it does not tell a task whether it comes back from a deferral "
             "(RuntimeTaskInstance._ti_context_from_server.next_method): the guard of a batch's scope runs again then, and may "
-            "skip a task whose remote job is running."
+            "skip a task whose remote job is running"
         )
     if not hasattr(MappedOperator, "expand_input") or not hasattr(DecoratedMappedOperator, "op_kwargs_expand_input"):
-        problems.append(
-            "this Airflow does not tell how long a literal map is (expand_input): start_batch cannot skip the instances of "
-            "mapped tasks that are out of scope; each takes a worker to skip itself."
+        found.append(
+            "it does not tell how long a literal map is (expand_input): start_batch cannot skip the instances of "
+            "mapped tasks that are out of scope; each takes a worker to skip itself"
         )
-    return problems
+    return found
 
 
 def _ask(message: Any) -> Any:

@@ -100,6 +100,6 @@ def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
         utc(log["started_at"]),
         utc(log["ended_at"]),
         duration(log["started_at"], log["ended_at"]),
-        log["external_id"] or "",
+        log["remote_job_id"] or "",
         log["error_message"] or "",
     )

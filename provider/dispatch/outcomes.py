@@ -102,7 +102,7 @@ def _outcome_of_refusal(request: ClaimedRequest, refusal: AirflowRefusedError) -
 
 def _without_secrets(text: str, params: dict[str, Any]) -> str:
     """Shorten what Airflow says of params to the name of the wrong one where some are secret: it quotes their values."""
-    from airflow.sdk.log import redact  # type: ignore[attr-defined]
+    from provider.airflow_internals.secrets import redact
 
     if used_params(params, redact) == params:
         return text

@@ -94,8 +94,8 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
         "ended_at": None if status == PROCESSING else ti.end_date or datetime.now(UTC),
         "error_type": type(error).__name__[:250] if isinstance(error, BaseException) else None,
         "error_message": None if message is None else error_summary(message),
-        "external_id": _text(job.get("id"), 1000),
-        "external_url": _text(job.get("url"), MESSAGE_LENGTH),
+        "remote_job_id": _text(job.get("id"), 1000),
+        "remote_job_url": _text(job.get("url"), MESSAGE_LENGTH),
         "config": rendered_config(ti.task) if state == "running" else None,
         "row_source": "task",
     }

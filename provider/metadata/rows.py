@@ -41,8 +41,8 @@ class TaskLogRow(TypedDict):
     ended_at: datetime | None
     error_type: str | None
     error_message: str | None
-    external_id: str | None
-    external_url: str | None
+    remote_job_id: str | None
+    remote_job_url: str | None
     row_source: str
     config: NotRequired[dict[str, Any] | None]
 

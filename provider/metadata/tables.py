@@ -150,8 +150,8 @@ class TaskLog(Base):
     ended_at: Mapped[datetime | None]
     error_type: Mapped[str | None] = mapped_column(String(250))
     error_message: Mapped[str | None] = mapped_column(Text)
-    external_id: Mapped[str | None] = mapped_column(String(1000))
-    external_url: Mapped[str | None] = mapped_column(Text)
+    remote_job_id: Mapped[str | None] = mapped_column(String(1000))
+    remote_job_url: Mapped[str | None] = mapped_column(Text)
     config: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     row_source: Mapped[str] = mapped_column(String(20))
     updated_at: Mapped[datetime]

@@ -70,8 +70,8 @@ def record_tries(session: Session, rows: Sequence[TaskLogRow], *, authoritative:
         rules={
             "error_type": _of_failure,
             "error_message": _of_failure,
-            "external_id": _new_or_stored,
-            "external_url": _new_or_stored,
+            "remote_job_id": _new_or_stored,
+            "remote_job_url": _new_or_stored,
             "config": _new_or_stored,
         },
         where=None if authoritative else _moves_forward,

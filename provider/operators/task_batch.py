@@ -15,7 +15,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from provider import settings
-from provider.airflow_internals.supervisor import is_dags_test, is_resuming, literal_map_length, states_of_tasks
+from provider.airflow_internals.supervisor import is_of_dags_test, is_resuming, literal_map_length, states_of_tasks
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError
 from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
@@ -82,7 +82,7 @@ class StartBatchOperator(BaseOperator):
         from provider.metadata.engine import write_session
 
         dag_run = context["dag_run"]
-        triggered_by = "test" if is_dags_test(dag_run) else None
+        triggered_by = "test" if is_of_dags_test(dag_run) else None
         with _outage_explained(self.dag_id, dag_run.run_id, "written to", self.task_id):
             with write_session() as session:
                 disabled = disabled_task_ids(session, self.dag_id)

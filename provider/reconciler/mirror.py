@@ -124,8 +124,8 @@ def task_rows(run: RunState, stored: Stored, parents: Parents, note: Note, now: 
                 else attempt.ended_at or (run.ended_at if status == ERROR else None),
                 "error_type": None,
                 "error_message": message,
-                "external_id": _text(job.get("id"), 1000),
-                "external_url": _text(job.get("url"), 4000),
+                "remote_job_id": _text(job.get("id"), 1000),
+                "remote_job_url": _text(job.get("url"), 4000),
                 "row_source": "reconciler",
             },
             waiting,
@@ -296,7 +296,7 @@ def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:
     """Tell whether :func:`~provider.metadata.task_logs.record_tries` would change anything."""
     if any(row[column] != getattr(log, column) for column in ("status", "airflow_state", "started_at", "ended_at")):
         return True
-    if any(row[column] is not None and row[column] != getattr(log, column) for column in ("external_id", "external_url")):
+    if any(row[column] is not None and row[column] != getattr(log, column) for column in ("remote_job_id", "remote_job_url")):
         return True
     if row["status"] == BLOCKED:
         return row["error_message"] not in (None, log.error_message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator
@@ -102,7 +103,7 @@ class TaskCompletionSensor(BaseSensorOperator):
                 first_event_after=AFTER_DEFERRAL,
             ),
             method_name="execute_complete",
-            timeout=self._coerce_timeout(self.timeout),
+            timeout=timedelta(seconds=float(self.timeout)),
         )
 
     @contextmanager

@@ -78,7 +78,7 @@ def test_messages_become_batches_and_every_task_instance_is_in_task_log(world: W
     assert statuses(world, *FAILING) == expectations.EXPECTED_TASKS["stock_levels"]
     failed = logs(world, *FAILING)["stg_suppliers"]
     assert expectations.MISSING_TABLE in failed["error_message"]
-    assert failed["external_id"]
+    assert failed["remote_job_id"]
     assert failed["started_at"] < failed["ended_at"]
     good = batch(world, *GOOD)
     assert good is not None

@@ -122,7 +122,7 @@ class Batch:
 
         def seen() -> bool:
             (rows,) = self.world.rows("task_logs")
-            return any(row["batch_id"] == self.run_id and row["external_id"] == job_id for row in rows)
+            return any(row["batch_id"] == self.run_id and row["remote_job_id"] == job_id for row in rows)
 
         self.world.airflow.wait_for(seen, 120, f"TaskLog to name the job of {self.job}")
 

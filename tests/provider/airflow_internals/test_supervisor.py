@@ -24,7 +24,6 @@ from airflow.sdk.bases.decorator import DecoratedMappedOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms, task_runner
-from airflow.sdk.execution_time.supervisor import InProcessSupervisorComms
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
@@ -88,9 +87,9 @@ def test_the_static_methods_take_the_arguments_that_are_used() -> None:
 
 def test_dags_test_names_itself_as_the_user() -> None:
     assert 'triggering_user_name="dag_test"' in inspect.getsource(DAG.test)
-    assert supervisor.is_dags_test(SimpleNamespace(triggering_user_name="dag_test"))
-    assert not supervisor.is_dags_test(SimpleNamespace(triggering_user_name="eve"))
-    assert not supervisor.is_dags_test(SimpleNamespace())
+    assert supervisor.is_of_dags_test(SimpleNamespace(triggering_user_name="dag_test"))
+    assert not supervisor.is_of_dags_test(SimpleNamespace(triggering_user_name="eve"))
+    assert not supervisor.is_of_dags_test(SimpleNamespace())
 
 
 # Starting runs.
@@ -291,19 +290,11 @@ def test_the_length_of_literal_maps() -> None:
     assert supervisor.literal_map_length(None) == 0
 
 
-def test_a_supervisor_in_the_same_process_is_told_by_its_class(server: ApiServer) -> None:
-    assert inspect.isclass(InProcessSupervisorComms)
-    with in_process(server):
-        assert supervisor.is_in_process()
-    with behind_a_socket(server):
-        assert not supervisor.is_in_process()
-
-
 # At start.
 
 
 def test_this_airflow_has_all_that_would_be_missed_without_an_error() -> None:
-    assert supervisor.check() == []
+    assert supervisor.problems() == []
 
 
 @pytest.mark.parametrize(
@@ -318,7 +309,7 @@ def test_this_airflow_has_all_that_would_be_missed_without_an_error() -> None:
 def test_an_airflow_that_lacks_it_is_named(remove: Callable[[pytest.MonkeyPatch], None], said: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         remove(patch)
-        (problem,) = supervisor.check()
+        (problem,) = supervisor.problems()
     assert said in problem
 
 

@@ -26,5 +26,5 @@ def test_an_xcom_of_a_task_instance_is_read(stored: str | None) -> None:
     assert issubclass(XCom, BaseXCom)
     key = TaskInstanceKey(dag_id="sales", task_id="load", run_id="b1", try_number=1, map_index=2)
     with supervisor.set_supervisor_comms(SimpleNamespace(send=answer)):
-        assert xcom_value(key, "external_job_url") == stored
-    assert asked == [GetXCom(key="external_job_url", dag_id="sales", run_id="b1", task_id="load", map_index=2)]
+        assert xcom_value(key, "remote_job_url") == stored
+    assert asked == [GetXCom(key="remote_job_url", dag_id="sales", run_id="b1", task_id="load", map_index=2)]

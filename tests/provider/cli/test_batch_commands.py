@@ -54,7 +54,7 @@ def _history(application_database: str) -> None:
                     started_at=NOON,
                     ended_at=NOON + timedelta(seconds=4.25),
                     error_message="Not found: Table [bold]demo-project:raw.suppliers[/bold]\n\x1b[31mwas not found",
-                    external_id=LONG_ID,
+                    remote_job_id=LONG_ID,
                 ),
                 _log("stg_suppliers", 2, status="ERROR", started_at=NOON + minute, ended_at=NOON + 2 * minute),
                 _log("stg_stock", 1, status="SUCCESS", started_at=NOON + timedelta(seconds=1), ended_at=NOON + minute),
@@ -134,7 +134,7 @@ def test_logs_as_json_keep_everything(accelerator) -> None:
     data = json.loads(accelerator("logs", "B1", "--workflow", "stock_levels", "-o", "json").out)
     assert data["batch"]["params"] == {"country": "DE"}
     first = data["task_logs"][0]
-    assert first["external_id"] == LONG_ID
+    assert first["remote_job_id"] == LONG_ID
     assert first["error_message"].endswith("\n\x1b[31mwas not found")
     assert (first["started_at"], first["ended_at"]) == ("2026-03-16T12:00:00Z", "2026-03-16T12:00:04.250000Z")
 

@@ -22,16 +22,16 @@ def test_link_is_the_xcom_that_the_operator_pushes(link, monkeypatch):
         return "https://example.com/job"
 
     monkeypatch.setattr(XCom, "get_value", value)
-    operator = SimpleNamespace(external_job=None)
+    operator = SimpleNamespace(remote_job=None)
 
-    assert link.xcom_key == "external_job_url"
+    assert link.xcom_key == "remote_job_url"
     assert link.get_link(operator, ti_key=KEY) == "https://example.com/job"
-    assert asked == [(KEY, "external_job_url")]
+    assert asked == [(KEY, "remote_job_url")]
 
 
 @pytest.mark.parametrize("link", [PowerBILink(), DataformInvocationLink()])
 def test_process_that_knows_the_job_asks_nobody(link):
-    operator = SimpleNamespace(external_job={"id": "1", "url": "https://example.com/1"})
+    operator = SimpleNamespace(remote_job={"id": "1", "url": "https://example.com/1"})
 
     assert link.get_link(operator, ti_key=KEY) == "https://example.com/1"
 

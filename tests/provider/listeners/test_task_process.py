@@ -53,12 +53,12 @@ class TestRows:
             None,
         )
         assert row.config == {"sql": "SELECT 1", "api_key": "***"}
-        ti.task.external_job = {"id": "projects/p/inv/1", "url": "https://console/1"}
+        ti.task.remote_job = {"id": "projects/p/inv/1", "url": "https://console/1"}
         ti.end_date = AT
         task_log.on_task_instance_success(task_instance=ti)
         row = stored()
         assert row is not None
-        assert (row.status, row.ended_at, row.external_id, row.external_url) == (
+        assert (row.status, row.ended_at, row.remote_job_id, row.remote_job_url) == (
             "SUCCESS",
             AT,
             "projects/p/inv/1",

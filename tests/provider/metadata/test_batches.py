@@ -25,8 +25,8 @@ def tried(status: str, **values: Any) -> dict[str, Any]:
         "ended_at": None,
         "error_type": None,
         "error_message": None,
-        "external_id": None,
-        "external_url": None,
+        "remote_job_id": None,
+        "remote_job_url": None,
         "row_source": "test",
         **values,
     }
@@ -98,10 +98,10 @@ def test_the_reconciler_overwrites_any_status(before: str, after: str) -> None:
 
 
 def test_the_reconciler_keeps_the_message_that_the_task_process_knew() -> None:
-    record(tried("ERROR", error_type="RemoteJobError", error_message="Table raw.suppliers was not found", external_id="inv/1"))
+    record(tried("ERROR", error_type="RemoteJobError", error_message="Table raw.suppliers was not found", remote_job_id="inv/1"))
     stored = record(tried("ERROR", error_message="Task failed", ended_at=AT), authoritative=True)
     assert (stored.error_type, stored.error_message) == ("RemoteJobError", "Table raw.suppliers was not found")
-    assert (stored.external_id, stored.ended_at) == ("inv/1", AT)
+    assert (stored.remote_job_id, stored.ended_at) == ("inv/1", AT)
 
 
 def test_what_the_task_process_knew_outlives_an_airflow_that_still_calls_the_try_running() -> None:

@@ -55,8 +55,8 @@ def provisional(task_id: str, status: str, try_number: int = 1, **values: Any) -
         "ended_at": None,
         "error_type": None,
         "error_message": None,
-        "external_id": None,
-        "external_url": None,
+        "remote_job_id": None,
+        "remote_job_url": None,
         "row_source": "task",
         **values,
     }
@@ -170,7 +170,7 @@ class TestTries:
         airflow_database.history("a", "failed", 1)
         airflow_database.task("a", "running", 2)
         ledger = '{"tries": {"1": {"id": "job/1", "url": "https://x/1"}, "2": {"id": "job/2", "url": null}}}'
-        for key, value in (("external_job", ledger), ("other", "{")):
+        for key, value in (("remote_job", ledger), ("other", "{")):
             airflow_database.insert(
                 TaskStateStoreModel,
                 dag_run_id=1,
@@ -184,7 +184,9 @@ class TestTries:
             )
         one.tick()
         with read_session() as session:
-            found = {log.try_number: (log.external_id, log.external_url) for log in session.query(TaskLog).filter_by(task_id="a")}
+            found = {
+                log.try_number: (log.remote_job_id, log.remote_job_url) for log in session.query(TaskLog).filter_by(task_id="a")
+            }
         assert found == {1: ("job/1", "https://x/1"), 2: ("job/2", None)}
 
 
