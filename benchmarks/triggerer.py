@@ -34,6 +34,7 @@ _WINDOW = f"{WINDOW_SECONDS:.0f} s"
 #: Name, unit and value of each figure.
 _FIGURES: Sequence[tuple[str, str, Callable[[Sample], float]]] = (
     ("token_requests", "requests", lambda seen: seen.tokens),
+    ("start.until_first_polled", "s", lambda seen: seen.first_seconds),
     ("start.until_all_polled", "s", lambda seen: seen.start_seconds),
     ("start.connection_frames", "frames", lambda seen: seen.start.frames["GetConnection"]),
     ("start.mask_frames", "frames", lambda seen: seen.start.frames["MaskSecret"]),

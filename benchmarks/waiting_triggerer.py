@@ -84,11 +84,13 @@ class Sample:
     """
     What one triggerer was seen to do.
 
+    :param first_seconds: from its start until a job was polled.
     :param start_seconds: from its start until each of the jobs had been polled once.
     :param start: until then.
     :param window: after it.
     """
 
+    first_seconds: float
     start_seconds: float
     start: Period
     window: Period
@@ -114,9 +116,11 @@ class WaitingTriggerer:
         self._samples = 0
         connections = {name: value for name, value in emulators.environment.items() if name.startswith(_CONNECTION)}
         self._connections = {name.removeprefix(_CONNECTION).lower(): value for name, value in connections.items()}
-        environment = {
+        environment: dict[str, str | None] = {
             **{name: value for name, value in emulators.environment.items() if name not in connections},
             **checkout.environment(folder),
+            # Both sides read what has been compiled, however new their environments are.
+            "PYTHONDONTWRITEBYTECODE": None,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
             "AIRFLOW__TRIGGERER__CAPACITY": str(2 * TRIGGERS),
@@ -168,6 +172,7 @@ class WaitingTriggerer:
             if (left := self._assigned(earlier)) != TRIGGERS:
                 raise RuntimeError(f"{TRIGGERS - left} triggers that should wait have ended:\n{_tail(log)}")
             return Sample(
+                first_seconds=(min(polls.first.values()) - began).total_seconds(),
                 start_seconds=(max(polls.first.values()) - began).total_seconds(),
                 start=Period.between(nothing, begin),
                 window=Period.between(begin, end),
