@@ -31,7 +31,7 @@ class Checkout:
     @classmethod
     def this(cls) -> Self:
         """Return the checkout that runs."""
-        return cls(REPOSITORY, Path(sys.executable), _git("rev-parse", "HEAD"))
+        return cls(REPOSITORY, Path(sys.executable), git("rev-parse", "HEAD"))
 
     @classmethod
     def at(cls, folder: Path) -> Self:
@@ -47,7 +47,7 @@ class Checkout:
         found = _run(str(python), "-P", "-c", "import provider; print(provider.__path__[0])")
         if Path(found).parent != folder:
             raise ValueError(f"The environment of {folder} has the code of {Path(found).parent}.")
-        return cls(folder, python, _git("rev-parse", "HEAD", folder=folder))
+        return cls(folder, python, git("rev-parse", "HEAD", folder=folder))
 
     def environment(self, folder: Path) -> dict[str, str]:
         """
@@ -69,7 +69,7 @@ def of_revision(revision: str, folder: Path) -> Iterator[Checkout]:
     :param folder: for the checkout; it must not exist.
     :raises CalledProcessError: Git does not know the revision, or uv cannot install what it needs.
     """
-    _git("worktree", "add", "--quiet", "--detach", str(folder), revision)
+    git("worktree", "add", "--quiet", "--detach", str(folder), revision)
     try:
         uv = str(beside) if (beside := Path(sys.executable).with_name("uv")).exists() else shutil.which("uv") or "uv"
         _run(uv, "venv", "--quiet", "--python", sys.executable, str(folder / ".venv"))
@@ -77,10 +77,11 @@ def of_revision(revision: str, folder: Path) -> Iterator[Checkout]:
         _run(uv, "pip", "install", "--quiet", "--python", str(folder / ".venv"), *constraints, "--editable", f"{folder}[dev]")
         yield Checkout.at(folder)
     finally:
-        _git("worktree", "remove", "--force", str(folder))
+        git("worktree", "remove", "--force", str(folder))
 
 
-def _git(*arguments: str, folder: Path = REPOSITORY) -> str:
+def git(*arguments: str, folder: Path = REPOSITORY) -> str:
+    """Return what a Git command of this or another checkout says."""
     return _run("git", "-C", str(folder), *arguments)
 
 
