@@ -31,7 +31,7 @@ WINDOW_SECONDS = 60.0
 
 _BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 _CONNECTION = "AIRFLOW_CONN_"
-_STARTED_SECONDS = 600.0
+_STARTED_SECONDS = 1800.0
 _STOPPED_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
 
