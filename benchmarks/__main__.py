@@ -1,18 +1,22 @@
 """
 Run the benchmarks and write ``results/summary.json`` and ``results/machine.json``: ``make bench``.
 
-Arguments choose some of them; the figures of the others stay as they were.
+Arguments choose some of them; the figures of the others stay as they were. ``triggerer`` can be compared with an earlier
+state of the code: ``--before REVISION``, or ``--before-checkout FOLDER`` where that is checked out already.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import cancel, intake, machine, task_imports, triggerer, waiting
+from benchmarks import cancel, checkout, intake, machine, task_imports, triggerer, waiting
+from benchmarks.checkout import Checkout
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
@@ -20,7 +24,7 @@ from benchmarks.result import RESULTS, Result, merge, write_json
 BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake")
 
 
-def results(chosen: list[str], folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
+def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Checkout | None) -> Iterator[Result]:
     """Yield the figures of the chosen benchmarks."""
     if "imports" in chosen:
         yield from task_imports.run(folder)
@@ -29,34 +33,54 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment) -> Iterato
     if "waiting" in chosen:
         yield from waiting.run(folder, peers)
     if "triggerer" in chosen:
-        yield from triggerer.run(folder)
+        yield from triggerer.run(folder, before)
     if "cancel" in chosen:
         yield from cancel.run(folder)
     if "intake" in chosen:
         yield from intake.run(folder)
 
 
-def main(chosen: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Run; returns 1 where a goal does not hold."""
-    if unknown := set(chosen) - set(BENCHMARKS):
-        sys.stderr.write(f"There is no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(BENCHMARKS)}.\n")
-        return 2
-    chosen = chosen or list(BENCHMARKS)
+    asked = _asked(arguments)
+    chosen = asked.benchmarks or list(BENCHMARKS)
     peers = PeersEnvironment().ensure()
     found: list[Result] = []
-    with TemporaryDirectory(prefix="benchmarks-") as folder:
-        for result in results(chosen, Path(folder), peers):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="benchmarks-")))
+        before: Checkout | None = None
+        if asked.before_checkout:
+            before = Checkout.at(asked.before_checkout)
+        elif asked.before:
+            before = stack.enter_context(checkout.of_revision(asked.before, folder / "before"))
+        for result in results(chosen, folder, peers, before):
             found.append(result)
-            goal = (
-                "" if result.goal is None else f"  goal {result.goal}: {'holds' if result.goal.holds(result.value) else 'FAILS'}"
-            )
-            sys.stdout.write(f"{result.name:55} {result.value:12.4g} {result.unit}{goal}\n")
-            sys.stdout.flush()
+            _tell(result)
     summary = RESULTS / "summary.json"
     complete = set(chosen) == set(BENCHMARKS) or not summary.exists()
     write_json("summary.json", merge([] if complete else json.loads(summary.read_text(encoding="utf-8")), found))
-    write_json("machine.json", machine.describe(peers))
+    write_json("machine.json", {**machine.describe(peers), "before": before.commit if before else None})
     return 1 if any(result.holds is False for result in found) else 0
+
+
+def _asked(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and cost; see benchmarks/README.md.")
+    parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help=f"{', '.join(BENCHMARKS)}; all unless given")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--before", metavar="REVISION", help="what triggerer is compared with, in a temporary checkout")
+    earlier.add_argument("--before-checkout", metavar="FOLDER", type=Path, help="the same, with its environment in .venv")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.benchmarks) - set(BENCHMARKS):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(BENCHMARKS)}")
+    if (asked.before or asked.before_checkout) and asked.benchmarks and "triggerer" not in asked.benchmarks:
+        parser.error("only triggerer is compared with an earlier state")
+    return asked
+
+
+def _tell(result: Result) -> None:
+    goal = "" if result.goal is None else f"  goal {result.goal}: {'holds' if result.goal.holds(result.value) else 'FAILS'}"
+    sys.stdout.write(f"{result.name:80} {result.value:12.4g} {result.unit}{goal}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from demo.world import World
 from provider.emulators.ledger import Ledger
 from provider.emulators.scenario import Scenario
 
+#: How a person ends a task; those in the worker keep their slots, and so begin first.
 WAYS = ("in_worker", "deferred", "no_triggerer", "cleared")
-"""How a person ends a task; those in the worker keep their slots, and so begin first."""
+#: Half of them refreshes, half invocations.
 TASKS_OF_WAY = 8
-"""Half of them refreshes, half invocations."""
 
 PROMISED = AtMost(10)
 PROMISED_OF_RECONCILER = AtMost(15)
@@ -38,7 +38,7 @@ REPOSITORY = f"projects/demo-project/locations/europe-west3/repositories/{REPOSI
 RUN_ID = "batch_1"
 HOURS = 36000.0
 
-# The moment at which a service accepts a cancel; how long the job then takes to end is the service's affair.
+#: The moment at which a service accepts a cancel; how long the job then takes to end is the service's affair.
 _CANCELS = frozenset({"refresh_cancel_requested", "cancel_workflow_invocation"})
 _LONGEST_PAUSE = 2.5
 _TASKS_AT_ONCE = {"AIRFLOW__CORE__PARALLELISM": str(2 * TASKS_OF_WAY)}

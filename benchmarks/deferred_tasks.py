@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.waiting import Stored
+from benchmarks.deferrals import Stored
 
 
 def defer(dag_id: str, connections: Mapping[str, str], tasks: Mapping[str, Sequence[Stored]]) -> None:

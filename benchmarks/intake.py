@@ -42,9 +42,9 @@ ENVIRONMENT = {
     "AIRFLOW__API__WORKERS": "2",
 }
 
+#: How long a contender has been waiting when its message comes. Within about 6 s of a worker's deferral Airflow can lose the
+#: task (apache/airflow#71580), and with it the peer's message; that is a defect of its own, and no latency.
 SETTLED_SECONDS = 7.0
-"""How long a contender has been waiting when its message comes. Within about 6 s of a worker's deferral Airflow can lose the
-task (apache/airflow#71580), and with it the peer's message; that is a defect of its own, and no latency."""
 
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
 PEER_DAG = Path(__file__).parent / "peers" / "pubsub_dag.py"
@@ -76,7 +76,7 @@ OURS = Contender("ours", TOPIC, "accelerator_dispatcher", "intake_ours")
 PEER = Contender("google", "projects/demo-project/topics/peer-batches", "google_dispatcher", "intake_google")
 CONTENDERS = (OURS, PEER)
 
-# Of a message that arrived alone: its run, the first task of the run, and the first of what the workflow is there for.
+#: Of a message that arrived alone: its run, the first task of the run, and the first of what the workflow is there for.
 _MOMENTS = """
 SELECT run.run_id, run.created_at AS dag_run_created, start.start_date AS first_task_running,
     task.start_date AS workflow_task_running
@@ -87,7 +87,7 @@ WHERE run.dag_id = :dag_id AND task.start_date IS NOT NULL
 """
 MOMENTS = ("dag_run_created", "first_task_running", "workflow_task_running")
 
-# The task instance of the dispatcher that made a run is the one that ran when the run was created.
+#: The task instance of the dispatcher that made a run is the one that ran when the run was created.
 _STEPS = """
 SELECT run.run_id, run.created_at, waiting.run_id AS waited_in, waiting.scheduled_dttm AS resumed,
     waiting.queued_dttm AS dispatch_queued,
@@ -103,6 +103,7 @@ JOIN task_instance start ON start.dag_id = run.dag_id AND start.run_id = run.run
 JOIN task_instance task ON task.dag_id = run.dag_id AND task.run_id = run.run_id AND task.task_id = :task_id
 WHERE run.dag_id = :dag_id
 """
+#: What ends each step on the way from the publication to the workflow's own task, in order.
 STEPS = (
     "pulled",
     "committed",
@@ -120,9 +121,8 @@ STEPS = (
     "workflow_task_queued",
     "workflow_task_started",
 )
-"""What ends each step on the way from the publication to the workflow's own task, in order."""
 
-# Every contender waits in the triggerer, the one whose turn it is long enough, and nothing else goes on.
+#: Every contender waits in the triggerer, the one whose turn it is long enough, and nothing else goes on.
 _ARMED = """
 SELECT count(DISTINCT dag_id) FROM task_instance JOIN trigger ON trigger.id = task_instance.trigger_id
 WHERE state = 'deferred' AND trigger.triggerer_id IS NOT NULL AND (dag_id <> :dispatcher OR trigger.created_date < :before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 import psutil
 
+from benchmarks.checkout import git
 from benchmarks.peers.environment import PeersEnvironment
 
-REPOSITORY = Path(__file__).parent.parent
 OURS = ("apache-airflow", "apache-airflow-providers-google", "google-cloud-dataform", "httpx", "msal", "grpcio")
 PEERS = (
     "apache-airflow",
@@ -26,6 +25,8 @@ PEERS = (
     "msal",
     "microsoft-kiota-http",
 )
+#: What a run is about, and not what it writes.
+_MEASURED = ("provider", "dag_factory", "benchmarks", ":!benchmarks/results", ":!benchmarks/README.md")
 _VERSIONS = "import json, sys; from importlib.metadata import version; print(json.dumps({n: version(n) for n in sys.argv[1:]}))"
 
 
@@ -38,8 +39,8 @@ def describe(peers: PeersEnvironment) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "HEAD"),
-        "changes": bool(_git("status", "--porcelain", "--", "provider", "dag_factory", "benchmarks", ":!benchmarks/results")),
+        "commit": git("rev-parse", "HEAD"),
+        "changes": bool(git("status", "--porcelain", "--", *_MEASURED)),
         "ours": {name: version(name) for name in OURS},
         "peers": json.loads(peers.run("-c", _VERSIONS, *PEERS)),
     }
@@ -52,8 +53,3 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603

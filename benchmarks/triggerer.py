@@ -1,194 +1,118 @@
-"""A real ``airflow triggerer`` that waits for 1,000 refreshes and 1,000 invocations at once."""
+"""
+A real ``airflow triggerer`` that waits for 1,000 refreshes and 1,000 invocations at once.
+
+With an earlier checkout beside it the two take turns.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, LiteralString
 
-import psutil
-
-from benchmarks.emulator_process import CallCounts, EmulatorProcess
-from benchmarks.result import Result
-from benchmarks.waiting import (
-    JOBS,
-    TOKENS,
-    Stored,
-    our_invocation_triggers,
-    our_refresh_triggers,
-    scenario,
-    start_invocations,
-    start_refreshes,
-)
-from demo.airflow_services import AirflowServices
+from benchmarks.checkout import Checkout
+from benchmarks.emulator_process import EmulatorProcess
+from benchmarks.jobs import scenario
+from benchmarks.readme import write_table
+from benchmarks.result import AtMost, Result
+from benchmarks.waiting_triggerer import WINDOW_SECONDS, Sample, WaitingTriggerer
 from demo.postgres import PostgresServer
 
-WAITING_DAG = Path(__file__).with_name("waiting_dag.py")
-TRIGGERS = 2 * JOBS
-WINDOW_SECONDS = 60.0
 SAMPLES = 2
 
+TOKENS = AtMost(1)
+CONNECTION_FRAMES = AtMost(10)
+ALL_POLLED_RATIO = AtMost(0.5)
+
+#: The table of README.md with both checkouts.
+TABLE = "before and after"
+
 _NAME = "triggerer.powerbi_1000_and_dataform_1000"
-_BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
-_CONNECTION = "AIRFLOW_CONN_"
-_STARTED_SECONDS = 300.0
+_BEFORE = f"{_NAME}.before"
+_WINDOW = f"{WINDOW_SECONDS:.0f} s"
+
+#: Name, unit and value of each figure.
+_FIGURES: Sequence[tuple[str, str, Callable[[Sample], float]]] = (
+    ("token_requests", "requests", lambda seen: seen.tokens),
+    ("start.until_first_polled", "s", lambda seen: seen.first_seconds),
+    ("start.until_all_polled", "s", lambda seen: seen.start_seconds),
+    ("start.connection_frames", "frames", lambda seen: seen.start.frames["GetConnection"]),
+    ("start.mask_frames", "frames", lambda seen: seen.start.frames["MaskSecret"]),
+    ("start.cpu_seconds", "s", lambda seen: seen.start.cpu),
+    ("start.cpu_seconds_of_supervisor", "s", lambda seen: seen.start.supervisor_cpu),
+    ("start.blocked_warnings", "in the start", lambda seen: len(seen.start.blocked)),
+    ("start.blocked_longest", "s", lambda seen: max(seen.start.blocked, default=0.0)),
+    ("start.blocked_seconds", "s", lambda seen: sum(seen.start.blocked)),
+    ("polls", f"calls in {_WINDOW}", lambda seen: seen.window.polls),
+    ("connection_frames", f"frames in {_WINDOW}", lambda seen: seen.window.frames["GetConnection"]),
+    ("cpu_seconds", f"s in {_WINDOW}", lambda seen: seen.window.cpu),
+    ("cpu_seconds_of_event_loop", f"s in {_WINDOW}", lambda seen: seen.window.runner_cpu),
+    ("cpu_seconds_of_supervisor", f"s in {_WINDOW}", lambda seen: seen.window.supervisor_cpu),
+    ("blocked_warnings", f"in {_WINDOW}", lambda seen: len(seen.window.blocked)),
+    ("blocked_longest", "s", lambda seen: max(seen.window.blocked, default=0.0)),
+    ("memory_of_event_loop", "MiB", lambda seen: seen.memory_mib),
+)
+#: What was promised of this checkout, in each sample.
+_GOALS = {"token_requests": TOKENS, "start.connection_frames": CONNECTION_FRAMES}
 
 
-@dataclass(frozen=True)
-class Sample:
+def run(folder: Path, before: Checkout | None = None) -> Iterator[Result]:
     """
-    What one triggerer was seen to do.
+    Yield what it costs, and for how long its event loop was blocked.
 
-    :param start_seconds: until each of its triggers had polled.
-    :param blocked: seconds for which its event loop was blocked in the window, one by one, by its own log.
+    :param before: an earlier checkout to compare with; README.md gets the table of both then.
     """
+    checkouts = {"after": Checkout.this()} if before is None else {"before": before, "after": Checkout.this()}
+    seen = _samples(folder / "triggerer", checkouts)
+    ours = _figures(_NAME, seen["after"], _GOALS)
+    yield from ours
+    if before is None:
+        return
+    theirs = _figures(_BEFORE, seen["before"], {})
+    ratios = [after.start_seconds / earlier.start_seconds for earlier, after in zip(seen["before"], seen["after"], strict=True)]
+    yield from theirs
+    yield Result(f"{_NAME}.start.until_all_polled_ratio", "after / before", ratios, ALL_POLLED_RATIO)
+    write_table(TABLE, _table(before, theirs, ours))
 
-    tokens: int
-    start_seconds: float
-    start_cpu_seconds: float
-    start_blocked: list[float]
-    polls: int
-    runner_cpu_seconds: float
-    cpu_seconds: float
-    blocked: list[float]
-    memory_mib: float
+
+def _samples(folder: Path, checkouts: dict[str, Checkout]) -> dict[str, list[Sample]]:
+    """Prepare all checkouts, then measure them in turns; each has jobs and a database of its own."""
+    seen: dict[str, list[Sample]] = {side: [] for side in checkouts}
+    with ExitStack() as stack:
+        postgres = stack.enter_context(PostgresServer())
+        triggerers = {}
+        for side, checkout in checkouts.items():
+            emulators = stack.enter_context(EmulatorProcess(scenario(), folder / f"{side}-emulators"))
+            triggerers[side] = WaitingTriggerer(checkout, folder / side, emulators, postgres.create_database(side))
+            stack.callback(triggerers[side].stop)
+            triggerers[side].prepare()
+        for number in range(SAMPLES):
+            turns = list(triggerers.items())
+            for side, triggerer in turns if number % 2 == 0 else reversed(turns):
+                seen[side].append(triggerer.sample())
+    return seen
 
 
-class Triggerer:
-    """
-    An Airflow with nothing but a database, in which task instances wait, and a triggerer.
-
-    :param folder: for its home.
-    :param emulators: where the jobs run.
-    """
-
-    def __init__(self, folder: Path, emulators: EmulatorProcess, postgres: PostgresServer) -> None:
-        database = postgres.create_database("airflow")
-        connections = {name: value for name, value in emulators.environment.items() if name.startswith(_CONNECTION)}
-        self._connections = {name.removeprefix(_CONNECTION).lower(): value for name, value in connections.items()}
-        environment = {
-            **{name: value for name, value in emulators.environment.items() if name not in connections},
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
-            "AIRFLOW__TRIGGERER__CAPACITY": str(2 * TRIGGERS),
-        }
-        self.airflow = AirflowServices(folder / "airflow", folder / "airflow" / "dags", environment, components=("triggerer",))
-        self._database = database
-        self._calls = CallCounts(emulators)
-
-    def prepare(self, tasks: Mapping[str, Sequence[Stored]]) -> None:
-        """Create the database, and in it a run whose tasks wait for these triggers."""
-        self.airflow.migrate()
-        self.airflow.dags_folder.mkdir()
-        shutil.copy(WAITING_DAG, self.airflow.dags_folder)
-        self.airflow.cli("dags", "reserialize", check=True)
-        order = json.dumps({"dag_id": "waiting", "connections": self._connections, "tasks": tasks})
-        command = [sys.executable, "-m", "benchmarks.deferred_tasks"]
-        environment = self.airflow.environment()
-        subprocess.run(command, input=order, text=True, check=True, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
-
-    def sample(self) -> Sample:
-        """
-        Start a triggerer, measure it, and end it.
-
-        :raises RuntimeError: a trigger has ended.
-        """
-        earlier, logged, tokens = self._newest_job(), len(self._log()), self._calls.tokens()
-        began = time.monotonic()
-        process = psutil.Process(self.airflow.start_component("triggerer").pid)
-        self.airflow.wait_for(lambda: self._assigned(earlier) == TRIGGERS, _STARTED_SECONDS, "all triggers to be assigned")
-        polls = self._calls.polls()
-        # The last ones have been given to it just now; with the second poll of the first ones theirs is over too.
-        self.airflow.wait_for(lambda: self._calls.polls() - polls >= 2 * TRIGGERS, _STARTED_SECONDS, "the first polls")
-        start_seconds = time.monotonic() - began
-
-        (runner,) = process.children()
-        polls, window, cpu, runner_cpu = self._calls.polls(), len(self._log()), _cpu(process, runner), _cpu(runner)
-        time.sleep(WINDOW_SECONDS)
-        seen = Sample(
-            polls=self._calls.polls() - polls,
-            cpu_seconds=_cpu(process, runner) - cpu,
-            runner_cpu_seconds=_cpu(runner) - runner_cpu,
-            blocked=_blocked(self._log()[window:]),
-            start_blocked=_blocked(self._log()[logged:window]),
-            start_seconds=start_seconds,
-            start_cpu_seconds=cpu,
-            tokens=self._calls.tokens() - tokens,
-            memory_mib=runner.memory_info().rss / 2**20,
+def _figures(name: str, samples: Sequence[Sample], goals: dict[str, AtMost]) -> list[Result]:
+    return [
+        Result(
+            f"{name}.{figure}",
+            unit,
+            [value(seen) for seen in samples],
+            goals.get(figure),
+            "maximum" if figure in goals else "median",
         )
-        if (left := self._assigned(earlier)) != TRIGGERS:
-            raise RuntimeError(f"{TRIGGERS - left} triggers that should wait have ended:\n{self._log()[-3000:]}")
-        self.airflow.kill("triggerer", signal.SIGTERM)
-        return seen
-
-    def _log(self) -> str:
-        return self.airflow.log("triggerer")
-
-    def _newest_job(self) -> int:
-        """Return Airflow's number of the latest triggerer; 0 before there was one."""
-        return self._query("SELECT coalesce(max(id), 0) FROM job WHERE job_type = 'TriggererJob'")
-
-    def _assigned(self, earlier: int) -> int:
-        """Return how many triggers a triggerer has that is younger than an earlier one."""
-        return self._query("SELECT count(*) FROM trigger WHERE triggerer_id > %s", earlier)
-
-    def _query(self, statement: LiteralString, *parameters: int) -> int:
-        import psycopg
-
-        with psycopg.connect(self._database.replace("+psycopg", "")) as connection:
-            row = connection.execute(statement, parameters).fetchone()
-        assert row is not None
-        return int(row[0])
+        for figure, unit, value in _FIGURES
+    ]
 
 
-def _cpu(*processes: psutil.Process) -> float:
-    """Return the CPU seconds that these processes have taken so far."""
-    times = [process.cpu_times() for process in processes]
-    return float(sum(one.user + one.system for one in times))
+def _table(before: Checkout, theirs: Sequence[Result], ours: Sequence[Result]) -> str:
+    """Return both sides' figures as Markdown."""
+    lines = [f"| figure | unit | before (`{before.commit[:7]}`) | after |", "|---|---|---|---|"]
+    for (figure, unit, _), earlier, after in zip(_FIGURES, theirs, ours, strict=True):
+        lines.append(f"| `{figure}` | {unit} | {_samples_of(earlier)} | {_samples_of(after)} |")
+    return "\n".join(lines)
 
 
-def _blocked(log: str) -> list[float]:
-    return [float(seconds) for seconds in _BLOCKED.findall(log)]
-
-
-def run(folder: Path) -> Iterator[Result]:
-    """Yield what it costs, and for how long its event loop was blocked."""
-    with PostgresServer() as postgres, EmulatorProcess(scenario(), folder / "triggerer_emulators") as emulators:
-        tasks = {
-            "refreshes": our_refresh_triggers(start_refreshes(emulators)),
-            "invocations": our_invocation_triggers(start_invocations(emulators)),
-        }
-        triggerer = Triggerer(folder / "triggerer", emulators, postgres)
-        try:
-            triggerer.prepare(tasks)
-            yield from _figures([triggerer.sample() for _ in range(SAMPLES)])
-        finally:
-            triggerer.airflow.stop()
-
-
-def _figures(samples: Sequence[Sample]) -> Iterator[Result]:
-    window = f"{WINDOW_SECONDS:.0f} s"
-
-    def figure(name: str, unit: str, values: list[Any], **more: Any) -> Result:
-        return Result(f"{_NAME}.{name}", unit, values, **more)
-
-    yield figure("token_requests", "requests", [item.tokens for item in samples], goal=TOKENS)
-    yield figure("polls", f"calls in {window}", [item.polls for item in samples])
-    yield figure("cpu_seconds", f"s in {window}", [item.cpu_seconds for item in samples])
-    yield figure("cpu_seconds_of_event_loop", f"s in {window}", [item.runner_cpu_seconds for item in samples])
-    yield figure("blocked_warnings", f"in {window}", [len(item.blocked) for item in samples])
-    yield figure("blocked_longest", "s", [max(item.blocked, default=0.0) for item in samples])
-    yield figure("start.until_all_polled", "s", [item.start_seconds for item in samples])
-    yield figure("start.cpu_seconds", "s", [item.start_cpu_seconds for item in samples])
-    yield figure("start.blocked_warnings", "in the start", [len(item.start_blocked) for item in samples])
-    yield figure("start.blocked_longest", "s", [max(item.start_blocked, default=0.0) for item in samples])
-    yield figure("start.blocked_seconds", "s", [sum(item.start_blocked) for item in samples])
-    yield figure("memory_of_event_loop", "MiB", [item.memory_mib for item in samples])
+def _samples_of(result: Result) -> str:
+    return ", ".join(f"{sample:.4g}" for sample in result.samples)

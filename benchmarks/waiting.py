@@ -7,19 +7,19 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.emulator_process import CallCounts, EmulatorProcess
+from benchmarks import deferrals
+from benchmarks.deferrals import Stored
+from benchmarks.emulator_process import EmulatorProcess, Polls
+from benchmarks.jobs import POLL_INTERVAL, scenario
 from benchmarks.peers.environment import PeersEnvironment
-from benchmarks.powerbi_client import azure_connection, signed_in
+from benchmarks.powerbi_client import azure_connection
 from benchmarks.result import AtMost, Result
 
-JOBS = 1000
-POLL_INTERVAL = 10
 WINDOW_SECONDS = 2 * POLL_INTERVAL
 SAMPLES = 3
 SAMPLES_ALONE = 1
@@ -29,116 +29,22 @@ TOKENS = AtMost(1)
 CPU_RATIO = AtMost(0.3)
 LAG_P99_MS = AtMost(50)
 
-# The emulator finds a model by going through its workspace: keep workspaces of a natural size.
-MODELS_PER_WORKSPACE = 50
-REPOSITORY = "projects/demo-project/locations/europe-west3/repositories/sales"
-HOURS = 36000.0
 
-Stored = tuple[str, dict[str, Any]]
-
-
-def scenario() -> dict[str, Any]:
-    """Return as many semantic models as there are jobs, and a repository; nothing ends while it is measured."""
-    names = [f"model {number}" for number in range(JOBS)]
-    workspaces = [
-        {
-            "name": f"workspace {start}",
-            "semantic_models": [
-                # The Azure provider finds the id of a refresh nowhere but in this header.
-                {"name": name, "id": str(uuid.uuid4()), "seconds": HOURS, "refresh_id_headers": ["location", "RequestId"]}
-                for name in names[start : start + MODELS_PER_WORKSPACE]
-            ],
-        }
-        for start in range(0, JOBS, MODELS_PER_WORKSPACE)
-    ]
-    action = {"target": {"name": "orders"}, "seconds": HOURS}
-    return {"powerbi": {"workspaces": workspaces}, "dataform": {"repositories": {REPOSITORY: {"actions": [action]}}}}
-
-
-@dataclass(frozen=True)
-class Running:
-    """A refresh that runs: where, and its id."""
-
-    group_id: str
-    dataset_id: str
-    refresh_id: str
-
-
-def start_refreshes(emulators: EmulatorProcess) -> list[Running]:
-    """Start an enhanced refresh of every model of the scenario."""
-    started = []
-    with signed_in(emulators.environment, emulators.ca_file) as client:
-        for group in client.get("groups").raise_for_status().json()["value"]:
-            for model in client.get(f"groups/{group['id']}/datasets").raise_for_status().json()["value"]:
-                url = f"groups/{group['id']}/datasets/{model['id']}/refreshes"
-                refresh = client.post(url, json={"type": "full"}).raise_for_status().headers["RequestId"]
-                started.append(Running(group["id"], model["id"], refresh))
-    return started
-
-
-def start_invocations(emulators: EmulatorProcess) -> list[str]:
-    """Start as many invocations as there are jobs; returns their names."""
-    import grpc
-    from google.cloud.dataform_v1 import DataformClient
-    from google.cloud.dataform_v1.services.dataform.transports import DataformGrpcTransport
-
-    with grpc.insecure_channel(emulators.dataform_endpoint.removeprefix("http://")) as channel:
-        client = DataformClient(transport=DataformGrpcTransport(channel=channel))
-        compiled = client.create_compilation_result(
-            request={"parent": REPOSITORY, "compilation_result": {"git_commitish": "main"}}
-        ).name
-        wanted = {"parent": REPOSITORY, "workflow_invocation": {"compilation_result": compiled}}
-        return [str(client.create_workflow_invocation(request=wanted).name) for _ in range(JOBS)]
-
-
-def our_refresh_triggers(refreshes: Sequence[Running]) -> list[Stored]:
-    """Return our triggers as Airflow stores them."""
-    from provider.hooks.powerbi_refresh import SemanticModel
-    from provider.triggers.powerbi import PowerBIRefreshTrigger
-
-    return [
-        PowerBIRefreshTrigger(
-            job=SemanticModel(refresh.group_id, refresh.dataset_id, "https://app.powerbi.com").job(
-                refresh.refresh_id, enhanced=True
-            ),
-            powerbi_conn_id="powerbi_default",
-            **_WAITING,
-        ).serialize()
-        for refresh in refreshes
-    ]
-
-
-def their_refresh_triggers(refreshes: Sequence[Running]) -> list[Stored]:
-    """Return the Azure provider's triggers as Airflow stores them."""
+def their_refresh_triggers(emulators: EmulatorProcess) -> list[Stored]:
+    """Return the Azure provider's triggers, as Airflow stores them, for the refreshes that run."""
     return [
         (
             "airflow.providers.microsoft.azure.triggers.powerbi.PowerBITrigger",
             {
                 "conn_id": "azure_powerbi",
-                "group_id": refresh.group_id,
-                "dataset_id": refresh.dataset_id,
-                "dataset_refresh_id": refresh.refresh_id,
+                "group_id": refresh["detail"]["groupId"],
+                "dataset_id": refresh["detail"]["datasetId"],
+                "dataset_refresh_id": refresh["resource"],
                 "check_interval": POLL_INTERVAL,
             },
         )
-        for refresh in refreshes
+        for refresh in emulators.entries("refresh_posted")
     ]
-
-
-def our_invocation_triggers(names: Sequence[str]) -> list[Stored]:
-    """Return our triggers as Airflow stores them."""
-    from provider.hooks.dataform_status import job
-    from provider.triggers.dataform import DataformInvocationTrigger
-
-    return [DataformInvocationTrigger(job=job(name), **_WAITING).serialize() for name in names]
-
-
-_WAITING: dict[str, Any] = {
-    "poll_interval": POLL_INTERVAL,
-    "deadline": None,
-    "cancel_on_kill": True,
-    "http_timeout": 30.0,
-}
 
 
 @dataclass(frozen=True)
@@ -171,14 +77,14 @@ class Waiting:
     def __init__(self, emulators: EmulatorProcess, folder: Path) -> None:
         self._emulators = emulators
         self._folder = folder
-        self._calls = CallCounts(emulators)
         self._number = 0
 
-    def sample(self, python: str, triggers: Sequence[Stored], *, first_polls: int) -> Sample:
+    def sample(self, python: str, triggers: Sequence[Stored], jobs: set[str], *, first_polls: int = 1) -> Sample:
         """
         Let one new process wait, and measure it once each trigger has polled.
 
-        :param first_polls: how many polls all triggers together make before they wait for the first time.
+        :param jobs: those that the triggers wait for.
+        :param first_polls: how many polls each trigger makes before it waits for the first time.
         """
         self._number += 1
         log = self._folder / f"waiting-{self._number}.log"
@@ -189,7 +95,7 @@ class Waiting:
             **azure_connection(self._emulators.environment),
             "AIRFLOW_HOME": str(home),
         }
-        polls, tokens = self._calls.polls(), self._calls.tokens()
+        seen_polls, tokens = Polls(self._emulators, jobs), self._emulators.tokens()
         process = subprocess.Popen(  # noqa: S603 - of this file's own making
             [python, "-m", "benchmarks.waiting_process", str(log)],
             stdin=subprocess.PIPE,
@@ -204,14 +110,14 @@ class Waiting:
                 process.stdin.write(json.dumps({"triggers": triggers, "seconds": WINDOW_SECONDS}) + "\n")
                 process.stdin.flush()
                 _expect(process.stdout.readline(), log)
-                waited = self._await(lambda: self._calls.polls() - polls >= first_polls, process, log)
-                tokens = self._calls.tokens() - tokens
+                waited = self._await(lambda: seen_polls.all_polled(first_polls), process, log)
+                tokens = self._emulators.tokens() - tokens
                 process.stdin.write("\n")
                 process.stdin.flush()
                 _expect(process.stdout.readline(), log)
-                polls = self._calls.polls()
+                polls = seen_polls.total()
                 seen = _expect(process.stdout.readline(), log)
-                polls = self._calls.polls() - polls
+                polls = seen_polls.total() - polls
             finally:
                 process.kill()
         seen.pop("wall_seconds")
@@ -240,23 +146,27 @@ def _tail(log: Path) -> str:
 def run(folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
     """Yield the figures of waiting: side by side in turns, then ours alone."""
     with EmulatorProcess(scenario(), folder / "emulators") as emulators:
-        refreshes = start_refreshes(emulators)
-        ours, theirs = our_refresh_triggers(refreshes), their_refresh_triggers(refreshes)
+        environment = {**os.environ, **emulators.environment, "AIRFLOW_HOME": str(folder / "airflow-deferrals")}
+        ours = deferrals.started(sys.executable, environment, folder / "deferrals.log")
+        theirs = their_refresh_triggers(emulators)
+        everything = emulators.jobs()
+        refreshes = {str(arguments["dataset_id"]) for _, arguments in theirs}
         waiting = Waiting(emulators, folder)
         seen: dict[str, list[Sample]] = {"ours": [], "azure": []}
         for number in range(SAMPLES):
             for who in ("ours", "azure") if number % 2 == 0 else ("azure", "ours"):
                 if who == "ours":
-                    seen[who].append(waiting.sample(sys.executable, ours, first_polls=JOBS))
+                    seen[who].append(waiting.sample(sys.executable, ours["refreshes"], refreshes))
                 else:
                     # Before its first sleep that trigger polls twice.
-                    seen[who].append(waiting.sample(str(peers.python), theirs, first_polls=2 * JOBS))
+                    seen[who].append(waiting.sample(str(peers.python), theirs, refreshes, first_polls=2))
         yield from _side_by_side(seen["ours"], seen["azure"])
 
-        invocations = our_invocation_triggers(start_invocations(emulators))
-        alone = [waiting.sample(sys.executable, invocations, first_polls=JOBS) for _ in range(SAMPLES_ALONE)]
+        invocations = ours["invocations"]
+        alone = [waiting.sample(sys.executable, invocations, everything - refreshes) for _ in range(SAMPLES_ALONE)]
         yield from _absolute("dataform_1000", alone, LAG_P99_MS)
-        both = [waiting.sample(sys.executable, [*ours, *invocations], first_polls=2 * JOBS) for _ in range(SAMPLES_ALONE)]
+        together = [*ours["refreshes"], *invocations]
+        both = [waiting.sample(sys.executable, together, everything) for _ in range(SAMPLES_ALONE)]
         yield Result("powerbi_1000_and_dataform_1000.token_requests", "requests", [item.tokens for item in both], TOKENS)
         yield from _absolute("powerbi_1000_and_dataform_1000", both, LAG_P99_MS)
 

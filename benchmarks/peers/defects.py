@@ -10,10 +10,9 @@ from typing import Any
 
 from benchmarks.peers import dataform, powerbi
 from benchmarks.peers.environment import PeersEnvironment
+from benchmarks.readme import write_table
 from benchmarks.result import AtMost, Result, write_json
 
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- table of peers -->", "<!-- end of table -->"
 #: They mostly wait; starting a process is what takes time.
 AT_ONCE = 6
 
@@ -43,9 +42,6 @@ def defects(peers: PeersEnvironment) -> Iterator[Result]:
     """Run all scenarios, write ``peers.json`` and the table of README.md, and yield how many of them each side failed."""
     rows = run(peers)
     write_json("peers.json", rows)
-    text = README.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    README.write_text(f"{head}{BEGIN}\n{table(rows)}\n{END}{tail}", encoding="utf-8")
+    write_table("peers", table(rows))
     yield Result("defects.scenarios_failed_by_peers", f"of {len(rows)}", [sum(not row["theirs"]["good"] for row in rows)])
     yield Result("defects.scenarios_failed_by_ours", f"of {len(rows)}", [sum(not row["ours"]["good"] for row in rows)], AtMost(0))
