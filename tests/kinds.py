@@ -61,6 +61,6 @@ def _parameters(item: pytest.Item) -> list[str]:
 
 def _refuse(owner: Any, *_: Any, **__: Any) -> NoReturn:
     raise AssertionError(
-        f"This test starts {type(owner).__name__} and counts as a unit test. Take the fixture of tests/kinds.py that starts it, or "
-        "mark the test with one of the marks of pyproject.toml."
+        f"This test starts {type(owner).__name__} and counts as a unit test. Take a fixture that tests/kinds.py knows, or give "
+        "it one of the marks of pyproject.toml."
     )
