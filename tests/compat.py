@@ -29,7 +29,7 @@ PUBLISHED = "https://raw.githubusercontent.com/apache/airflow/constraints-{airfl
 #: Seconds to wait for Airflow's list of constraints.
 LIST_SECONDS = 10.0
 #: The oldest Airflow, with the versions of its parts, which are numbered apart from it.
-OLDEST_AIRFLOW = {"apache-airflow": "3.3.0", "apache-airflow-core": "3.3.0", "apache-airflow-task-sdk": "1.3.0"}
+OLDEST_AIRFLOW = ("apache-airflow==3.3.0", "apache-airflow-core==3.3.0", "apache-airflow-task-sdk==1.3.0")
 PYTHONS = ("3.11", "3.12", "3.13")
 #: These tests are about the pinned versions or the tools of developers, and the same everywhere.
 NOT_HERE = ("tests/test_dependencies.py", "tests/test_compat.py")
@@ -47,7 +47,8 @@ class Environment:
     :param name: of the row, and of the folder.
     :param python: version of Python, such as ``3.12``.
     :param about: what is installed, in a few words.
-    :param pins: text of a file of constraints; None for none.
+    :param pins: text of a list of constraints; None for none.
+    :param versions: other versions of some packages than that list has; what does not go together with them moves too.
     :param options: further options of ``uv pip install``.
     """
 
@@ -55,6 +56,7 @@ class Environment:
     python: str
     about: str
     pins: str | None = None
+    versions: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
     @property
@@ -67,7 +69,7 @@ class Environment:
 
     def fingerprint(self, interpreter: str) -> str:
         """Return what changes when the environment has to be made anew."""
-        parts = (interpreter, (ROOT / "setup.cfg").read_text(encoding="utf-8"), self.pins or "", *self.options)
+        parts = (interpreter, (ROOT / "setup.cfg").read_text(encoding="utf-8"), self.pins or "", *self.versions, *self.options)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -92,7 +94,7 @@ def environments() -> Iterator[Environment | tuple[str, str]]:
     pinned = CONSTRAINTS.read_text(encoding="utf-8")
     oldest, newest = PYTHONS[0], PYTHONS[-1]
     yield Environment("lowest", oldest, "lowest versions that setup.cfg allows", options=("--resolution", "lowest-direct"))
-    yield Environment("airflow-oldest", oldest, "oldest Airflow, else constraints.txt", pins=with_pins(pinned, OLDEST_AIRFLOW))
+    yield Environment("airflow-oldest", oldest, "oldest Airflow, else constraints.txt", pins=pinned, versions=OLDEST_AIRFLOW)
     airflow = pin_of(pinned, "apache-airflow")
     try:
         published = fetch(PUBLISHED.format(airflow=airflow, python=newest))
@@ -108,13 +110,6 @@ def pin_of(constraints: str, package: str) -> str:
     found = re.search(rf"^{re.escape(package)}==(\S+)", constraints, re.MULTILINE)
     assert found is not None, f"{package} is not pinned"
     return found[1]
-
-
-def with_pins(constraints: str, versions: dict[str, str]) -> str:
-    """Return a list with other versions of some packages."""
-    for package, version in versions.items():
-        constraints = constraints.replace(f"{package}=={pin_of(constraints, package)}\n", f"{package}=={version}\n")
-    return constraints
 
 
 def fetch(url: str) -> str:
@@ -173,11 +168,20 @@ def make(environment: Environment) -> None:
     run_uv("venv", "--quiet", "--python", interpreter, str(environment.folder))
     options = list(environment.options)
     if environment.pins is not None:
-        pins = environment.folder / "constraints.txt"
-        pins.write_text(environment.pins, encoding="utf-8")
-        options += ["--constraint", str(pins)]
+        options += ["--constraint", str(write_pins(environment, environment.pins))]
     run_uv("pip", "install", "--quiet", "--python", str(environment.interpreter), *options, "--editable", f"{ROOT}[dev]")
     ready.write_text(wanted, encoding="utf-8")
+
+
+def write_pins(environment: Environment, text: str) -> Path:
+    """Write the list of constraints of an environment; uv keeps of its lines what the other versions allow."""
+    pins, versions = environment.folder / "constraints.txt", environment.folder / "versions.txt"
+    pins.write_text(text, encoding="utf-8")
+    if environment.versions:
+        versions.write_text("\n".join(environment.versions), encoding="utf-8")
+        options = ["--quiet", "--python", str(environment.interpreter), "--extra", "dev", "--constraint", str(versions)]
+        run_uv("pip", "compile", *options, "--output-file", str(pins), str(ROOT / "setup.cfg"))
+    return pins
 
 
 def run_uv(*arguments: str) -> None:

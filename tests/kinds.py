@@ -20,6 +20,7 @@ MARK_OF = {
     "postgres": "postgres",
     "postgres_server": "postgres",
     "running_google_servers": "google_servers",
+    "connect": "peers",
     "peers": "peers",
 }
 #: Marks whose tests are no unit tests. ``airflow_services`` stands in the test files themselves.
