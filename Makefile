@@ -7,14 +7,26 @@ READY := $(VENV)/.ready
 # Containers often forbid bytecode. Each airflow command would then compile all of Airflow anew: half of its CPU time.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test lint bench storm chaos-intake scopes constraints clean
+.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake scopes constraints clean
+
+# Options of every run of tests: files whole, in their order, with the covered share of the lines at the end.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder -p tests.coverage_summary --cov --cov-report=
 
 # The whole product on this machine: emulators, a real Airflow, real batches. KEEP=1 leaves it running.
 demo: $(READY)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 15 $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses 3 --durations 15 $(PYTEST_ARGS)
+
+# The tests that need no running Airflow, no PostgreSQL and no other server: under three minutes.
+unit: $(READY)
+	$(PYTEST) --numprocesses 4 --durations 5 -m unit $(PYTEST_ARGS)
+
+# The unit tests on the oldest and newest versions that setup.cfg promises, and on each Python: environments in .venv-compat.
+# COMPAT_ARGS="--only lowest".
+compat: $(READY)
+	$(BIN)/python -m tests.compat $(COMPAT_ARGS)
 
 # 500 remote jobs while calls fail, people interfere and processes are killed: about half an hour. STORM_ARGS="--jobs 100".
 storm: $(READY)
@@ -34,10 +46,19 @@ scopes: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-lint: $(READY)
+# Each part is a hook of .pre-commit-config.yaml too.
+lint: lint-code lint-format lint-types lint-imports
+
+lint-code: $(READY)
 	$(BIN)/ruff check .
+
+lint-format: $(READY)
 	$(BIN)/ruff format --check .
+
+lint-types: $(READY)
 	$(BIN)/mypy
+
+lint-imports: $(READY)
 	$(BIN)/lint-imports
 
 $(READY): setup.cfg constraints.txt
@@ -54,4 +75,4 @@ constraints: $(READY)
 		--no-emit-index-url --no-header --no-annotate setup.cfg --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-servers .venv-peers .venv-*.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-compat .venv-servers .venv-peers .venv-*.lock .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

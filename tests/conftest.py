@@ -11,10 +11,12 @@ import pytest
 
 from demo.postgres import PostgresServer
 from provider.metadata import engine, schema
+from tests import kinds
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Give every run the same surroundings, however it was started."""
+    config.pluginmanager.register(kinds)
     os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "False")
     # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests that press it would wait in vain.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -127,6 +127,7 @@ def test_nothing_that_changes_no_work_changes_what_is_stored(rows: Rows) -> None
     assert stored(build(changed)) == before
 
 
+@pytest.mark.slow
 def test_what_is_stored_does_not_depend_on_the_process() -> None:
     program = (
         "import json; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.test_workflow_dag import *;"
@@ -300,6 +301,7 @@ def test_a_task_process_makes_only_its_own_operator(rows: Rows) -> None:
             assert getattr(other, name) == getattr(task, name)
 
 
+@pytest.mark.slow
 def test_a_task_process_imports_no_other_services_library() -> None:
     program = (
         "import sys; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.test_workflow_dag import build;"

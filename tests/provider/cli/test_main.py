@@ -132,6 +132,7 @@ sys.exit(main.run(Loud("loud", "", ""), None))
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_airflow_runs_the_same_commands_with_exit_codes(tmp_path: Path, workflows_file: Path) -> None:
     """The real ``airflow`` command, in an Airflow home of its own."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}

@@ -1,0 +1,130 @@
+"""
+What is public: what others may import, and what does not change without a word in CHANGELOG.md.
+
+Everything else is ours to move. A module that is listed here says the same in its ``__all__``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from provider import get_provider_info
+
+ROOT = Path(__file__).parents[1]
+#: Module → its public names.
+PUBLIC: dict[str, set[str]] = {
+    "provider": {"__version__", "get_provider_info"},
+    "provider.exceptions": {
+        "AcceleratorError",
+        "ConfigurationError",
+        "DefinitionError",
+        "MessageError",
+        "RemoteJobError",
+        "SchemaOutOfDateError",
+    },
+    # Operators and sensors
+    "provider.operators.bigquery": {"BigQueryLoadOperator"},
+    "provider.operators.bigquery_query": {"BigQueryQueryOperator"},
+    "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},
+    "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},
+    "provider.operators.external_job": {"ExternalJobOperator"},
+    "provider.operators.gcs": {"GCSArchiveOperator"},
+    "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},
+    "provider.operators.task_batch": {"ScopeGuard", "StartBatchOperator"},
+    "provider.sensors.completion": {"TaskCompletionSensor"},
+    "provider.sensors.pubsub": {"PubSubBatchRequestSensor"},
+    # Hooks, and what they answer
+    "provider.hooks.bigquery": {"BigQueryJobHook"},
+    "provider.hooks.dataform": {"DataformInvocationHook"},
+    "provider.hooks.powerbi": {"PowerBIHook"},
+    "provider.hooks.powerbi_models": {"EnhancedRefresh", "RefreshObject"},
+    "provider.hooks.remote_job": {
+        "AcceptedWithoutIdError",
+        "CannotCancelError",
+        "JobBusyError",
+        "JobNotFoundError",
+        "JobStatus",
+        "RemoteCallError",
+        "RemoteJob",
+    },
+    # Triggers and links
+    "provider.triggers.bigquery": {"BigQueryJobTrigger"},
+    "provider.triggers.completion": {"TaskCompletionTrigger"},
+    "provider.triggers.dataform": {"DataformInvocationTrigger"},
+    "provider.triggers.external_job": {"ExternalJobTrigger"},
+    "provider.triggers.powerbi": {"PowerBIRefreshTrigger"},
+    "provider.triggers.pubsub": {"PubSubInboxTrigger"},
+    "provider.links.bigquery": {"BigQueryJobLink"},
+    "provider.links.dataform": {"DataformInvocationLink"},
+    "provider.links.external_job": {"ExternalJobLink"},
+    "provider.links.powerbi": {"PowerBILink"},
+    # What DAG files, and task types of other packages, need
+    "dag_factory.errors": {"raise_definition_errors"},
+    "dag_factory.factory": {"build_dags"},
+    "dag_factory.specs": {"TaskOptions"},
+    "dag_factory.task_types": {"ENTRY_POINT_GROUP", "OperatorBuilder", "TaskConfig", "TaskType"},
+    "dag_factory.templates": {"to_airflow"},
+}
+#: What our own thin DAG files use beside that: they come with the package, and change with it.
+OF_OUR_DAG_FILES = {"provider.settings", "provider.metadata.maintenance.upgrade_configured"}
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_a_module_says_what_of_it_is_public(module: str) -> None:
+    found = import_module(module)
+
+    assert set(found.__all__) == PUBLIC[module]
+    assert [name for name in PUBLIC[module] if not hasattr(found, name)] == []
+    assert list(found.__all__) == sorted(found.__all__)
+
+
+def test_no_other_module_has_public_names() -> None:
+    files = [path for folder in ("provider", "dag_factory") for path in (ROOT / folder).rglob("*.py")]
+    with_list = {path for path in files if re.search(r"^__all__\b", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in with_list}
+
+    assert names == PUBLIC.keys()
+
+
+def test_all_that_airflow_is_told_of_is_public() -> None:
+    info = get_provider_info()
+    groups = [group for kind in ("operators", "sensors", "hooks", "triggers") for group in info[kind]]
+    links = {link.rpartition(".")[0] for link in info["extra-links"]}
+    connections = {kind["hook-class-name"].rpartition(".")[0] for kind in info["connection-types"]}
+
+    assert {module for group in groups for module in group["python-modules"]} | links | connections <= PUBLIC.keys()
+
+
+def test_a_public_class_or_function_has_a_docstring() -> None:
+    for module, names in PUBLIC.items():
+        for name in names:
+            value = getattr(import_module(module), name)
+            if getattr(value, "__module__", None) == module:  # no constant, no alias
+                assert value.__doc__, f"{module}.{name}"
+
+
+@pytest.mark.parametrize("folder", ["dags", "examples", "docs", "."])
+def test_examples_and_pages_import_public_names_alone(folder: str) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py") if folder != "."]
+    for path in (ROOT / folder).glob("*.md"):
+        texts += re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+    private = {name for text in texts for name in _imported(text) if not _is_public(name)}
+    assert private - (OF_OUR_DAG_FILES if folder == "dags" else set()) == set()
+
+
+def _imported(text: str) -> set[str]:
+    """Return what a text imports of ours, as dotted names."""
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.module]
+    names = {f"{node.module}.{alias.name}" for node in found for alias in node.names}
+    return {name for name in names if name.split(".")[0] in ("provider", "dag_factory")}
+
+
+def _is_public(name: str) -> bool:
+    module, _, attribute = name.rpartition(".")
+    return attribute in PUBLIC.get(module, set())
