@@ -9,15 +9,16 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake scopes constraints clean
 
-# Options of every run of tests: files whole, in their order, with the covered share of the lines at the end.
-PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder -p tests.coverage_summary --cov --cov-report=
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+# The covered share of the lines, above pytest's closing line.
+COVERAGE := -p tests.coverage_summary --cov --cov-report=
 
 # The whole product on this machine: emulators, a real Airflow, real batches. KEEP=1 leaves it running.
 demo: $(READY)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint
-	$(PYTEST) --numprocesses 3 --durations 15 $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses 3 --durations 15 $(COVERAGE) $(PYTEST_ARGS)
 
 # The tests that need no running Airflow, no PostgreSQL and no other server: under three minutes.
 unit: $(READY)
