@@ -28,6 +28,8 @@ from dag_factory.workflow_dag import build_dag
 from provider.airflow_internals.dags import serialized
 from provider.metadata.rows import DefinitionRows
 
+__all__ = ["build_dags", "raise_definition_errors"]
+
 log = logging.getLogger(__name__)
 
 

@@ -24,6 +24,8 @@ from provider.metadata.file_patterns import check_file_pattern
 from provider.run_conf import FORM_KEYS
 from provider.texts import one_line
 
+__all__ = ["TaskOptions"]
+
 #: Airflow allows 250 characters, but makes a folder ``task_id=<id>`` of it, and a folder's name ends at 255 bytes.
 MAX_ID_BYTES = 240
 

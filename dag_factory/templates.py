@@ -18,6 +18,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from dag_factory.problems import suggestion
 from provider.texts import one_line
 
+__all__ = ["to_airflow"]
+
 #: Filter of factory DAGs: a time → its day in the workflow's zone.
 BATCH_DATE_FILTER = "batch_date"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["AcceleratorError", "ConfigurationError", "DefinitionError", "MessageError", "RemoteJobError", "SchemaOutOfDateError"]
+
 
 class AcceleratorError(Exception):
     """Base of every error this package raises on purpose."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import DAG, BaseOperator
 
+__all__ = ["ENTRY_POINT_GROUP", "OperatorBuilder", "TaskConfig", "TaskType"]
+
 T = TypeVar("T")
 
 

@@ -15,7 +15,8 @@ def load_configuration(operator: Any, hook: Any) -> dict[str, Any]:
 
     Stands on
     ``airflow.providers.google.cloud.transfers.gcs_to_bigquery.GCSToBigQueryOperator._use_existing_table``, which reads
-    ``hook``, ``source_uris``, ``src_fmt_configs`` and ``schema_fields`` beside the constructor's parameters (3.3.2, provider 22.8.0).
+    ``hook``, ``source_uris``, ``src_fmt_configs`` and ``schema_fields`` beside the constructor's parameters (3.3.2, provider
+    22.8.0).
     """
     objects = [operator.source_objects] if isinstance(operator.source_objects, str) else list(operator.source_objects)
     operator.hook = hook

@@ -1,0 +1,1 @@
+"""Local stand-ins for the services, which speak their protocols."""

@@ -1,0 +1,1 @@
+"""Ways to talk to services; they know nothing of batches."""

@@ -26,6 +26,8 @@ from provider.hooks.wait_budget import WaitBudget
 from provider.texts import sentence
 from provider.threads import within
 
+__all__ = ["BigQueryJobHook"]
+
 #: Jobs of one chain of tries.
 MOST_JOBS = 1000
 

@@ -7,6 +7,17 @@ from typing import Any, Literal, TypeAlias
 
 from provider.exceptions import RemoteJobError
 
+__all__ = [
+    "AcceptedWithoutIdError",
+    "CannotCancelError",
+    "Intent",
+    "JobBusyError",
+    "JobNotFoundError",
+    "JobStatus",
+    "RemoteCallError",
+    "RemoteJob",
+]
+
 #: A handle of a job as plain JSON: ``id`` and ``url``, and whatever its service needs to find it again. ``adopted`` is true for
 #: a job that somebody else started and a task waits for.
 RemoteJob: TypeAlias = dict[str, Any]

@@ -16,6 +16,8 @@ from provider.hooks.wait_budget import WaitBudget
 from provider.texts import quoted
 from provider.threads import awithin
 
+__all__ = ["ENTRY_POINT_GROUP", "ForeignHandle", "RemoteService"]
+
 #: Services of other packages: entry points of this group, named as :attr:`RemoteService.name` says.
 ENTRY_POINT_GROUP = "airflow_provider_cloud_accelerator.remote_services"
 

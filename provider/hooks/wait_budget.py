@@ -8,6 +8,8 @@ from typing import Any
 
 from provider.pacing import AFTER_DEFERRAL
 
+__all__ = ["WaitBudget"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitBudget:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from provider.links.remote_job import RemoteJobLink
 
+__all__ = ["BigQueryJobLink"]
+
 
 class BigQueryJobLink(RemoteJobLink):
     """Opens the job in the Google Cloud console."""

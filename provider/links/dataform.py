@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from provider.links.remote_job import RemoteJobLink
 
+__all__ = ["DataformInvocationLink"]
+
 
 class DataformInvocationLink(RemoteJobLink):
     """Opens the workflow invocation, with its actions, in the Google Cloud console."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from provider.links.remote_job import RemoteJobLink
 
+__all__ = ["PowerBILink"]
+
 
 class PowerBILink(RemoteJobLink):
     """Opens the semantic model or the dataflow in the Power BI service of the connection's cloud."""

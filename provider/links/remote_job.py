@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
+__all__ = ["RemoteJobLink"]
+
 
 class RemoteJobLink(BaseOperatorLink):
     """

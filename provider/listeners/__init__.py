@@ -1,0 +1,1 @@
+"""Hooks of Airflow: hints and provisional rows."""

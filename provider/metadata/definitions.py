@@ -70,7 +70,6 @@ def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
 
 def _json_as_text(table: Any) -> list[Any]:
     """Return a table's columns, those with JSON as the text that is stored."""
-
     return [cast(column, Text).label(column.name) if isinstance(column.type, JSON) else column for column in table.columns]
 
 

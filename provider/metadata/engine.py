@@ -21,6 +21,8 @@ from provider import settings
 from provider.exceptions import ConfigurationError
 from provider.metadata.schema import ensure_schema
 
+__all__ = ["read_session"]
+
 #: How long PostgreSQL may take to connect or to give a lock. Short: where it answers at all, it answers at once.
 TIMEOUT_SECONDS = 3.0
 

@@ -23,6 +23,8 @@ from provider.metadata.tables import BatchRequest
 from provider.metadata.waiting_reasons import explain_waiting, is_unclaimed
 from provider.pacing import backoff
 
+__all__ = ["oldest_waiting_since"]
+
 #: The pause after a request's first attempt, in seconds, and the longest one.
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0

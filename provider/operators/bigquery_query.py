@@ -13,6 +13,8 @@ from provider.airflow_internals import google
 from provider.exceptions import ConfigurationError
 from provider.operators.bigquery_jobs import BigQueryJobOperator
 
+__all__ = ["BigQueryQueryOperator"]
+
 
 class BigQueryQueryOperator(BigQueryJobOperator, BigQueryInsertJobOperator):  # type: ignore[misc]  # the first base wins
     """

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from provider.hooks.dataform.hook import InvocationRequest
     from provider.operators.job_ledger import JobLedger
 
+__all__ = ["DataformWorkflowInvocationOperator"]
+
 SOURCES = ("git_commitish", "workspace", "release_config", "workflow_config")
 
 

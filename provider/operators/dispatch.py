@@ -14,6 +14,8 @@ from provider.sensors.pubsub import PubSubBatchRequestSensor
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"]
+
 #: How many times a thousand old requests one task deletes at most, in a transaction each.
 _ROUNDS_OF_DELETION = 20
 

@@ -16,6 +16,8 @@ from provider.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["GCSArchiveOperator"]
+
 _STATE_KEY = "gcs_archive"
 
 

@@ -105,7 +105,7 @@ class JobStart:
         return self._patient.look_up(intent, seconds - self._ledger.intent_age, budget)
 
     def _end_older_job(self) -> None:
-        """A person cleared the task: end what its earlier tries may have left running. Adopt nothing."""
+        """End what the tries before a person's clear may have left running; adopt nothing."""
         job = self._ledger.job
         if job is None:
             job = self._look_up_intent()

@@ -82,8 +82,9 @@ class PatientService:
 
     def look(self, job: RemoteJob) -> JobStatus:
         """
-        Ask once for the status of a job, and some more times for the details of one that has ended: they explain, but do not
-        decide.
+        Ask once for the status of a job.
+
+        Details of one that has ended are asked for some more times: they explain, but do not decide.
 
         :raises RemoteCallError: there was no answer.
         """

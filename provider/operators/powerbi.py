@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from provider.operators.job_ledger import JobLedger
     from provider.operators.job_start import IfRunning
 
+__all__ = ["PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"]
+
 
 class _PowerBIRefreshOperator(RemoteJobOperator):
     """What both Power BI operators share: the connection, and the policy for a busy place."""

@@ -30,6 +30,8 @@ from provider.triggers.remote_job import ENDED_STATES, RemoteJobTrigger
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["RemoteJobOperator"]
+
 #: XCom keys, pushed as soon as the job is known. The console link reads the second one.
 XCOM_JOB_ID = "remote_job_id"
 XCOM_JOB_URL = "remote_job_url"

@@ -25,6 +25,8 @@ from provider.texts import first_line, plain
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["ScopeGuard", "StartBatchOperator"]
+
 START_BATCH_TASK_ID = "start_batch"
 SCOPE_XCOM_KEY = "scope"
 
@@ -128,6 +130,7 @@ class ScopeGuard:
         self.on_parent_skip = on_parent_skip
 
     def __call__(self, context: Context) -> None:
+        """Skip the task where there is a reason to; called before it is executed."""
         reason = None if is_resuming(context["ti"]) else self.skip_reason(context)
         if reason is not None:
             # Airflow tells its listeners that a task was skipped, but not why.

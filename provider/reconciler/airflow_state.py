@@ -82,10 +82,12 @@ class RunState:
 
     @property
     def key(self) -> RunKey:
+        """What names the run."""
         return (self.dag_id, self.run_id)
 
     @property
     def ended(self) -> bool:
+        """Whether it will not go on by itself."""
         return self.state in ("success", "failed")
 
 
@@ -117,7 +119,7 @@ class AirflowState(Protocol):
 @contextmanager
 def read_airflow() -> Iterator[AirflowState]:
     """
-    Look at Airflow's state, as ``with read_airflow() as airflow:``.
+    Open a reader of Airflow's state, for a ``with`` statement.
 
     Only for processes that have Airflow's database: the reconciler's and ``airflow dags test``.
     """

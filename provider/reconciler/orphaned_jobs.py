@@ -81,9 +81,7 @@ class Orphan:
 
 
 class OrphanedJobs:
-    """
-    What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled.
-    """
+    """What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[Any, ...], Orphan] = {}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from sqlalchemy.orm import Session
 
+__all__ = ["TaskCompletionSensor"]
+
 #: The key in the task's ``task_state_store`` of what it remembers of its earlier tries.
 LEDGER_KEY = "completion"
 

@@ -15,6 +15,8 @@ from provider.triggers.pubsub import PubSubInboxTrigger, start_trigger_args
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["PubSubBatchRequestSensor"]
+
 
 class PubSubBatchRequestSensor(BaseSensorOperator):
     """

@@ -13,6 +13,8 @@ from provider.metadata.rows import TaskKey
 from provider.pacing import backoff
 from provider.triggers.pubsub import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
+__all__ = ["TaskCompletionTrigger"]
+
 log = logging.getLogger(__name__)
 
 

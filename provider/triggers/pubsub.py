@@ -18,6 +18,8 @@ from provider.pacing import backoff
 if TYPE_CHECKING:
     from google.pubsub_v1.types import ReceivedMessage
 
+__all__ = ["PubSubInboxTrigger"]
+
 #: The pause after a first failure of Pub/Sub or the application database, in seconds, and the longest one.
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0

@@ -17,6 +17,8 @@ from provider.hooks.shared_services import shared_service
 from provider.hooks.wait_budget import WaitBudget
 from provider.pacing import jittered
 
+__all__ = ["RemoteJobTrigger"]
+
 #: States of a task instance that will not run again by itself: nobody waits for the job any more. A cleared task is not
 #: among them: its next try finds the job in the ledger, and cancels it before it starts another one.
 ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -141,6 +143,7 @@ class RemoteJobTrigger(BaseTrigger):
             raise RemoteCallError(f"The connection of {self.service} could not be opened: {error}.") from error
 
     async def status(self) -> JobStatus:
+        """Ask the service for the status of the job."""
         return await (await self._open()).astatus(self.job)
 
     def _event(self, status: str, **details: str) -> TriggerEvent:

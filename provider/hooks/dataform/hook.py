@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from provider.hooks.remote_job import JobStatus
 
+__all__ = ["DataformInvocationHook"]
+
 #: Seconds by which this machine's clock may differ from the service's.
 CLOCK_SKEW = timedelta(minutes=5)
 #: The most the service returns in one page.
@@ -141,8 +143,9 @@ class DataformInvocationHook(GoogleBaseHook, RemoteService[InvocationRequest]):
 
     def prepare(self, request: InvocationRequest) -> Intent:
         """
-        Return the intent for an invocation: the name of a fresh compilation result; for a workflow config, what it ran
-        lately.
+        Return the intent for an invocation: the name of a fresh compilation result.
+
+        For a workflow config, which has none, what it ran lately.
 
         :raises RemoteJobError: the compilation has errors; not retryable.
         :raises ConfigurationError: variables or invocation config cannot be sent.

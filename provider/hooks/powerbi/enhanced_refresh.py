@@ -10,6 +10,8 @@ from pydantic.alias_generators import to_camel
 
 from provider.exceptions import ConfigurationError
 
+__all__ = ["EnhancedRefresh", "RefreshObject"]
+
 
 def _camel(value: Any) -> Any:
     """Accept ``Full`` (Swagger) as well as ``full`` (documentation): the service takes both."""

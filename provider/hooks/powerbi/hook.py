@@ -19,6 +19,8 @@ from provider.hooks.remote_service import ForeignHandle, RemoteService
 from provider.hooks.wait_budget import WaitBudget
 from provider.threads import LoopThread
 
+__all__ = ["PowerBIHook"]
+
 T = TypeVar("T")
 
 #: Blocking callers' calls run here: one way to the service, with one connection pool and one token.

@@ -208,25 +208,31 @@ class SemanticModel(Refreshable):
 
     @property
     def url(self) -> str:
+        """Page of the item in the Power BI service."""
         return f"{self.api.portal_url}/{path('groups', self.workspace_id, 'datasets', self.item_id, 'details')}"
 
     @property
     def start_path(self) -> str:
+        """Path that a start is posted to."""
         return path("groups", self.workspace_id, "datasets", self.item_id, "refreshes")
 
     @property
     def history_request(self) -> ApiRequest:
+        """Request for the latest refreshes, newest first."""
         return ApiRequest("GET", self.start_path, params={"$top": HISTORY_LENGTH})
 
     def started_id(self, response: httpx.Response) -> str | None:
+        """Return the id in the answer to a start; None where it has none."""
         headers: Mapping[str, str] = response.headers
         tail: str = headers.get("Location", "").rstrip("/").rpartition("/")[2]
         return tail or headers.get("x-ms-request-id") or headers.get("RequestId") or None
 
     def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
+        """Whether an entry's kind does not rule out that a start of ours made it."""
         return entry.get("refreshType") not in _NOT_BY_API | {_CLASSIC if enhanced else _ENHANCED}
 
     async def status(self, job: RemoteJob) -> JobStatus:
+        """Look at a refresh."""
         # The details are documented for enhanced refreshes only, and tell more; the history tells of both.
         if not job["enhanced"]:
             if found := await self.status_in_history(job):
@@ -259,6 +265,7 @@ class SemanticModel(Refreshable):
         return job_status(self.noun, job, json_object(response))
 
     async def cancel(self, job: RemoteJob) -> None:
+        """Cancel a refresh."""
         if not job["enhanced"]:
             raise CannotCancelError(
                 f"{self.noun} {job['id']} is a classic refresh, and Power BI cancels enhanced ones only. Give `refresh` "
@@ -287,28 +294,35 @@ class Dataflow(Refreshable):
 
     @property
     def url(self) -> str:
+        """Page of the item in the Power BI service."""
         return f"{self.api.portal_url}/{path('groups', self.workspace_id, 'dataflows', self.item_id)}"
 
     @property
     def start_path(self) -> str:
+        """Path that a start is posted to."""
         return path("groups", self.workspace_id, "dataflows", self.item_id, "refreshes")
 
     @property
     def history_request(self) -> ApiRequest:
+        """Request for the latest refreshes, newest first."""
         return ApiRequest("GET", path("groups", self.workspace_id, "dataflows", self.item_id, "transactions"))
 
     def started_id(self, response: httpx.Response) -> str | None:
+        """Return the id in the answer to a start; None where it has none."""
         del response  # its headers name the request, not the transaction
         return None
 
     def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
+        """Whether an entry's kind does not rule out that a start of ours made it."""
         del enhanced
         return entry.get("refreshType") != "Scheduled"
 
     async def status(self, job: RemoteJob) -> JobStatus:
+        """Look at a refresh."""
         return await self.status_in_history(job) or self.unlisted(job)
 
     async def cancel(self, job: RemoteJob) -> None:
+        """Cancel a refresh."""
         transaction = path("groups", self.workspace_id, "dataflows", "transactions", job["id"], "cancel")
         response = await self.api.send(ApiRequest("POST", transaction))
         answer = json_object(response).get("status")
