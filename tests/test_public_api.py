@@ -69,7 +69,15 @@ PUBLIC: dict[str, set[str]] = {
     # What DAG files, and task types of other packages, need
     "dag_factory.factory": {"build_dags", "raise_definition_errors"},
     "dag_factory.specs": {"TaskOptions"},
-    "dag_factory.task_types": {"ENTRY_POINT_GROUP", "OperatorBuilder", "TaskConfig", "TaskType"},
+    "dag_factory.task_types": {
+        "BaseOperatorArguments",
+        "OperatorBuilder",
+        "TaskConfig",
+        "TaskType",
+        "Templated",
+        "operator_arguments",
+    },
+    "dag_factory.task_types.registry": {"ENTRY_POINT_GROUP"},
     "dag_factory.templates": {"to_airflow"},
 }
 #: What our own thin DAG files use beside that: they come with the package, and change with it.
