@@ -42,7 +42,7 @@ TABLES = {
     "provider/hooks/dataform_errors.py": ("_HINTS", "_ACT_AS_HINT"),
     "provider/hooks/bigquery.py": ("_HINTS",),
     "provider/listeners/mirror.py": ("TIMED_OUT_REASON", "MARKED_REASON", "DELETED_REASON"),
-    "provider/metadata/request_queue.py": ("WORKFLOW_DISABLED", "WORKFLOW_FULL"),
+    "provider/metadata/states.py": ("WORKFLOW_DISABLED", "WORKFLOW_FULL"),
 }
 #: What no person meets: mistakes of programmers.
 FOR_PROGRAMMERS = ("a timestamp without a zone cannot be stored",)
