@@ -44,7 +44,7 @@ class RemoteJobConfig(TaskConfig):
 
     :param poll_interval: seconds between two polls; None for the operator's default.
     :param initial_wait: seconds that are polled in the worker before the task defers.
-    :param wait_timeout: seconds one try waits for the job; None for as long as it runs.
+    :param wait_timeout: seconds one try waits for the job; None for the operator's default, a day.
     :param deferrable: wait in the triggerer, without a worker slot.
     :param cancel_on_kill: cancel the job when a person ends the task.
     :param cancel_on_timeout: cancel the job when a try has waited for too long.

@@ -314,7 +314,14 @@ class RemoteJobOperator(BaseOperator):
         """Open the ledger. It names the service where a person who ends the task is to end the job, for the reconciler."""
         if not self.cancel_on_kill:
             return JobLedger.from_context(context, None)
-        conn_id = next(iter(self.connection.values()))
+        connection = self.connection
+        if hidden := [name for name in connection if name not in self.template_fields]:
+            # Airflow stores an operator's templated parameters with its DAG, and no others.
+            self.log.warning(
+                "%s of %s is no template field: where neither this process nor a triggerer can, nobody cancels the job.",
+                *(", ".join(hidden), type(self).__name__),
+            )
+        conn_id = next(iter(connection.values()))
         return JobLedger.from_context(context, {"name": self.service_name, "conn_id": conn_id})
 
     def _remember(self, context: Context, job: RemoteJob | None) -> None:
