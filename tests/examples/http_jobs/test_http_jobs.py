@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,18 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
+from demo.airflow_services import AirflowServices
+from demo.world import World
 from provider.airflow_internals.dags import serialized
 from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.remote_service import open_service, service_class
 from provider.hooks.wait_budget import WaitBudget
+from provider.metadata import engine
 from provider.metadata.rows import DefinitionRows
 from provider.operators.job_ledger import LEDGER_KEY
 from provider.reconciler.orphaned_jobs import OrphanedJobs
-from tests.examples.http_jobs.conftest import ARGUMENTS, ROOT
+from tests.examples.http_jobs.conftest import ARGUMENTS, ROOT, install
 from tests.examples.http_jobs.emulator import HttpJobs
 from tests.examples.http_jobs.service import HttpJobOperator, HttpJobsHook
 from tests.provider.operators.conftest import TaskLife
@@ -375,3 +380,39 @@ def test_rows_are_checked_without_airflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+# A real Airflow.
+
+
+@pytest.mark.airflow_services
+@pytest.mark.timeout(900)
+def test_a_batch_in_a_real_airflow(tmp_path: Path) -> None:
+    """Worker, triggerer and TaskLog know the service by its entry points alone."""
+    definitions = tmp_path / "workflows.json"
+    config = {"job_name": "load", "arguments": {"batch": "{{ batch_id }}"}, "initial_wait": 1, "poll_interval": 1}
+    task = {"task_id": "job", "task_type": "http_job", "config": config}
+    definitions.write_text(json.dumps({"workflows": [{"workflow_id": "sales", "tasks": [task]}]}), encoding="utf-8")
+    path = os.pathsep.join((str(install(tmp_path / "site")), str(ROOT)))
+    with ExitStack() as stack:
+        running = stack.enter_context(HttpJobs(looks=None))
+        environment = {"PYTHONPATH": path, "AIRFLOW_CONN_HTTP_JOBS_DEFAULT": running.connection}
+        world = World(tmp_path, definitions=definitions, environment=environment, pubsub="builtin")
+        airflow = stack.enter_context(world).airflow
+        airflow.wait_for_dag("sales")
+        airflow.trigger("sales", "batch_1")
+        airflow.wait_for(lambda: deferred(airflow), 240, "the deferral of the task")
+        running.end("job-1", rows=5)
+
+        assert airflow.wait_for_run("sales", "batch_1") == "success"
+        assert running.jobs["job-1"].arguments == {"batch": "batch_1"}
+        (logs,) = world.rows("task_logs")
+        (row,) = [row for row in logs if row["task_id"] == "job"]
+        assert (row["remote_job_id"], row["remote_job_url"]) == ("job-1", f"{running.url}/jobs/job-1")
+        assert running.happened("start") == ["job-1"]
+    assert airflow.own_processes() == []
+    engine.dispose_engines()
+
+
+def deferred(airflow: AirflowServices) -> bool:
+    return any(row["task_id"] == "job" and row["state"] == "deferred" for row in airflow.task_instances("sales", "batch_1"))
