@@ -33,6 +33,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},
     "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},
     "provider.operators.gcs": {"GCSArchiveOperator"},
+    "provider.operators.job_ledger": {"JobLedger"},
     "provider.operators.remote_job": {"RemoteJobOperator"},
     "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},
     "provider.operators.task_batch": {"ScopeGuard", "StartBatchOperator"},
@@ -41,6 +42,7 @@ PUBLIC: dict[str, set[str]] = {
     # Hooks, and what they answer
     "provider.hooks.bigquery": {"BigQueryJobHook"},
     "provider.hooks.dataform.hook": {"DataformInvocationHook"},
+    "provider.hooks.http_call": {"http_call"},
     "provider.hooks.powerbi.enhanced_refresh": {"EnhancedRefresh", "RefreshObject"},
     "provider.hooks.powerbi.hook": {"PowerBIHook"},
     "provider.hooks.remote_job": {
@@ -77,6 +79,7 @@ PUBLIC: dict[str, set[str]] = {
         "Templated",
         "operator_arguments",
     },
+    "dag_factory.task_types.common": {"REMOTE_JOB_DEFAULTS", "RemoteJobConfig"},
     "dag_factory.task_types.registry": {"ENTRY_POINT_GROUP"},
     "dag_factory.templates": {"to_airflow"},
 }

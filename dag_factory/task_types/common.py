@@ -12,6 +12,8 @@ from dag_factory.task_types import TaskConfig
 from dag_factory.templates import is_template
 from provider.texts import quoted
 
+__all__ = ["REMOTE_JOB_DEFAULTS", "RemoteJobConfig"]
+
 
 def _check_bucket(value: str) -> str:
     if "/" in value and not is_template(value):
