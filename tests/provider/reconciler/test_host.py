@@ -182,6 +182,7 @@ THREAD_FREE = """
 """
 
 
+@pytest.mark.slow
 def test_the_scheduler_itself_never_opens_the_application_database(embedded_database: str) -> None:
     result = subprocess.run(running(THREAD_FREE), capture_output=True, text=True, timeout=120, check=True)
     # Its process writes to the same output, and complains: there is no Airflow here.
