@@ -22,7 +22,7 @@ test: lint
 
 # The tests that need no running Airflow, no PostgreSQL and no other server: under three minutes.
 unit: $(READY)
-	$(PYTEST) --numprocesses 4 --durations 5 -m unit $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses 3 --durations 5 -m unit $(PYTEST_ARGS)
 
 # The unit tests on the oldest and newest versions that setup.cfg promises, and on each Python: environments in .venv-compat.
 # COMPAT_ARGS="--only lowest".

@@ -33,7 +33,13 @@ FIRST_CLAIM_FACTOR = 4
 
 
 def dispatch(
-    log: Logger, *, limit: int = 25, seconds: float = DISPATCH_SECONDS, burst_dag_id: str | None = None, helpers: int = 0
+    log: Logger,
+    *,
+    limit: int = 25,
+    seconds: float = DISPATCH_SECONDS,
+    start_seconds: float = START_SECONDS,
+    burst_dag_id: str | None = None,
+    helpers: int = 0,
 ) -> Counter[str]:
     """
     Start a run for every request that is due.
@@ -43,6 +49,7 @@ def dispatch(
 
     :param limit: requests claimed at a time, but for the first time where there may be helpers.
     :param seconds: after which nothing is claimed any more.
+    :param start_seconds: after which what is left of a claim is given back.
     :param burst_dag_id: a DAG of which runs are started in a burst; None where this task starts all runs itself.
     :param helpers: runs of that DAG at a time.
     :return: how many requests went into each state.
@@ -56,7 +63,7 @@ def dispatch(
     starts = _Starts(log)
     size = limit if burst_dag_id is None else FIRST_CLAIM_FACTOR * limit
     while True:
-        start_until = time.monotonic() + START_SECONDS
+        start_until = time.monotonic() + start_seconds
         with write_session() as session:
             requests = claim(session, size)
         if not requests:

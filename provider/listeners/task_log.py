@@ -103,7 +103,7 @@ def _task_instance(task_instance: Any, state: str, error: Any) -> None:
     if is_in_task_process(task_instance):
         from provider.listeners import task_process
 
-        task_process.record(task_instance, state, error)
+        task_process.recorder.record(task_instance, state, error)
         return
     from provider.reconciler import host
 

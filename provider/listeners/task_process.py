@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,36 +29,6 @@ MESSAGE_LENGTH = 4000
 _FIELD_LENGTH = 4000
 
 log = logging.getLogger(__name__)
-_switched_off = False
-#: Whether a write of this process has failed.
-_missed = False
-
-
-def record(ti: Any, state: str, error: BaseException | str | None) -> None:
-    """
-    Record a try as its own process sees it; a no-op outside a workflow's DAG run.
-
-    :param ti: the task SDK's RuntimeTaskInstance.
-    :param state: Airflow's state after the hook.
-    :param error: what a failed try ended with.
-    """
-    global _missed, _switched_off
-    if _switched_off or (_missed and error is None) or not _belongs_to_batch(ti):
-        return
-    try:
-        settings.refuse_embedded_database_across_machines()
-        _watch_dag_test(ti)
-        row = _row(ti, state, error)
-        # Importing is our own work, not the database's, and must not eat the time for it.
-        import provider.metadata.task_logs  # noqa: F401
-
-        _write_in_time(row)
-    except ConfigurationError as problem:
-        _switched_off = True
-        log.error("%s", problem)
-    except BaseException:
-        _missed = True
-        raise
 
 
 def _belongs_to_batch(ti: Any) -> bool:
@@ -121,18 +92,62 @@ def _text(value: object, limit: int) -> str | None:
     return None if value is None else storable(value, limit)
 
 
-def _write_in_time(row: TaskLogRow) -> None:
-    from provider.threads import within
-
-    try:
-        within(BUDGET_SECONDS, lambda: _write(row), "accelerator-task-log")
-    except TimeoutError as slow:
-        raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
-
-
-def _write(row: TaskLogRow) -> None:
+def write(row: TaskLogRow) -> None:
+    """Store a provisional row."""
     from provider.metadata.engine import write_session
     from provider.metadata.task_logs import record_tries
 
     with write_session() as session:
         record_tries(session, [row], authoritative=False)
+
+
+class TryRecorder:
+    """
+    Records the tries of one task process, and remembers whether that went well.
+
+    :param write: stores a row.
+    :param budget: longest time that it may take, in seconds.
+    """
+
+    def __init__(self, write: Callable[[TaskLogRow], None] = write, budget: float = BUDGET_SECONDS) -> None:
+        self._write = write
+        self._budget = budget
+        self._switched_off = False
+        self._missed = False
+
+    def record(self, ti: Any, state: str, error: BaseException | str | None) -> None:
+        """
+        Record a try as its own process sees it; a no-op outside a workflow's DAG run.
+
+        :param ti: the task SDK's RuntimeTaskInstance.
+        :param state: Airflow's state after the hook.
+        :param error: what a failed try ended with.
+        """
+        if self._switched_off or (self._missed and error is None) or not _belongs_to_batch(ti):
+            return
+        try:
+            settings.refuse_embedded_database_across_machines()
+            _watch_dag_test(ti)
+            row = _row(ti, state, error)
+            # Importing is our own work, not the database's, and must not eat the time for it.
+            import provider.metadata.task_logs  # noqa: F401
+
+            self._write_in_time(row)
+        except ConfigurationError as problem:
+            self._switched_off = True
+            log.error("%s", problem)
+        except BaseException:
+            self._missed = True
+            raise
+
+    def _write_in_time(self, row: TaskLogRow) -> None:
+        from provider.threads import within
+
+        try:
+            within(self._budget, lambda: self._write(row), "accelerator-task-log")
+        except TimeoutError as slow:
+            raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
+
+
+#: That of this process.
+recorder = TryRecorder()

@@ -70,8 +70,14 @@ class DispatchDueRequestsOperator(BaseOperator):
     Starts one DAG run for each batch request that is due now, beside the dispatcher and others of its kind.
 
     Airflow's API server takes the runs of one task one after another; with several tasks it has several to do at once.
+
+    :param dispatch_seconds: after which it claims nothing any more.
     """
+
+    def __init__(self, *, dispatch_seconds: float = loop.HELP_SECONDS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dispatch_seconds = dispatch_seconds
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow calls it so
         """Start the runs; return how many requests went into each state."""
-        return dict(loop.dispatch(self.log, seconds=loop.HELP_SECONDS))
+        return dict(loop.dispatch(self.log, seconds=self.dispatch_seconds))

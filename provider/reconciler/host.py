@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
 _JOB_TYPE_SECONDS = 30.0
-_FIRST_BACKOFF_SECONDS = 1.0
+#: How long it waits before it starts a process again that has ended, in seconds; longer each time.
+FIRST_PAUSE_SECONDS = 1.0
 _LAST_BACKOFF_SECONDS = 60.0
 #: A process that lived longer was well: the next pause is the first again.
 _STEADY_SECONDS = 60.0
@@ -42,13 +43,15 @@ class ReconcilerHost(threading.Thread):
 
     :param job: Airflow's Job of this process; its type is set right after the listener has heard of it.
     :param command: what to run; the scheduler's process id is added.
+    :param first_pause: seconds before a process that ended is started again, at first.
     """
 
-    def __init__(self, job: Any, command: tuple[str, ...] | None = None) -> None:
+    def __init__(self, job: Any, command: tuple[str, ...] | None = None, *, first_pause: float = FIRST_PAUSE_SECONDS) -> None:
         super().__init__(name="accelerator-reconciler-host", daemon=True)
         self.job = job
         # -P: a folder named like one of our packages in the scheduler's working directory must not be taken for it.
         self._command = command or (sys.executable, "-P", "-m", "provider.reconciler.process")
+        self._first_pause = first_pause
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -69,7 +72,7 @@ class ReconcilerHost(threading.Thread):
             if self._stopping.is_set() or status == EXIT_MISCONFIGURED:
                 return
             failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
-            pause = backoff(failures, first=_FIRST_BACKOFF_SECONDS, longest=_LAST_BACKOFF_SECONDS)
+            pause = backoff(failures, first=self._first_pause, longest=_LAST_BACKOFF_SECONDS)
             log.warning("The reconciler ended with status %s; starting it again in %.0f s.", status, pause)
             self._stopping.wait(pause)
 

@@ -12,7 +12,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,7 +34,8 @@ _OLDEST = timedelta(days=1)
 _LOOKUP = timedelta(seconds=60)
 """For how long a start that was never recorded is looked up."""
 
-_FIRST_PAUSE = timedelta(seconds=1)
+#: Time between the first two attempts to cancel a job; it doubles.
+FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
 _REMEMBERED = 10_000
 _AT_WORK = frozenset({"running", "deferred"})
@@ -56,7 +57,7 @@ class Orphan:
     jobs: RemoteJobState
     seen_at: datetime
     due_at: datetime
-    pause: timedelta = field(default_factory=lambda: _FIRST_PAUSE)
+    pause: timedelta = FIRST_PAUSE
     run_gone: bool = False
 
     @property
@@ -81,9 +82,14 @@ class Orphan:
 
 
 class OrphanedJobs:
-    """What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled."""
+    """
+    What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled.
 
-    def __init__(self) -> None:
+    :param first_pause: time between the first two attempts to cancel a job; it doubles.
+    """
+
+    def __init__(self, first_pause: timedelta = FIRST_PAUSE) -> None:
+        self._first_pause = first_pause
         self._waiting: dict[tuple[Any, ...], Orphan] = {}
         self._working: dict[tuple[Any, ...], tuple[Orphan, Future[bool]]] = {}
         self._settled: OrderedDict[tuple[Any, ...], None] = OrderedDict()
@@ -113,7 +119,7 @@ class OrphanedJobs:
     def _find(self, run: RunState, now: datetime, *, run_gone: bool) -> None:
         for attempt, jobs in _unattended(run, now, run_gone=run_gone):
             due_at = now if run_gone else max(now, (attempt.updated_at or now) + _GRACE)
-            orphan = Orphan(run.key, attempt, jobs, seen_at=now, due_at=due_at, run_gone=run_gone)
+            orphan = Orphan(run.key, attempt, jobs, seen_at=now, due_at=due_at, pause=self._first_pause, run_gone=run_gone)
             if orphan.key not in self._settled and orphan.key not in self._working:
                 self._waiting.setdefault(orphan.key, orphan)
 

@@ -30,7 +30,8 @@ _COMMIT_SECONDS = 0.3
 #: How many times the CPU time of a pass the process rests before the next: with thousands of open batches, a sixth of a core.
 _REST = 5.0
 _BACKOFF_SECONDS = 60.0
-_ORPHAN_SECONDS = 2.0
+#: How often to look whether the scheduler is still there, in seconds.
+PARENT_CHECK_SECONDS = 2.0
 
 
 class ReconcilerLoop:
@@ -40,12 +41,14 @@ class ReconcilerLoop:
     :param reconciler: see :class:`provider.reconciler.passes.Reconciler`.
     :param interval: seconds between two passes.
     :param parent: process id of the scheduler.
+    :param parent_check: seconds between two looks whether it is still there.
     """
 
-    def __init__(self, reconciler: Any, interval: float, parent: int) -> None:
+    def __init__(self, reconciler: Any, interval: float, parent: int, *, parent_check: float = PARENT_CHECK_SECONDS) -> None:
         self._reconciler = reconciler
         self._interval = interval
         self._parent = parent
+        self._parent_check = parent_check
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._failures = 0
@@ -101,8 +104,8 @@ class ReconcilerLoop:
         left = self._interval
         if self._failures:
             left = backoff(self._failures, first=2 * self._interval, longest=_BACKOFF_SECONDS)
-        while left > 0 and not self._wake.wait(min(left, _ORPHAN_SECONDS)):
-            left -= _ORPHAN_SECONDS
+        while left > 0 and not self._wake.wait(min(left, self._parent_check)):
+            left -= self._parent_check
             if os.getppid() != self._parent:
                 # A worker that was forked at a bad moment may hold the input open after its scheduler was killed.
                 self._stopping.set()

@@ -201,6 +201,7 @@ def intake(application_database: str, supervisor: WireSupervisor) -> Intake:
     return Intake(supervisor)
 
 
+@pytest.mark.slow
 def test_each_planted_text_in_each_place(intake: Intake) -> None:
     for item in everywhere(PLANTED + LIMITS):
         intake.take(item)
@@ -208,6 +209,7 @@ def test_each_planted_text_in_each_place(intake: Intake) -> None:
     assert {*states, "start received", "completion dispatched", "completion recorded"} <= set(intake.seen)
 
 
+@pytest.mark.slow
 def test_generated_messages(intake: Intake, application_database: str) -> None:
     @seed(zlib.crc32(make_url(application_database).get_backend_name().encode()))  # the same in every run, others on each
     @settings(max_examples=GENERATED, deadline=None, database=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,16 +34,22 @@ class KeptToken:
     expires_at: float = 0.0
 
 
-_kept: dict[PowerBISettings, KeptToken] = {}
-_sources: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PowerBISettings, TokenSource]] = WeakKeyDictionary()
+class TokenSources:
+    """The token sources of a process: one for each identity and event loop, those of all loops with one token."""
 
+    def __init__(self) -> None:
+        self._kept: dict[PowerBISettings, KeptToken] = {}
+        self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PowerBISettings, TokenSource]] = WeakKeyDictionary()
 
-def token_source(settings: PowerBISettings) -> TokenSource:
-    """Return the token source for *settings* of the running event loop; those of all loops keep one token."""
-    sources = _sources.setdefault(asyncio.get_running_loop(), {})
-    if settings not in sources:
-        sources[settings] = TokenSource(settings, _kept.setdefault(settings, KeptToken()))
-    return sources[settings]
+    def source(self, settings: PowerBISettings) -> TokenSource:
+        """Return the token source for *settings* of the running event loop."""
+        sources = self._of_loop.setdefault(asyncio.get_running_loop(), {})
+        if settings not in sources:
+            sources[settings] = TokenSource(settings, self._kept.setdefault(settings, KeptToken()))
+        return sources[settings]
+
+    def __iter__(self) -> Iterator[TokenSource]:
+        return iter([source for sources in self._of_loop.values() for source in sources.values()])
 
 
 class TokenSource:
@@ -100,3 +107,7 @@ class TokenSource:
         kept.earlier, kept.value = kept.value, str(answer["access_token"])
         kept.expires_at = time.time() + float(answer["expires_in"])
         return kept.value
+
+
+#: Those of this process.
+token_sources = TokenSources()

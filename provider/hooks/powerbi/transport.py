@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from provider.hooks.http_call import read_response, too_long_error, transport_error
+from provider.hooks.powerbi import tokens as powerbi_tokens
 from provider.hooks.powerbi.errors import response_error, token_expired, unreadable_error
-from provider.hooks.powerbi.tokens import token_source
 
 if TYPE_CHECKING:
     from provider.hooks.powerbi.settings import PowerBISettings
@@ -62,7 +62,7 @@ class PowerBIApi:
 
     async def send(self, request: ApiRequest) -> httpx.Response:
         """Send a request; the answer has been read whole, and is a JSON object where the request was a GET."""
-        tokens = self._tokens or token_source(self._settings)
+        tokens = self._tokens or powerbi_tokens.token_sources.source(self._settings)
         token = await tokens.token(self.budget.call)
         async with _clients_of(self._settings).lend() as client:
             response = await self._exchange(client, request, token)

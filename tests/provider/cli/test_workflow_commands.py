@@ -235,6 +235,7 @@ def test_somebody_else_takes_a_task_id_meanwhile(accelerator, postgres_url: str,
         dispose_engines()
 
 
+@pytest.mark.slow
 def test_an_import_waits_for_nobody_forever(accelerator, application_database: str, write) -> None:
     """Another transaction holds the rows; the command gives up, says so, and stores nothing."""
     accelerator("import", write(_workflow("one", _task("a"))))

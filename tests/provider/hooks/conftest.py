@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -16,8 +15,7 @@ from provider.hooks.powerbi import tokens
 @pytest.fixture
 def powerbi_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulators]:
     """Power BI and Entra ID with one workspace, and nothing that was kept from another test."""
-    monkeypatch.setattr(tokens, "_sources", WeakKeyDictionary())
-    monkeypatch.setattr(tokens, "_kept", {})
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())
     workspace = {"name": "Finance", "semantic_models": [{"name": "Sales"}]}
     scenario = Scenario.model_validate({"powerbi": {"workspaces": [workspace]}})
     with Emulators(scenario, folder=tmp_path, pubsub="builtin") as emulators:

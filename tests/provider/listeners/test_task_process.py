@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from provider import settings
 from provider.listeners import task_log, task_process
+from provider.listeners.task_process import TryRecorder
 from provider.metadata.engine import read_session
 from provider.metadata.tables import TaskLog
 from provider.reconciler import host
@@ -20,8 +22,7 @@ AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_process, "_switched_off", False)
-    monkeypatch.setattr(task_process, "_missed", False)
+    monkeypatch.setattr(task_process, "recorder", TryRecorder())
 
 
 def instance(start_operator: str = "StartBatchOperator", **values: Any) -> Any:
@@ -126,8 +127,7 @@ class TestHarmlessness:
             calls.append(row)
             never.wait()
 
-        monkeypatch.setattr(task_process, "_write", hang)
-        monkeypatch.setattr(task_process, "BUDGET_SECONDS", 0.05)
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(hang, budget=0.05))
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_success(task_instance=instance())
         never.set()
@@ -138,9 +138,15 @@ class TestHarmlessness:
     @pytest.mark.usefixtures("embedded_database")
     def test_the_exception_of_a_try_is_written_although_an_earlier_write_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Airflow does not keep it: what this process does not write, nobody will ever know."""
-        with monkeypatch.context() as away:
-            away.setattr(task_process, "_write", lambda _row: (_ for _ in ()).throw(ConnectionError("locked")))
-            task_log.on_task_instance_running(task_instance=instance())
+        outcomes = iter([ConnectionError("locked"), None])
+
+        def locked_at_first(row: Any) -> None:
+            if error := next(outcomes):
+                raise error
+            task_process.write(row)
+
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first))
+        task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_failed(task_instance=instance(), error=ValueError("Table raw.suppliers was not found"))
         row = stored()
         assert row is not None
@@ -153,7 +159,7 @@ class TestHarmlessness:
         def fail(*_arguments: Any) -> None:
             raise problem
 
-        monkeypatch.setattr(task_process, "_row", fail)
+        monkeypatch.setattr(settings, "refuse_embedded_database_across_machines", fail)
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_running(task_instance=SimpleNamespace())
         task_log.on_dag_run_failed(dag_run=object())
@@ -170,12 +176,7 @@ class TestHarmlessness:
     def test_an_sqlite_file_is_refused_where_tasks_run_on_several_machines(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        from provider import settings
-
-        real = settings._configured
-        monkeypatch.setattr(
-            settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o)
-        )
+        monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
         for _ in range(2):
             task_log.on_task_instance_running(task_instance=instance())
         assert [record.levelname for record in caplog.records if record.name.startswith("provider")] == ["ERROR"]

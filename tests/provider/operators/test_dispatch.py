@@ -109,7 +109,7 @@ def test_a_crash_between_start_and_record_makes_no_second_run(
 ) -> None:
     receive("B1")
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_record", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        patch.setattr(request_queue, "mark", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(MemoryError):
             loop.dispatch(LOG)
     (first,) = supervisor.sent
@@ -232,13 +232,10 @@ def test_the_dispatcher_calls_its_own_helpers(supervisor: Supervisor, operator: 
     assert supervisor.active_runs["burst"] == 2
 
 
-def test_a_helper_ends_after_its_time(
-    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_helper_ends_after_its_time(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     """Requests of a workflow that Airflow cannot start come back as fast as a helper can claim them."""
-    monkeypatch.setattr(loop, "HELP_SECONDS", -1.0)
     receive(*(f"B{number}" for number in range(26)))
-    assert DispatchDueRequestsOperator(task_id="dispatch").execute({}) == {"dispatched": 25}
+    assert DispatchDueRequestsOperator(task_id="dispatch", dispatch_seconds=-1.0).execute({}) == {"dispatched": 25}
 
 
 # Slow, long, or broken.
@@ -265,12 +262,9 @@ def test_two_faults_are_an_outage(supervisor: Supervisor, operator: DispatchBatc
     assert (row("D1").attempts, "500" in str(row("D1").reason)) == (0, True)
 
 
-def test_what_a_slow_api_leaves_of_a_claim_is_given_back(
-    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "START_SECONDS", -1.0)
+def test_what_a_slow_api_leaves_of_a_claim_is_given_back(supervisor: Supervisor, operator: DispatchBatchRequestsOperator) -> None:
     receive("B1")
-    assert loop.dispatch(LOG) == {"received": 1}
+    assert loop.dispatch(LOG, start_seconds=-1.0) == {"received": 1}
     assert supervisor.sent == []
     assert (row("B1").attempts, row("B1").claimed_until, row("B1").reason) == (0, None, "waits: Airflow's API is slow.")
 

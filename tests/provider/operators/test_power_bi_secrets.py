@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytest
 from airflow.sdk._shared.secrets_masker import SecretsMasker
@@ -84,10 +83,8 @@ def canaries(monkeypatch: pytest.MonkeyPatch) -> Canaries:
         check(form)
 
     monkeypatch.setattr(entra, "_check_assertion", watched)
-    monkeypatch.setattr(tokens, "_sources", WeakKeyDictionary())
-    monkeypatch.setattr(tokens, "_kept", {})
-    monkeypatch.setattr(task_process, "_switched_off", False)
-    monkeypatch.setattr(task_process, "_missed", False)
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())
+    monkeypatch.setattr(task_process, "recorder", task_process.TryRecorder())
     monkeypatch.setattr(SecretsMasker, "add_mask", lambda *_, **__: None)
     monkeypatch.setattr(SecretsMasker, "redact", lambda _self, item, *_, **__: item)
     plain_pem = identities.plain_pem
@@ -159,7 +156,7 @@ class Seen:
         self._look("task state and XCom", [self.task.store.stored, self.task.ti.xcoms])
         hook = PowerBIHook()
         self._look("hook", [hook, hook.settings, vars(hook)])
-        for source in [source for sources in tokens._sources.values() for source in sources.values()]:
+        for source in tokens.token_sources:
             self._look("token source", [source, source._kept, source._issuer, source._issuer._client])
         ok, text = hook.test_connection()
         self._look("Test of the connection", [ok, text])

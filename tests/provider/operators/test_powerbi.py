@@ -124,7 +124,7 @@ def test_all_waiting_refreshes_share_one_token_and_few_connections(start_cloud, 
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
-    tokens._kept.clear()  # a triggerer begins without a token
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())  # a triggerer begins without a token
     before = len(cloud.ledger.entries(service="entra"))
     built: list[Any] = []
     build = httpx.AsyncClient
@@ -151,7 +151,7 @@ def test_no_call_of_the_trigger_blocks_the_event_loop(start_cloud, life, monkeyp
     start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
-    tokens._kept.clear()
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())
     threads: list[int] = []
     issue = Issuer.issue
 

@@ -8,7 +8,6 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
-from provider import settings
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
@@ -163,7 +162,7 @@ def test_an_unreachable_database_is_named_without_its_password(monkeypatch: pyte
 
 @pytest.mark.usefixtures("embedded_database")
 def test_an_sqlite_file_is_refused_where_tasks_run_on_several_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_configured", lambda section, option: "CeleryExecutor" if section == "core" else None)
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     with pytest.raises(AirflowFailException, match="sql_alchemy_conn"):
         start()
 

@@ -46,10 +46,9 @@ with open(sys.argv[1], "a", buffering=1) as heard:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReconcilerHost]:
+def host(tmp_path: Path) -> Iterator[ReconcilerHost]:
     """A host of a process that writes down when it starts and what it hears."""
-    monkeypatch.setattr(reconciler_host, "_FIRST_BACKOFF_SECONDS", 0.01)
-    host = ReconcilerHost(scheduler(), (sys.executable, "-c", ECHO, str(tmp_path / "heard")))
+    host = ReconcilerHost(scheduler(), (sys.executable, "-c", ECHO, str(tmp_path / "heard")), first_pause=0.01)
     host.start()
     until(lambda: (tmp_path / "heard").exists() and "started" in (tmp_path / "heard").read_text(), "the process")
     yield host
@@ -182,6 +181,7 @@ THREAD_FREE = """
 """
 
 
+@pytest.mark.slow
 def test_the_scheduler_itself_never_opens_the_application_database(embedded_database: str) -> None:
     result = subprocess.run(running(THREAD_FREE), capture_output=True, text=True, timeout=120, check=True)
     # Its process writes to the same output, and complains: there is no Airflow here.

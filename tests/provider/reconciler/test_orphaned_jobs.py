@@ -98,7 +98,6 @@ def service(operator: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterat
     point = EntryPoint("recording", f"{__name__}:RecordingService", ENTRY_POINT_GROUP)
     monkeypatch.setattr(point.__class__, "load", lambda self: kept)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **of: [point] if of["name"] == "recording" else [])
-    monkeypatch.setattr(orphaned_jobs, "_FIRST_PAUSE", timedelta(0))
     yield kept
     service_class.cache_clear()
 
@@ -145,7 +144,7 @@ def look(jobs: OrphanedJobs, until: Callable[[], bool] | None = None) -> None:
 def test_a_job_whose_task_a_person_ended_is_cancelled_once(airflow, service, state: str) -> None:
     airflow.task("load", state, updated_at=LONG_AGO)
     ledger(airflow)
-    jobs = OrphanedJobs()
+    jobs = OrphanedJobs(first_pause=timedelta(0))
     look(jobs)
     look(jobs)
     assert service.cancelled == ["job-1"]
@@ -156,7 +155,7 @@ def test_a_task_that_failed_by_itself_leaves_its_job_running(airflow, service) -
     audit(airflow, "failed", LONG_AGO)
     audit(airflow, "patch_task_instance", LONG_AGO - timedelta(minutes=1))
     ledger(airflow)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == []
 
 
@@ -169,7 +168,7 @@ def test_a_person_who_ends_it_after_a_failed_try_ends_the_job(airflow, service, 
     audit(airflow, "failed", LONG_AGO - timedelta(minutes=1))
     audit(airflow, event, LONG_AGO, **values)
     ledger(airflow)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == ["job-1"]
 
 
@@ -178,7 +177,7 @@ def test_what_a_person_did_to_another_task_says_nothing(airflow, service) -> Non
     audit(airflow, "failed", LONG_AGO - timedelta(minutes=1))
     audit(airflow, "patch_task_instance", LONG_AGO, task_id="other")
     ledger(airflow)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == []
 
 
@@ -187,14 +186,14 @@ def test_the_job_of_a_cleared_task_does_not_wait_for_its_next_try(airflow, servi
     airflow.task("load", state, updated_at=LONG_AGO, max_tries=3)
     audit(airflow, "failed", LONG_AGO)
     ledger(airflow, chain=2)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == ["job-1"]
 
 
 def test_a_task_that_was_cleared_while_it_ran_has_its_job_cancelled_although_its_process_is_lost(airflow, service) -> None:
     airflow.task("load", "restarting", updated_at=LONG_AGO, max_tries=3)
     ledger(airflow, chain=3)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == ["job-1"]
 
 
@@ -203,7 +202,7 @@ def test_a_cleared_task_without_a_recorded_job_is_left_to_its_next_try(airflow, 
     airflow.task("load", None, updated_at=LONG_AGO, max_tries=3)
     ledger(airflow, chain=2, job=None, intent={"since": "then"})
     service.found = [{"id": "job-2", "url": ""}]
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == []
 
 
@@ -211,7 +210,7 @@ def test_a_cleared_task_without_a_recorded_job_is_left_to_its_next_try(airflow, 
 def test_a_try_that_runs_or_is_a_retry_looks_after_the_job_itself(airflow, service, state: str | None, chain: int) -> None:
     airflow.task("load", state, updated_at=LONG_AGO, max_tries=3)
     ledger(airflow, chain=chain)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == []
 
 
@@ -219,7 +218,7 @@ def test_a_try_that_runs_or_is_a_retry_looks_after_the_job_itself(airflow, servi
 def test_a_task_that_has_not_ended_keeps_its_job(airflow, service, state: str | None) -> None:
     airflow.task("load", state, updated_at=LONG_AGO)
     ledger(airflow)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == []
 
 
@@ -231,14 +230,14 @@ def test_a_task_that_has_not_ended_keeps_its_job(airflow, service, state: str | 
 def test_jobs_that_are_not_ours_to_cancel(airflow, service, values: dict[str, Any]) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow, **values)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == []
 
 
 def test_the_task_s_own_processes_come_first(airflow, service) -> None:
     airflow.task("load", "failed", updated_at=datetime.now(UTC))
     ledger(airflow)
-    jobs = OrphanedJobs()
+    jobs = OrphanedJobs(first_pause=timedelta(0))
     look(jobs)
     assert service.cancelled == []
     assert [orphan.due_at - orphan.attempt.updated_at for orphan in jobs._waiting.values()] == [orphaned_jobs._GRACE]
@@ -248,9 +247,9 @@ def test_a_job_that_has_ended_is_not_cancelled(airflow, service) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow)
     service.answer = JobStatus("done")
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     service.answer = JobNotFoundError("unknown")
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.cancelled == []
 
 
@@ -259,7 +258,7 @@ def test_a_service_that_answers_nonsense_is_asked_again(airflow, service, caplog
     ledger(airflow)
     service.answer = RemoteCallError("503")
     service.answers = [RemoteCallError("503"), RuntimeError("what?"), None]
-    look(OrphanedJobs(), until=lambda: len(service.cancelled) == 3)
+    look(OrphanedJobs(first_pause=timedelta(0)), until=lambda: len(service.cancelled) == 3)
     assert "Cannot cancel remote job 'job-1' of task load, run b1 of sales" in caplog.text
 
 
@@ -267,7 +266,7 @@ def test_a_job_that_cannot_be_cancelled_is_told_once(airflow, service, caplog: p
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow)
     service.answers = [CannotCancelError("a classic refresh")]
-    jobs = OrphanedJobs()
+    jobs = OrphanedJobs(first_pause=timedelta(0))
     look(jobs)
     look(jobs)
     assert caplog.text.count("keeps running: a classic refresh") == 1
@@ -277,7 +276,7 @@ def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow, job=None, intent={"since": "then"})
     service.found = [None, None, {"id": "job-2", "url": ""}]
-    look(OrphanedJobs(), until=lambda: bool(service.cancelled))
+    look(OrphanedJobs(first_pause=timedelta(0)), until=lambda: bool(service.cancelled))
     assert service.cancelled == ["job-2"]
 
 
@@ -287,7 +286,7 @@ def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
     with read_airflow() as airflow_state:
         seen = airflow_state.load_runs([KEY])
     airflow.delete_run("b1")
-    jobs = OrphanedJobs()
+    jobs = OrphanedJobs(first_pause=timedelta(0))
     jobs.look((), deleted=seen.values())
     look(jobs)
     assert service.cancelled == ["job-1"]
@@ -297,7 +296,7 @@ def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
 def test_only_services_that_are_installed_are_opened(airflow, service, caplog: pytest.LogCaptureFixture, name: Any) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow, service={"name": name, "conn_id": "c"})
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert "No remote service is called" in caplog.text
     assert service.opened == []
 
@@ -306,7 +305,7 @@ def test_connection_and_identity_are_those_of_the_definition(airflow, service) -
     """What a task wrote must not send the scheduler's credentials anywhere."""
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow, service={**RECORDED, "identity": ["admin"], "host": "https://evil.example", "api_endpoint": "evil:443"})
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert service.opened == [{"recording_conn_id": "c", "identity": ["somebody"]}]
     assert service.cancelled == ["job-1"]
 
@@ -330,7 +329,7 @@ def test_job_is_left_where_the_definition_does_not_agree(
         operator.update(definition)
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert said in caplog.text
     assert service.opened == service.cancelled == []
 
@@ -339,14 +338,14 @@ def test_job_is_left_where_the_definition_does_not_agree(
 def test_handle_that_is_none_is_not_sent_anywhere(airflow, service, caplog: pytest.LogCaptureFixture, job: Any) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow, job=job)
-    look(OrphanedJobs())
+    look(OrphanedJobs(first_pause=timedelta(0)))
     assert "is not what this service records" in caplog.text
     assert service.cancelled == []
 
 
 def test_the_event_loop_is_not_the_reconciler_s(service) -> None:
     """A service that hangs must not stop the mirroring of other runs."""
-    jobs = OrphanedJobs()
+    jobs = OrphanedJobs(first_pause=timedelta(0))
 
     async def where() -> str:
         return threading.current_thread().name

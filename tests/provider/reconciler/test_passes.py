@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from provider.metadata import batches, states, task_logs
 from provider.metadata.definitions import replace_workflows
@@ -152,14 +152,17 @@ class TestTries:
         assert statuses() == {("a", -1, 1): "ERROR"}
 
     def test_a_row_of_a_try_that_airflow_will_only_know_in_a_moment_stays_for_now(
-        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+        self, airflow_database: AirflowDatabase, one: Reconciler
     ) -> None:
         airflow_database.run()
         airflow_database.task("a", "up_for_retry", 1)
         provisional("a", "ERROR", try_number=2, error_message="real reason")
         one.tick()
         assert ("a", -1, 2) in logs()
-        monkeypatch.setattr(mirror, "_PATIENCE", timedelta(0))
+        with write_session() as session:
+            session.execute(
+                update(TaskLog).where(TaskLog.try_number == 2).values(updated_at=datetime.now(UTC) - timedelta(minutes=1))
+            )
         one.tick()
         assert ("a", -1, 2) not in logs()
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from provider import settings
 from provider.reconciler import process
 from provider.reconciler.process import EXIT_MISCONFIGURED, ReconcilerLoop, main
 
@@ -62,10 +61,9 @@ def test_hints_wake_it_and_the_end_of_the_input_is_its_end_after_a_last_look() -
     assert fake.released
 
 
-def test_it_ends_when_its_scheduler_is_gone_though_the_input_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_ORPHAN_SECONDS", 0.01)
+def test_it_ends_when_its_scheduler_is_gone_though_the_input_stays_open() -> None:
     fake = FakeReconciler()
-    working = threading.Thread(target=ReconcilerLoop(fake, 3600, parent=-1).run)
+    working = threading.Thread(target=ReconcilerLoop(fake, 3600, parent=-1, parent_check=0.01).run)
     working.start()
     working.join(30)
     assert not working.is_alive()
@@ -88,9 +86,8 @@ def test_an_outage_is_logged_once_and_outlived(caplog: pytest.LogCaptureFixture)
 def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sqlite_url: str
 ) -> None:
-    real = settings._configured
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", sqlite_url)
-    monkeypatch.setattr(settings, "_configured", lambda s, o: "CeleryExecutor" if (s, o) == ("core", "executor") else real(s, o))
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     assert main(os.getppid()) == EXIT_MISCONFIGURED
     assert "CeleryExecutor" in caplog.text
 

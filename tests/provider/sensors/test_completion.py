@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from sqlalchemy import update
 
 from provider.messages import read
-from provider.metadata import definitions, engine, inbox
+from provider.metadata import completions, definitions, engine, inbox
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import BatchRequest
 from provider.sensors.completion import TaskCompletionSensor
@@ -179,7 +179,8 @@ async def test_the_trigger_fires_with_the_message_of_its_task() -> None:
 
 async def test_news_that_is_known_does_not_fire() -> None:
     await asyncio.to_thread(tell, "1", "ERROR")
-    (known,) = (await asyncio.to_thread(trigger_module._latest_ids, [trigger().key])).values()
+    with engine.read_session() as session:
+        (known,) = completions.latest_ids(session, [trigger().key]).values()
     waiting = asyncio.create_task(event(trigger(after=known)))
     await asyncio.wait_for(event(trigger()), SECONDS)  # the same look shows it to both
     assert not waiting.done()
@@ -189,13 +190,13 @@ async def test_news_that_is_known_does_not_fire() -> None:
 
 async def test_a_thousand_that_wait_are_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    latest_ids = trigger_module._latest_ids
+    latest_ids = completions.latest_ids
 
-    def counted(keys: Any) -> Any:
+    def counted(session: Any, keys: Any) -> Any:
         looks.append(len(keys))
-        return latest_ids(keys)
+        return latest_ids(session, keys)
 
-    monkeypatch.setattr(trigger_module, "_latest_ids", counted)
+    monkeypatch.setattr(completions, "latest_ids", counted)
     waiting = [asyncio.create_task(event(trigger(batch_id=f"B{number}"))) for number in range(1000)]
     await asyncio.to_thread(tell, "1", "SUCCESS", batch_id="B999")
     await asyncio.wait_for(waiting[999], SECONDS)
@@ -208,14 +209,14 @@ async def test_a_thousand_that_wait_are_one_query(monkeypatch: pytest.MonkeyPatc
 
 async def test_a_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = iter([OSError("away"), OSError("away")])
-    latest_ids = trigger_module._latest_ids
+    latest_ids = completions.latest_ids
 
-    def sometimes(keys: Any) -> Any:
+    def sometimes(session: Any, keys: Any) -> Any:
         if error := next(failures, None):
             raise error
-        return latest_ids(keys)
+        return latest_ids(session, keys)
 
-    monkeypatch.setattr(trigger_module, "_latest_ids", sometimes)
+    monkeypatch.setattr(completions, "latest_ids", sometimes)
     monkeypatch.setattr(trigger_module, "backoff", lambda _failures, **_limits: 0.01)
     await asyncio.to_thread(tell, "1", "SUCCESS")
     assert await asyncio.wait_for(event(trigger()), SECONDS)

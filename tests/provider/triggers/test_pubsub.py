@@ -33,6 +33,7 @@ URL = "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"
 NOWHERE = "postgresql+psycopg://nobody@/nothing?host=/nonexistent"
 
 
+@pytest.mark.slow
 async def test_a_message_becomes_a_row_and_is_acknowledged(pubsub: Any) -> None:
     pubsub.create_subscription()
     waiting = asyncio.create_task(first_event(pubsub.subscription))
@@ -93,6 +94,7 @@ FILE = {
 }
 
 
+@pytest.mark.slow
 async def test_starts_completions_and_files_come_through_whole(pubsub: Any) -> None:
     """A notification with the payload format NONE has attributes and no data."""
     with write_session() as session:
@@ -164,6 +166,7 @@ async def test_while_the_database_is_away_nothing_is_pulled(
     assert "The application database does not answer" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 async def test_a_message_that_could_not_be_stored_is_delivered_again(
     pubsub: Any, embedded_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +217,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_a_triggerer_killed_between_commit_and_acknowledgement(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pubsub.create_subscription()
     pubsub.publish(GOOD)
@@ -248,6 +252,7 @@ def claim() -> list[ClaimedRequest]:
         return request_queue.claim(session)
 
 
+@pytest.mark.slow
 async def test_an_acknowledgement_that_fails_changes_nothing(
     pubsub: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from provider.emulators.rules import Rule
 from provider.exceptions import ConfigurationError
+from provider.hooks.powerbi import tokens
 from provider.hooks.powerbi.hook import PowerBIHook
 from provider.hooks.powerbi.settings import PowerBISettings
-from provider.hooks.powerbi.tokens import token_source
 from provider.hooks.remote_job import RemoteCallError
 from tests.identities import certificate_file
 
@@ -21,7 +21,7 @@ def token(settings: PowerBISettings) -> str:
     """Ask for a token in an event loop that has none yet."""
 
     async def ask() -> str:
-        return await token_source(settings).token(5.0)
+        return await tokens.token_sources.source(settings).token(5.0)
 
     return asyncio.run(ask())
 
@@ -78,18 +78,19 @@ class TestTokens:
         return PowerBIHook().settings
 
     async def test_many_cold_callers_ask_once(self, powerbi_cloud):
-        source = token_source(await asyncio.to_thread(self.settings))
+        source = tokens.token_sources.source(await asyncio.to_thread(self.settings))
 
-        tokens = set(await asyncio.gather(*(source.token(5.0) for _ in range(10))))
+        received = set(await asyncio.gather(*(source.token(5.0) for _ in range(10))))
 
-        assert len(tokens) == 1
+        assert len(received) == 1
         assert len(powerbi_cloud.ledger.entries(service="entra")) == 1
 
     async def test_equal_settings_share_a_source(self, powerbi_cloud):
-        assert token_source(await asyncio.to_thread(self.settings)) is token_source(await asyncio.to_thread(self.settings))
+        sources = tokens.token_sources
+        assert sources.source(await asyncio.to_thread(self.settings)) is sources.source(await asyncio.to_thread(self.settings))
 
     async def test_many_callers_with_an_expired_token_renew_it_once(self, powerbi_cloud):
-        source = token_source(await asyncio.to_thread(self.settings))
+        source = tokens.token_sources.source(await asyncio.to_thread(self.settings))
         old = await source.token(5.0)
 
         renewed = {await source.renewed(old, 5.0) for _ in range(3)}
@@ -101,7 +102,7 @@ class TestTokens:
     async def test_silent_entra_is_waited_for_once_and_its_failure_is_shared(self, powerbi_cloud):
         """Callers wait in no pool: what else this process does in threads goes on."""
         powerbi_cloud.rules.add(Rule(service="entra", match="POST *", fault="delay", seconds=2.0))
-        source = token_source(await asyncio.to_thread(self.settings))
+        source = tokens.token_sources.source(await asyncio.to_thread(self.settings))
 
         failures = await asyncio.gather(*(source.token(0.3) for _ in range(20)), return_exceptions=True)
 
