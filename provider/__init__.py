@@ -18,6 +18,7 @@ def get_provider_info() -> dict[str, Any]:
     :return: a dict by Airflow's ``provider_info.schema.json``.
     """
     from provider import settings
+    from provider.hooks.powerbi.connection_form import connection_type
 
     return {
         "package-name": "airflow-provider-cloud-accelerator",
@@ -55,11 +56,12 @@ def get_provider_info() -> dict[str, Any]:
             _modules("Google Cloud Pub/Sub", "provider.triggers.pubsub"),
             _modules("Cloud Accelerator", "provider.triggers.remote_job", "provider.triggers.completion"),
         ],
-        "connection-types": [_powerbi_connection_type()],
+        "connection-types": [connection_type()],
         "extra-links": [
             "provider.links.powerbi.PowerBILink",
             "provider.links.dataform.DataformInvocationLink",
             "provider.links.bigquery.BigQueryJobLink",
+            "provider.links.remote_job.RemoteJobLink",
         ],
         "config": {
             settings.SECTION: {
@@ -73,36 +75,3 @@ def get_provider_info() -> dict[str, Any]:
 
 def _modules(integration: str, *modules: str) -> dict[str, Any]:
     return {"integration-name": integration, "python-modules": list(modules)}
-
-
-def _powerbi_connection_type() -> dict[str, Any]:
-    def field(label: str, description: str, **schema: Any) -> dict[str, Any]:
-        return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
-
-    return {
-        "connection-type": "powerbi",
-        "hook-class-name": "provider.hooks.powerbi.hook.PowerBIHook",
-        "hook-name": "Power BI",
-        "ui-field-behaviour": {
-            "hidden-fields": ["schema", "port"],
-            "relabeling": {"login": "Client ID", "password": "Client secret", "host": "API URL (optional)"},
-            "placeholders": {"host": "https://api.powerbi.com", "login": "application (client) id"},
-        },
-        "conn-fields": {
-            "tenant_id": field("Tenant ID", "Id or domain of the Entra ID tenant."),
-            "auth": field(
-                "Authentication",
-                "client_secret (default), certificate, managed_identity, or google_federation (the Google account this runs as).",
-                enum=["client_secret", "certificate", "managed_identity", "google_federation", None],
-            ),
-            "cloud": field(
-                "Cloud", "Which Microsoft cloud; public by default.", enum=["public", "gcc", "gcc_high", "dod", "china", None]
-            ),
-            "certificate_path": field(
-                "Certificate", "PEM file with certificate and private key, or PFX file; its passphrase is the client secret."
-            ),
-            "authority": field("Authority", "Another address of Entra ID, without the tenant."),
-            "portal_url": field("Portal URL", "Another address of the Power BI service, for links."),
-            "ca_file": field("CA file", "PEM file of the certificate authorities to trust instead of the system's."),
-        },
-    }

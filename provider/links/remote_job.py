@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperatorLink
 
 from provider.airflow_internals.xcom import xcom_value
+from provider.task_reports import TellsRemoteJob
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -34,7 +35,7 @@ class RemoteJobLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the job's address in its service's console; empty as long as there is no job."""
-        job = getattr(operator, "remote_job", None)
+        job = operator.remote_job if isinstance(operator, TellsRemoteJob) else None
         if job:
-            return cast("str", job["url"])
+            return job["url"]
         return xcom_value(ti_key, self.xcom_key) or ""

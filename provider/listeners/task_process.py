@@ -20,6 +20,7 @@ from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import ConfigurationError
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
+from provider.task_reports import TellsRemoteJob, TellsSkipReason
 from provider.texts import one_line, plain, storable
 
 #: Longest time that a hook takes, in seconds.
@@ -51,8 +52,11 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
     if state == "failed" and ti.state is not None:
         state = plain(ti.state)  # up_for_retry
     status = STATUS_OF_TASK_STATE.get(state, PROCESSING)
-    message = getattr(ti.task, "skip_reason", None) if state == "skipped" else error
-    job = getattr(ti.task, "remote_job", None) or {}
+    task = ti.task
+    message = error
+    if state == "skipped":
+        message = task.skip_reason if isinstance(task, TellsSkipReason) else None
+    job = (task.remote_job if isinstance(task, TellsRemoteJob) else None) or {}
     return {
         "workflow_id": ti.dag_id,
         "batch_id": ti.run_id,

@@ -1,0 +1,28 @@
+"""What a task tells the listener in its own process, beside what Airflow itself says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class TellsRemoteJob(Protocol):
+    """
+    An operator with a remote job.
+
+    :param remote_job: ``{"id": …, "url": …}`` from the moment the job is known; None before.
+    """
+
+    remote_job: Mapping[str, str] | None
+
+
+@runtime_checkable
+class TellsSkipReason(Protocol):
+    """
+    A task that has skipped itself.
+
+    :param skip_reason: why, for people.
+    """
+
+    skip_reason: str

@@ -1,0 +1,35 @@
+"""What listeners read from a task is what operators of remote jobs, and the guard, leave there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from provider.operators.powerbi import PowerBIDataflowRefreshOperator
+from provider.operators.task_batch import ScopeGuard
+from provider.task_reports import TellsRemoteJob, TellsSkipReason
+
+
+def test_operators_of_remote_jobs_tell_of_their_job() -> None:
+    operator = PowerBIDataflowRefreshOperator(task_id="refresh", workspace="w", dataflow="d")
+
+    assert isinstance(operator, TellsRemoteJob)
+    assert operator.remote_job is None
+    assert not isinstance(EmptyOperator(task_id="other"), TellsRemoteJob)
+
+
+def test_a_task_that_the_guard_skips_tells_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = EmptyOperator(task_id="skipped")
+    assert not isinstance(task, TellsSkipReason)
+    monkeypatch.setattr(ScopeGuard, "skip_reason", lambda self, context: "out of scope")
+    context: Any = {"ti": SimpleNamespace(task=task)}
+
+    with pytest.raises(AirflowSkipException):
+        ScopeGuard()(context)
+
+    assert isinstance(task, TellsSkipReason)
+    assert task.skip_reason == "out of scope"
