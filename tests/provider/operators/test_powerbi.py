@@ -48,7 +48,7 @@ def test_refresh_of_somebody_else_is_not_taken_for_a_start_that_was_lost(start_c
     def prepared(self: PowerBIHook, request: Any) -> dict[str, Any]:
         intent = prepare(self, request)
         if not started:
-            foreign = {**request, "body": {"type": "full"}, "enhanced": True}
+            foreign: Any = {**request, "body": {"type": "full"}, "enhanced": True}
             started.append(PowerBIHook().start(foreign, {**intent, "enhanced": True}))
         return intent
 
