@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from provider.emulators.rules import Rule
 from provider.exceptions import ConfigurationError, RemoteJobError
+from provider.hooks.powerbi import tokens
 from provider.hooks.powerbi.credentials import Issuer
 from provider.hooks.powerbi.hook import PowerBIHook
 from provider.hooks.powerbi.transport import MAX_CONNECTIONS
@@ -123,6 +124,7 @@ def test_all_waiting_refreshes_share_one_token_and_few_connections(start_cloud, 
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())  # a triggerer is another process than the worker
     before = len(cloud.ledger.entries(service="entra"))
     built: list[Any] = []
     build = httpx.AsyncClient
@@ -149,6 +151,7 @@ def test_no_call_of_the_trigger_blocks_the_event_loop(start_cloud, life, monkeyp
     start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())  # a triggerer is another process than the worker
     threads: list[int] = []
     issue = Issuer.issue
 
