@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-import ahocorasick
+import ahocorasick  # type: ignore[import-not-found]  # it has no types
 
 #: Characters of a secret that are as good as the whole: texts are cut, and half of a token is half too much.
 PIECE = 16
@@ -80,8 +80,8 @@ class Canaries:
                 for form in forms(secret):
                     names.setdefault(form.decode("latin-1"), set()).add(name)
             automaton = ahocorasick.Automaton()
-            for form, of_secrets in names.items():
-                automaton.add_word(form, of_secrets)
+            for text, of_secrets in names.items():
+                automaton.add_word(text, of_secrets)
             automaton.make_automaton()
             self._built = automaton
         return self._built

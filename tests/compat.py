@@ -234,7 +234,7 @@ def examine(environment: Environment, arguments: Sequence[str]) -> Outcome:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as a table."""
-    rows = [("environment", "Python", "Airflow", "passed", "failed", "skipped", "seconds", "")]
+    rows: list[tuple[str, ...]] = [("environment", "Python", "Airflow", "passed", "failed", "skipped", "seconds", "")]
     for outcome in outcomes:
         numbers = [str(outcome.counts.get(name, "-")) for name in ("passed", "failed", "skipped")]
         about = (

@@ -50,7 +50,7 @@ def declared(*extras: str) -> set[str]:
 @cache
 def distribution_of_file() -> dict[str, str]:
     """Return the distribution of each Python file that is installed, by its path below site-packages."""
-    found = {}
+    found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = canonicalize_name(distribution.name)
         lines = (distribution.read_text("RECORD") or "").splitlines()

@@ -60,7 +60,7 @@ def imported(node: ast.AST) -> Iterator[str]:
 def private_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield line and name of what a module imports of Airflow that is not public."""
     for node in ast.walk(tree):
-        yield from ((node.lineno, name) for name in imported(node) if is_airflow(name) and not is_public(name))
+        yield from ((getattr(node, "lineno", 0), name) for name in imported(node) if is_airflow(name) and not is_public(name))
 
 
 def private_members(tree: ast.AST, ours: set[str]) -> Iterator[tuple[int, str]]:

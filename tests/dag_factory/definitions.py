@@ -138,7 +138,8 @@ def template_context(dag: Any, task_id: str, *, run_id: str, run_after: datetime
         consumed_asset_events=[],
         partition_key=None,
     )
-    ti = RuntimeTaskInstance.model_construct(
+    task_instance: Any = RuntimeTaskInstance  # not every field is needed
+    ti = task_instance.model_construct(
         id=uuid.uuid4(),
         task=dag.get_task(task_id),
         task_id=task_id,

@@ -275,7 +275,7 @@ def test_an_installed_package_adds_a_task_to_a_dag(
     store(stored_embedded)
     built = factory.build_all()
 
-    task = built.dags["calendar"].get_task("dim_date")
+    task: Any = built.dags["calendar"].get_task("dim_date")
     assert (lines(built), type(task).__name__, task.who, task.retries) == ([], "GreetOperator", "{{ run_id }}", 5)
     assert task.upstream_task_ids == {"start_batch"}
 
@@ -342,7 +342,8 @@ def test_an_embedded_database_across_machines_is_refused_and_costs_no_dag(
 
 def test_the_three_tables_are_read_as_of_one_moment(stored: Rows) -> None:
     """A workflow that is replaced between two SELECTs is seen as it was."""
-    engine, done = get_engine(), []
+    engine = get_engine()
+    done: list[bool] = []
 
     def replace(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if "FROM workflows" in statement and not done:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from dag_factory import snapshot
-from dag_factory.snapshot import Snapshot
+from dag_factory.snapshot import Entry, Snapshot
 
-ENTRY = {"workflow": {}, "tasks": [], "dependencies": []}
+ENTRY: Entry = {"workflow": {}, "tasks": [], "dependencies": []}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_file_of_another_kind_is_refused(content: str, snapshot_file: Path) ->
 
 
 def test_a_snapshot_is_read_as_it_was_written(snapshot_file: Path) -> None:
-    entry = {"workflow": {"workflow_id": "é"}, "tasks": [{"task_id": "t"}], "dependencies": []}
+    entry: Entry = {"workflow": {"workflow_id": "é"}, "tasks": [{"task_id": "t"}], "dependencies": []}
     snapshot.save(Snapshot({"é": entry}))
 
     assert snapshot.load().entries == {"é": entry}
@@ -78,7 +78,7 @@ def test_a_write_that_fails_leaves_the_old_one(snapshot_file: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("provider.files.os.fsync", full)
-    entry = {"workflow": {"workflow_id": "a"}, "tasks": [], "dependencies": []}
+    entry: Entry = {"workflow": {"workflow_id": "a"}, "tasks": [], "dependencies": []}
     with pytest.raises(snapshot.SnapshotError, match="No space left on device"):
         snapshot.save(Snapshot({"a": entry}))
 

@@ -3,14 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dag_factory.task_types import TaskConfig, TaskType
-from dag_factory.task_types.registry import TaskTypes, task_types
+from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from provider.metadata.rows import DefinitionRows
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows
@@ -379,141 +376,6 @@ def test_options_win_by_nearness() -> None:
     assert (merged.retries, merged.pool, merged.retry_delay_seconds, merged.timeout_seconds) == (1, "sales", 60, None)
 
 
-class _Entry:
-    """An entry point of another package."""
-
-    def __init__(self, name: str, value: object) -> None:
-        self.name, self.value = name, str(value)
-        self._value = value
-
-    def load(self) -> object:
-        if isinstance(self._value, Exception):
-            raise self._value
-        return self._value
-
-
-def _types_with(monkeypatch: pytest.MonkeyPatch, *entries: _Entry) -> TaskTypes:
-    monkeypatch.setattr("dag_factory.task_types.registry.importlib.metadata.entry_points", lambda group: list(entries))
-    return task_types()
-
-
-class ShellConfig(TaskConfig):
-    command: str
-
-
-def no_operator(config: ShellConfig, arguments: object) -> NoReturn:
-    raise AssertionError("rows are checked without their operators")
-
-
-QUERY: dict[str, Any] = {"sql": "SELECT @day"}
-
-
-def query_problems(rows: Rows, **config: Any) -> list[str]:
-    rows.task("dim_date").update(task_type="bigquery_query", config={**QUERY, **config})
-    return [str(problem).removeprefix(TASK) for problem in validate(rows.definitions()).problems]
-
-
-def parameter(**changes: Any) -> dict[str, Any]:
-    return {"query_parameters": [{"name": "day", "type": "DATE", "value": "2026-01-31", **changes}]}
-
-
-@pytest.mark.parametrize(
-    ("kind", "good", "bad"),
-    [
-        ("STRING", ["", "{{ batch_id }}", None], [1, True]),
-        ("BYTES", ["", "aGVsbG8="], ["hello!", 1]),
-        ("BOOL", [True, False], ["true", 1]),
-        ("INT64", [0, -(2**63), "12", "{{ params.n | default(1) }}"], [1.5, True, 2**63, "1.0", "x"]),
-        ("FLOAT64", [1, 1.5, "1e9"], [True, "x"]),
-        ("NUMERIC", [1, "12.345678901"], ["x", False]),
-        ("BIGNUMERIC", ["1e38"], [""]),
-        ("DATE", ["2026-01-31", "{{ batch_date }}"], ["2026-02-30", 20260131]),
-        ("TIME", ["12:30:00"], ["25:00"]),
-        ("DATETIME", ["2026-01-31T12:30:00"], ["yesterday"]),
-        ("TIMESTAMP", ["2026-01-31T12:30:00+01:00"], ["yesterday"]),
-    ],
-)
-def test_parameters_of_a_query_have_their_type(kind: str, good: list[Any], bad: list[Any], rows: Rows) -> None:
-    for value in good:
-        assert query_problems(rows, **parameter(type=kind, value=value)) == [], value
-    for value in bad:
-        (problem,) = query_problems(rows, **parameter(type=kind, value=value))
-        assert problem.startswith(f"config.query_parameters[0]: is no {kind}: "), problem
-    arrays = {"name": "day", "type": kind, "values": [value for value in good if value is not None]}
-    assert query_problems(rows, query_parameters=[arrays]) == []
-    (problem,) = query_problems(rows, query_parameters=[{**arrays, "values": [bad[0]]}])
-    assert f"is no {kind}" in problem
-
-
-@pytest.mark.parametrize(
-    ("config", "problem"),
-    [
-        (
-            {"sql": "SELECT '{{ batch_date }}'"},
-            "config.sql: is no template, so that no value can become SQL; write @name and give the value in query_parameters",
-        ),
-        ({"sql": ""}, "config.sql: string should have at least 1 character"),
-        (parameter(name="1st"), "config.query_parameters[0].name: must be letters, digits and _"),
-        (parameter(type="STRUCT"), "config.query_parameters[0].type: must be one of 'STRING'"),
-        (parameter(values=["2026-01-31"]), "config.query_parameters[0]: give exactly one of value, values"),
-        (
-            {"query_parameters": [{"name": "day", "type": "DATE"}]},
-            "config.query_parameters[0]: give exactly one of value, values",
-        ),
-        (
-            {"query_parameters": [{"name": "day", "type": "DATE", "values": [None]}]},
-            "config.query_parameters[0]: values: an array of BigQuery has no null in it",
-        ),
-        (
-            {"query_parameters": [*parameter()["query_parameters"], *parameter(name="DAY")["query_parameters"]]},
-            "config: query_parameters: given twice: day",
-        ),
-        (parameter(value="{{ conn.secret.password }}"), "config.query_parameters[0].value: "),
-        ({"write_disposition": "WRITE_APPEND"}, "config: write_disposition: needs destination_table"),
-        ({"create_disposition": "CREATE_NEVER"}, "config: create_disposition: needs destination_table"),
-        ({"destination_table": "orders"}, "config.destination_table: must look like project.dataset.table"),
-        ({"maximum_bytes_billed": 0}, "config.maximum_bytes_billed: must be greater than 0"),
-        ({"labels": {"a": 1}}, "config.labels.a: must be text, not 1"),
-        ({"configuration": {}}, "config.configuration: unknown key"),
-    ],
-)
-def test_a_query_that_cannot_run_is_refused(config: dict[str, Any], problem: str, rows: Rows) -> None:
-    found = query_problems(rows, **config)
-
-    assert [line for line in found if line.startswith(problem)], found
-
-
-def test_other_packages_add_task_types(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    shell = TaskType("shell", ShellConfig, no_operator)
-    types = _types_with(monkeypatch, _Entry("shell", shell), _Entry("dataform", RuntimeError("ours wins")))
-    rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
-
-    validated = validate(rows.definitions(), types)
-
-    assert validated.problems == []
-    assert validated.workflows["calendar"].tasks[0].config == ShellConfig(command="ls")
-
-
-@pytest.mark.parametrize(
-    ("loaded", "reason"),
-    [
-        (ModuleNotFoundError("No module named 'shell'"), "ModuleNotFoundError: No module named 'shell'"),
-        ("nonsense", "the entry point nonsense does not name a TaskType called shell"),
-    ],
-)
-def test_a_broken_package_costs_only_the_rows_that_use_it(
-    loaded: object, reason: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    types = _types_with(monkeypatch, _Entry("shell", loaded))
-    rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
-
-    validated = validate(rows.definitions(), types)
-
-    text = f"tasks row dim_date: task_type: shell cannot be loaded ({reason}); repair its package"
-    assert [str(problem) for problem in validated.problems] == [text]
-    assert list(validated.workflows) == ["daily_sales"]
-
-
 def test_validation_needs_no_airflow() -> None:
     program = (
         "import sys; from dag_factory.validation import validate; from provider.metadata.rows import DefinitionRows;"
@@ -523,42 +385,3 @@ def test_validation_needs_no_airflow() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
-
-
-_scalars = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(["{{", "{{ x }}", ".."])
-)
-_values = st.recursive(
-    _scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8
-)
-_names = st.sampled_from(["daily_sales", "calendar", "x", "stg_orders", "dim_date", ""]) | _scalars
-
-
-@st.composite
-def hostile_rows(draw: st.DrawFn) -> Rows:
-    """Good rows with any value put in any place, and rows of nonsense."""
-    rows = good_rows()
-    for _ in range(draw(st.integers(1, 4))):
-        table = draw(st.sampled_from([rows.workflows, rows.tasks, rows.dependencies]))
-        row = draw(st.sampled_from(table))
-        target = row["config"] if isinstance(row, dict) and isinstance(row.get("config"), dict) and draw(st.booleans()) else row
-        if isinstance(target, dict) and target:
-            target[draw(st.sampled_from(sorted(target, key=str)) | st.text(max_size=6))] = draw(_values)
-        if draw(st.booleans()):
-            table.append(draw(_values))
-    if draw(st.booleans()):
-        rows.depend(draw(_names), draw(_names))
-    return rows
-
-
-@settings(max_examples=200, deadline=None)
-@given(hostile_rows())
-def test_no_row_makes_validation_fail(rows: Rows) -> None:
-    validated = validate(DefinitionRows(rows.workflows, rows.tasks, rows.dependencies))
-
-    for problem in validated.problems:
-        assert "\n" not in str(problem)
-        assert len(str(problem)) < 2000
-    for word in ("pydantic", "ValidationError", "Input should"):
-        assert not any(word in str(problem) for problem in validated.problems)
-    assert not set(validated.workflows) & {problem.workflow_id for problem in validated.problems}

@@ -56,6 +56,7 @@ def test_a_dag_has_what_its_rows_say(rows: Rows) -> None:
     )
     assert (refresh.retries, refresh.priority_weight, refresh.execution_timeout) == (5, 7, None)
     assert archive.execution_timeout == timedelta(minutes=10)
+    task: Any
     for task in dag.tasks:
         guard = task._pre_execute_hook
         if task.task_id == "start_batch":

@@ -51,6 +51,7 @@ def scenario() -> Scenario:
 
 def definitions() -> dict[str, Any]:
     def task(job: str) -> dict[str, Any]:
+        config: dict[str, Any]
         shared = {"initial_wait": 6, "poll_interval": 2, "deferrable": job not in ("in_worker", "unanswered", "lost")}
         if job == "dataform":
             config = {"project_id": "demo-project", "region": "europe-west3", "repository_id": "long", "git_commitish": "main"}
@@ -110,7 +111,8 @@ class Batch:
 
     def state(self) -> str | None:
         rows = self.world.airflow.task_instances(self.dag_id, self.run_id)
-        return next(row["state"] for row in rows if row["task_id"] == self.job)
+        state: str | None = next(row["state"] for row in rows if row["task_id"] == self.job)
+        return state
 
     def wait_for_state(self, state: str) -> None:
         self.world.airflow.wait_for(

@@ -68,7 +68,7 @@ def clients() -> dict[str, Any]:
     async def asynchronous() -> str:
         client = dataform_v1.DataformAsyncClient(credentials=AnonymousCredentials())
         made = await client.create_workflow_invocation(
-            parent=PARENT, workflow_invocation={"workflow_config": f"{PARENT}/workflowConfigs/all"}
+            parent=PARENT, workflow_invocation=dataform_v1.WorkflowInvocation(workflow_config=f"{PARENT}/workflowConfigs/all")
         )
         return (await client.get_workflow_invocation(name=made.name)).name
 

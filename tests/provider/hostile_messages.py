@@ -179,7 +179,7 @@ class Messages:
     def received(self) -> st.SearchStrategy[ReceivedMessage]:
         """One message as Google's client hands it over."""
         kinds = st.sampled_from(sorted(self._kinds)).flatmap(self._kinds.__getitem__)
-        return st.builds(lambda parts, published: received("1", *parts, published), kinds, PUBLISHED)
+        return st.builds(lambda parts, published: received("1", parts[0], parts[1], published), kinds, PUBLISHED)
 
 
 def received(message_id: str, data: bytes, attributes: dict[str, str], published: datetime | None) -> ReceivedMessage:

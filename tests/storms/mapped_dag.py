@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import DAG
 
@@ -24,7 +25,7 @@ with DAG(
 ):
     start = StartBatchOperator(task_id="start_batch", edges={task["task_id"]: [] for task in plan["tasks"]})
     for task in plan["tasks"]:
-        operator = operators[task["kind"]]
+        operator: Any = operators[task["kind"]]
         mapped = operator.partial(
             task_id=task["task_id"], trigger_rule="none_failed", pre_execute=ScopeGuard(), **task["partial"]
         ).expand_kwargs(task["expand"])

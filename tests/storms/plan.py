@@ -166,7 +166,7 @@ class Plan:
     def mapped(self) -> dict[str, Any]:
         """Return what ``mapped_dag.py`` makes its DAG of: one mapped task of each kind."""
         first_run = [job for job in self.jobs if job.map_index >= 0 and job.batch_id == self.jobs[0].batch_id]
-        tasks = [
+        tasks: list[dict[str, Any]] = [
             {
                 "task_id": task_id,
                 "kind": kind,

@@ -74,7 +74,7 @@ def test_what_is_requested_runs(wish: Wish, ran: str) -> None:
     ],
 )
 def test_a_child_runs_only_after_success(tasks: dict[str, Task], states: str, run_state: str) -> None:
-    came = batch("a>b>c d", **tasks).first_round()
+    came = batch("a>b>c d", None, **tasks).first_round()
     assert ", ".join(f"{task} {state}" for task, state in sorted(came.states.items())) == states
     assert came.run_state == run_state
 
@@ -89,7 +89,7 @@ def test_reasons_and_order() -> None:
     came = batch("a>c b>c c>d e>f f>g", a=SKIPS, b=OFF, e=FAILS).first_round()
     assert came.reasons["b"].begins == DISABLED
     assert came.reasons["c"].begins == f"{PARENT_SKIPPED}a, b"
-    assert (came.reasons["g"].begins, came.reasons["g"].names) == (BLOCKED_BY, {"e"})
+    assert (came.reasons["g"].begins, came.reasons["g"].names) == (BLOCKED_BY, frozenset({"e"}))
     assert came.order == frozenset()
     assert batch("a>c b>c", Wish(("a",)), b=OFF).first_round().order == {("a", "c")}
 
@@ -176,7 +176,7 @@ class Course:
         }
         for task, state in self.states.items():
             reason = intended.reasons.get(task)
-            message = reason and reason.begins + ", ".join(sorted(reason.names))
+            message = None if reason is None else reason.begins + ", ".join(sorted(reason.names))
             self.logs[task] = Log(STATUS_OF_TASK_STATE[state], message)
 
     def found(self) -> Found:

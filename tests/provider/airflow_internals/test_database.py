@@ -41,12 +41,13 @@ class FakeSession:
 
 
 def test_the_session_is_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = FakeSession()
-    monkeypatch.setattr(settings, "NonScopedSession", lambda: session)
+    fake = FakeSession()
+    session: Any = fake
+    monkeypatch.setattr(settings, "NonScopedSession", lambda: fake)
     monkeypatch.setattr(settings, "Session", lambda: pytest.fail("the scheduler's session"))
     with database.airflow_session() as given:
         assert given is session
-    assert session.calls == ["commit", "close"]
+    assert fake.calls == ["commit", "close"]
 
 
 def test_a_stored_dag_knows_the_parents_of_its_tasks() -> None:
@@ -90,7 +91,8 @@ def logged_event(route: Any, **path_params: str) -> Log:
 def test_a_person_who_sets_a_run_s_state_is_in_the_audit_log() -> None:
     from airflow.api_fastapi.core_api.routes.public.dag_run import dag_run_router
 
-    (route,) = [route for route in dag_run_router.routes if getattr(route, "endpoint", None).__name__ == database.PERSON_SET_RUN]
+    every: list[Any] = dag_run_router.routes
+    (route,) = [route for route in every if route.endpoint.__name__ == database.PERSON_SET_RUN]
     assert route.methods == {"PATCH"}
     log = logged_event(route, dag_id="sales", dag_run_id="b1")
     assert (log.event, log.dag_id, log.run_id, log.task_id) == (database.PERSON_SET_RUN, "sales", "b1", None)
@@ -100,7 +102,8 @@ def test_a_person_who_sets_a_run_s_state_is_in_the_audit_log() -> None:
 def test_a_person_who_sets_a_task_s_state_is_in_the_audit_log() -> None:
     from airflow.api_fastapi.core_api.routes.public.task_instances import task_instances_router
 
-    routes = [route for route in task_instances_router.routes if route.methods == {"PATCH"}]
+    every: list[Any] = task_instances_router.routes
+    routes = [route for route in every if route.methods == {"PATCH"}]
     logging = [route for route in routes if any(one.dependency.__name__ == "log_action" for one in route.dependencies)]
     assert {route.endpoint.__name__ for route in logging} == {"patch_task_instance", "patch_task_group_instances"}
     for route in logging:

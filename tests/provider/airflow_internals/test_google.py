@@ -24,7 +24,8 @@ def test_a_load_operator_makes_the_configuration_of_its_job() -> None:
         write_disposition="WRITE_APPEND",
     )
     split = BigQueryHook.split_tablename
-    hook = SimpleNamespace(project_id="p", split_tablename=lambda **table: split(SimpleNamespace(), **table))
+    nothing: Any = SimpleNamespace()
+    hook: Any = SimpleNamespace(project_id="p", split_tablename=lambda **table: split(nothing, **table))
 
     load = google.load_configuration(operator, hook)["load"]
 

@@ -80,7 +80,8 @@ def test_known_types_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_task_process_s_instance_is_told_from_the_scheduler_s_row() -> None:
-    assert processes.is_in_task_process(task_runner.RuntimeTaskInstance.model_construct())
+    task_instance: Any = task_runner.RuntimeTaskInstance
+    assert processes.is_in_task_process(task_instance.model_construct())
     assert not processes.is_in_task_process(TaskInstance.__new__(TaskInstance))
     used = {"dag_id", "run_id", "task_id", "map_index", "try_number", "start_date", "end_date", "state", "task"}
     assert used <= set(task_runner.RuntimeTaskInstance.model_fields)

@@ -137,7 +137,7 @@ def test_an_api_that_does_not_answer_has_no_status(server: ApiServer) -> None:
     def hang_up(_request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("gone")
 
-    server.take = hang_up  # type: ignore[method-assign]
+    server.take = hang_up  # type: ignore[assignment, method-assign]
     with behind_a_socket(server), pytest.raises(AirflowRefusedError, match="gone|ERROR") as refused:
         supervisor.trigger_dag_run("daily_sales", "B1", {})
     assert refused.value.status is None
@@ -157,7 +157,7 @@ def test_an_error_of_a_proxy_is_told_with_its_status(server: ApiServer, content_
 
 
 def _run(**changes: Any) -> dict[str, Any]:
-    run = {
+    run: dict[str, Any] = {
         "dag_id": "daily_sales",
         "run_id": "B1",
         "logical_date": None,
@@ -251,9 +251,12 @@ def test_the_api_server_names_the_instances_of_mapped_tasks_so() -> None:
 def test_a_task_that_resumes_knows_the_method_to_go_on_with() -> None:
     assert "_ti_context_from_server" in RuntimeTaskInstance.__private_attributes__
 
-    def instance(next_method: str | None) -> RuntimeTaskInstance:
-        from_server = TIRunContext.model_construct(next_method=next_method)
-        return RuntimeTaskInstance.model_construct(task_id="load", _ti_context_from_server=from_server)
+    context: Any = TIRunContext
+    task_instance: Any = RuntimeTaskInstance
+
+    def instance(next_method: str | None) -> Any:
+        from_server = context.model_construct(next_method=next_method)
+        return task_instance.model_construct(task_id="load", _ti_context_from_server=from_server)
 
     assert supervisor.is_resuming(instance("execute_complete"))
     assert not supervisor.is_resuming(instance(None))

@@ -30,7 +30,7 @@ def accelerator(capsys: pytest.CaptureFixture[str]) -> Accelerator:
         try:
             code = console([str(argument) for argument in arguments])
         except SystemExit as exit_:
-            code = exit_.code
+            code = int(exit_.code or 0)
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
             session.execute(text(f"DROP TABLE {table}"))
     bag = DagBag(dag_folder=DAGS / "maintenance.py")
     assert bag.import_errors == {}
-    dag = bag.dags["accelerator_maintenance"]
+    dag: Any = bag.dags["accelerator_maintenance"]
     assert (dag.schedule, dag.is_paused_upon_creation) == (None, False)
     (task,) = dag.tasks
     assert task.python_callable() == {"before": None, "after": "0002"}

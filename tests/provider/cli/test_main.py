@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -109,7 +110,7 @@ def test_a_schema_of_a_newer_version_is_left_alone(accelerator, application_data
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AttributeError):
-        main.run(Command("broken", "", "provider.cli.main:no_such_function"), None)
+        main.run(Command("broken", "", "provider.cli.main:no_such_function"), argparse.Namespace())
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:

@@ -296,13 +296,15 @@ async def test_async_client(emulators):
     async with grpc.aio.insecure_channel(emulators.dataform_endpoint.removeprefix("http://")) as channel:
         transport = dataform_v1.DataformAsyncClient.get_transport_class("grpc_asyncio")(channel=channel)
         client = dataform_v1.DataformAsyncClient(transport=transport)
-        result = await client.create_compilation_result(parent=REPOSITORY, compilation_result={"git_commitish": "main"})
+        result = await client.create_compilation_result(
+            parent=REPOSITORY, compilation_result=dataform_v1.CompilationResult(git_commitish="main")
+        )
         invocation = await client.create_workflow_invocation(
             parent=REPOSITORY,
-            workflow_invocation={
-                "compilation_result": result.name,
-                "invocation_config": {"included_targets": [{"name": "slow"}]},
-            },
+            workflow_invocation=dataform_v1.WorkflowInvocation(
+                compilation_result=result.name,
+                invocation_config={"included_targets": [{"name": "slow"}]},
+            ),
         )
         assert [item.name async for item in await client.list_workflow_invocations(parent=REPOSITORY)] == [invocation.name]
         await client.cancel_workflow_invocation(request={"name": invocation.name})

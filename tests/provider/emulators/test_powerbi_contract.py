@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -87,7 +88,7 @@ def test_every_route_is_the_vendors(swagger):
     try:
         scenario = Scenario()
         state = PowerBIState(scenario, Ledger(), timers)
-        routes = PowerBIApi(state, TokenStore(1), timers).router().routes
+        routes: list[Any] = PowerBIApi(state, TokenStore(1), timers).router().routes
     finally:
         timers.stop()
     vendors = {(method.upper(), re.sub(r"\{\w+}", "{}", path)) for path, item in swagger["paths"].items() for method in item}

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import Any
 
 import grpc
 import pytest
@@ -155,7 +156,7 @@ def test_leased_message_is_not_delivered_and_nack_gives_it_back(publisher, subsc
 
 def test_long_poll_wakes_up(publisher, subscriber, subscribe):
     subscription = subscribe()
-    answer: Future = Future()
+    answer: Future[Any] = Future()
     thread = threading.Thread(target=lambda: answer.set_result(pull(subscriber, subscription)))
     thread.start()
     publish(publisher, b"late")

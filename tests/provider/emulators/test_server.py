@@ -162,6 +162,7 @@ def test_run_serves_until_a_signal(tmp_path, signal_number):
         [sys.executable, "-c", code, str(EXAMPLE), str(env_file)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
+            assert process.stdout is not None
             printed = []
             for line in process.stdout:
                 printed.append(line)

@@ -37,7 +37,8 @@ def timers():
 
 
 def test_callbacks_run_at_their_moment_in_order(timers):
-    seen, done = [], threading.Event()
+    seen: list[datetime] = []
+    done = threading.Event()
     now = datetime.now(UTC)
     moments = [now + timedelta(seconds=offset) for offset in (0.15, 0.05, 0.1)]
     for moment in moments:
@@ -49,7 +50,7 @@ def test_callbacks_run_at_their_moment_in_order(timers):
 
 def test_a_reader_sees_nothing_before_it_is_recorded(timers):
     with timers.lock:  # the timer thread cannot run
-        seen = []
+        seen: list[datetime] = []
         timers.at(datetime.now(UTC) - timedelta(seconds=1), seen.append)
         timers.now()
         assert len(seen) == 1

@@ -14,6 +14,7 @@ from provider import settings
 from provider.listeners import task_log, task_process
 from provider.listeners.task_process import TryRecorder
 from provider.metadata.engine import read_session
+from provider.metadata.rows import TaskLogRow
 from provider.metadata.tables import TaskLog
 from provider.reconciler import host
 
@@ -121,9 +122,9 @@ class TestHarmlessness:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         never = threading.Event()
-        calls = []
+        calls: list[TaskLogRow] = []
 
-        def hang(row: dict[str, Any]) -> None:
+        def hang(row: TaskLogRow) -> None:
             calls.append(row)
             never.wait()
 
@@ -218,7 +219,7 @@ def test_airflow_takes_the_hooks_as_they_are_declared(caplog: pytest.LogCaptureF
     from airflow.listeners.spec import dagrun
     from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 
-    manager: Any = ListenerManager()  # type: ignore[no-untyped-call]
+    manager: Any = ListenerManager()
     for specification in (lifecycle, taskinstance, dagrun):
         manager.add_hookspecs(specification)
     manager.add_listener(task_log)

@@ -7,6 +7,7 @@ import pytest
 
 from provider.metadata import batches, task_logs
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.rows import TaskLogRow
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.run_conf import Scope
 
@@ -16,7 +17,7 @@ KEY = {"workflow_id": "sales", "batch_id": "b1", "task_id": "load", "map_index":
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 
-def tried(status: str, **values: Any) -> dict[str, Any]:
+def tried(status: str, **values: Any) -> Any:
     return {
         **KEY,
         "status": status,
@@ -32,7 +33,7 @@ def tried(status: str, **values: Any) -> dict[str, Any]:
     }
 
 
-def record(row: dict[str, Any], *, authoritative: bool = False) -> TaskLog:
+def record(row: TaskLogRow, *, authoritative: bool = False) -> TaskLog:
     with write_session() as session:
         task_logs.record_tries(session, [row], authoritative=authoritative)
     with read_session() as session:

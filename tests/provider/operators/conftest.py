@@ -104,7 +104,8 @@ class TaskLife:
     @property
     def entry(self) -> dict[str, Any]:
         """What the task remembers."""
-        return self.store.get("remote_job")
+        remembered: dict[str, Any] = self.store.get("remote_job")
+        return remembered
 
     def clear(self) -> None:
         """A person clears the task: Airflow grants the configured tries again."""
@@ -139,9 +140,9 @@ class TaskLife:
     def trigger(self, deferral: TaskDeferred) -> Any:
         """Return the trigger as a triggerer builds it: from JSON."""
         path, kwargs = deferral.trigger.serialize()
-        kwargs = deserialize(json.loads(json.dumps(serialize(kwargs))))
+        arguments: Any = deserialize(json.loads(json.dumps(serialize(kwargs))))
         module, _, name = path.rpartition(".")
-        trigger = getattr(importlib.import_module(module), name)(**kwargs)
+        trigger = getattr(importlib.import_module(module), name)(**arguments)
         trigger.task_instance = self.ti
         return trigger
 
@@ -156,7 +157,7 @@ class TaskLife:
 
     def _process(self, method: str, kwargs: dict[str, Any]) -> Any:
         self.operator = self._make()
-        context: dict[str, Any] = {"ti": self.ti, "task_instance": self.ti}
+        context: Any = {"ti": self.ti, "task_instance": self.ti}
         if self.with_store:
             context["task_state_store"] = self.store
         try:

@@ -64,4 +64,5 @@ def cancelled(cloud: Any) -> list[str]:
 
 def disturb(cloud: Any, method: str, **fault: Any) -> int:
     """Put a fault of Dataform in force; the value is its id."""
-    return cloud.rules.add(Rule.model_validate({"service": "dataform", "match": method, "fault": "status", **fault}))
+    number: int = cloud.rules.add(Rule.model_validate({"service": "dataform", "match": method, "fault": "status", **fault}))
+    return number

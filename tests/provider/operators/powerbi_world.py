@@ -74,7 +74,8 @@ def start_foreign_refresh(**body: Any) -> dict[str, Any]:
 
 
 def posted(cloud: Any) -> list[Any]:
-    return cloud.ledger.entries(operation="refresh_posted")
+    entries: list[Any] = cloud.ledger.entries(operation="refresh_posted")
+    return entries
 
 
 def cancelled(cloud: Any) -> list[str]:
@@ -84,7 +85,8 @@ def cancelled(cloud: Any) -> list[str]:
 
 def disturb(cloud: Any, match: str, **fault: Any) -> int:
     """Put a fault of Power BI in force; the value is its id."""
-    return cloud.rules.add(Rule.model_validate({"service": "powerbi", "match": match, "fault": "status", **fault}))
+    number: int = cloud.rules.add(Rule.model_validate({"service": "powerbi", "match": match, "fault": "status", **fault}))
+    return number
 
 
 def hits(cloud: Any) -> int:

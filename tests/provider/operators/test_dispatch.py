@@ -301,6 +301,7 @@ def test_the_serialized_task_starts_in_the_triggerer() -> None:
         DispatchBatchRequestsOperator(task_id="dispatch", subscriptions=[SUBSCRIPTION, SUBSCRIPTION], poke_interval=2.0)
     task = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag)))).get_task("dispatch")
     assert task.start_from_trigger is True
+    assert task.start_trigger_args is not None
     assert task.start_trigger_args.trigger_cls == "provider.triggers.pubsub.PubSubInboxTrigger"
     assert task.start_trigger_args.next_method == "execute_complete"
     kwargs = DagSerialization.deserialize(task.start_trigger_args.trigger_kwargs)

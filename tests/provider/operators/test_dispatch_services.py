@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import grpc
 import pytest
 from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.types import PubsubMessage
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -89,7 +91,7 @@ class World:
 
     def publish(self, *messages: bytes | dict[str, Any]) -> None:
         data = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in messages]
-        self._publisher.publish(topic=TOPIC, messages=[{"data": item} for item in data])
+        self._publisher.publish(topic=TOPIC, messages=[PubsubMessage(data=item) for item in data])
 
     def requests(self, **where: Any) -> list[BatchRequest]:
         with Session(self.engine) as session:
@@ -212,7 +214,7 @@ def test_messages_one_after_another_and_a_burst(world: World, record_property: A
     for number in range(5):
         batch_id = f"single_{number}"
         world.publish({"task_id": "stg_orders", "batch_id": batch_id})
-        world.airflow.wait_for(lambda wanted=batch_id: world.requests(batch_id=wanted, state="dispatched"), 120, batch_id)
+        world.airflow.wait_for(partial(world.requests, batch_id=batch_id, state="dispatched"), 120, batch_id)
     world.publish(*({"task_id": "stg_orders", "batch_id": f"burst_{number}"} for number in range(120)))
     world.airflow.wait_for(
         lambda: len([row for row in world.requests(state="dispatched") if str(row.batch_id).startswith("burst_")]) == 120,

@@ -174,6 +174,6 @@ def test_nothing_is_moved_onto_itself(arguments: dict[str, str], named: bool, wo
         {**FOLDER, "destination_object": "b"},
     ],
 )
-def test_source_and_destination_go_together(arguments: dict[str, str]) -> None:
+def test_source_and_destination_go_together(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="give source_object and destination_object, or"):
         GCSArchiveOperator(task_id="job", source_bucket="landing", **arguments)

@@ -49,7 +49,7 @@ def test_refresh_of_somebody_else_is_not_taken_for_a_start_that_was_lost(start_c
     def prepared(self: PowerBIHook, request: Any) -> dict[str, Any]:
         intent = prepare(self, request)
         if not started:
-            foreign = {**request, "body": {"type": "full"}, "enhanced": True}
+            foreign: Any = {**request, "body": {"type": "full"}, "enhanced": True}
             started.append(PowerBIHook().start(foreign, {**intent, "enhanced": True}))
         return intent
 
@@ -124,7 +124,7 @@ def test_all_waiting_refreshes_share_one_token_and_few_connections(start_cloud, 
     cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
-    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())  # a triggerer begins without a token
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())  # a triggerer is another process than the worker
     before = len(cloud.ledger.entries(service="entra"))
     built: list[Any] = []
     build = httpx.AsyncClient
@@ -151,7 +151,7 @@ def test_no_call_of_the_trigger_blocks_the_event_loop(start_cloud, life, monkeyp
     start_cloud(**powerbi(workspace(seconds=30.0)))
     task = life(lambda: model(refresh={"type": "full"}))
     deferral = task.begin()
-    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())
+    monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())  # a triggerer is another process than the worker
     threads: list[int] = []
     issue = Issuer.issue
 

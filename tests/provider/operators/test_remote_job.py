@@ -181,7 +181,8 @@ def test_worker_lost_between_start_and_record_finds_its_job(start_cloud, service
     task = life(service.make)
 
     lose_worker_after_the_start(task)
-    assert task.entry["job"] is None
+    entry = task.entry
+    assert entry["job"] is None
 
     task.run()
 

@@ -89,7 +89,7 @@ def test_a_completion_starts_its_batch_and_tells_what_is_done(supervisor: Superv
     external = claimed_request(kind="completion", task_id="check", start_task_ids=["check"], scope="downstream", params={})
     assert start_dag_run(external).state == "dispatched"
     origin = {"request_id": 7, "message_id": "m7"}
-    assert [sent.conf for sent in supervisor.sent] == [
+    assert [getattr(sent, "conf", None) for sent in supervisor.sent] == [
         {"start_task_id": ["refresh"], "scope": "downstream", "_accelerator": {**origin, "completed_task_id": "stg_orders"}},
         {"start_task_id": ["check"], "scope": "downstream", "_accelerator": origin},
     ]
@@ -106,6 +106,7 @@ def test_a_file_starts_the_whole_workflow_with_its_address(supervisor: Superviso
     file = claimed_request(kind="file", task_id=None, start_task_ids=None, params=params)
     assert start_dag_run(file).state == "dispatched"
     (sent,) = supervisor.sent
+    assert isinstance(sent, TriggerDagRun)
     assert sent.conf == {**params, "scope": "workflow", "_accelerator": {"request_id": 7, "message_id": "m7"}}
 
 

@@ -98,7 +98,7 @@ def empty_airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from airflow.models import import_all_models
     from airflow.models.base import Base
 
-    import_all_models()  # type: ignore[no-untyped-call]
+    import_all_models()
     path = tmp_path_factory.mktemp("airflow") / "airflow.db"
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)

@@ -43,7 +43,7 @@ def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: Collect
 
 
 def provisional(task_id: str, status: str, try_number: int = 1, **values: Any) -> None:
-    row = {
+    row: Any = {
         "workflow_id": "sales",
         "batch_id": "b1",
         "task_id": task_id,

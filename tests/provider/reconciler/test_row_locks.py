@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import TextClause, text
 
-from provider.metadata import batches
+from provider.metadata import batches, task_logs
 from provider.metadata.engine import dispose_engines, get_engine, read_session, write_session
 from provider.metadata.tables import TaskLog
 from provider.reconciler.airflow_state import RunState, TryState
@@ -63,7 +63,7 @@ def test_start_batch_and_the_reconciler_in_each_others_way(monkeypatch: pytest.M
     """``start_batch`` has written the batch, and not yet the tasks, when the reconciler comes with both."""
     if again:
         open_batch()
-    add_first_tries = batches.add_first_tries
+    add_first_tries = task_logs.add_first_tries
 
     def late(*arguments: Any) -> None:
         wait_until_counted(SOMEBODY_WAITS)

@@ -21,6 +21,7 @@ def test_the_serialized_sensor_starts_in_the_triggerer() -> None:
         PubSubBatchRequestSensor(task_id="wait", subscriptions=[SUBSCRIPTION], timeout=60, poke_interval=2.0, max_messages=7)
     task = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag)))).get_task("wait")
     assert task.start_from_trigger is True
+    assert task.start_trigger_args is not None
     assert task.start_trigger_args.trigger_cls == "provider.triggers.pubsub.PubSubInboxTrigger"
     assert task.start_trigger_args.timeout == timedelta(seconds=60)
     kwargs = DagSerialization.deserialize(task.start_trigger_args.trigger_kwargs)

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.api_core.exceptions import DeadlineExceeded
-from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
@@ -50,7 +50,7 @@ class PubSub:
         """Publish messages in one request, all with the same attributes."""
         data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
         answer = self.publisher.publish(
-            topic=self.topic, messages=[{"data": item, "attributes": attributes or {}} for item in data]
+            topic=self.topic, messages=[PubsubMessage(data=item, attributes=attributes or {}) for item in data]
         )
         return list(answer.message_ids)
 

@@ -27,7 +27,7 @@ async def give_back_what_is_parked() -> None:
 
 
 async def first_event(subscription: str, **kwargs: Any) -> TriggerEvent:
-    events = PubSubInboxTrigger([subscription], poll_interval=0.2, **kwargs).run()
+    events: Any = PubSubInboxTrigger([subscription], poll_interval=0.2, **kwargs).run()
     try:
         return await asyncio.wait_for(anext(events), 60)
     finally:

@@ -22,6 +22,7 @@ from provider.metadata.engine import get_engine, write_session
 from provider.metadata.rows import ClaimedRequest, DefinitionRows
 from provider.metadata.states import DISPATCHED
 from provider.metadata.tables import BatchRequest
+from provider.pacing import backoff
 from provider.triggers import pubsub as module
 from provider.triggers.pubsub import PubSubInboxTrigger, commit_to_inbox
 from tests.provider.triggers.inbox_trigger import GOOD, first_event, give_back_what_is_parked, message_of_inbox, rows, states
@@ -75,9 +76,10 @@ async def test_messages_without_end_do_not_keep_the_event_back(pubsub: Any, monk
 
 async def test_copies_and_bad_messages_are_stored_and_acknowledged_too(pubsub: Any) -> None:
     pubsub.create_subscription()
-    bad = [b"not JSON", b"\xff\xfe", {"task_id": "nobody"}, {"task_id": "stg_orders", "batch_id": "x/clear"}]
+    bad: list[Any] = [b"not JSON", b"\xff\xfe", {"task_id": "nobody"}, {"task_id": "stg_orders", "batch_id": "x/clear"}]
     bad += [{"task_id": "stg_orders", "batch_id": batch_id} for batch_id in ("../other/x", "a?b=1", "y" * 300, "manual__x")]
-    await asyncio.to_thread(pubsub.publish, *bad, b"[" * 20_000, {"task_id": "stg_orders", "batch_id": "{{ ds }}"})
+    bad += [b"[" * 20_000, {"task_id": "stg_orders", "batch_id": "{{ ds }}"}]
+    await asyncio.to_thread(pubsub.publish, *bad)
     await asyncio.to_thread(pubsub.publish, GOOD, GOOD, GOOD)
     await stored_all(pubsub.subscription, 13)
     assert states() == {"rejected": 10, "received": 1, "duplicate": 2}
@@ -152,13 +154,13 @@ async def test_while_the_database_is_away_nothing_is_pulled(
             pulls_while_away.append(args[0])
         return await pull(hook, *args)
 
-    def backoff(failures: int, **_limits: float) -> float:
+    def soon(failures: int, **_limits: float) -> float:
         if failures == 3:
             monkeypatch.setenv(URL, embedded_database)
         return 0.01
 
     monkeypatch.setattr(SubscriberAsyncHook, "pull", watched_pull)
-    monkeypatch.setattr(module, "backoff", backoff)
+    monkeypatch.setattr(module, "backoff", soon)
     monkeypatch.setenv(URL, NOWHERE)
     await first_event(pubsub.subscription)
     assert pulls_while_away == []
@@ -188,13 +190,13 @@ async def test_a_message_that_could_not_be_stored_is_delivered_again(
         log.append("acknowledged")
         await acknowledge(hook, *args)
 
-    def backoff(failures: int, **_limits: float) -> float:
+    def soon(failures: int, **_limits: float) -> float:
         monkeypatch.setenv(URL, embedded_database)
         return 0.01
 
     monkeypatch.setattr(SubscriberAsyncHook, "pull", pull_and_lose_database)
     monkeypatch.setattr(SubscriberAsyncHook, "acknowledge", watched_acknowledge)
-    monkeypatch.setattr(module, "backoff", backoff)
+    monkeypatch.setattr(module, "backoff", soon)
     await first_event(pubsub.subscription)
     assert log == ["pulled", "pulled", "acknowledged"]
     assert states() == {"received": 1}
@@ -277,13 +279,13 @@ async def test_errors_of_the_service_are_waited_out(
 ) -> None:
     """The subscription is missing at first."""
 
-    def backoff(failures: int, **_limits: float) -> float:
+    def soon(failures: int, **_limits: float) -> float:
         if failures == 2:
             pubsub.create_subscription()
             pubsub.publish(GOOD)
         return 0.01
 
-    monkeypatch.setattr(module, "backoff", backoff)
+    monkeypatch.setattr(module, "backoff", soon)
     await first_event(pubsub.subscription)
     assert states() == {"received": 1}
     assert "Create the subscription" in capsys.readouterr().out
@@ -292,7 +294,7 @@ async def test_errors_of_the_service_are_waited_out(
 async def test_one_broken_subscription_does_not_stop_the_others(pubsub: Any) -> None:
     pubsub.create_subscription()
     pubsub.publish(GOOD)
-    events = PubSubInboxTrigger([f"{pubsub.subscription}-missing", pubsub.subscription], poll_interval=0.2).run()
+    events: Any = PubSubInboxTrigger([f"{pubsub.subscription}-missing", pubsub.subscription], poll_interval=0.2).run()
     await asyncio.wait_for(anext(events), 60)
     await events.aclose()
     assert states() == {"received": 1}
@@ -347,7 +349,7 @@ def test_the_trigger_is_rebuilt_from_what_it_serializes() -> None:
 
 def test_backoff_grows_to_a_limit() -> None:
     limits = {"first": module.FIRST_PAUSE_SECONDS, "longest": module.LONGEST_PAUSE_SECONDS}
-    waits = [module.backoff(failures, **limits) for failures in (1, 2, 3, 4, 1000)]
+    waits = [backoff(failures, **limits) for failures in (1, 2, 3, 4, 1000)]
     assert waits == sorted(waits)
     assert 0.9 <= waits[0] <= 1.1
     assert waits[-1] <= 33

@@ -97,7 +97,7 @@ class TestConversation:
         assert (found is not None) is ours
 
     def test_earliest_candidate_is_taken(self):
-        intent = {"known": [], "since": None, "enhanced": True}
+        intent: dict[str, Any] = {"known": [], "since": None, "enhanced": True}
         late, early = ({"requestId": str(n), "startTime": f"2026-01-01T10:0{n}:00Z"} for n in (5, 2))
 
         assert run(model({"value": [late, early]}).find(intent))["id"] == "2"

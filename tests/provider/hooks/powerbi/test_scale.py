@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -44,11 +45,11 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[httpx.AsyncClient]:
     clients: list[httpx.AsyncClient] = []
     original = httpx.AsyncClient
 
-    def build(**options: object) -> httpx.AsyncClient:
+    def build(**options: Any) -> httpx.AsyncClient:
         clients.append(original(**options))
         return clients[-1]
 
-    monkeypatch.setattr(transport.httpx, "AsyncClient", build)
+    monkeypatch.setattr(httpx, "AsyncClient", build)
     return clients
 
 

@@ -1,0 +1,69 @@
+"""Task types that other packages bring, and what a broken one costs."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import pytest
+
+from dag_factory.task_types import TaskConfig, TaskType
+from dag_factory.task_types.registry import TaskTypes, task_types
+from dag_factory.validation import validate
+from tests.dag_factory.definitions import Rows
+
+
+class _Entry:
+    """An entry point of another package."""
+
+    def __init__(self, name: str, value: object) -> None:
+        self.name, self.value = name, str(value)
+        self._value = value
+
+    def load(self) -> object:
+        if isinstance(self._value, Exception):
+            raise self._value
+        return self._value
+
+
+def _types_with(monkeypatch: pytest.MonkeyPatch, *entries: _Entry) -> TaskTypes:
+    monkeypatch.setattr("dag_factory.task_types.registry.importlib.metadata.entry_points", lambda group: list(entries))
+    return task_types()
+
+
+class ShellConfig(TaskConfig):
+    command: str
+
+
+def no_operator(config: ShellConfig, arguments: object) -> NoReturn:
+    raise AssertionError("rows are checked without their operators")
+
+
+def test_other_packages_add_task_types(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = TaskType("shell", ShellConfig, no_operator)
+    types = _types_with(monkeypatch, _Entry("shell", shell), _Entry("dataform", RuntimeError("ours wins")))
+    rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
+
+    validated = validate(rows.definitions(), types)
+
+    assert validated.problems == []
+    assert validated.workflows["calendar"].tasks[0].config == ShellConfig(command="ls")
+
+
+@pytest.mark.parametrize(
+    ("loaded", "reason"),
+    [
+        (ModuleNotFoundError("No module named 'shell'"), "ModuleNotFoundError: No module named 'shell'"),
+        ("nonsense", "the entry point nonsense does not name a TaskType called shell"),
+    ],
+)
+def test_a_broken_package_costs_only_the_rows_that_use_it(
+    loaded: object, reason: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = _types_with(monkeypatch, _Entry("shell", loaded))
+    rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
+
+    validated = validate(rows.definitions(), types)
+
+    text = f"tasks row dim_date: task_type: shell cannot be loaded ({reason}); repair its package"
+    assert [str(problem) for problem in validated.problems] == [text]
+    assert list(validated.workflows) == ["daily_sales"]
