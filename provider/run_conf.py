@@ -137,7 +137,7 @@ def checked_message_id(conf: Mapping[str, Any], run_type: object) -> str | None:
     """
     found = message_id(conf, run_type)
     if found is None and conf.get(ORIGIN) is not None:
-        raise RunConfError(f"{ORIGIN} in the run's conf belongs to the dispatcher; start the run again without it.")
+        raise RunConfError("_accelerator in the run's conf belongs to the dispatcher; start the run again without it.")
     return found
 
 
@@ -176,22 +176,22 @@ def requested_scope(wish: Mapping[str, Any], edges: Mapping[str, Collection[str]
     starts, name = wish.get(START_TASK_ID), wish.get(SCOPE)
     starts = [starts] if isinstance(starts, str) else starts or []
     if not isinstance(starts, list) or not all(isinstance(start, str) for start in starts):
-        raise RunConfError(f"{START_TASK_ID} must be a task id or a list of task ids; start the run again with one.")
+        raise RunConfError("start_task_id must be a task id or a list of task ids; start the run again with one.")
     if unknown := sorted(set(starts) - set(edges)):
         known = sorted(edges)
         more = f" and {len(known) - _SHOWN_IDS} more" if len(known) > _SHOWN_IDS else ""
         raise RunConfError(
-            f"{START_TASK_ID} names {quoted(unknown, _SHOWN_CHARACTERS)}, which this workflow does not have. Its tasks are: "
+            f"start_task_id names {quoted(unknown, _SHOWN_CHARACTERS)}, which this workflow does not have. Its tasks are: "
             f"{', '.join(known[:_SHOWN_IDS])}{more}."
         )
     if name is None:
         name = "downstream" if starts else "workflow"
     if name not in SCOPES:
-        raise RunConfError(f"{SCOPE} must be one of {', '.join(SCOPES)}, not {quoted(name, _SHOWN_CHARACTERS)}.")
+        raise RunConfError(f"scope must be one of {', '.join(SCOPES)}, not {quoted(name, _SHOWN_CHARACTERS)}.")
     if name == "workflow":
         return Scope(sorted(set(starts)) or None, "workflow", None)
     if not starts:
-        raise RunConfError(f"{SCOPE} {name} needs a {START_TASK_ID}: say from which task.")
+        raise RunConfError(f"scope {name} needs a start_task_id: say from which task.")
     tasks = set(starts) if name == "task" else downstream_of(starts, edges)
     return Scope(sorted(set(starts)), name, sorted(tasks))
 

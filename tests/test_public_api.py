@@ -33,6 +33,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},
     "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},
     "provider.operators.gcs": {"GCSArchiveOperator"},
+    "provider.operators.job_ledger": {"JobLedger"},
     "provider.operators.remote_job": {"RemoteJobOperator"},
     "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},
     "provider.operators.task_batch": {"ScopeGuard", "StartBatchOperator"},
@@ -41,6 +42,7 @@ PUBLIC: dict[str, set[str]] = {
     # Hooks, and what they answer
     "provider.hooks.bigquery": {"BigQueryJobHook"},
     "provider.hooks.dataform.hook": {"DataformInvocationHook"},
+    "provider.hooks.http_call": {"http_call"},
     "provider.hooks.powerbi.enhanced_refresh": {"EnhancedRefresh", "RefreshObject"},
     "provider.hooks.powerbi.hook": {"PowerBIHook"},
     "provider.hooks.remote_job": {
@@ -69,7 +71,16 @@ PUBLIC: dict[str, set[str]] = {
     # What DAG files, and task types of other packages, need
     "dag_factory.factory": {"build_dags", "raise_definition_errors"},
     "dag_factory.specs": {"TaskOptions"},
-    "dag_factory.task_types": {"ENTRY_POINT_GROUP", "OperatorBuilder", "TaskConfig", "TaskType"},
+    "dag_factory.task_types": {
+        "BaseOperatorArguments",
+        "OperatorBuilder",
+        "TaskConfig",
+        "TaskType",
+        "Templated",
+        "operator_arguments",
+    },
+    "dag_factory.task_types.common": {"REMOTE_JOB_DEFAULTS", "RemoteJobConfig"},
+    "dag_factory.task_types.registry": {"ENTRY_POINT_GROUP"},
     "dag_factory.templates": {"to_airflow"},
 }
 #: What our own thin DAG files use beside that: they come with the package, and change with it.

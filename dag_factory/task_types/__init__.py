@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import DAG, BaseOperator
 
-__all__ = ["ENTRY_POINT_GROUP", "OperatorBuilder", "TaskConfig", "TaskType"]
+__all__ = ["BaseOperatorArguments", "OperatorBuilder", "TaskConfig", "TaskType", "Templated", "operator_arguments"]
 
 T = TypeVar("T")
 

@@ -12,6 +12,8 @@ from dag_factory.task_types import TaskConfig
 from dag_factory.templates import is_template
 from provider.texts import quoted
 
+__all__ = ["REMOTE_JOB_DEFAULTS", "RemoteJobConfig"]
+
 
 def _check_bucket(value: str) -> str:
     if "/" in value and not is_template(value):
@@ -44,7 +46,7 @@ class RemoteJobConfig(TaskConfig):
 
     :param poll_interval: seconds between two polls; None for the operator's default.
     :param initial_wait: seconds that are polled in the worker before the task defers.
-    :param wait_timeout: seconds one try waits for the job; None for as long as it runs.
+    :param wait_timeout: seconds one try waits for the job; None for the operator's default, a day.
     :param deferrable: wait in the triggerer, without a worker slot.
     :param cancel_on_kill: cancel the job when a person ends the task.
     :param cancel_on_timeout: cancel the job when a try has waited for too long.

@@ -13,6 +13,8 @@ from functools import cached_property
 
 from dag_factory.task_types import TaskType, bigquery, bigquery_query, dataform, external, gcs, power_bi
 
+__all__ = ["ENTRY_POINT_GROUP"]
+
 ENTRY_POINT_GROUP = "airflow_provider_cloud_accelerator.task_types"
 
 BUILT_IN = tuple(module.TASK_TYPE for module in (dataform, power_bi, bigquery, bigquery_query, gcs, external))

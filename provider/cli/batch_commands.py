@@ -40,7 +40,7 @@ def show_logs(args: argparse.Namespace) -> int:
         return 0
     write_fields(_header(batch))
     sys.stdout.write("\n")
-    columns = ("task", "try", "status", "started", "ended", "duration", "external id", "error")
+    columns = ("task", "try", "status", "started", "ended", "duration", "remote job", "error")
     if logs:
         write_table(columns, [_log_cells(log) for log in logs])
     else:

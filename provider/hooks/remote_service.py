@@ -48,7 +48,7 @@ class RemoteService(ABC, Generic[RequestT]):
     #: What messages call one of its jobs.
     noun: ClassVar[str]
     #: The constructor's parameters that choose connection and identity, the connection id first. Operators have parameters of
-    #: the same names.
+    #: the same names, among their template fields: those are what Airflow keeps of a task, and where the reconciler reads them.
     connection_fields: ClassVar[tuple[str, ...]]
     #: Models that a handle and an intent must fit if somebody else than their own task opens them.
     job_model: ClassVar[type[ForeignHandle]]

@@ -57,7 +57,7 @@ def record_tries(session: Session, rows: Sequence[TaskLogRow], *, authoritative:
 
     :param rows: all with the same keys.
     :param authoritative: True for the reconciler, which has read Airflow's committed state and may overwrite anything but a
-        known error message and external id. False for a task process: its row only moves NEW → PROCESSING → an end.
+        known error message and remote job. False for a task process: its row only moves NEW → PROCESSING → an end.
     """
     if not rows:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.hooks.remote_job import RemoteJob
 from provider.hooks.remote_service import Connection, RemoteService, open_service, service_class
 from provider.hooks.wait_budget import WaitBudget
+from provider.links.remote_job import RemoteJobLink
 from provider.operators.job_ledger import JobLedger
 from provider.operators.job_start import IfRunning, JobStart, Obstacle
 from provider.operators.patient_service import PatientService
@@ -28,7 +29,7 @@ from provider.threads import within
 from provider.triggers.remote_job import ENDED_STATES, RemoteJobTrigger
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
 
 __all__ = ["RemoteJobOperator"]
 
@@ -78,6 +79,8 @@ class RemoteJobOperator(BaseOperator):
     service_name: ClassVar[str]
     #: What messages call the job.
     job_noun: ClassVar[str]
+    #: The button to the job in its service's console.
+    operator_extra_links: Sequence[BaseOperatorLink] = (RemoteJobLink(),)
     #: Policy for a place that another job holds; operators of services with such places make it a parameter.
     if_running: IfRunning = "wait"
 
@@ -314,7 +317,14 @@ class RemoteJobOperator(BaseOperator):
         """Open the ledger. It names the service where a person who ends the task is to end the job, for the reconciler."""
         if not self.cancel_on_kill:
             return JobLedger.from_context(context, None)
-        conn_id = next(iter(self.connection.values()))
+        connection = self.connection
+        if hidden := [name for name in connection if name not in self.template_fields]:
+            # Airflow stores an operator's templated parameters with its DAG, and no others.
+            self.log.warning(
+                "%s of %s is no template field: where neither this process nor a triggerer can, nobody cancels the job.",
+                *(", ".join(hidden), type(self).__name__),
+            )
+        conn_id = next(iter(connection.values()))
         return JobLedger.from_context(context, {"name": self.service_name, "conn_id": conn_id})
 
     def _remember(self, context: Context, job: RemoteJob | None) -> None:

@@ -15,6 +15,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from provider import settings
+from provider.airflow_internals.secrets import redact
 from provider.airflow_internals.supervisor import is_of_dags_test, is_resuming, literal_map_length, states_of_tasks
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError
@@ -77,8 +78,6 @@ class StartBatchOperator(BaseOperator):
         self, context: Context, requested: Scope, message_id: str | None, done_elsewhere: set[str]
     ) -> tuple[Scope, set[str]]:
         """Write the batch in one transaction; return the scope that holds and what is disabled."""
-        from airflow.sdk.log import redact  # type: ignore[attr-defined]
-
         from provider.metadata.batches import open_batch
         from provider.metadata.definitions import disabled_task_ids
         from provider.metadata.engine import write_session

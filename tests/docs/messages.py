@@ -38,11 +38,11 @@ FOREIGN = frozenset(
 )
 #: Texts that stand in tables and constants: hints, which follow a service's own words, and reasons of the reconciler.
 TABLES = {
-    "provider/hooks/powerbi_errors.py": ("HINTS", "_PERMISSION_HINT"),
-    "provider/hooks/dataform_errors.py": ("_HINTS", "_ACT_AS_HINT"),
+    "provider/hooks/powerbi/errors.py": ("HINTS", "_PERMISSION_HINT"),
+    "provider/hooks/dataform/errors.py": ("_HINTS", "_ACT_AS_HINT"),
     "provider/hooks/bigquery.py": ("_HINTS",),
     "provider/reconciler/mirror.py": ("TIMED_OUT_REASON", "MARKED_REASON", "DELETED_REASON"),
-    "provider/metadata/request_queue.py": ("WORKFLOW_DISABLED", "WORKFLOW_FULL"),
+    "provider/metadata/states.py": ("WORKFLOW_DISABLED", "WORKFLOW_FULL"),
 }
 #: What no person meets: mistakes of programmers.
 FOR_PROGRAMMERS = ("a timestamp without a zone cannot be stored",)

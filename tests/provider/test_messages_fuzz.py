@@ -27,7 +27,7 @@ from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Base, BatchRequest, TaskBatch, TaskLog
 from provider.operators.dispatch import DispatchBatchRequestsOperator
-from provider.triggers.pubsub import store
+from provider.triggers.pubsub import commit_to_inbox
 from tests.provider.hostile_messages import LIMITS, PLANTED, Messages, everywhere, received
 from tests.provider.metadata.inbox_world import SUBSCRIPTION, message, receive, rows, store_definitions
 from tests.provider.operators.supervisor import WireSupervisor
@@ -171,12 +171,12 @@ class Intake:
         data, attributes = item.message.data, dict(item.message.attributes)
         again = received(COPY, data, attributes, item.message.publish_time)
 
-        assert store(SUBSCRIPTION, [item, again]).total() == 2
+        assert commit_to_inbox(SUBSCRIPTION, [item, again]).total() == 2
         parts = {message_id: [row for row in rows() if row.message_id == message_id] for message_id in (FIRST, COPY)}
         for stored in parts.values():
             check_row(item, stored)
         check_copy(parts[FIRST], parts[COPY], without_text(data))
-        assert store(SUBSCRIPTION, [again, item]) == {"redelivered": 2}
+        assert commit_to_inbox(SUBSCRIPTION, [again, item]) == {"redelivered": 2}
 
         self.operator.execute_complete({})
         after = [row for row in rows() if row.id not in self.planted]

@@ -11,7 +11,7 @@ import pytest
 
 import provider
 from provider import get_provider_info, settings
-from provider.hooks.powerbi import PowerBIHook
+from provider.hooks.powerbi.hook import PowerBIHook
 
 INFO = get_provider_info()
 KINDS = ("operators", "sensors", "hooks", "triggers")

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from provider.hooks.powerbi.errors import hint_for, joined, objects, parse_http_date, reasons
+from provider.hooks.http_call import parse_http_date
+from provider.hooks.powerbi.errors import hint_for, joined, objects, reasons
 from provider.hooks.remote_job import JobStatus, RemoteJob
 
 if TYPE_CHECKING:

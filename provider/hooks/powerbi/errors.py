@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from provider.hooks.http_call import retry_after
 from provider.hooks.remote_job import RemoteCallError
 from provider.texts import one_line
 
@@ -110,7 +109,7 @@ def response_error(request: str, method: str, response: httpx.Response, mask: Ma
         " ".join(part for part in parts if part),
         retryable=retryable,
         maybe_done=method != "GET" and (status >= 500 or status == 408),
-        retry_after=_retry_after(response),
+        retry_after=retry_after(response),
         status_code=status,
     )
 
@@ -127,53 +126,6 @@ def unreadable_error(request: str, response: httpx.Response, mask: Mask = str) -
         f"{request} answered {response.status_code} with something that is no JSON object: {text!r}. Is a proxy in between?",
         status_code=response.status_code,
     )
-
-
-def too_long_error(request: str, method: str, status: int, longest: int) -> RemoteCallError:
-    """Return the error for an answer that was given up because it is too long."""
-    return RemoteCallError(
-        f"{request} answered {status} with more than {longest} bytes. Is that the service?",
-        retryable=False,
-        maybe_done=method != "GET",
-        status_code=status,
-    )
-
-
-def transport_error(request: str, method: str, error: httpx.RequestError | TimeoutError, seconds: float) -> RemoteCallError:
-    """
-    Return the error for a call without an answer; one that never reached the service cannot have done anything.
-
-    :param seconds: the time that the call had.
-    """
-    import httpx
-
-    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
-    why = f"no whole answer within {seconds:g} s" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
-    return RemoteCallError(
-        f"{request} was not answered: {why}.",
-        retryable=not isinstance(error, httpx.UnsupportedProtocol),
-        maybe_done=method != "GET" and not unsent,
-    )
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds in ``Retry-After``, whatever their number; who obeys them has a limit."""
-    value = response.headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
-    moment = parse_http_date(value)
-    return None if moment is None else max((moment - datetime.now(tz=UTC)).total_seconds(), 0.0)
-
-
-def parse_http_date(value: str) -> datetime | None:
-    """Return the moment of a date in a header; None where it is none."""
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def token_expired(response: httpx.Response) -> bool:

@@ -1,9 +1,10 @@
-"""Tokens for Power BI: one per identity and event loop, asked for when one is needed."""
+"""Tokens for Power BI: one per identity and process, asked for when one is needed."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -18,14 +19,29 @@ if TYPE_CHECKING:
 #: Seconds of life a token must still have; msal renews at the same age.
 TOKEN_MARGIN = 300.0
 
+
+@dataclass
+class KeptToken:
+    """
+    The last token of an identity.
+
+    :param earlier: the one before, which error pages may still show.
+    """
+
+    value: str = field(default="", repr=False)
+    earlier: str = field(default="", repr=False)
+    expires_at: float = 0.0
+
+
+_kept: dict[PowerBISettings, KeptToken] = {}
 _sources: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PowerBISettings, TokenSource]] = WeakKeyDictionary()
 
 
 def token_source(settings: PowerBISettings) -> TokenSource:
-    """Return the token source for *settings* of the running event loop."""
+    """Return the token source for *settings* of the running event loop; those of all loops keep one token."""
     sources = _sources.setdefault(asyncio.get_running_loop(), {})
     if settings not in sources:
-        sources[settings] = TokenSource(settings)
+        sources[settings] = TokenSource(settings, _kept.setdefault(settings, KeptToken()))
     return sources[settings]
 
 
@@ -37,15 +53,14 @@ class TokenSource:
     answer, a failure included. A thousand cold callers ask once.
 
     :param settings: identity and authority.
+    :param kept: the last token; none, unless given.
     """
 
-    def __init__(self, settings: PowerBISettings) -> None:
+    def __init__(self, settings: PowerBISettings, kept: KeptToken | None = None) -> None:
         self._settings = settings
         self._issuer = Issuer(settings)
-        self._token = ""
-        self._expires_at = 0.0
+        self._kept = kept or KeptToken()
         self._asking: asyncio.Task[str] | None = None
-        self._shown: list[str] = []
 
     async def token(self, seconds: float) -> str:
         """
@@ -55,22 +70,22 @@ class TokenSource:
         :raises RemoteCallError: Entra ID gave none.
         :raises ConfigurationError: the certificate cannot be read.
         """
-        if time.time() < self._expires_at - TOKEN_MARGIN:
-            return self._token
+        if time.time() < self._kept.expires_at - TOKEN_MARGIN:
+            return self._kept.value
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(seconds))
         return await asyncio.shield(self._asking)
 
     async def renewed(self, rejected: str, seconds: float) -> str:
         """Return another token than *rejected*, which the service calls expired; callers that come late share it."""
-        if self._token == rejected and self._expires_at:
-            self._expires_at = 0.0
+        if self._kept.value == rejected and self._kept.expires_at:
+            self._kept.expires_at = 0.0
             self._issuer.forget()
         return await self.token(seconds)
 
     def mask(self, text: str) -> str:
         """Return a text without the tokens, which proxies repeat in their error pages."""
-        for token in self._shown:
+        for token in filter(None, (self._kept.value, self._kept.earlier)):
             text = text.replace(token, "***")
         return text
 
@@ -81,7 +96,7 @@ class TokenSource:
             # The call that hangs is left to itself, with its client.
             self._issuer = Issuer(self._settings)
             raise RemoteCallError(f"{self._issuer} gave no token: {error}.") from error
-        self._token = str(answer["access_token"])
-        self._expires_at = time.time() + float(answer["expires_in"])
-        self._shown = [self._token, *self._shown[:1]]
-        return self._token
+        kept = self._kept
+        kept.earlier, kept.value = kept.value, str(answer["access_token"])
+        kept.expires_at = time.time() + float(answer["expires_in"])
+        return kept.value

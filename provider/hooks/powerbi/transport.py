@@ -12,13 +12,8 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from provider.hooks.powerbi.errors import (
-    response_error,
-    token_expired,
-    too_long_error,
-    transport_error,
-    unreadable_error,
-)
+from provider.hooks.http_call import read_response, too_long_error, transport_error
+from provider.hooks.powerbi.errors import response_error, token_expired, unreadable_error
 from provider.hooks.powerbi.tokens import token_source
 
 if TYPE_CHECKING:
@@ -112,10 +107,7 @@ class PowerBIApi:
             body += chunk
             if len(body) > self.budget.body:
                 raise too_long_error(str(request), request.method, response.status_code, self.budget.body)
-        decoded = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in decoded]
-        extensions = {"reason_phrase": response.reason_phrase.encode()}
-        return httpx.Response(response.status_code, headers=headers, content=bytes(body), extensions=extensions)
+        return read_response(response, bytes(body))
 
 
 class _Clients:

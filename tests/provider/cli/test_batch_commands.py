@@ -164,7 +164,7 @@ def test_a_table_on_a_narrow_terminal_wraps_and_loses_nothing(monkeypatch: pytes
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
-    output.write_table(["task", "external id"], [["stg_suppliers", LONG_ID], ["[red]x[/red]", "\x1b[2J"]])
+    output.write_table(["task", "remote job"], [["stg_suppliers", LONG_ID], ["[red]x[/red]", "\x1b[2J"]])
     assert "\x1b[2J" not in terminal.getvalue()
     lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
     assert max(map(len, lines)) <= 60

@@ -17,6 +17,7 @@ from provider.hooks.powerbi import tokens
 def powerbi_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulators]:
     """Power BI and Entra ID with one workspace, and nothing that was kept from another test."""
     monkeypatch.setattr(tokens, "_sources", WeakKeyDictionary())
+    monkeypatch.setattr(tokens, "_kept", {})
     workspace = {"name": "Finance", "semantic_models": [{"name": "Sales"}]}
     scenario = Scenario.model_validate({"powerbi": {"workspaces": [workspace]}})
     with Emulators(scenario, folder=tmp_path, pubsub="builtin") as emulators:

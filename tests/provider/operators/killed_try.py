@@ -46,7 +46,9 @@ class KillableTask(TaskLife):
             "ti": asdict(self.ti),
         }
         command = [sys.executable, "-m", "tests.provider.operators.one_try", json.dumps(spec)]
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        # Behind ours, what a test has installed.
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})
         try:
             yield process
         finally:

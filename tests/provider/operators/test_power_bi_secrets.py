@@ -85,6 +85,7 @@ def canaries(monkeypatch: pytest.MonkeyPatch) -> Canaries:
 
     monkeypatch.setattr(entra, "_check_assertion", watched)
     monkeypatch.setattr(tokens, "_sources", WeakKeyDictionary())
+    monkeypatch.setattr(tokens, "_kept", {})
     monkeypatch.setattr(task_process, "_switched_off", False)
     monkeypatch.setattr(task_process, "_missed", False)
     monkeypatch.setattr(SecretsMasker, "add_mask", lambda *_, **__: None)
@@ -159,7 +160,7 @@ class Seen:
         hook = PowerBIHook()
         self._look("hook", [hook, hook.settings, vars(hook)])
         for source in [source for sources in tokens._sources.values() for source in sources.values()]:
-            self._look("token source", [source, source._issuer, source._issuer._client])
+            self._look("token source", [source, source._kept, source._issuer, source._issuer._client])
         ok, text = hook.test_connection()
         self._look("Test of the connection", [ok, text])
         for error in self.errors:

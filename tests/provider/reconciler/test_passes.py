@@ -390,7 +390,7 @@ class TestPasses:
         airflow_database.run()
         airflow_database.task("a", "running")
         one.tick()
-        monkeypatch.setattr(batches, "record_tries", lambda *_a, **_k: pytest.fail("written again"))
+        monkeypatch.setattr(task_logs, "record_tries", lambda *_a, **_k: pytest.fail("written again"))
         one.tick()
         one._seen = {}  # the comparison with the table must say so too, not only the memory
         one.tick()
