@@ -116,9 +116,9 @@ class HttpJobs:
                 status, job = self.start(body)
             else:
                 found = [job for job in self.jobs.values() if path.endswith(f"/{job.id}") or [job.key] == query.get("key")]
-                status, job = 200, next(iter(found), None)
-                if job is None:
+                if not found:
                     return 404, None
+                status, job = 200, found[0]
                 if operation == "status":
                     self.status(job)
                 elif operation == "cancel" and job.state == "running":
