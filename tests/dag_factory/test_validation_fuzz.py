@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def hostile_rows(draw: st.DrawFn) -> Rows:
     return rows
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(hostile_rows())
 def test_no_row_makes_validation_fail(rows: Rows) -> None:
