@@ -9,13 +9,17 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provider.hooks.remote_job import RemoteCallError
-from provider.texts import one_line
+from provider.texts import one_line, sentence
 
 if TYPE_CHECKING:
     import httpx
 
 #: Longest reason, in characters, that is taken from the service.
 REASON_LENGTH = 400
+#: The same for the number by which Microsoft's support finds a request, which is a GUID.
+REQUEST_ID_LENGTH = 100
+#: Answers of the service have five levels. Python's own limit is for its stack, and whoever walks through a value has less of it.
+DEEPEST = 50
 
 #: Parts of error codes and messages: what to do, and whether a retry without it can help.
 HINTS: tuple[tuple[str, str, bool], ...] = (
@@ -44,15 +48,30 @@ def hint_for(text: str) -> tuple[str, bool]:
     return "", True
 
 
+def parsed(text: str | bytes) -> Any:
+    """Return the value of a JSON text; None where it is none, or deeper than an answer of this service can be."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    level = [value] if _has_parts(value) else []
+    for _ in range(DEEPEST):
+        level = [part for item in level for part in (item.values() if isinstance(item, dict) else item) if _has_parts(part)]
+        if not level:
+            return value
+    return None
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
 def reasons(value: Any) -> Iterator[str]:
     """Yield the reasons in an error of any of the service's shapes: ``code: message``, details, plain text."""
     if isinstance(value, str):
-        try:
-            parsed = json.loads(value)
-        except (ValueError, RecursionError):
-            parsed = None
-        if isinstance(parsed, Mapping):
-            yield from reasons(parsed)
+        found = parsed(value)
+        if isinstance(found, Mapping):
+            yield from reasons(found)
         elif value.strip():
             yield one_line(value, REASON_LENGTH)
         return
@@ -102,12 +121,12 @@ def response_error(request: str, method: str, response: httpx.Response, mask: Ma
         hint = hint or "Too many requests."
     elif status < 500 and status != 408:
         retryable = False
-    request_id = response.headers.get("RequestId") or response.headers.get("x-ms-request-id")
+    request_id = one_line(response.headers.get("RequestId") or response.headers.get("x-ms-request-id") or "", REQUEST_ID_LENGTH)
     parts = [f"{request} answered {status}: {text}".rstrip(".") + ".", hint]
     if request_id:
         parts.append(f"Request id {request_id}.")
     return RemoteCallError(
-        " ".join(part for part in parts if part),
+        mask(" ".join(part for part in parts if part)),
         retryable=retryable,
         maybe_done=method != "GET" and (status >= 500 or status == 408),
         retry_after=_retry_after(response),
@@ -139,7 +158,9 @@ def too_long_error(request: str, method: str, status: int, longest: int) -> Remo
     )
 
 
-def transport_error(request: str, method: str, error: httpx.RequestError | TimeoutError, seconds: float) -> RemoteCallError:
+def transport_error(
+    request: str, method: str, error: httpx.RequestError | TimeoutError, seconds: float, mask: Mask = str
+) -> RemoteCallError:
     """
     Return the error for a call without an answer; one that never reached the service cannot have done anything.
 
@@ -148,7 +169,9 @@ def transport_error(request: str, method: str, error: httpx.RequestError | Timeo
     import httpx
 
     unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
-    why = f"no whole answer within {seconds:g} s" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+    why = f"no whole answer within {seconds:g} s"
+    if not isinstance(error, TimeoutError):
+        why = f"{type(error).__name__}: {sentence(mask(str(error)), REASON_LENGTH)}"
     return RemoteCallError(
         f"{request} was not answered: {why}.",
         retryable=not isinstance(error, httpx.UnsupportedProtocol),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from provider.hooks.powerbi.errors import (
+    parsed,
     response_error,
     token_expired,
     too_long_error,
@@ -22,6 +24,7 @@ from provider.hooks.powerbi.errors import (
 from provider.hooks.powerbi.tokens import token_source
 
 if TYPE_CHECKING:
+    from provider.hooks.powerbi.errors import Mask
     from provider.hooks.powerbi.settings import PowerBISettings
     from provider.hooks.powerbi.tokens import TokenSource
     from provider.hooks.wait_budget import WaitBudget
@@ -70,9 +73,9 @@ class PowerBIApi:
         tokens = self._tokens or token_source(self._settings)
         token = await tokens.token(self.budget.call)
         async with _clients_of(self._settings).lend() as client:
-            response = await self._exchange(client, request, token)
+            response = await self._exchange(client, request, token, tokens.mask)
             if token_expired(response):
-                response = await self._exchange(client, request, await tokens.renewed(token, self.budget.call))
+                response = await self._exchange(client, request, await tokens.renewed(token, self.budget.call), tokens.mask)
         if not response.is_success:
             raise response_error(str(request), request.method, response, tokens.mask)
         if request.method == "GET" and not json_object(response):
@@ -87,14 +90,14 @@ class PowerBIApi:
         """Return the ``value`` list of an answer to a GET."""
         return object_list(await self.get(path, params), self.budget.listed)
 
-    async def _exchange(self, client: httpx.AsyncClient, request: ApiRequest, token: str) -> httpx.Response:
+    async def _exchange(self, client: httpx.AsyncClient, request: ApiRequest, token: str, mask: Mask) -> httpx.Response:
         """Send a request and read the answer, within the time of one call: httpx's own timeouts begin anew with each byte."""
         call = client.build_request(
             request.method,
             request.path,
             params=request.params,
             json=request.json,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
         )
         try:
             async with asyncio.timeout(self.budget.call):
@@ -104,18 +107,34 @@ class PowerBIApi:
                 finally:
                     await response.aclose()
         except (httpx.RequestError, TimeoutError) as error:
-            raise transport_error(str(request), request.method, error, self.budget.call) from error
+            raise transport_error(str(request), request.method, error, self.budget.call, mask) from error
 
     async def _read(self, request: ApiRequest, response: httpx.Response) -> httpx.Response:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > self.budget.body:
-                raise too_long_error(str(request), request.method, response.status_code, self.budget.body)
-        decoded = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in decoded]
+        """Read an answer up to the longest one. httpx decompresses each piece whole, as often as the headers say."""
+        body, longest = bytearray(), self.budget.body
+        gzip = _gzip(response.headers.get("Content-Encoding", ""))
+        async for chunk in response.aiter_raw():
+            try:
+                body += gzip.decompress(chunk, longest + 1 - len(body)) if gzip else chunk
+            except zlib.error as error:
+                raise httpx.DecodingError(str(error)) from error
+            if len(body) > longest:
+                raise too_long_error(str(request), request.method, response.status_code, longest)
+        decoded = (b"content-encoding", b"content-length", b"transfer-encoding")
+        # As bytes: httpx reads other headers than it writes.
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in decoded]
         extensions = {"reason_phrase": response.reason_phrase.encode()}
         return httpx.Response(response.status_code, headers=headers, content=bytes(body), extensions=extensions)
+
+
+def _gzip(encoding: str) -> Any:
+    """Return what decompresses an answer; None where it is not compressed."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return zlib.decompressobj(zlib.MAX_WBITS | 16)
+    raise httpx.DecodingError(f"the answer is encoded as {encoding[:50]!r}, which was not asked for")
 
 
 class _Clients:
@@ -170,10 +189,7 @@ def client_options(key: _Key) -> dict[str, Any]:
 
 def json_object(response: httpx.Response) -> dict[str, Any]:
     """Return the object in an answer; an empty one where there is none."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return {}
+    body = parsed(response.content)
     return body if isinstance(body, dict) else {}
 
 
