@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provider.hooks.remote_job import JobNotFoundError, RemoteCallError
 from provider.texts import sentence
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from provider.hooks.wait_budget import WaitBudget
 
 __all__ = ["http_call"]
+
+#: Takes what is secret out of a text.
+Mask: TypeAlias = Callable[[str], str]
+
+#: Longest reason, in characters, that is taken from an error of the transport.
+_REASON_LENGTH = 400
 
 
 def http_call(
@@ -73,48 +81,89 @@ def _exchange(asked: str, method: str, url: str, budget: WaitBudget, content: di
     import httpx
 
     end = time.monotonic() + budget.call
-    body = bytearray()
+    headers = {**(content.pop("headers", None) or {}), "Accept-Encoding": "gzip"}
     # The time holds for each read of the socket alone. Where the caller has given up, the loop ends this thread too.
-    with httpx.stream(method, url, timeout=budget.call, follow_redirects=False, **content) as response:
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > budget.body:
-                raise too_long_error(asked, method, response.status_code, budget.body)
+    with httpx.stream(method, url, timeout=budget.call, follow_redirects=False, headers=headers, **content) as response:
+        body = AnswerBody(response, asked, method, budget.body)
+        for chunk in response.iter_raw():
+            body.add(chunk)
             if time.monotonic() > end:
                 raise TimeoutError
-    return read_response(response, bytes(body))
+        return body.response()
 
 
-def read_response(response: httpx.Response, body: bytes) -> httpx.Response:
-    """Return an answer whose body has been read and decoded by us."""
+class AnswerBody:
+    """
+    The body of an answer while it comes in. Httpx decompresses each piece whole, as often as the headers say.
+
+    :param response: the answer, of which nothing has been read.
+    :param request: what was asked for, for messages.
+    :param longest: how many bytes there may be after decompression.
+    :raises httpx.DecodingError: it is encoded in a way that was not asked for.
+    """
+
+    def __init__(self, response: httpx.Response, request: str, method: str, longest: int) -> None:
+        self._answer = response
+        self._request = request
+        self._method = method
+        self._longest = longest
+        self._gzip = _gzip(response.headers.get("Content-Encoding", ""))
+        self._body = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """Take a piece as it came; raises RemoteCallError once there are too many bytes."""
+        import httpx
+
+        try:
+            self._body += self._gzip.decompress(piece, self._longest + 1 - len(self._body)) if self._gzip else piece
+        except zlib.error as error:
+            raise httpx.DecodingError(str(error)) from error
+        if len(self._body) > self._longest:
+            raise RemoteCallError(
+                f"{self._request} answered {self._answer.status_code} with more than {self._longest} bytes. Is that the service?",
+                retryable=False,
+                maybe_done=self._method != "GET",
+                status_code=self._answer.status_code,
+            )
+
+    def response(self) -> httpx.Response:
+        """Return the answer with its body."""
+        import httpx
+
+        decoded = (b"content-encoding", b"content-length", b"transfer-encoding")
+        # As bytes: httpx reads other headers than it writes.
+        headers = [(name, value) for name, value in self._answer.headers.raw if name.lower() not in decoded]
+        extensions = {"reason_phrase": self._answer.reason_phrase.encode()}
+        return httpx.Response(self._answer.status_code, headers=headers, content=bytes(self._body), extensions=extensions)
+
+
+def _gzip(encoding: str) -> Any:
+    """Return what decompresses an answer; None where it is not compressed."""
     import httpx
 
-    decoded = ("content-encoding", "content-length", "transfer-encoding")
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in decoded]
-    extensions = {"reason_phrase": response.reason_phrase.encode()}
-    return httpx.Response(response.status_code, headers=headers, content=body, extensions=extensions)
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return zlib.decompressobj(zlib.MAX_WBITS | 16)
+    raise httpx.DecodingError(f"the answer is encoded as {encoding[:50]!r}, which was not asked for")
 
 
-def too_long_error(request: str, method: str, status: int, longest: int) -> RemoteCallError:
-    """Return the error for an answer that was given up because it is too long."""
-    return RemoteCallError(
-        f"{request} answered {status} with more than {longest} bytes. Is that the service?",
-        retryable=False,
-        maybe_done=method != "GET",
-        status_code=status,
-    )
-
-
-def transport_error(request: str, method: str, error: httpx.RequestError | TimeoutError, seconds: float) -> RemoteCallError:
+def transport_error(
+    request: str, method: str, error: httpx.RequestError | TimeoutError, seconds: float, mask: Mask = str
+) -> RemoteCallError:
     """
     Return the error for a call without an answer; one that never reached the service cannot have done anything.
 
     :param seconds: the time that the call had.
+    :param mask: takes what is secret out of the error's text.
     """
     import httpx
 
     unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
-    why = f"no whole answer within {seconds:g} s" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+    why = f"no whole answer within {seconds:g} s"
+    if not isinstance(error, TimeoutError):
+        why = f"{type(error).__name__}: {sentence(mask(str(error)), _REASON_LENGTH)}"
     return RemoteCallError(
         f"{request} was not answered: {why}.",
         retryable=not isinstance(error, httpx.UnsupportedProtocol),

@@ -23,7 +23,7 @@ class WaitBudget:
     :param outage: how long a wait outlives a service that answers nothing at all.
     :param retry_after: the longest pause that a service may ask for; it counts as an answer.
     :param slot: the longest pause that a worker holds its slot for.
-    :param body: the longest answer, in bytes, after decompression.
+    :param body: the longest answer, in bytes, after decompression. What is read from it can take 25 times as much.
     :param listed: the longest list, in entries, over all its pages.
     :param lookup: how long a start without an answer is looked up before it counts as not carried out.
     :param accepted_lookup: the same for a start that was accepted and named no job.
@@ -42,7 +42,7 @@ class WaitBudget:
     outage: float = 3600.0
     retry_after: float = 3600.0
     slot: float = 600.0
-    body: int = 32 * 2**20
+    body: int = 8 * 2**20
     listed: int = 50_000
     lookup: float = 30.0
     accepted_lookup: float = 300.0

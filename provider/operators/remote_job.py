@@ -144,12 +144,17 @@ class RemoteJobOperator(BaseOperator):
         event: Any = None,
         other: RemoteJob | None = None,
         deadline: float | None = None,
+        ended: str | None = None,
     ) -> dict[str, Any]:
-        """Resume after the wait for what was in our way: a job, or one that the service does not name."""
+        """
+        Resume after the wait for what was in our way: a job, or one that cannot be waited for.
+
+        :param ended: id of a job that was in our way, and had ended already.
+        """
         with self._failing_clearly():
             if other is not None:
                 self._check_event(event, other)
-        return self._begin(context, deadline)
+        return self._begin(context, deadline, ended)
 
     def execute_complete(
         self,
@@ -172,7 +177,7 @@ class RemoteJobOperator(BaseOperator):
             self._check_event(event, job)
             return self._wait(ledger, job, self.budget.until(deadline))
 
-    def _begin(self, context: Context, deadline: float | None) -> dict[str, Any]:
+    def _begin(self, context: Context, deadline: float | None, ended: str | None = None) -> dict[str, Any]:
         self._remember(context, None)
         budget = self.budget.until(deadline)
         with self._failing_clearly():
@@ -183,7 +188,7 @@ class RemoteJobOperator(BaseOperator):
                     job = start.reattach_or_start()
                     break
                 except Obstacle as obstacle:
-                    self._await_obstacle(obstacle.other, budget)
+                    ended = self._await_obstacle(obstacle.other, budget, ended)
             ledger.record_job(job)
             self._remember(context, job)
             context["ti"].xcom_push(key=XCOM_JOB_ID, value=job["id"])
@@ -213,10 +218,15 @@ class RemoteJobOperator(BaseOperator):
         self.log.info("%s %s has ended: %s", self.job_noun, job["id"], status.detail)
         return status.result
 
-    def _await_obstacle(self, other: RemoteJob | None, budget: WaitBudget) -> None:
-        """Wait until what is in our way has ended, as far as can be told; returns only then."""
+    def _await_obstacle(self, other: RemoteJob | None, budget: WaitBudget, ended: str | None) -> str | None:
+        """
+        Wait until what is in our way has ended, as far as can be told.
+
+        :param ended: id of the job that was in our way before, and has ended.
+        :return: id of the job that has ended; None where the service names none.
+        """
         in_the_way = "It is in the way of this task's own job, which was not started."
-        if other is not None:
+        if other is not None and other["id"] != ended:
             self.log.info("Waiting until %s %s has ended.", self.job_noun, other["id"])
             try:
                 status = self._patient.wait(other, budget, self._slot_seconds)
@@ -228,14 +238,17 @@ class RemoteJobOperator(BaseOperator):
                     method_name="execute_again",
                     kwargs={"other": other, "deadline": budget.deadline},
                 )
-        elif budget.expired:
-            raise RemoteJobError(f"Another {self.job_noun} runs, and the service does not list it. {in_the_way}")
-        elif self.deferrable:
-            self._defer_a_while(budget)
-        # The service may say of one job that it has ended and that it is in the way.
+        elif self.deferrable and not budget.expired:
+            self._defer_a_while(budget, ended)
+        if budget.expired:
+            if other is None:
+                raise RemoteJobError(f"Another {self.job_noun} runs, and the service does not list it. {in_the_way}")
+            wrongly = "has ended, and the service lists it as one that runs"
+            raise RemoteJobError(f"{self.job_noun} {other['id']} {wrongly}. {in_the_way}")
         time.sleep(budget.pause(self._patient.short_pause))
+        return None if other is None else str(other["id"])
 
-    def _defer_a_while(self, budget: WaitBudget) -> NoReturn:
+    def _defer_a_while(self, budget: WaitBudget, ended: str | None) -> NoReturn:
         """Give the slot back until it makes sense to try the start again."""
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
@@ -243,7 +256,7 @@ class RemoteJobOperator(BaseOperator):
         self.defer(
             trigger=DateTimeTrigger(datetime.now(UTC) + timedelta(seconds=pause)),
             method_name="execute_again",
-            kwargs={"deadline": budget.deadline},
+            kwargs={"deadline": budget.deadline, "ended": ended},
         )
         raise AssertionError("unreachable: defer raises")
 

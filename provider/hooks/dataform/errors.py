@@ -76,6 +76,6 @@ def _retry_after(error: GoogleAPICallError) -> float | None:
     for call in error.errors or ():
         trailing = getattr(call, "trailing_metadata", None)
         for key, value in (trailing() if callable(trailing) else trailing) or ():
-            if key == "retry-after" and str(value).isdigit():
+            if key == "retry-after" and str(value).isascii() and str(value).isdigit():
                 return float(value)
     return None

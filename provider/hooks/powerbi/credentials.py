@@ -67,6 +67,8 @@ class Issuer:
             raise RemoteCallError(f"{self} gave no token: {self._line(error)}") from error
         except ValueError as error:
             raise self._unreadable(error) from error
+        except (TypeError, OverflowError, LookupError, AttributeError) as error:  # msal checks no answer's types
+            raise RemoteCallError(f"{self} gave no token: its answer is unreadable ({type(error).__name__}).") from error
         if "access_token" not in answer:
             raise self._refusal(answer)
         return dict(answer)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from provider.hooks.http_call import retry_after
+from provider.hooks.http_call import Mask, retry_after
 from provider.hooks.remote_job import RemoteCallError
 from provider.texts import one_line
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 #: Longest reason, in characters, that is taken from the service.
 REASON_LENGTH = 400
+#: The same for the number by which Microsoft's support finds a request, which is a GUID.
+REQUEST_ID_LENGTH = 100
+#: Answers of the service have five levels. Python's own limit is for its stack, and whoever walks through a value has less of it.
+DEEPEST = 50
 
 #: Parts of error codes and messages: what to do, and whether a retry without it can help.
 HINTS: tuple[tuple[str, str, bool], ...] = (
@@ -43,15 +47,30 @@ def hint_for(text: str) -> tuple[str, bool]:
     return "", True
 
 
+def parsed(text: str | bytes) -> Any:
+    """Return the value of a JSON text; None where it is none, or deeper than an answer of this service can be."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    level = [value] if _has_parts(value) else []
+    for _ in range(DEEPEST):
+        level = [part for item in level for part in (item.values() if isinstance(item, dict) else item) if _has_parts(part)]
+        if not level:
+            return value
+    return None
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
 def reasons(value: Any) -> Iterator[str]:
     """Yield the reasons in an error of any of the service's shapes: ``code: message``, details, plain text."""
     if isinstance(value, str):
-        try:
-            parsed = json.loads(value)
-        except (ValueError, RecursionError):
-            parsed = None
-        if isinstance(parsed, Mapping):
-            yield from reasons(parsed)
+        found = parsed(value)
+        if isinstance(found, Mapping):
+            yield from reasons(found)
         elif value.strip():
             yield one_line(value, REASON_LENGTH)
         return
@@ -86,10 +105,6 @@ def joined(found: Iterator[str], limit: int = 4) -> str:
     return "; ".join(list(dict.fromkeys(found))[:limit])
 
 
-#: Takes what is secret out of a text.
-Mask: TypeAlias = Callable[[str], str]
-
-
 def response_error(request: str, method: str, response: httpx.Response, mask: Mask = str) -> RemoteCallError:
     """Return the error for an answer that is none of success."""
     status = response.status_code
@@ -101,12 +116,12 @@ def response_error(request: str, method: str, response: httpx.Response, mask: Ma
         hint = hint or "Too many requests."
     elif status < 500 and status != 408:
         retryable = False
-    request_id = response.headers.get("RequestId") or response.headers.get("x-ms-request-id")
+    request_id = one_line(response.headers.get("RequestId") or response.headers.get("x-ms-request-id") or "", REQUEST_ID_LENGTH)
     parts = [f"{request} answered {status}: {text}".rstrip(".") + ".", hint]
     if request_id:
         parts.append(f"Request id {request_id}.")
     return RemoteCallError(
-        " ".join(part for part in parts if part),
+        mask(" ".join(part for part in parts if part)),
         retryable=retryable,
         maybe_done=method != "GET" and (status >= 500 or status == 408),
         retry_after=retry_after(response),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from provider.threads import awithin
 if TYPE_CHECKING:
     from provider.hooks.powerbi.settings import PowerBISettings
 
+#: What a token consists of, in HTTP.
+#: .. seealso:: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 #: Seconds of life a token must still have; msal renews at the same age.
 TOKEN_MARGIN = 300.0
 
@@ -103,9 +107,16 @@ class TokenSource:
             # The call that hangs is left to itself, with its client.
             self._issuer = Issuer(self._settings)
             raise RemoteCallError(f"{self._issuer} gave no token: {error}.") from error
+        value, seconds_to_live = answer["access_token"], answer.get("expires_in", 0)
+        try:
+            expires_at = time.time() + float(seconds_to_live)
+            usable = isinstance(value, str) and _TOKEN.fullmatch(value)
+        except (TypeError, ValueError):
+            usable = False
+        if not usable:  # in a header it would be an error that shows it
+            raise RemoteCallError(f"{self._issuer} gave no token: its answer is none that can be sent.")
         kept = self._kept
-        kept.earlier, kept.value = kept.value, str(answer["access_token"])
-        kept.expires_at = time.time() + float(answer["expires_in"])
+        kept.earlier, kept.value, kept.expires_at = kept.value, value, expires_at
         return kept.value
 
 

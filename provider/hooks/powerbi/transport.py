@@ -12,11 +12,12 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from provider.hooks.http_call import read_response, too_long_error, transport_error
+from provider.hooks.http_call import AnswerBody, transport_error
 from provider.hooks.powerbi import tokens as powerbi_tokens
-from provider.hooks.powerbi.errors import response_error, token_expired, unreadable_error
+from provider.hooks.powerbi.errors import parsed, response_error, token_expired, unreadable_error
 
 if TYPE_CHECKING:
+    from provider.hooks.http_call import Mask
     from provider.hooks.powerbi.settings import PowerBISettings
     from provider.hooks.powerbi.tokens import TokenSource
     from provider.hooks.wait_budget import WaitBudget
@@ -65,9 +66,9 @@ class PowerBIApi:
         tokens = self._tokens or powerbi_tokens.token_sources.source(self._settings)
         token = await tokens.token(self.budget.call)
         async with _clients_of(self._settings).lend() as client:
-            response = await self._exchange(client, request, token)
+            response = await self._exchange(client, request, token, tokens.mask)
             if token_expired(response):
-                response = await self._exchange(client, request, await tokens.renewed(token, self.budget.call))
+                response = await self._exchange(client, request, await tokens.renewed(token, self.budget.call), tokens.mask)
         if not response.is_success:
             raise response_error(str(request), request.method, response, tokens.mask)
         if request.method == "GET" and not json_object(response):
@@ -82,14 +83,14 @@ class PowerBIApi:
         """Return the ``value`` list of an answer to a GET."""
         return object_list(await self.get(path, params), self.budget.listed)
 
-    async def _exchange(self, client: httpx.AsyncClient, request: ApiRequest, token: str) -> httpx.Response:
+    async def _exchange(self, client: httpx.AsyncClient, request: ApiRequest, token: str, mask: Mask) -> httpx.Response:
         """Send a request and read the answer, within the time of one call: httpx's own timeouts begin anew with each byte."""
         call = client.build_request(
             request.method,
             request.path,
             params=request.params,
             json=request.json,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
         )
         try:
             async with asyncio.timeout(self.budget.call):
@@ -99,15 +100,14 @@ class PowerBIApi:
                 finally:
                     await response.aclose()
         except (httpx.RequestError, TimeoutError) as error:
-            raise transport_error(str(request), request.method, error, self.budget.call) from error
+            raise transport_error(str(request), request.method, error, self.budget.call, mask) from error
 
     async def _read(self, request: ApiRequest, response: httpx.Response) -> httpx.Response:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > self.budget.body:
-                raise too_long_error(str(request), request.method, response.status_code, self.budget.body)
-        return read_response(response, bytes(body))
+        """Read an answer up to the longest one."""
+        body = AnswerBody(response, str(request), request.method, self.budget.body)
+        async for chunk in response.aiter_raw():
+            body.add(chunk)
+        return body.response()
 
 
 class _Clients:
@@ -162,10 +162,7 @@ def client_options(key: _Key) -> dict[str, Any]:
 
 def json_object(response: httpx.Response) -> dict[str, Any]:
     """Return the object in an answer; an empty one where there is none."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return {}
+    body = parsed(response.content)
     return body if isinstance(body, dict) else {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -36,7 +37,8 @@ class Service:
             await asyncio.sleep(0)
         self.under_way -= 1
         self.answered += 1
-        return httpx.Response(202, json={"status": "Unknown", "extendedStatus": "InProgress"})
+        body = json.dumps({"status": "Unknown", "extendedStatus": "InProgress"}).encode()
+        return httpx.Response(202, stream=httpx.ByteStream(body))  # not read yet, as an answer from the network
 
 
 @pytest.fixture
