@@ -51,7 +51,10 @@ def test_the_session_is_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stored_dag_knows_the_parents_of_its_tasks() -> None:
-    assert list(inspect.signature(DBDagBag).parameters) == ["load_op_links"]
+    # Airflow 3.3.0 has more of them, with defaults.
+    first, *others = inspect.signature(DBDagBag).parameters.values()
+    assert first.name == "load_op_links"
+    assert all(parameter.default is None for parameter in others)
     assert list(inspect.signature(DBDagBag.get_dag_for_run).parameters) == ["self", "dag_run", "session"]
     with DAG("stored", schedule=None) as dag:
         EmptyOperator(task_id="a") >> EmptyOperator(task_id="b")
