@@ -162,7 +162,7 @@ def make(environment: Environment) -> None:
     """
     interpreter = find_python(environment.python)
     ready, wanted = environment.folder / ".ready", environment.fingerprint(interpreter)
-    if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
+    if environment.interpreter.exists() and ready.exists() and ready.read_text(encoding="utf-8") == wanted:
         return
     shutil.rmtree(environment.folder, ignore_errors=True)
     run_uv("venv", "--quiet", "--python", interpreter, str(environment.folder))
