@@ -33,7 +33,6 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},
     "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},
     "provider.operators.gcs": {"GCSArchiveOperator"},
-    "provider.operators.job_ledger": {"JobLedger"},
     "provider.operators.remote_job": {"RemoteJobOperator"},
     "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},
     "provider.operators.task_batch": {"ScopeGuard", "StartBatchOperator"},

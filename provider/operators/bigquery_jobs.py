@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from provider.hooks.bigquery import BigQueryJobRequest
     from provider.hooks.remote_job import RemoteJob
-    from provider.operators.job_ledger import JobLedger
 
 
 class BigQueryJobOperator(RemoteJobOperator):
@@ -57,7 +56,7 @@ class BigQueryJobOperator(RemoteJobOperator):
         :raises ConfigurationError: the parameters make none.
         """
 
-    def request(self, context: Context, ledger: JobLedger) -> BigQueryJobRequest:
+    def request(self, context: Context, earlier: RemoteJob | None) -> BigQueryJobRequest:
         """Return the job to ask for, in the location where an earlier job of this task was, as BigQuery may have chosen that."""
         configuration = self.make_configuration()
         self.log.info("BigQuery job of this task: %s", json.dumps(configuration, default=str))
@@ -65,7 +64,7 @@ class BigQueryJobOperator(RemoteJobOperator):
             "job_name": job_name(context),
             "configuration": configuration,
             "project_id": self.project_id,
-            "location": self.location or (ledger.job or {}).get("location"),
+            "location": self.location or (earlier or {}).get("location"),
         }
 
     def _remember(self, context: Context, job: RemoteJob | None) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
     from provider.hooks.dataform.hook import InvocationRequest
-    from provider.operators.job_ledger import JobLedger
+    from provider.hooks.remote_job import RemoteJob
 
 __all__ = ["DataformWorkflowInvocationOperator"]
 
@@ -143,7 +143,7 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
             if (value := getattr(self, name))
         }
 
-    def request(self, context: Context, ledger: JobLedger) -> InvocationRequest:  # noqa: ARG002 - others need them
+    def request(self, context: Context, earlier: RemoteJob | None) -> InvocationRequest:  # noqa: ARG002 - others need them
         """Return the invocation to ask for."""
         source = next(name for name in SOURCES if getattr(self, name) is not None)
         return {

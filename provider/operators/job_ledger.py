@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from provider.hooks.remote_job import RemoteJob
 
-__all__ = ["JobLedger"]
-
 log = logging.getLogger(__name__)
 
 #: The reconciler reads this key of Airflow's table ``task_state_store`` too.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
     from provider.hooks.powerbi.hook import RefreshRequest
-    from provider.operators.job_ledger import JobLedger
+    from provider.hooks.remote_job import RemoteJob
     from provider.operators.job_start import IfRunning
 
 __all__ = ["PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"]
@@ -94,7 +94,7 @@ class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):
         if (semantic_model is None) == (report is None):
             raise ConfigurationError(f"Task {self.task_id}: give either `semantic_model` or `report`.")
 
-    def request(self, context: Context, ledger: JobLedger) -> RefreshRequest:  # noqa: ARG002 - others need them
+    def request(self, context: Context, earlier: RemoteJob | None) -> RefreshRequest:  # noqa: ARG002 - others need them
         """Return the refresh to ask for."""
         if self.refresh is None:
             body, enhanced = {"notifyOption": self.notify_option}, False
@@ -135,7 +135,7 @@ class PowerBIDataflowRefreshOperator(_PowerBIRefreshOperator):
         self.dataflow = dataflow
         self.notify_option = notify_option
 
-    def request(self, context: Context, ledger: JobLedger) -> RefreshRequest:  # noqa: ARG002 - others need them
+    def request(self, context: Context, earlier: RemoteJob | None) -> RefreshRequest:  # noqa: ARG002 - others need them
         """Return the refresh to ask for."""
         body = {"notifyOption": self.notify_option}
         return {"workspace": self.workspace, "dataflow": self.dataflow, "body": body, "enhanced": False}

@@ -111,12 +111,13 @@ class RemoteJobOperator(BaseOperator):
         self._task_key: dict[str, Any] = {}
 
     @abstractmethod
-    def request(self, context: Context, ledger: JobLedger) -> Mapping[str, Any]:
+    def request(self, context: Context, earlier: RemoteJob | None) -> Mapping[str, Any]:
         """
         Return what the job is asked for with, as the service takes it, from rendered parameters.
 
         Asked for once before a start, and not at all where a job is there already.
 
+        :param earlier: the job that this task recorded last, whatever has become of it.
         :raises ConfigurationError: the parameters make no request.
         """
 
@@ -182,7 +183,8 @@ class RemoteJobOperator(BaseOperator):
         budget = self.budget.until(deadline)
         with self._failing_clearly():
             ledger = self._ledger(context)
-            start = JobStart(self._patient, ledger, budget, lambda: self.request(context, ledger), self.if_running)
+            earlier = ledger.job  # the ledger forgets one that has failed
+            start = JobStart(self._patient, ledger, budget, lambda: self.request(context, earlier), self.if_running)
             while True:
                 try:
                     job = start.reattach_or_start()

@@ -28,7 +28,6 @@ from provider.hooks.http_call import http_call
 from provider.hooks.remote_job import Intent, JobBusyError, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import ForeignHandle, RemoteService
 from provider.hooks.wait_budget import WaitBudget
-from provider.operators.job_ledger import JobLedger
 from provider.operators.remote_job import RemoteJobOperator
 
 
@@ -121,5 +120,5 @@ class HttpJobOperator(RemoteJobOperator):
         self.arguments = arguments
         self.http_jobs_conn_id = http_jobs_conn_id
 
-    def request(self, context: Context, ledger: JobLedger) -> dict[str, Any]:
+    def request(self, context: Context, earlier: RemoteJob | None) -> dict[str, Any]:
         return {"name": self.job_name, "arguments": self.arguments}
