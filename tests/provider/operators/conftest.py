@@ -27,7 +27,7 @@ from provider.emulators.server import Emulators
 from provider.operators.remote_job import RemoteJobOperator
 from tests.google_servers import GoogleServers
 from tests.provider.operators.supervisor import Supervisor
-from tests.provider.operators.waits import SHORT_WAITS
+from tests.provider.operators.waits import FAST
 
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
 MODEL_ID = "22222222-2222-4222-8222-222222222222"
@@ -211,15 +211,6 @@ def _powerbi_scenario(*, seconds: float = 0.3, failing: int | None = 0, **model:
         "dataflows": [{"id": DATAFLOW_ID, "name": "Staging", "seconds": seconds, "fails": failing != 0}],
     }
     return {"powerbi": {"workspaces": [workspace]}}
-
-
-FAST: dict[str, Any] = {
-    "task_id": "job",
-    "poll_interval": 0.1,
-    "initial_wait": 0.0,
-    "http_timeout": 5.0,
-    "budget": SHORT_WAITS,
-}
 
 
 def make_dataform(**kwargs: Any) -> RemoteJobOperator:

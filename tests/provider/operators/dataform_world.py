@@ -6,21 +6,12 @@ from typing import Any
 
 from provider.emulators.rules import Rule
 from provider.operators.dataform import DataformWorkflowInvocationOperator
-from tests.provider.operators.waits import SHORT_WAITS
+from tests.provider.operators.waits import FAST
 
 REPOSITORY = "projects/demo-project/locations/europe-west3/repositories/sales"
 #: Seconds for invocations that must still run when they are looked at for the first time, on a slow machine too.
 LONG = 1.5
-FAST: dict[str, Any] = {
-    "task_id": "job",
-    "poll_interval": 0.1,
-    "initial_wait": 0.0,
-    "http_timeout": 5.0,
-    "project_id": "demo-project",
-    "region": "europe-west3",
-    "repository_id": "sales",
-    "budget": SHORT_WAITS,
-}
+SALES: dict[str, Any] = {**FAST, "project_id": "demo-project", "region": "europe-west3", "repository_id": "sales"}
 
 
 def dataform(**changes: Any) -> dict[str, Any]:
@@ -46,7 +37,7 @@ def one_action(seconds: float = LONG, **changes: Any) -> dict[str, Any]:
 
 
 def invocation(**kwargs: Any) -> DataformWorkflowInvocationOperator:
-    return DataformWorkflowInvocationOperator(**{**FAST, **kwargs})
+    return DataformWorkflowInvocationOperator(**{**SALES, **kwargs})
 
 
 def of_main(**kwargs: Any) -> DataformWorkflowInvocationOperator:

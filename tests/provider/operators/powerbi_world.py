@@ -15,15 +15,8 @@ from provider.emulators.rules import Rule
 from provider.hooks.powerbi.hook import PowerBIHook, RefreshRequest
 from provider.operators.powerbi import PowerBIDataflowRefreshOperator, PowerBISemanticModelRefreshOperator
 from tests import identities
-from tests.provider.operators.waits import SHORT_WAITS
+from tests.provider.operators.waits import FAST
 
-FAST: dict[str, Any] = {
-    "task_id": "job",
-    "poll_interval": 0.1,
-    "initial_wait": 0.0,
-    "http_timeout": 5.0,
-    "budget": SHORT_WAITS,
-}
 #: Seconds for refreshes that must still run when they are looked at for the first time, on a slow machine too.
 LONG = 1.5
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
