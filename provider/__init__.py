@@ -58,10 +58,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "connection-types": [connection_type()],
         "extra-links": [
-            "provider.links.powerbi.PowerBILink",
-            "provider.links.dataform.DataformInvocationLink",
-            "provider.links.bigquery.BigQueryJobLink",
-            "provider.links.remote_job.RemoteJobLink",
+            f"provider.links.{link}" for link in ("PowerBILink", "DataformInvocationLink", "BigQueryJobLink", "RemoteJobLink")
         ],
         "config": {
             settings.SECTION: {

@@ -34,6 +34,11 @@ def storable(text: object, limit: int) -> str:
     return str(text).replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
 
 
+def storable_or_none(value: object, limit: int) -> str | None:
+    """Return None for None, else what :func:`storable` makes of it."""
+    return None if value is None else storable(value, limit)
+
+
 def plain(value: object) -> str:
     """Return the text of an enumeration's member, or of a string that stands for one: Airflow hands out both."""
     return str(getattr(value, "value", value))

@@ -60,10 +60,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.triggers.completion": {"TaskCompletionTrigger"},
     "provider.triggers.remote_job": {"RemoteJobTrigger"},
     "provider.triggers.pubsub": {"PubSubInboxTrigger"},
-    "provider.links.bigquery": {"BigQueryJobLink"},
-    "provider.links.dataform": {"DataformInvocationLink"},
-    "provider.links.powerbi": {"PowerBILink"},
-    "provider.links.remote_job": {"RemoteJobLink"},
+    "provider.links": {"BigQueryJobLink", "DataformInvocationLink", "PowerBILink", "RemoteJobLink"},
     # What queries and alerts of one's own need
     "provider.metadata.engine": {"read_session"},
     "provider.metadata.request_queue": {"oldest_waiting_since"},

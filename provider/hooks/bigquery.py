@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Annotated, Any, ClassVar, TypedDict
@@ -20,9 +20,9 @@ from pydantic import Field
 
 from provider.exceptions import RemoteJobError
 from provider.hooks.google_errors import no_token
+from provider.hooks.google_service import GoogleService
 from provider.hooks.remote_job import Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
-from provider.hooks.remote_service import ForeignHandle, RemoteService
-from provider.hooks.wait_budget import WaitBudget
+from provider.hooks.remote_service import ForeignHandle
 from provider.texts import sentence
 from provider.threads import within
 
@@ -79,7 +79,7 @@ class BigQueryJobHandle(BigQueryJobIntent):
     url: str = ""
 
 
-class BigQueryJobHook(BigQueryHook, RemoteService[BigQueryJobRequest]):
+class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
     """
     The Google provider's hook as the remote service ``bigquery``. Its client is synchronous, so a trigger's calls are threads.
 
@@ -89,31 +89,19 @@ class BigQueryJobHook(BigQueryHook, RemoteService[BigQueryJobRequest]):
     A job's handle is ``{"id": "project:location.job_id", "url", "project_id", "location", "job_id"}``; an intent has the last
     three of these.
 
-    :param gcp_conn_id: connection to Google Cloud.
-    :param impersonation_chain: service account to act as, or a chain of them.
-    :param budget: bounds of its calls; repetitions of the client are included.
-
-    Other parameters: see :class:`airflow.providers.google.cloud.hooks.bigquery.BigQueryHook`.
+    Parameters: see :class:`~provider.hooks.google_service.GoogleService`, and those of
+    :class:`airflow.providers.google.cloud.hooks.bigquery.BigQueryHook`.
 
     .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs
     """
 
     name: ClassVar[str] = "bigquery"
     noun: ClassVar[str] = "BigQuery job"
-    connection_fields: ClassVar[tuple[str, ...]] = ("gcp_conn_id", "impersonation_chain")
     job_model: ClassVar[type[ForeignHandle]] = BigQueryJobHandle
     intent_model: ClassVar[type[ForeignHandle]] = BigQueryJobIntent
 
-    def __init__(
-        self,
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
-        *,
-        budget: WaitBudget | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain, use_legacy_sql=False, **kwargs)
-        self.budget = budget or WaitBudget()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, use_legacy_sql=False, **kwargs)
         self._client_of = lru_cache(self.get_client)
 
     def prepare(self, request: BigQueryJobRequest) -> Intent:

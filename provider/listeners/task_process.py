@@ -21,7 +21,7 @@ from provider.exceptions import ConfigurationError
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
 from provider.task_reports import TellsRemoteJob, TellsSkipReason
-from provider.texts import one_line, plain, storable
+from provider.texts import one_line, plain, storable, storable_or_none
 
 #: Longest time that a hook takes, in seconds.
 BUDGET_SECONDS = 3.0
@@ -69,8 +69,8 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
         "ended_at": None if status == PROCESSING else ti.end_date or datetime.now(UTC),
         "error_type": type(error).__name__[:250] if isinstance(error, BaseException) else None,
         "error_message": None if message is None else error_summary(message),
-        "remote_job_id": _text(job.get("id"), 1000),
-        "remote_job_url": _text(job.get("url"), MESSAGE_LENGTH),
+        "remote_job_id": storable_or_none(job.get("id"), 1000),
+        "remote_job_url": storable_or_none(job.get("url"), MESSAGE_LENGTH),
         "config": rendered_config(ti.task) if state == "running" else None,
         "row_source": "task",
     }
@@ -90,10 +90,6 @@ def rendered_config(task: Any) -> dict[str, Any] | None:
         text = json.dumps(masked, default=str)
         config[field] = json.loads(text) if len(text) <= _FIELD_LENGTH else f"{text[:_FIELD_LENGTH]}…"
     return config or None
-
-
-def _text(value: object, limit: int) -> str | None:
-    return None if value is None else storable(value, limit)
 
 
 def write(row: TaskLogRow) -> None:

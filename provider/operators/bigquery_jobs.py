@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from provider.links.bigquery import BigQueryJobLink
+from provider.links import BigQueryJobLink
 from provider.operators.remote_job import RemoteJobOperator
 
 if TYPE_CHECKING:

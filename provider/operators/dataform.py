@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from provider.exceptions import ConfigurationError
-from provider.links.dataform import DataformInvocationLink
+from provider.links import DataformInvocationLink
 from provider.operators.remote_job import RemoteJobOperator
 
 if TYPE_CHECKING:

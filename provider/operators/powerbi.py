@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh, enhanced_refresh
-from provider.links.powerbi import PowerBILink
+from provider.links import PowerBILink
 from provider.operators.remote_job import RemoteJobOperator
 
 if TYPE_CHECKING:

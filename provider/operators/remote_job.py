@@ -20,7 +20,7 @@ from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.hooks.remote_job import RemoteJob
 from provider.hooks.remote_service import Connection, RemoteService, open_service, service_class
 from provider.hooks.wait_budget import WaitBudget
-from provider.links.remote_job import RemoteJobLink
+from provider.links import RemoteJobLink
 from provider.operators.job_ledger import JobLedger
 from provider.operators.job_start import IfRunning, JobStart, Obstacle
 from provider.operators.patient_service import PatientService

@@ -21,7 +21,7 @@ from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import TaskBatchRow, TaskLogRow
 from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.airflow_state import RunKey, RunState, TryState
-from provider.texts import storable
+from provider.texts import storable_or_none
 
 if TYPE_CHECKING:
     from provider.metadata.tables import TaskBatch, TaskLog
@@ -124,8 +124,8 @@ def task_rows(run: RunState, stored: Stored, parents: Parents, note: Note, now: 
                 else attempt.ended_at or (run.ended_at if status == ERROR else None),
                 "error_type": None,
                 "error_message": message,
-                "remote_job_id": _text(job.get("id"), 1000),
-                "remote_job_url": _text(job.get("url"), 4000),
+                "remote_job_id": storable_or_none(job.get("id"), 1000),
+                "remote_job_url": storable_or_none(job.get("url"), 4000),
                 "row_source": "reconciler",
             },
             waiting,
@@ -310,7 +310,3 @@ def _batch_differs(row: Mapping[str, Any], batch: TaskBatch) -> bool:
     if any(value != getattr(batch, column) for column, value in row.items() if column not in kept):
         return True
     return any(row[column] is not None and getattr(batch, column) is None for column in kept)
-
-
-def _text(value: object, limit: int) -> str | None:
-    return None if value is None else storable(value, limit)

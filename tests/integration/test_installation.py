@@ -88,7 +88,7 @@ def test_airflow_shows_provider_plugin_and_parts(installation: Installation) -> 
         assert part in full
     assert "powerbi" in installation.run("airflow", "providers", "hooks", "--output", "json")
     links = installation.run("airflow", "providers", "links", "--output", "json")
-    assert "provider.links.powerbi.PowerBILink" in links
+    assert "provider.links.PowerBILink" in links
     assert "accelerator" in installation.run("airflow", "config", "list", "--section", "accelerator", "--include-descriptions")
 
 

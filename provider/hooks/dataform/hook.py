@@ -1,25 +1,23 @@
-# ruff: noqa: TID253 - a hook of the Google provider is one only by inheriting from it; operators import it when they run
 """Hook for Dataform's GA API, for workers (blocking) and triggerers (asynchronous)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 from weakref import WeakKeyDictionary
 
-from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from pydantic import Field
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.dataform import invocations
 from provider.hooks.dataform.errors import translated
+from provider.hooks.google_service import GoogleService
 from provider.hooks.remote_job import Intent, RemoteCallError, RemoteJob
-from provider.hooks.remote_service import ForeignHandle, RemoteService
-from provider.hooks.wait_budget import WaitBudget
+from provider.hooks.remote_service import ForeignHandle
 
 if TYPE_CHECKING:
     from google.cloud.dataform_v1 import (
@@ -78,7 +76,7 @@ class InvocationHandle(ForeignHandle):
     name: Annotated[str, Field(pattern=f"^{_REPOSITORY}/workflowInvocations/[^/]+$")]
 
 
-class DataformInvocationHook(GoogleBaseHook, RemoteService[InvocationRequest]):
+class DataformInvocationHook(GoogleService[InvocationRequest]):
     """
     Compiles Dataform repositories, and starts, watches and cancels workflow invocations: the remote service ``dataform``.
 
@@ -86,30 +84,19 @@ class DataformInvocationHook(GoogleBaseHook, RemoteService[InvocationRequest]):
     nothing in common but the connection. Another address of the API comes from the connection's extra ``dataform_endpoint``:
     ``host:port``, or ``http://host:port`` for a channel without TLS and credentials.
 
-    :param gcp_conn_id: connection to Google Cloud.
-    :param impersonation_chain: service account to act as, or a chain of them.
-    :param budget: bounds of its calls and answers.
+    Parameters: see :class:`~provider.hooks.google_service.GoogleService`.
 
     .. seealso:: https://cloud.google.com/dataform/reference/rpc/google.cloud.dataform.v1
     """
 
     name: ClassVar[str] = "dataform"
     noun: ClassVar[str] = invocations.NOUN
-    connection_fields: ClassVar[tuple[str, ...]] = ("gcp_conn_id", "impersonation_chain")
     job_model: ClassVar[type[ForeignHandle]] = InvocationHandle
     intent_model: ClassVar[type[ForeignHandle]] = InvocationIntent
 
-    def __init__(
-        self,
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
-        *,
-        budget: WaitBudget | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.api_endpoint: str = self.extras.get("dataform_endpoint") or ""
-        self.budget = budget or WaitBudget()
         # A channel belongs to its event loop.
         self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, DataformAsyncClient] = WeakKeyDictionary()
 

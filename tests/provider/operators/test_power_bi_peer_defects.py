@@ -19,7 +19,7 @@ from provider.emulators.powerbi_state import Refresh
 from provider.exceptions import RemoteJobError
 from provider.hooks.powerbi.hook import PowerBIHook
 from provider.hooks.remote_job import CannotCancelError
-from provider.links.powerbi import PowerBILink
+from provider.links import PowerBILink
 from provider.operators.job_ledger import JobLedger
 from tests.provider.operators.powerbi_world import (
     AUTH_METHODS,

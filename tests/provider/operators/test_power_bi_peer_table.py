@@ -19,7 +19,7 @@ from provider.exceptions import RemoteJobError
 from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh
 from provider.hooks.powerbi.hook import PowerBIHook
 from provider.hooks.powerbi.settings import CLOUDS
-from provider.links.powerbi import PowerBILink
+from provider.links import PowerBILink
 from provider.operators.job_ledger import JobLedger
 from tests.provider.operators.powerbi_world import (
     AUTH_METHODS,

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from provider.links.dataform import DataformInvocationLink
-from provider.links.powerbi import PowerBILink
+from provider.links import DataformInvocationLink, PowerBILink
 
 KEY = SimpleNamespace(dag_id="sales", task_id="job", run_id="batch-1", map_index=-1)
 

@@ -1,4 +1,4 @@
-"""The link from a task instance to its remote job."""
+"""Links from a task instance to its remote job in the console of the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["RemoteJobLink"]
+__all__ = ["BigQueryJobLink", "DataformInvocationLink", "PowerBILink", "RemoteJobLink"]
 
 
 class RemoteJobLink(BaseOperatorLink):
@@ -39,3 +39,30 @@ class RemoteJobLink(BaseOperatorLink):
         if job:
             return job["url"]
         return xcom_value(ti_key, self.xcom_key) or ""
+
+
+class BigQueryJobLink(RemoteJobLink):
+    """Opens the job in the Google Cloud console."""
+
+    @property
+    def name(self) -> str:
+        """Name on the button."""
+        return "BigQuery job"
+
+
+class DataformInvocationLink(RemoteJobLink):
+    """Opens the workflow invocation, with its actions, in the Google Cloud console."""
+
+    @property
+    def name(self) -> str:
+        """Name on the button."""
+        return "Dataform workflow invocation"
+
+
+class PowerBILink(RemoteJobLink):
+    """Opens the semantic model or the dataflow in the Power BI service of the connection's cloud."""
+
+    @property
+    def name(self) -> str:
+        """Name on the button."""
+        return "Power BI"

@@ -1,1 +1,0 @@
-"""Links from a task to the console of its service."""
