@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake scopes constraints clean
 
-PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest
 # The covered share of the lines, above pytest's closing line.
 COVERAGE := -p tests.coverage_summary --cov --cov-report=
 
@@ -18,13 +18,13 @@ demo: $(READY)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint
-	$(PYTEST) --numprocesses 3 --durations 15 $(COVERAGE) $(PYTEST_ARGS)
+	$(PYTEST) --dist loadfile --no-loadscope-reorder --numprocesses 3 --durations 15 $(COVERAGE) $(PYTEST_ARGS)
 
-# The tests that need no running Airflow, no PostgreSQL and no other server: under three minutes.
+# The tests that need no running Airflow, no PostgreSQL and no other server, and do not wait long: under three minutes.
 unit: $(READY)
-	$(PYTEST) --numprocesses 3 --durations 5 -m unit $(PYTEST_ARGS)
+	$(PYTEST) --dist worksteal --numprocesses 4 --durations 5 -m unit $(PYTEST_ARGS)
 
-# The unit tests on the oldest and newest versions that setup.cfg promises, and on each Python: environments in .venv-compat.
+# The tests that need no server, on the oldest and newest versions that setup.cfg promises, and on each Python: environments in .venv-compat.
 # COMPAT_ARGS="--only lowest".
 compat: $(READY)
 	$(BIN)/python -m tests.compat $(COMPAT_ARGS)

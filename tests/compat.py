@@ -1,5 +1,5 @@
 """
-``make compat``: the unit tests on the versions that ``setup.cfg`` promises, as a table: environment, passed, failed.
+``make compat``: the tests that need no server on the versions that ``setup.cfg`` promises, as a table: environment, passed, failed.
 
 Each environment is made by uv in ``.venv-compat/`` and kept until what it is made of changes. One that cannot be made because
 something is missing on this machine, a Python or a list on the network, is named as skipped, with the reason.
@@ -31,6 +31,8 @@ LIST_SECONDS = 10.0
 #: The oldest Airflow, with the versions of its parts, which are numbered apart from it.
 OLDEST_AIRFLOW = ("apache-airflow==3.3.0", "apache-airflow-core==3.3.0", "apache-airflow-task-sdk==1.3.0")
 PYTHONS = ("3.11", "3.12", "3.13")
+#: The tests that need nothing but Python, the long ones too.
+SERVERLESS = "unit or slow and not (airflow_services or postgres or google_servers or peers)"
 #: These tests are about the pinned versions or the tools of developers, and the same everywhere.
 NOT_HERE = ("tests/test_dependencies.py", "tests/test_compat.py")
 
@@ -190,10 +192,10 @@ def run_uv(*arguments: str) -> None:
 
 
 def run_tests(environment: Environment, arguments: Sequence[str]) -> Outcome:
-    """Run the unit tests in an environment that is there; their output goes to ``<environment>/unit.log``."""
-    report, log = environment.folder / "unit.xml", environment.folder / "unit.log"
+    """Run the tests in an environment that is there; their output goes to ``<environment>/tests.log``."""
+    report, log = environment.folder / "tests.xml", environment.folder / "tests.log"
     report.unlink(missing_ok=True)
-    command = [str(environment.interpreter), "-m", "pytest", "-q", "-m", "unit", "--numprocesses", "4", "--dist", "loadfile"]
+    command = [str(environment.interpreter), "-m", "pytest", "-q", "-m", SERVERLESS, "--numprocesses", "4", "--dist", "worksteal"]
     command += ["-p", "no:cacheprovider", f"--junitxml={report}", *(f"--ignore={name}" for name in NOT_HERE), *arguments]
     begun = time.monotonic()
     with log.open("w", encoding="utf-8") as output:

@@ -13,7 +13,7 @@ from tests.provider.defects.raw_server import RawServer
 from tests.provider.defects.refresh_service import BY_ID, OTHER, RefreshService, entry, now
 from tests.provider.operators.powerbi_world import enhanced, powerbi, start_foreign_refresh, workspace
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 WAIT = 2.0
 POLL = 0.25

@@ -15,7 +15,7 @@ from tests.provider.operators.powerbi_world import disturb as disturb_power_bi
 from tests.provider.operators.powerbi_world import enhanced, model, posted, powerbi, workspace
 from tests.provider.operators.waits import SHORT_WAITS
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 ACTIONS = "QueryWorkflowInvocationActions"
 STATUS = "GetWorkflowInvocation"

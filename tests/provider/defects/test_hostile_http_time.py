@@ -22,7 +22,7 @@ from tests.provider.defects.refresh_service import BY_ID, OURS
 from tests.provider.operators.powerbi_world import enhanced
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.mark.parametrize("how", [in_body, in_chunks, in_headers, nothing])

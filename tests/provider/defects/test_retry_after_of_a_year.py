@@ -15,7 +15,7 @@ from tests.provider.operators.dataform_world import of_main, one_action
 from tests.provider.operators.powerbi_world import LONG, disturb, enhanced, hits, posted, powerbi, workspace
 from tests.provider.operators.waits import SHORT_WAITS
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 TOO_LONG = ["31536000", "Fri, 01 Jan 2100 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400]
 MALFORMED = [

@@ -28,6 +28,8 @@ from tests.provider.operators.dataform_world import (
     started,
 )
 
+pytestmark = pytest.mark.slow  # real lives of tasks, with their waits
+
 
 def test_defect_create_blocks_a_worker(start_cloud, life):
     """There was no deferrable mode and no trigger: here the worker is free while the invocation runs."""

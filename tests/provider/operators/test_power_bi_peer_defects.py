@@ -41,6 +41,8 @@ from tests.provider.operators.powerbi_world import (
     workspace,
 )
 
+pytestmark = pytest.mark.slow  # real lives of tasks, with their waits
+
 TOKEN_EXPIRED = {"error": {"code": "TokenExpired", "message": "Access token has expired, resubmit with a new access token"}}
 
 

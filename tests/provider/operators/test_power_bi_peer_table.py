@@ -41,6 +41,8 @@ from tests.provider.operators.powerbi_world import (
     workspace,
 )
 
+pytestmark = pytest.mark.slow  # real lives of tasks, with their waits
+
 
 def test_dataset_refresh(start_cloud, life):
     cloud = start_cloud(**powerbi())

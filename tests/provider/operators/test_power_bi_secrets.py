@@ -38,6 +38,8 @@ from tests.provider.operators.powerbi_world import (
     workspace,
 )
 
+pytestmark = pytest.mark.slow  # real lives of tasks, with their waits
+
 CHATTY = ("", "airflow", "httpx", "httpcore", "msal", "urllib3", "requests", "google", "google.auth", "asyncio")
 #: Names of the API's answers that are replaced by an echo of the request, token and all.
 ECHOES: dict[str, tuple[str, int]] = {
