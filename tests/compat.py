@@ -1,5 +1,5 @@
 """
-``make compat``: the tests that need no server on the versions that ``setup.cfg`` promises, as a table: environment, passed, failed.
+``make compat``: the tests that need no server, on the versions that ``setup.cfg`` promises, as a table: passed, failed.
 
 Each environment is made by uv in ``.venv-compat/`` and kept until what it is made of changes. One that cannot be made because
 something is missing on this machine, a Python or a list on the network, is named as skipped, with the reason.
