@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from airflow.sdk import DAG, get_parsing_context
 
 from dag_factory import snapshot
-from dag_factory.problems import Problem, raise_problems, shorten
+from dag_factory.problems import MAX_LISTED, Problem, raise_problems, shorten
 from dag_factory.snapshot import Snapshot, SnapshotError
 from dag_factory.source import DefinitionsUnavailableError, read_rows
 from dag_factory.specs import WorkflowSpec
@@ -55,7 +55,7 @@ def build_dags() -> dict[str, DAG]:
     wanted = get_parsing_context()
     with _collector_paused():
         built = build_all() if wanted.dag_id is None else build_one(wanted.dag_id, only_task=wanted.task_id)
-    for problem in built.problems:
+    for problem in built.problems[:MAX_LISTED]:
         log.warning("%s", problem)
     return built.dags
 

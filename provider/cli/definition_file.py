@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
-from dag_factory.problems import Problem, in_words, shorten, suggestion
+from dag_factory.problems import Problem, in_words, searches_bounded, shorten, suggestion
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
 
@@ -46,6 +46,11 @@ class ParsedFile:
 
 def parse(data: Any) -> ParsedFile:
     """Turn the plain data of a file into rows, and note everything that cannot be rows."""
+    with searches_bounded():
+        return _parse(data)
+
+
+def _parse(data: Any) -> ParsedFile:
     parsed = ParsedFile()
     if not isinstance(data, dict):
         parsed.add("the file", f'must be an object with the key "workflows", not {in_words(data)}')

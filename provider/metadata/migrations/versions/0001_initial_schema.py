@@ -9,6 +9,10 @@ revision = "0001"
 down_revision = None
 
 
+def _boolean(constraint: str) -> sa.Boolean:
+    return sa.Boolean(create_constraint=True, name=op.f(constraint))
+
+
 def upgrade() -> None:
     op.create_table(
         "batch_requests",
@@ -97,8 +101,18 @@ def upgrade() -> None:
         sa.Column("schedule", sa.String(length=200), nullable=True),
         sa.Column("timezone", sa.String(length=64), server_default="UTC", nullable=False),
         sa.Column("start_date", sa.String(length=40), nullable=True),
-        sa.Column("catchup", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
-        sa.Column("enabled", sa.Boolean(), server_default=sa.text("(true)"), nullable=False),
+        sa.Column(
+            "catchup",
+            _boolean("ck_workflows_catchup"),
+            server_default=sa.text("(false)"),
+            nullable=False,
+        ),
+        sa.Column(
+            "enabled",
+            _boolean("ck_workflows_enabled"),
+            server_default=sa.text("(true)"),
+            nullable=False,
+        ),
         sa.Column("max_active_batches", sa.Integer(), server_default="16", nullable=False),
         sa.Column("default_args", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("params", sa.JSON(), server_default="[]", nullable=False),
@@ -113,7 +127,12 @@ def upgrade() -> None:
         sa.Column("workflow_id", sa.String(length=250), nullable=False),
         sa.Column("task_type", sa.String(length=100), nullable=False),
         sa.Column("config", sa.JSON(), server_default="{}", nullable=False),
-        sa.Column("enabled", sa.Boolean(), server_default=sa.text("(true)"), nullable=False),
+        sa.Column(
+            "enabled",
+            _boolean("ck_tasks_enabled"),
+            server_default=sa.text("(true)"),
+            nullable=False,
+        ),
         sa.Column("on_parent_skip", sa.String(length=10), server_default="skip", nullable=False),
         sa.Column("retries", sa.Integer(), nullable=True),
         sa.Column("retry_delay_seconds", sa.Integer(), nullable=True),
