@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from dag_factory.validation import validate
 from provider.exceptions import DefinitionError
 from provider.metadata.definitions import disabled_task_ids, read_definitions
 from provider.metadata.engine import read_session, write_session
-from tests.dag_factory.definitions import Rows, good_rows, store
+from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store
 
 
 @pytest.fixture
@@ -201,3 +202,52 @@ def test_a_key_given_twice_in_json_is_refused(statement: str, message: str, stor
     sql(statement.replace(":", r"\:"))
 
     assert problems_of_tables() == [message]
+
+
+# Lists and nulls.
+
+
+@pytest.mark.parametrize("start", ["null", "left out"])
+@pytest.mark.parametrize("name", ["default", "d"])
+def test_a_param_that_is_null_gets_its_default(start: str, name: str, stored: Rows) -> None:
+    template = "{{ params.country | " + name + "('all') }}"
+    param = '{"name"\\: "country"' + (', "default"\\: null}' if start == "null" else "}")
+    sql(f"UPDATE workflows SET params = '[{param}]' WHERE workflow_id = 'calendar'")
+    sql("UPDATE tasks SET config = :config WHERE task_id = 'dim_date'", config=json.dumps({**DATAFORM, "vars": {"c": template}}))
+    built = factory.build_all()
+    dag = built.dags["calendar"]
+    task: Any = dag.get_task("dim_date")
+    text_of = dag.get_template_env().from_string(task.vars["c"])
+
+    assert built.problems == []
+    assert text_of.render(params={"country": dag.params["country"]}) == "all"
+    assert text_of.render(params={"country": ""}) == ""
+    assert text_of.render(params={}) == "all"
+
+
+@pytest.mark.parametrize(("key", "sent"), [("included_tags", ["orders"]), ("included_targets", ["orders"])])
+def test_one_text_is_a_list_of_one(key: str, sent: list[str], stored: Rows) -> None:
+    sql("UPDATE tasks SET config = :config WHERE task_id = 'dim_date'", config=json.dumps({**DATAFORM, key: "orders"}))
+    built = factory.build_all()
+
+    assert built.problems == []
+    assert getattr(built.dags["calendar"].get_task("dim_date"), key) == sent
+
+
+@pytest.mark.parametrize(
+    ("task_type", "config"),
+    [
+        ("dataform", {**DATAFORM, "project_id": "example.com:p", "included_targets": ["example.com:p.mart.orders"]}),
+        ("bigquery_load", {"bucket": "b", "source_objects": "x", "destination_table": "example.com:p.raw.orders"}),
+        ("bigquery_load", {"bucket": "b", "source_objects": "x", "destination_table": "example.com:p:raw.orders"}),
+        ("bigquery_query", {"sql": "SELECT 1", "project_id": "example.com:p", "destination_table": "example.com:p.raw.orders"}),
+    ],
+)
+def test_a_project_may_belong_to_a_domain(task_type: str, config: dict[str, Any], stored: Rows) -> None:
+    sql(
+        "UPDATE tasks SET task_type = :task_type, config = :config WHERE task_id = 'dim_date'",
+        task_type=task_type,
+        config=json.dumps(config),
+    )
+
+    assert factory.build_all().problems == []
