@@ -25,6 +25,9 @@ _MAX_COMPARED = 100
 #: Most searches for a near name while one set of rows is checked; one among all time zones takes milliseconds.
 MAX_SEARCHES = 30
 
+#: So many tasks at each end of a long cycle are named.
+_ENDS_OF_CYCLE = 5
+
 _searches: ContextVar[dict[tuple[str, tuple[str, ...]], str | None] | None] = ContextVar("searches", default=None)
 
 _KINDS = {
@@ -82,8 +85,12 @@ def searches_bounded() -> Iterator[None]:
     """
     Bound what is spent on near names within a ``with``: each name is searched once, :data:`MAX_SEARCHES` of them in all.
 
-    The bound counts names and not time, so that the same rows give the same messages each time.
+    The bound counts names and not time, so that the same rows give the same messages each time. An outer one holds for all
+    that is inside it.
     """
+    if _searches.get() is not None:
+        yield
+        return
     token = _searches.set({})
     try:
         yield
@@ -193,3 +200,11 @@ def shorten(value: object, limit: int = 80) -> str:
     """Return the text of a value on one line, with a mark where it is cut."""
     text = one_line(value, limit + 1)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def way_around(cycle: list[str]) -> str:
+    """Return a cycle as ``a → b → a``; of a long one, its ends."""
+    names = [shorten(task_id, 60) for task_id in cycle]
+    if (left_out := len(names) - 2 * _ENDS_OF_CYCLE) > 0:
+        names[_ENDS_OF_CYCLE:-_ENDS_OF_CYCLE] = [f"… {left_out} more …"]
+    return " → ".join(names)

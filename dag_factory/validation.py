@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dag_factory import templates
 from dag_factory.graph import find_cycle
-from dag_factory.problems import Problem, describe, in_words, searches_bounded, shorten, suggestion
+from dag_factory.problems import Problem, describe, in_words, searches_bounded, shorten, suggestion, way_around
 from dag_factory.specs import TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
@@ -30,9 +30,6 @@ _JSON_COLUMNS = frozenset({"default_args", "params", "tags", "config"})
 
 #: Longest message about a row, in characters.
 _MAX_MESSAGE = 1000
-
-#: So many tasks at each end of a long cycle are named.
-_ENDS_OF_CYCLE = 5
 
 _FLAWS = {
     Flaw.NUL: "holds a NUL character, which cannot be stored; remove it",
@@ -219,14 +216,7 @@ class _Validation:
             children.setdefault(parent, []).append(child)
             children.setdefault(child, [])
         if cycle := find_cycle(children):
-            self._report(workflow_id, name, f"dependencies form a cycle: {_way_around(cycle)}; delete one of them")
-
-
-def _way_around(cycle: list[str]) -> str:
-    names = [shorten(task_id, 60) for task_id in cycle]
-    if (left_out := len(names) - 2 * _ENDS_OF_CYCLE) > 0:
-        names[_ENDS_OF_CYCLE:-_ENDS_OF_CYCLE] = [f"… {left_out} more …"]
-    return " → ".join(names)
+            self._report(workflow_id, name, f"dependencies form a cycle: {way_around(cycle)}; delete one of them")
 
 
 def _unstorable(row: Any) -> Iterator[str]:

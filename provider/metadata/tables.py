@@ -118,6 +118,23 @@ class TaskDependency(Base):
     child_id: Mapped[str] = mapped_column(ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True, index=True)
 
 
+class WorkflowVersion(Base):
+    """What an import made of a workflow, who did it and when; or, without a workflow, that somebody confirmed a loss."""
+
+    __tablename__ = "workflow_versions"
+
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    workflow_id: Mapped[str] = mapped_column(ID, index=True)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(250))
+    action: Mapped[str] = mapped_column(String(20))
+    rows: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    digest: Mapped[str | None] = mapped_column(String(64))
+
+    #: A number is never given twice, also after the newest row was deleted.
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+
+
 class TaskBatch(Base):
     """A TaskBatch is a DAG run: ``batch_id`` is the ``run_id``."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dag_factory import settling
 from tests.dag_factory.definitions import Rows, good_rows
 
 
@@ -17,7 +18,8 @@ def rows() -> Rows:
 
 @pytest.fixture(autouse=True)
 def snapshot_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A snapshot folder of the test's own, and no wish for a certain DAG."""
+    """A snapshot folder of the test's own, no wish for a certain DAG, and parses that count however soon they come."""
+    monkeypatch.setattr(settling, "APART_SECONDS", 0.0)
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SNAPSHOT_DIR", str(tmp_path / "snapshot"))
     for variable in ("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "_AIRFLOW_PARSING_CONTEXT_TASK_ID"):
         monkeypatch.delenv(variable, raising=False)

@@ -101,6 +101,7 @@ def test_two_thousand_problems_make_one_short_error(stored: Rows) -> None:
     for number in range(2000):
         stored.workflows.append({"workflow_id": f"w{number}", "timezone": "Mars/Olympus"})
     store(stored)
+    factory.build_all()
     with pytest.raises(DefinitionError) as raised:
         factory.raise_definition_errors()
     lines = str(raised.value).splitlines()
@@ -137,6 +138,18 @@ def test_an_empty_database_url_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch)
 
     assert "[accelerator] sql_alchemy_conn is not a SQLAlchemy URL" in str(problem)
     assert "***" not in str(problem)
+
+
+# Near names, while each workflow is checked by itself.
+
+
+def test_a_parse_as_a_whole_searches_within_bounds(searched: list[str], embedded_database: str, rows: Rows) -> None:
+    for number in range(100):
+        rows.workflows.append({"workflow_id": f"w{number}", "timezone": f"Europe/Berln{number}"})
+    store(rows)
+    factory.build_all()
+
+    assert len(searched) == problems.MAX_SEARCHES
 
 
 # Booleans.

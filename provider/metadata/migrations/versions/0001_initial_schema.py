@@ -163,8 +163,24 @@ def upgrade() -> None:
     with op.batch_alter_table("task_dependencies", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_task_dependencies_child_id"), ["child_id"], unique=False)
 
+    op.create_table(
+        "workflow_versions",
+        sa.Column("version", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("workflow_id", sa.String(length=250), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(length=250), nullable=False),
+        sa.Column("action", sa.String(length=20), nullable=False),
+        sa.Column("rows", sa.JSON(), nullable=True),
+        sa.Column("digest", sa.String(length=64), nullable=True),
+        sa.PrimaryKeyConstraint("version", name=op.f("pk_workflow_versions")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("workflow_versions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_workflow_versions_workflow_id"), ["workflow_id"], unique=False)
+
 
 def downgrade() -> None:
+    op.drop_table("workflow_versions")
     with op.batch_alter_table("task_dependencies", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_task_dependencies_child_id"))
 
