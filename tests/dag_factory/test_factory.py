@@ -17,7 +17,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.utils.file import iter_airflow_imports, might_contain_dag
 from sqlalchemy import event, text
 
-from dag_factory import factory, snapshot, source
+from dag_factory import building, factory, snapshot, source
 from dag_factory.building import Built
 from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
 from dag_factory.task_types.registry import ENTRY_POINT_GROUP, TaskTypes, task_types
@@ -200,7 +200,7 @@ def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
 
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
-            self.text = Unstorable()
+            self.text: Any = {"large": 2**64, "nan": float("nan"), "cycle": ""}.get(config.text, Unstorable())
 
     if config.text == "empty":
         return EmptyOperator(**arguments)
@@ -208,16 +208,31 @@ def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
         return type("InTriggererOperator", (EchoOperator,), {"start_from_trigger": True})(**arguments)
     if config.text == "refuse":
         raise ValueError("I do not\nlike it")
-    return EchoOperator(**arguments)
+    operator = EchoOperator(**arguments)
+    if config.text == "cycle":
+        operator >> BaseOperator(task_id="second", dag=arguments["dag"]) >> operator
+    return operator
 
 
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("refuse", "ValueError: I do not like it"),
-        ("unstorable", "SerializationError: Failed to serialize DAG"),
-        ("empty", "TypeError: task dim_date: EmptyOperator, made by task type echo, is an EmptyOperator"),
-        ("in_triggerer", "TypeError: task dim_date: InTriggererOperator, made by task type echo, sets start_from_trigger"),
+        ("refuse", "workflows row calendar: cannot be built: ValueError: I do not like it"),
+        ("unstorable", "tasks row dim_date: config: cannot be built: SerializationError: Failed to serialize DAG"),
+        ("large", "tasks row dim_date: config: cannot be built: OverflowError: can't serialize ints"),
+        ("nan", "tasks row dim_date: config: cannot be built: ValueError: Out of range float values are not JSON"),
+        (
+            "cycle",
+            "workflows row calendar: cannot be built: ValueError: the operators form a cycle: dim_date → second → dim_date",
+        ),
+        (
+            "empty",
+            "workflows row calendar: cannot be built: TypeError: task dim_date: EmptyOperator, made by task type echo, is",
+        ),
+        (
+            "in_triggerer",
+            "workflows row calendar: cannot be built: TypeError: task dim_date: InTriggererOperator, made by task type echo",
+        ),
     ],
 )
 def test_an_operator_that_fails_costs_its_workflow_only(
@@ -238,11 +253,24 @@ def test_an_operator_that_fails_costs_its_workflow_only(
     store(stored_embedded)
     built = factory.build_all()
 
-    assert lines(built)[0].startswith(f"workflows row calendar: cannot be built: {reason}")
+    assert lines(built)[0].startswith(reason)
     assert {dag_id: type(dag.get_task("dim_date")).__name__ for dag_id, dag in built.dags.items() if dag_id == "calendar"} == {
         "calendar": "DataformWorkflowInvocationOperator"
     }
     assert "daily_sales" in built.dags
+
+
+def test_only_what_is_new_or_changed_is_rehearsed(stored: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes twice as long as building, so ten thousand tasks that nobody touched must not pay it at each parse."""
+    rehearsed: list[str] = []
+    monkeypatch.setattr(building, "rehearse", lambda dag: rehearsed.append(dag.dag_id))
+    factory.build_all()
+    stored.task("dim_date")["retries"] = 7
+    store(stored)
+    factory.build_all()
+    factory.build_all()
+
+    assert rehearsed == ["calendar"]
 
 
 PACKAGE = {
