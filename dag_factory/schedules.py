@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -17,7 +17,18 @@ from provider.texts import one_line, quoted
 #: without a word: the workflow would never run.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 
-CRON_PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+#: Airflow's words for schedules, and what they mean.
+CRON_PRESETS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@quarterly": "0 0 1 */3 *",
+    "@yearly": "0 0 1 1 *",
+}
+
+#: A run without a start date is made up for when it was due so little ago: a part of the time between two, and at least so much.
+_MADE_UP_PART, _MADE_UP_AT_LEAST = 10, timedelta(minutes=5)
 
 
 def check_schedule(value: str) -> str:
@@ -89,3 +100,21 @@ def parse_start_date(value: str, timezone: str) -> datetime:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValueError(f"{quoted(value)} is not in the years {FIRST_YEAR} to {LAST_YEAR}; write another one")
     return moment
+
+
+def missed_run(schedule: str, timezone: str, start: datetime | None, now: datetime) -> datetime | None:
+    """
+    Return the run that Airflow starts at once for a workflow that it does not know yet and that has no ``catchup``.
+
+    The rule is that of ``airflow.timetables.trigger.CronTriggerTimetable``.
+
+    :param start: start date; None where the workflow has none.
+    :return: when that run was due, in *timezone*; None where the first run is still to come.
+    """
+    moment = now.astimezone(ZoneInfo(timezone))
+    cron = CRON_PRESETS.get(schedule, schedule)
+    due: datetime = croniter(cron, moment + timedelta(seconds=1)).get_prev(datetime)
+    if start is not None:
+        return due if due >= start else None
+    coming: datetime = croniter(cron, moment).get_next(datetime)
+    return due if moment - due <= max((coming - due) / _MADE_UP_PART, _MADE_UP_AT_LEAST) else None

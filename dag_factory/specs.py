@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from dag_factory.problems import suggestion
-from dag_factory.schedules import check_schedule, check_timezone, parse_start_date
+from dag_factory.schedules import check_schedule, check_timezone, missed_run, parse_start_date
 from provider.metadata.file_patterns import check_file_pattern
 from provider.plain_data import as_list
 from provider.run_conf import FORM_KEYS
@@ -225,6 +225,20 @@ class WorkflowOptions(Spec):
     def starts_at(self) -> datetime | None:
         """``start_date`` in the workflow's zone."""
         return None if self.start_date is None else parse_start_date(self.start_date, self.timezone)
+
+    def starts_at_once(self, now: datetime) -> str:
+        """Return what Airflow starts as soon as it sees this workflow for the first time; empty where that is nothing."""
+        if self.schedule is None or not self.enabled:
+            return ""
+        due = missed_run(self.schedule, self.timezone, self.starts_at, now)
+        if due is None:
+            return ""
+        if self.catchup:
+            return f"Airflow starts all its runs since {self.start_date} at once, as catchup says"
+        return (
+            f"Airflow starts its run of {due:%Y-%m-%d %H:%M} ({self.timezone}) at once; write a start_date that is still to come "
+            "where the first run is to be a later one"
+        )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

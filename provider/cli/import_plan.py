@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dag_factory.problems import Problem
@@ -23,11 +24,13 @@ class Change:
 
     :param kind: ``created``, ``changed``, ``unchanged`` or ``removed``.
     :param detail: what happens to its tasks; empty where nothing does.
+    :param note: what Airflow will start at once because of it; empty where that is nothing.
     """
 
     workflow_id: str
     kind: str
     detail: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,14 @@ def carry_out(session: Session, plan: Plan, new: DefinitionRows) -> None:
 
 
 def _change(workflow_id: str, before: WorkflowSpec | None, after: WorkflowSpec, *, stored: bool) -> Change:
+    had_runs = before is not None and before.options.schedule is not None
+    note = "" if had_runs else after.options.starts_at_once(datetime.now(UTC))
     if not stored:
-        return Change(workflow_id, CREATED, f"tasks: {len(after.tasks)}")
+        return Change(workflow_id, CREATED, f"tasks: {len(after.tasks)}", note)
     if before == after:
         return Change(workflow_id, UNCHANGED)
     if before is None:
-        return Change(workflow_id, CHANGED, "could not be used before")
+        return Change(workflow_id, CHANGED, "could not be used before", note)
     old = {task.task_id: (task, _parents(before, task.task_id)) for task in before.tasks}
     new = {task.task_id: (task, _parents(after, task.task_id)) for task in after.tasks}
     counts = {
@@ -98,7 +103,7 @@ def _change(workflow_id: str, before: WorkflowSpec | None, after: WorkflowSpec, 
         "removed": len(old.keys() - new.keys()),
     }
     tasks = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return Change(workflow_id, CHANGED, f"tasks: {tasks}" if tasks else "")
+    return Change(workflow_id, CHANGED, f"tasks: {tasks}" if tasks else "", note)
 
 
 def _parents(workflow: WorkflowSpec, task_id: str) -> set[str]:

@@ -100,6 +100,9 @@ def _write_problems(problems: Iterable[Problem]) -> None:
 def _report(plan: Plan, *, dry_run: bool) -> None:
     for change in plan.changes:
         sys.stdout.write(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}\n")
+    for change in plan.changes:
+        if change.note:
+            sys.stderr.write(f"note: {change.workflow_id}: {change.note}.\n")
     counts = Counter(change.kind for change in plan.changes)
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in ("created", "changed", "unchanged", "removed"))
     sys.stdout.write(f"Workflows: {summary}.{' Nothing was stored (dry run).' if dry_run else ''}\n")

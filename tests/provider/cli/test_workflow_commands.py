@@ -77,6 +77,25 @@ def test_import_stores_what_is_given_and_leaves_the_rest_to_the_database(
     assert (task["enabled"], task["on_parent_skip"], task["retries"]) == (True, "skip", None)
 
 
+def test_import_says_what_airflow_starts_at_once(accelerator, application_database: str, write) -> None:
+    result = accelerator(
+        "import",
+        write(
+            _workflow("all", _task("a"), schedule="0 5 * * *", start_date="2026-01-01", catchup=True),
+            _workflow("last", _task("b"), schedule="0 5 * * *", start_date="2026-01-01"),
+            _workflow("later", _task("c"), schedule="0 5 * * *", start_date="2199-01-01"),
+            _workflow("off", _task("d"), schedule="0 5 * * *", start_date="2026-01-01", enabled=False),
+        ),
+    )
+    notes = result.err.splitlines()
+
+    assert result.code == 0
+    assert [line[:38] for line in notes] == ["note: all: Airflow starts all its runs", "note: last: Airflow starts its run of "]
+    assert notes[1].endswith(
+        "05:00 (UTC) at once; write a start_date that is still to come where the first run is to be a later one."
+    )
+
+
 def test_import_replaces_the_workflows_of_the_file_and_leaves_the_others(accelerator, application_database: str, write) -> None:
     accelerator("import", write(_workflow("one", _task("a"), _task("b", "a"), _task("c", "b")), _workflow("two", _task("d"))))
     result = accelerator("import", write(_workflow("one", _task("a"), _task("b", "a", retries=1), _task("e", "a"))))
