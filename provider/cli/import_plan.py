@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dag_factory.problems import Problem
+from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.specs import WorkflowSpec
 from dag_factory.validation import validate
 from provider.metadata.rows import DefinitionRows
@@ -61,7 +62,8 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
     )
     before = validate(stored)
     known = {problem for problem in before.problems if problem.workflow_id not in replaced}
-    if problems := [problem for problem in after.problems if problem not in known]:
+    rehearsed = rehearse_foreign(spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced)
+    if problems := [problem for problem in [*after.problems, *rehearsed] if problem not in known]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}
     changes = [

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dag_factory.problems import Problem
+from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.validation import validate
 from provider.cli.definition_file import parse, to_data
 from provider.cli.import_plan import Plan, carry_out, make_plan
@@ -61,7 +62,8 @@ def validate_workflows(args: argparse.Namespace) -> int:
         rows, problems = parsed.rows, parsed.problems
     else:
         rows, problems = _stored(), []
-    problems = [*problems, *validate(rows).problems]
+    validated = validate(rows)
+    problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
     if args.output == "json":
         write_json(
             {

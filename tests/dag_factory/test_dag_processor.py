@@ -17,6 +17,7 @@ import structlog
 from airflow.dag_processing.processor import DagFileParseRequest, DagFileParsingResult, _parse_file
 from airflow.sdk.execution_time.comms import _RequestFrame
 from sqlalchemy import text
+from sqlalchemy.exc import DataError
 
 from provider.metadata.engine import write_session
 from tests.dag_factory.definitions import DATAFORM, Rows, store
@@ -132,8 +133,14 @@ def test_no_hostile_row_costs_a_dag(application_database: str, tmp_path: Path, m
     named: list[str] = []
     for number, (_, table, column, value, place) in enumerate(HOSTILE):
         key, row = ("workflow_id", f"hostile_{number:02}") if table == "workflows" else ("task_id", f"t{number:02}")
-        with write_session() as session:
-            session.execute(text(f"UPDATE {table} SET {column} = :value WHERE {key} = :row"), {"value": value, "row": row})
+        try:
+            with write_session() as session:
+                session.execute(text(f"UPDATE {table} SET {column} = :value WHERE {key} = :row"), {"value": value, "row": row})
+        except DataError:
+            # PostgreSQL itself knows that NaN is no JSON.
+            assert "NaN" in value
+            assert application_database.startswith("postgres")
+            continue
         named.append(f"- {table} row {row}: {place}: ")
         result = parse(tmp_path / "workflows.py")
 
@@ -141,4 +148,6 @@ def test_no_hostile_row_costs_a_dag(application_database: str, tmp_path: Path, m
         assert stored(result) == stored(first), named[-1]
         (error,) = (parse(tmp_path / "definition_errors.py").import_errors or {}).values()
         lines = [line for line in error.splitlines() if line.startswith("- ")]
-        assert [[mark for mark in named if line.startswith(mark)] for line in lines] == [[mark] for mark in sorted(named)]
+        assert [mark for mark in named if not any(line.startswith(mark) for line in lines)] == []
+        spoiled = {mark.split(": ")[0] for mark in named}
+        assert {line.split(": ")[0] for line in lines} == spoiled
