@@ -79,7 +79,7 @@ HOSTILE: list[tuple[str, str, str, Any, str]] = [
         TOO_SLOW,
         "config.poll_interval",
     ),
-    ("dataform", "tasks", "config", "[" * 50 + "]" * 50, "config"),
+    ("dataform", "tasks", "config", "[" * 5 + "]" * 5, "config"),
     ("bigquery_load", "tasks", "config", load(extra_config={"a": [BIG]}), "config.extra_config.a[0]"),
     ("bigquery_load", "tasks", "config", load(skip_leading_rows=BIG), "config.skip_leading_rows"),
     ("bigquery_query", "tasks", "config", query(type="NUMERIC", value=BIG), "config.query_parameters[0].value"),
