@@ -9,6 +9,9 @@ import pytest
 
 from dag_factory import settling
 from tests.dag_factory.definitions import Rows, good_rows
+from tests.provider.cli.conftest import accelerator
+
+__all__ = ["accelerator"]
 
 
 @pytest.fixture
