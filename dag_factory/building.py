@@ -81,7 +81,8 @@ class Workshop:
                 names, seconds = _names(workflow_ids), f"{self._budget.seconds:g}"
                 text = (
                     f"{names} cannot be built within the {seconds} seconds that Airflow's limits leave for it, so {outcome}; "
-                    "write more DAG files with `accelerator init FOLDER --shards N`, or raise [core] dagbag_import_timeout and [dag_processor] dag_file_processor_timeout"
+                    "write more DAG files with `accelerator init FOLDER --shards N`, or raise [core] dagbag_import_timeout and "
+                    "[dag_processor] dag_file_processor_timeout"
                 )
                 self.built.problems.append(Problem("", f"DAG file{shard.title}", text))
 
