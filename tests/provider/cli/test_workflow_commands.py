@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,18 @@ def test_an_import_that_does_not_name_it_leaves_what_was_switched_off(accelerato
     assert result.out.splitlines()[1:-1] == ["             ~ workflows row one: enabled", "             ~ tasks row a: enabled"]
     rows = _stored()
     assert [row["enabled"] for row in [*rows.workflows, *rows.tasks]] == [True, True, True]
+
+
+def test_a_workflow_row_deleted_without_its_tasks_can_be_imported_again(accelerator, embedded_database: str, write) -> None:
+    path = write(_workflow("one", _task("a"), _task("b", "a")))
+    accelerator("import", path)
+    before = _stored()
+    with contextlib.closing(sqlite3.connect(embedded_database.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DELETE FROM workflows")
+        connection.commit()
+    result = accelerator("import", path)
+
+    assert (result.code, result.err, _stored()) == (0, "", before)
 
 
 def test_importing_again_writes_nothing(accelerator, application_database: str, workflows_file: Path) -> None:
