@@ -11,7 +11,7 @@ from airflow.sdk import conf
 _OF_IMPORT = 0.7
 
 #: What of ``[dag_processor] dag_file_processor_timeout`` is used: storing a DAG takes about twice as long as building it.
-_OF_PARSE = 0.3
+_OF_PARSE = 0.4
 
 #: Until something was built, this is what a task or an edge takes, in seconds.
 _SECONDS_EACH = 0.0003

@@ -47,7 +47,7 @@ class Workshop:
         self._types = types
         self._budget = budget
         self._only_task = only_task
-        self._unchanged: list[str] = []
+        self._postponed: list[str] = []
         self._left_out: list[str] = []
 
     def make(self, workflow_id: str, rows: DefinitionRows | None, last_good: Entry | None, *, optional: bool = False) -> bool:
@@ -64,7 +64,7 @@ class Workshop:
             if in_time and self._build(rows, "", known=known):
                 return True
             if not in_time:
-                (self._left_out if last_good is None else self._unchanged).append(workflow_id)
+                (self._left_out if last_good is None else self._postponed).append(workflow_id)
         if last_good is not None:
             old = to_rows([last_good])
             if self._budget.allows(_size(old)):
@@ -76,17 +76,19 @@ class Workshop:
 
     def report(self, shard: Shard) -> None:
         """Add a problem for what there was no time for."""
-        what = f"DAG file{shard.title}"
-        within = f"within the {self._budget.seconds:g} seconds that Airflow's limits leave for it"
-        way_out = "write more DAG files with `accelerator init FOLDER --shards N`, or raise [core] dagbag_import_timeout and "
-        way_out += "[dag_processor] dag_file_processor_timeout"
-        unchanged = sorted(set(self._unchanged) - set(self._left_out))
-        if unchanged:
-            text = f"changes of {_names(unchanged)} cannot be built {within}, so the last good definitions are used; {way_out}"
-            self.built.problems.append(Problem("", what, text))
-        if self._left_out:
-            text = f"{_names(sorted(self._left_out))} cannot be built {within} and are left out; {way_out}"
-            self.built.problems.append(Problem("", what, text))
+        outcomes = (
+            (sorted(set(self._postponed) - set(self._left_out)), "their last good definitions are used"),
+            (sorted(self._left_out), "they are left out"),
+        )
+        for workflow_ids, outcome in outcomes:
+            if workflow_ids:
+                names, seconds = _names(workflow_ids), f"{self._budget.seconds:g}"
+                text = (
+                    f"{names} cannot be built within the {seconds} seconds that Airflow's limits leave for it, so {outcome}; "
+                    "write more DAG files with `accelerator init FOLDER --shards N`, or raise [core] dagbag_import_timeout and "
+                    "[dag_processor] dag_file_processor_timeout"
+                )
+                self.built.problems.append(Problem("", f"DAG file{shard.title}", text))
 
     def _build(self, rows: DefinitionRows, origin: str, *, known: bool) -> bool:
         validated = validate(rows, self._types)

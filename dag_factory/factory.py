@@ -75,10 +75,11 @@ def build_all(shard: Shard = WHOLE) -> Built:
     """Build every workflow of a shard; keep the good definitions in the snapshot, and leave the problems beside it."""
     workshop = Workshop(task_types(), Budget(seconds_allowed()))
     last_good, may_save = _load_snapshot(shard, workshop.built)
+    can_wait = bool(last_good.entries) or snapshot.path(shard).exists()
     try:
-        rows, meant = _look(last_good, lambda: read_rows(shard, last_good.version))
+        rows, meant = _look(lambda: read_rows(shard, last_good.version), can_wait=can_wait)
     except DefinitionsUnavailableError as error:
-        workshop.built.problems.append(_unavailable(error, last_good))
+        workshop.built.problems.append(_unavailable(error, can_wait=can_wait))
         for workflow_id in sorted(last_good.entries):
             workshop.make(workflow_id, None, last_good.entries[workflow_id])
     else:
@@ -113,10 +114,10 @@ def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None =
         last_good = Snapshot()
     entry = last_good.entries.get(workflow_id)
     try:
-        rows = _look(last_good, lambda: read_workflow(workflow_id))
+        rows = _look(lambda: read_workflow(workflow_id), can_wait=entry is not None)
         counts = entry is None or _counts(workflow_id, rows, entry, last_good, shard)
     except DefinitionsUnavailableError as error:
-        workshop.built.problems.append(_unavailable(error, last_good))
+        workshop.built.problems.append(_unavailable(error, can_wait=entry is not None))
         workshop.make(workflow_id, None, entry)
     else:
         workshop.make(workflow_id, rows if counts else None, entry)
@@ -155,9 +156,13 @@ def _counts(workflow_id: str, rows: DefinitionRows, entry: Entry, last_good: Sna
     return bool(rows.workflows) and read_meant(workflow_id, last_good.version).covers(workflow_id, entry_of(rows))
 
 
-def _look(last_good: Snapshot, read: Callable[[], T]) -> T:
-    """Read, unless another process has just found that it cannot be done and there is something to fall back on."""
-    if last_good.entries and (reason := outage.reason()) is not None:
+def _look(read: Callable[[], T], *, can_wait: bool) -> T:
+    """
+    Read, unless another process has just found that it cannot be done.
+
+    :param can_wait: there is something to fall back on.
+    """
+    if can_wait and (reason := outage.reason()) is not None:
         raise DefinitionsUnavailableError(reason)
     try:
         found = read()
@@ -196,8 +201,8 @@ def _save(good: Snapshot, shard: Shard, built: Built) -> None:
         built.problems.append(Problem("", "definitions snapshot", str(error)))
 
 
-def _unavailable(error: DefinitionsUnavailableError, last_good: Snapshot) -> Problem:
-    if last_good.entries:
+def _unavailable(error: DefinitionsUnavailableError, *, can_wait: bool) -> Problem:
+    if can_wait:
         state = f"DAGs are built from the last good definitions in {snapshot.folder()}"
     else:
         state = f"there are no last good definitions in {snapshot.folder()}, so there are no DAGs"

@@ -65,11 +65,12 @@ def loses(entry: Entry, rows: DefinitionRows | None) -> bool:
     """
     Return whether rows lack a task or an edge of an entry.
 
-    Tasks that only miss the row of their workflow are a mistake, which keeps the last good definition anyway.
+    A workflow without any task, or tasks without the row of their workflow, are a mistake, which keeps the last good
+    definition anyway.
     """
     if rows is None:
         return True
-    if not rows.workflows:
+    if not rows.workflows or not rows.tasks:
         return False
     now = to_entry(rows)
     return not (task_ids(entry) <= task_ids(now) and edges(entry) <= edges(now))

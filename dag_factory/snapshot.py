@@ -217,11 +217,11 @@ def _parse(content: bytes, only: str | None) -> Snapshot:
     first, _, rest = content.partition(b"\n")
     head = json.loads(first)
     if head["format"] != _FORMAT:
-        raise ValueError(f"format {head['format']}")
+        raise KeyError("format")
     if only is None:
         entries = dict(_parse_entry(line) for line in rest.splitlines())
         if len(entries) != head["count"]:
-            raise ValueError("lines are missing")
+            raise KeyError("count")
     else:
         # Ids are plain letters, digits and marks, so the line begins as the id does.
         start = content.find(b"\n" + _line([only])[:-1].encode() + b",")
@@ -239,7 +239,7 @@ def _parse_entry(line: bytes) -> tuple[str, Entry]:
         and all(isinstance(row["parent_id"], str) and isinstance(row["child_id"], str) for row in entry["dependencies"])
     )
     if not complete:
-        raise ValueError(f"the rows of {workflow_id} are not complete")
+        raise KeyError(workflow_id)
     return workflow_id, entry
 
 

@@ -72,11 +72,11 @@ def to_data(rows: DefinitionRows) -> FileData:
     tasks: dict[str, list[dict[str, Any]]] = {}
     for row in rows.tasks:
         columns = {name: value for name, value in row.items() if name != "workflow_id"}
-        entry = {**_without_defaults(columns, TaskSpec), "depends_on": sorted(parents.get(row["task_id"], []))}
+        entry = {**without_defaults(columns, TaskSpec), "depends_on": sorted(parents.get(row["task_id"], []))}
         tasks.setdefault(row["workflow_id"], []).append({name: value for name, value in entry.items() if value != []})
     return {
         "workflows": [
-            {**_without_defaults(row, WorkflowOptions), "tasks": tasks.get(row["workflow_id"], [])} for row in rows.workflows
+            {**without_defaults(row, WorkflowOptions), "tasks": tasks.get(row["workflow_id"], [])} for row in rows.workflows
         ]
     }
 
@@ -118,7 +118,8 @@ def _objects(value: Any, name: str, id_key: str, parsed: ParsedFile) -> Iterator
             yield f"{place} {shorten(entry[id_key])}", entry
 
 
-def _without_defaults(row: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def without_defaults(row: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Return the columns of a row that say something else than the default."""
     fields = model.model_fields
     return {
         name: value

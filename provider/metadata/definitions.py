@@ -94,7 +94,14 @@ def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
 
 
 def delete_workflows(session: Session, workflow_ids: Sequence[str]) -> None:
-    """Delete workflows with their tasks and edges, in the caller's transaction; batches and task logs stay."""
+    """
+    Delete workflows with their tasks and edges, in the caller's transaction; batches and task logs stay.
+
+    Tasks that have lost the row of their workflow go as well: a client of SQLite that minds no foreign keys leaves them.
+    """
+    tasks = select(Task.task_id).where(Task.workflow_id.in_(workflow_ids))
+    session.execute(delete(TaskDependency).where(TaskDependency.child_id.in_(tasks) | TaskDependency.parent_id.in_(tasks)))
+    session.execute(delete(Task).where(Task.workflow_id.in_(workflow_ids)))
     session.execute(delete(Workflow).where(Workflow.workflow_id.in_(workflow_ids)))
 
 

@@ -131,4 +131,4 @@ def sweep(session: Session) -> None:
 def _newest_digests(session: Session) -> dict[str, str | None]:
     newest = select(func.max(WorkflowVersion.version)).group_by(WorkflowVersion.workflow_id)
     statement = select(WorkflowVersion.workflow_id, WorkflowVersion.digest).where(WorkflowVersion.version.in_(newest))
-    return dict(session.execute(statement).tuples().all())
+    return {workflow_id: found for workflow_id, found in session.execute(statement)}  # noqa: C416 - rows are no pairs

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +103,13 @@ def test_import_replaces_the_workflows_of_the_file_and_leaves_the_others(acceler
     result = accelerator("import", write(_workflow("one", _task("a"), _task("b", "a", retries=1), _task("e", "a"))))
     assert result.code == 0, result.err
     assert result.out == (
-        "changed    one (tasks: 1 added, 1 changed, 1 removed)\nWorkflows: 0 created, 1 changed, 0 unchanged, 0 removed.\n"
+        "changed    one (tasks: 1 added, 1 changed, 1 removed)\n"
+        "             + tasks row e\n"
+        "             ~ tasks row b: retries\n"
+        "             - tasks row c\n"
+        "             + task_dependencies row a → e\n"
+        "             - task_dependencies row b → c\n"
+        "Workflows: 0 created, 1 changed, 0 unchanged, 0 removed.\n"
     )
     rows = _stored()
     assert {row["task_id"]: row["workflow_id"] for row in rows.tasks} == {"a": "one", "b": "one", "e": "one", "d": "two"}
@@ -112,6 +120,34 @@ def test_a_moved_edge_is_a_change_of_the_child(accelerator, embedded_database: s
     accelerator("import", write(_workflow("one", _task("a"), _task("b"), _task("c", "a"))))
     result = accelerator("import", write(_workflow("one", _task("a"), _task("b"), _task("c", "b"))))
     assert result.out.splitlines()[0] == "changed    one (tasks: 1 changed)"
+
+
+def test_an_import_that_does_not_name_it_leaves_what_was_switched_off(accelerator, application_database: str, write) -> None:
+    accelerator("import", write(_workflow("one", _task("a"), _task("b"))))
+    with write_session() as session:
+        session.execute(text("UPDATE tasks SET enabled = false WHERE task_id = 'a'"))
+        session.execute(text("UPDATE workflows SET enabled = false"))
+    result = accelerator("import", write(_workflow("one", _task("a", retries=3), _task("b"))))
+    assert result.out.splitlines()[1:-1] == ["             ~ tasks row a: retries"]
+    rows = _stored()
+    assert [row["enabled"] for row in [*rows.workflows, *rows.tasks]] == [False, False, True]
+
+    result = accelerator("import", write(_workflow("one", _task("a", retries=3, enabled=True), _task("b"), enabled=True)))
+    assert result.out.splitlines()[1:-1] == ["             ~ workflows row one: enabled", "             ~ tasks row a: enabled"]
+    rows = _stored()
+    assert [row["enabled"] for row in [*rows.workflows, *rows.tasks]] == [True, True, True]
+
+
+def test_a_workflow_row_deleted_without_its_tasks_can_be_imported_again(accelerator, embedded_database: str, write) -> None:
+    path = write(_workflow("one", _task("a"), _task("b", "a")))
+    accelerator("import", path)
+    before = _stored()
+    with contextlib.closing(sqlite3.connect(embedded_database.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DELETE FROM workflows")
+        connection.commit()
+    result = accelerator("import", path)
+
+    assert (result.code, result.err, _stored()) == (0, "", before)
 
 
 def test_importing_again_writes_nothing(accelerator, application_database: str, workflows_file: Path) -> None:
@@ -128,7 +164,15 @@ def test_importing_again_writes_nothing(accelerator, application_database: str, 
 def test_prune_removes_what_the_file_does_not_have(accelerator, application_database: str, write) -> None:
     accelerator("import", write(_workflow("one", _task("a")), _workflow("two", _task("b"), _task("c", "b"))))
     result = accelerator("import", "--prune", write(_workflow("one", _task("a"))))
-    assert result.out == ("unchanged  one\nremoved    two\nWorkflows: 0 created, 0 changed, 1 unchanged, 1 removed.\n")
+    assert result.out == (
+        "unchanged  one\n"
+        "removed    two\n"
+        "             - workflows row two\n"
+        "             - tasks row b\n"
+        "             - tasks row c\n"
+        "             - task_dependencies row b → c\n"
+        "Workflows: 0 created, 0 changed, 1 unchanged, 1 removed.\n"
+    )
     rows = _stored()
     assert [row["task_id"] for row in rows.tasks] == ["a"]
     assert rows.dependencies == []
