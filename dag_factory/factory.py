@@ -2,183 +2,211 @@
 Tables → DAGs, for every process that parses the DAG file.
 
 The dag-processor gets the DAGs of all workflows; a task process gets its own, and of that only its own operator in full.
-A workflow whose rows are bad is built from the last good ones, and so is everything while the application database is away:
-what is wrong goes to Airflow's list of import errors through a DAG file of its own, since an error in the file that holds
-the DAGs would make every one of them vanish.
+A workflow whose rows are bad or lost is built from the last good ones, and so is everything while the application database is
+away: what is wrong goes to Airflow's list of import errors through a DAG file of its own, since an error in the file that
+holds the DAGs would make every one of them vanish.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import TypeVar
 
 from airflow.sdk import DAG, get_parsing_context
 
-from dag_factory import snapshot
-from dag_factory.problems import Problem, raise_problems, shorten
-from dag_factory.snapshot import Snapshot, SnapshotError
-from dag_factory.source import DefinitionsUnavailableError, read_rows
-from dag_factory.specs import WorkflowSpec
-from dag_factory.task_types.registry import TaskTypes, task_types
-from dag_factory.validation import validate
-from dag_factory.workflow_dag import build_dag
-from provider.airflow_internals.dags import serialized
+from dag_factory import outage, problem_file, snapshot
+from dag_factory.budget import Budget, seconds_allowed
+from dag_factory.building import Built, Workshop
+from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
+from dag_factory.settling import entry_of, loses, settle
+from dag_factory.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
+from dag_factory.source import DefinitionsUnavailableError, read_meant, read_rows, read_workflow
+from dag_factory.task_types.registry import task_types
 from provider.metadata.rows import DefinitionRows
+from provider.metadata.workflow_rows import Entry, Shard, by_workflow
 
 __all__ = ["build_dags", "raise_definition_errors"]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-@dataclass
-class Built:
-    """
-    What came of the definitions.
-
-    :param dags: DAG id → DAG.
-    :param problems: everything that a person has to repair.
-    """
-
-    dags: dict[str, DAG] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+#: All workflows in one DAG file.
+WHOLE = Shard()
 
 
-def build_dags() -> dict[str, DAG]:
+def build_dags(shard: int = 1, of: int = 1) -> dict[str, DAG]:
     """
     Return the DAGs that this process needs, by id. Never raises for what is wrong with rows or database.
 
     In a task process, and in commands that name a DAG, Airflow says which one is wanted; only its rows are read.
+
+    :param shard: which part of the workflows the DAG file holds, from 1.
+    :param of: how many such DAG files there are.
     """
-    wanted = get_parsing_context()
+    wanted, part = get_parsing_context(), Shard(shard, of)
     with _collector_paused():
-        built = build_all() if wanted.dag_id is None else build_one(wanted.dag_id, only_task=wanted.task_id)
-    for problem in built.problems:
+        built = build_all(part) if wanted.dag_id is None else build_one(wanted.dag_id, part, only_task=wanted.task_id)
+    for problem in built.problems[:MAX_LISTED]:
         log.warning("%s", problem)
     return built.dags
 
 
-def raise_definition_errors() -> None:
+def raise_definition_errors(shards: int = 1) -> None:
     """
     Raise one error that lists everything wrong with the definitions, for a DAG file that holds nothing else.
 
-    Airflow shows it as that file's import error, while the DAGs, which are in another file, stay. A process that wants one
-    DAG is told nothing.
+    Airflow shows it as that file's import error, while the DAGs, which are in another file, stay. The problems are those that
+    the last parse of that file found; nothing is read or built for it. A process that wants one DAG is told nothing.
 
+    :param shards: how many DAG files hold the workflows.
     :raises DefinitionError: there are problems; the same ones give the same text at every parse.
     """
     if get_parsing_context().dag_id is None:
-        raise_problems(build_all().problems, "Other workflows are not affected; these use their last good definitions, if any.")
+        found = [problem for number in range(1, shards + 1) for problem in problem_file.load(Shard(number, shards))]
+        raise_problems(found, "Other workflows are not affected; these use their last good definitions, if any.")
 
 
-def build_all() -> Built:
-    """Build every workflow, and keep the good definitions in the snapshot."""
-    types, built = task_types(), Built()
-    last_good = _load_snapshot(built)
+@searches_bounded()
+def build_all(shard: Shard = WHOLE) -> Built:
+    """Build every workflow of a shard; keep the good definitions in the snapshot, and leave the problems beside it."""
+    workshop = Workshop(task_types(), Budget(seconds_allowed()))
+    last_good, may_save = _load_snapshot(shard, workshop.built)
+    can_wait = bool(last_good.entries) or snapshot.path(shard).exists()
     try:
-        rows = read_rows()
+        rows, meant = _look(lambda: read_rows(shard, last_good.version), can_wait=can_wait)
     except DefinitionsUnavailableError as error:
-        built.problems.append(_unavailable(error, len(last_good.entries)))
-        _build_last_good(last_good, list(last_good.entries), types, built)
-        return built
-    good = _build_rows(rows, types, built)
-    present = {row["workflow_id"] for row in rows.workflows}
-    missing = snapshot.still_missing(last_good, present)
-    if missing:
-        built.problems.append(_missing(missing, len(last_good.entries)))
-    kept = [*sorted(set(last_good.entries) & (present - good)), *missing]
-    _build_last_good(last_good, kept, types, built)
+        workshop.built.problems.append(_unavailable(error, can_wait=can_wait))
+        for workflow_id in sorted(last_good.entries):
+            workshop.make(workflow_id, None, last_good.entries[workflow_id])
+    else:
+        groups = by_workflow(rows)
+        settled = settle(last_good, groups, meant)
+        workshop.built.problems += settled.problems
+        good = _build_groups(workshop, groups, last_good, settled.kept)
+        if may_save:
+            waiting = {name: waits for name, waits in settled.waiting.items() if name in good}
+            _save(Snapshot(good, waiting, settled.held, meant.newest), shard, workshop.built)
+    workshop.report(shard)
     try:
-        old = {workflow_id: last_good.entries[workflow_id] for workflow_id in kept}
-        snapshot.save(Snapshot(snapshot.by_workflow(rows, good) | old, frozenset(missing)))
+        problem_file.save(workshop.built.problems, shard)
     except SnapshotError as error:
-        built.problems.append(Problem("", "definitions snapshot", str(error)))
-    return built
+        workshop.built.problems.append(Problem("", "definitions snapshot", str(error)))
+    return workshop.built
 
 
-def build_one(workflow_id: str, *, only_task: str | None = None) -> Built:
+def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None = None) -> Built:
     """
-    Build one workflow; no other is read.
+    Build one workflow; no other is read. What counts is what counts for the dag-processor, whose snapshot says it.
 
     :param only_task: the task this process runs, see :func:`dag_factory.workflow_dag.build_dag`.
     """
-    types, built = task_types(), Built()
+    workshop = Workshop(task_types(), Budget(float("inf")), only_task=only_task)
+    if workflow_id not in shard:
+        return workshop.built
     try:
-        rows = read_rows(workflow_id)
+        last_good = snapshot.load(shard, workflow_id)
+    except SnapshotError as error:
+        workshop.built.problems.append(Problem("", "definitions snapshot", str(error)))
+        last_good = Snapshot()
+    entry = last_good.entries.get(workflow_id)
+    try:
+        rows = _look(lambda: read_workflow(workflow_id), can_wait=entry is not None)
+        counts = entry is None or _counts(workflow_id, rows, entry, last_good, shard)
     except DefinitionsUnavailableError as error:
-        last_good = _load_snapshot(built)
-        built.problems.append(_unavailable(error, len(last_good.entries)))
+        workshop.built.problems.append(_unavailable(error, can_wait=entry is not None))
+        workshop.make(workflow_id, None, entry)
     else:
-        if _build_rows(rows, types, built, only_task=only_task):
-            return built
-        last_good = _load_snapshot(built)
-    _build_last_good(last_good, [workflow_id], types, built, only_task=only_task)
-    return built
+        workshop.make(workflow_id, rows if counts else None, entry)
+    return workshop.built
 
 
-def _build_rows(rows: DefinitionRows, types: TaskTypes, built: Built, *, only_task: str | None = None) -> set[str]:
-    """Build what the rows say; return the workflows that came out."""
-    validated = validate(rows, types)
-    built.problems += validated.problems
-    return _build_specs(validated.workflows, types, built, only_task=only_task)
+def _build_groups(
+    workshop: Workshop, groups: Mapping[str, DefinitionRows], last_good: Snapshot, kept: frozenset[str]
+) -> dict[str, Entry]:
+    """
+    Build all workflows; return the good rows of each, those of the last time included.
 
+    Whoever Airflow knows comes first, and of those the unchanged ones: they are the ones to lose.
+    """
+    known = last_good.entries
 
-def _build_last_good(
-    last_good: Snapshot, workflow_ids: list[str], types: TaskTypes, built: Built, *, only_task: str | None = None
-) -> None:
-    """Build workflows from the snapshot. What is wrong there was reported when its rows were."""
-    validated = validate(last_good.rows(workflow_ids), types)
-    built.problems += [
-        Problem(problem.workflow_id, f"{problem.row} (of the last good definitions)", problem.message)
-        for problem in validated.problems
-    ]
-    _build_specs(validated.workflows, types, built, only_task=only_task)
+    def turn(workflow_id: str) -> tuple[int, str]:
+        if workflow_id in kept or (workflow_id in known and entry_of(groups[workflow_id]) == known[workflow_id]):
+            return 0, workflow_id
+        return 1 if workflow_id in known else 2, workflow_id
 
-
-def _build_specs(specs: dict[str, WorkflowSpec], types: TaskTypes, built: Built, *, only_task: str | None) -> set[str]:
-    good = set()
-    for workflow_id, spec in specs.items():
-        try:
-            dag = build_dag(spec, types, only_task=only_task)
-            if only_task is None and not all(types.is_built_in(task.task_type) for task in spec.tasks):
-                # One that Airflow cannot store would make every DAG of the file vanish.
-                serialized(dag)
-        except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows
-            text = f"cannot be built: {type(error).__name__}: {shorten(error, 500)}; correct its rows"
-            built.problems.append(Problem(workflow_id, f"workflows row {workflow_id}", text))
-        else:
-            built.dags[workflow_id] = dag
-            good.add(workflow_id)
+    good: dict[str, Entry] = {}
+    for is_changed, workflow_id in sorted(map(turn, groups.keys() | kept)):
+        rows = None if workflow_id in kept else groups[workflow_id]
+        if workshop.make(workflow_id, rows, known.get(workflow_id), optional=is_changed > 0) and rows is not None:
+            good[workflow_id] = {"workflow": rows.workflows[0], "tasks": rows.tasks, "dependencies": rows.dependencies}
+        elif workflow_id in known:
+            good[workflow_id] = known[workflow_id]
     return good
 
 
-def _load_snapshot(built: Built) -> Snapshot:
+def _counts(workflow_id: str, rows: DefinitionRows, entry: Entry, last_good: Snapshot, shard: Shard) -> bool:
+    """Return whether the rows are what the dag-processor would build from."""
+    if not loses(entry, rows) or not snapshot.is_followed(snapshot.path(shard)):
+        return True
+    return bool(rows.workflows) and read_meant(workflow_id, last_good.version).covers(workflow_id, entry_of(rows))
+
+
+def _look(read: Callable[[], T], *, can_wait: bool) -> T:
+    """
+    Read, unless another process has just found that it cannot be done.
+
+    :param can_wait: there is something to fall back on.
+    """
+    if can_wait and (reason := outage.reason()) is not None:
+        raise DefinitionsUnavailableError(reason)
     try:
-        return snapshot.load()
+        found = read()
+    except DefinitionsUnavailableError as error:
+        outage.begins(str(error))
+        raise
+    outage.ends()
+    return found
+
+
+def _load_snapshot(shard: Shard, built: Built) -> tuple[Snapshot, bool]:
+    """Return the snapshot, and whether it may be replaced: not while it is there and cannot be read."""
+    found, may_save = Snapshot(), True
+    try:
+        found = snapshot.load(shard)
+    except DamagedSnapshotError:
+        try:
+            snapshot.put_aside(shard)
+        except SnapshotError as error:
+            built.problems.append(Problem("", "definitions snapshot", str(error)))
+            may_save = False
     except SnapshotError as error:
         built.problems.append(Problem("", "definitions snapshot", str(error)))
-        return Snapshot()
+        may_save = False
+    built.problems += [
+        Problem("", "definitions snapshot", f"{file} is damaged, or another version's, and was put aside; delete it to go on")
+        for file in snapshot.damaged(shard)
+    ]
+    return found, may_save
 
 
-def _unavailable(error: DefinitionsUnavailableError, count: int) -> Problem:
-    if count:
-        state = f"{count} workflow{'s are' if count > 1 else ' is'} built from the last good definitions in {snapshot.path()}"
+def _save(good: Snapshot, shard: Shard, built: Built) -> None:
+    try:
+        snapshot.save(good, shard)
+    except SnapshotError as error:
+        built.problems.append(Problem("", "definitions snapshot", str(error)))
+
+
+def _unavailable(error: DefinitionsUnavailableError, *, can_wait: bool) -> Problem:
+    if can_wait:
+        state = f"DAGs are built from the last good definitions in {snapshot.folder()}"
     else:
-        state = f"there are no last good definitions in {snapshot.path()}, so there are no DAGs"
+        state = f"there are no last good definitions in {snapshot.folder()}, so there are no DAGs"
     return Problem("", "application database", f"the workflow tables cannot be read: {error}. {state}")
-
-
-def _missing(missing: list[str], count: int) -> Problem:
-    names = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-    return Problem(
-        "",
-        "workflows",
-        f"{len(missing)} of {count} workflows are gone from the table at once ({names}), which looks like another or an empty "
-        "database, so their last good definitions are used on. If they were deleted on purpose, delete the file "
-        f"{snapshot.path()}; if not, check [accelerator] sql_alchemy_conn",
-    )
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,21 @@ from pydantic_core import ErrorDetails
 
 from provider.exceptions import DefinitionError
 from provider.texts import one_line, quoted
+
+#: Most problems that one error lists. Airflow stores its text at every parse, and nobody reads two thousand lines.
+MAX_LISTED = 50
+
+#: Most names that one message lists, and the longest name that is compared with others.
+MAX_NAMES = 30
+_MAX_COMPARED = 100
+
+#: Most searches for a near name while one set of rows is checked; one among all time zones takes milliseconds.
+MAX_SEARCHES = 30
+
+#: So many tasks at each end of a long cycle are named.
+_ENDS_OF_CYCLE = 5
+
+_searches: ContextVar[dict[tuple[str, tuple[str, ...]], str | None] | None] = ContextVar("searches", default=None)
 
 _KINDS = {
     "string_type": "must be text",
@@ -57,15 +74,58 @@ def raise_problems(problems: Iterable[Problem], consequence: str) -> None:
     lines = sorted({str(problem) for problem in problems})
     if lines:
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise DefinitionError("\n- ".join([f"{count} in the workflow definitions. {consequence}", *lines]))
+        listed = lines[:MAX_LISTED]
+        if more := len(lines) - len(listed):
+            listed.append(f"{more} more, which `accelerator validate` lists")
+        raise DefinitionError("\n- ".join([f"{count} in the workflow definitions. {consequence}", *listed]))
 
 
-def suggestion(name: str, known: Iterable[str], what: str) -> str:
+@contextmanager
+def searches_bounded() -> Iterator[None]:
+    """
+    Bound what is spent on near names within a ``with``: each name is searched once, :data:`MAX_SEARCHES` of them in all.
+
+    The bound counts names and not time, so that the same rows give the same messages each time. An outer one holds for all
+    that is inside it.
+    """
+    if _searches.get() is not None:
+        yield
+        return
+    token = _searches.set({})
+    try:
+        yield
+    finally:
+        _searches.reset(token)
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """
+    Return the known name that is most like another one; None where none is, or no more are searched for.
+
+    :param known: best a sorted tuple where they are many.
+    """
+    if len(name) > _MAX_COMPARED:
+        return None
+    names = known if isinstance(known, tuple) else tuple(sorted(known))
+    found = _searches.get()
+    if found is None:
+        return _search(name, names)
+    if (name, names) not in found:
+        found[name, names] = _search(name, names) if len(found) < MAX_SEARCHES else None
+    return found[name, names]
+
+
+def _search(name: str, names: tuple[str, ...]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
+
+
+def suggestion(name: str, known: Collection[str], what: str) -> str:
     """Return ``did you mean …?`` with the nearest known name, and the list of what is known."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}{what}: {', '.join(names) or 'none'}"
+    names = tuple(sorted(known))
+    close = nearest(name, names)
+    hint = f"did you mean {close}? " if close else ""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{hint}{what}: {', '.join(names[:MAX_NAMES]) or 'none'}{more}"
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -140,3 +200,11 @@ def shorten(value: object, limit: int = 80) -> str:
     """Return the text of a value on one line, with a mark where it is cut."""
     text = one_line(value, limit + 1)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def way_around(cycle: list[str]) -> str:
+    """Return a cycle as ``a → b → a``; of a long one, its ends."""
+    names = [shorten(task_id, 60) for task_id in cycle]
+    if (left_out := len(names) - 2 * _ENDS_OF_CYCLE) > 0:
+        names[_ENDS_OF_CYCLE:-_ENDS_OF_CYCLE] = [f"… {left_out} more …"]
+    return " → ".join(names)

@@ -1,142 +1,257 @@
 """
-The last good definitions, in a file.
+The last good definitions, in a file: a line that says how things stand, then one for each workflow.
 
-DAGs are built from it while the application database is away, and for a workflow whose rows turned bad. It holds rows, not
-specs, so that a newer version of this package checks them by its own rules.
+DAGs are built from it while the application database is away, and for a workflow whose rows turned bad or are lost. It holds
+rows, not specs, so that a newer version of this package checks them by its own rules.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from airflow.sdk import conf
 
 from provider import settings
 from provider.files import replace_file
 from provider.metadata.rows import DefinitionRows
+from provider.metadata.workflow_rows import Entry, Shard, to_rows
 
 log = logging.getLogger(__name__)
 
-FILE_NAME = "definitions.json"
 _FORMAT = 1
 
+#: So many damaged snapshots are kept aside; older ones are deleted.
+DAMAGED_KEPT = 3
 
-class Entry(TypedDict):
-    """Rows of one workflow."""
-
-    workflow: dict[str, Any]
-    tasks: list[dict[str, Any]]
-    dependencies: list[dict[str, Any]]
+#: After so many seconds the files of another number of shards are deleted: nobody looks after them any more.
+_OTHER_SHARDS_SECONDS = 86_400.0
 
 
 class SnapshotError(Exception):
     """The snapshot cannot be read or written; the message names the file."""
 
 
+class DamagedSnapshotError(SnapshotError):
+    """The file is not a snapshot of this version's format."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """
+    A change that loses tasks or edges, and waits to be read once more.
+
+    :param digest: of the rows as they were read; None where they are gone.
+    :param since: when they were first read so, in seconds since 1970.
+    """
+
+    digest: str | None
+    since: float
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """
-    Rows by workflow.
+    Rows by workflow, and how things stood at the parse that wrote them.
 
-    :param entries: workflow id → its rows.
-    :param missing: those of them that went missing at once, and are kept until somebody decides.
+    :param entries: workflow id → its last good rows.
+    :param waiting: those of them that lost something at the last parse.
+    :param held: those of them that lost something in a way that looks like an accident, and are kept until somebody decides.
+    :param version: what people did up to this version has taken effect.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    missing: frozenset[str] = frozenset()
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
+    version: int = 0
 
     def rows(self, workflow_ids: Iterable[str]) -> DefinitionRows:
         """Return the rows of some workflows; those that are not in the snapshot have none."""
-        found = [self.entries[workflow_id] for workflow_id in workflow_ids if workflow_id in self.entries]
-        return DefinitionRows(
-            [entry["workflow"] for entry in found],
-            [task for entry in found for task in entry["tasks"]],
-            [edge for entry in found for edge in entry["dependencies"]],
-        )
+        return to_rows(self.entries[workflow_id] for workflow_id in workflow_ids if workflow_id in self.entries)
 
 
-def by_workflow(rows: DefinitionRows, workflow_ids: Collection[str]) -> dict[str, Entry]:
-    """Return the rows of some valid workflows as entries; the order of the rows does not matter."""
-    entries: dict[str, Entry] = {
-        row["workflow_id"]: {"workflow": row, "tasks": [], "dependencies": []}
-        for row in rows.workflows
-        if row["workflow_id"] in workflow_ids
-    }
-    workflow_of = {row["task_id"]: row["workflow_id"] for row in rows.tasks}
-    for row in sorted(rows.tasks, key=lambda row: str(row["task_id"])):
-        if row["workflow_id"] in entries:
-            entries[row["workflow_id"]]["tasks"].append(row)
-    for row in sorted(rows.dependencies, key=lambda row: (str(row["parent_id"]), str(row["child_id"]))):
-        if (workflow_id := workflow_of.get(row["child_id"])) in entries:
-            entries[workflow_id]["dependencies"].append(row)
-    return entries
+def folder() -> Path:
+    """Return where the snapshot and what stands beside it are: ``[accelerator] snapshot_dir``."""
+    return Path(settings.get("snapshot_dir")).expanduser()
 
 
-def still_missing(last_good: Snapshot, present: Collection[str]) -> list[str]:
+def file_name(stem: str, shard: Shard) -> str:
+    """Return the name of a shard's file."""
+    return f"{stem}.json" if shard.count == 1 else f"{stem}-{shard.number}-of-{shard.count}.json"
+
+
+def path(shard: Shard) -> Path:
+    """Return where the snapshot of a shard is."""
+    return folder() / file_name("definitions", shard)
+
+
+def load(shard: Shard, only: str | None = None) -> Snapshot:
     """
-    Return the workflows whose rows are gone, as far as that looks like the wrong database.
+    Read the snapshot of a shard; one that is new takes its workflows from the snapshots of another number of shards.
 
-    That is when all rows of workflows go at once, or those of more than half of them and at least three: a lost setting makes
-    an empty embedded database, a restored backup an old one, and both are read without any error. What went missing so stays
-    missing until its rows are back or the snapshot is deleted, whatever else changes meanwhile.
-    """
-    before = set(last_good.entries) - last_good.missing
-    gone = before - set(present)
-    if not (gone and (gone == before or (len(gone) >= 3 and len(gone) * 2 > len(before)))):
-        gone = set()
-    return sorted(gone | (last_good.missing - set(present)))
-
-
-def path() -> Path:
-    """Return where the snapshot is: in ``[accelerator] snapshot_dir``."""
-    return Path(settings.get("snapshot_dir")).expanduser() / FILE_NAME
-
-
-def load() -> Snapshot:
-    """
-    Read the snapshot; an installation without one has an empty one.
-
+    :param only: this workflow alone, which costs next to nothing.
+    :raises DamagedSnapshotError: the file is there and makes no sense.
     :raises SnapshotError: the file is there and cannot be read.
     """
-    file = path()
+    if (found := _load(path(shard), only)) is not None:
+        return found
+    others = [other for file in _all_files() if (other := _load(file, only)) is not None]
+    entries = {name: entry for other in others for name, entry in other.entries.items() if name in shard}
+    return Snapshot(entries, version=min((other.version for other in others), default=0))
+
+
+def is_followed(file: Path) -> bool:
+    """Return whether a dag-processor looks after a file of this folder: it touches the file at every parse."""
+    patience = max(600.0, 5 * conf.getfloat("dag_processor", "min_file_process_interval"))
     try:
-        content = json.loads(file.read_bytes())
-        entries, missing = content["workflows"], frozenset(content["missing"])
-        if content["format"] != _FORMAT or not all(
-            isinstance(entry["workflow"], dict) and isinstance(entry["tasks"], list) and isinstance(entry["dependencies"], list)
-            for entry in entries.values()
-        ):
-            raise SnapshotError(f"{file} has another format than this version reads; delete it, it is made anew.")
-    except FileNotFoundError:
-        return Snapshot()
+        return time.time() - file.stat().st_mtime < patience
+    except OSError:
+        return False
+
+
+def check_folder() -> None:
+    """
+    Make sure that the folder can be written.
+
+    :raises SnapshotError: it cannot.
+    """
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder()):
+            pass
     except OSError as error:
-        raise SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SnapshotError(f"{file} is damaged; delete it, it is made anew.") from error
-    return Snapshot(entries, missing & set(entries))
+        raise _cannot_write(error) from error
 
 
-def save(snapshot: Snapshot) -> None:
+def save(snapshot: Snapshot, shard: Shard) -> None:
     """
     Write the snapshot in one step, if it says anything new; readers see the old or the new one, never a part.
 
     :raises SnapshotError: the folder cannot be written.
     """
-    file = path()
-    document = {"format": _FORMAT, "workflows": snapshot.entries, "missing": sorted(snapshot.missing)}
-    content = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    head = {
+        "format": _FORMAT,
+        "count": len(snapshot.entries),
+        "version": snapshot.version,
+        "waiting": {workflow_id: [waits.digest, waits.since] for workflow_id, waits in snapshot.waiting.items()},
+        "held": sorted(snapshot.held),
+    }
+    lines = [_line(head), *(_line([workflow_id, snapshot.entries[workflow_id]]) for workflow_id in sorted(snapshot.entries))]
+    if write(path(shard), "\n".join([*lines, ""]).encode()):
+        log.info("Wrote the definitions of %d workflows to %s.", len(snapshot.entries), path(shard))
+    _forget_other_shards(shard)
+
+
+def write(file: Path, content: bytes) -> bool:
+    """
+    Write a file of this folder where it says anything new; else note that it is still true.
+
+    :raises SnapshotError: the folder cannot be written.
+    """
     try:
         if file.exists() and file.read_bytes() == content:
-            return
+            os.utime(file)
+            return False
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, content)
     except OSError as error:
-        where = error.filename or file.parent
-        raise SnapshotError(
-            f"{where} cannot be written ({error.strerror}), so there are no definitions to fall back on; "
-            "set [accelerator] snapshot_dir to a folder that Airflow's user may write."
-        ) from error
-    log.info("Wrote the definitions of %d workflows to %s.", len(snapshot.entries), file)
+        raise _cannot_write(error) from error
+    return True
+
+
+def put_aside(shard: Shard) -> None:
+    """
+    Keep a damaged snapshot under another name, so that a person can look at it, and forget the oldest of those.
+
+    :raises SnapshotError: it cannot be renamed.
+    """
+    file = path(shard)
+    try:
+        file.rename(file.with_name(f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"))
+        for old in damaged(shard)[:-DAMAGED_KEPT]:
+            old.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return  # another parse was faster
+    except OSError as error:
+        raise SnapshotError(f"{file} is damaged and cannot be put aside ({error.strerror}); delete it.") from error
+
+
+def damaged(shard: Shard) -> list[Path]:
+    """Return the snapshots of a shard that were put aside, oldest first."""
+    return sorted(path(shard).parent.glob(f"{path(shard).name}.damaged-*"))
+
+
+def _cannot_write(error: OSError) -> SnapshotError:
+    return SnapshotError(
+        f"{folder()} cannot be written ({error.strerror}), so there are no definitions to fall back on; "
+        "set [accelerator] snapshot_dir to a folder that Airflow's user may write."
+    )
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _load(file: Path, only: str | None) -> Snapshot | None:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.") from error
+    try:
+        return _parse(content, only)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedSnapshotError(f"{file} is damaged, or another version's.") from error
+
+
+def _parse(content: bytes, only: str | None) -> Snapshot:
+    first, _, rest = content.partition(b"\n")
+    head = json.loads(first)
+    if head["format"] != _FORMAT:
+        raise KeyError("format")
+    if only is None:
+        entries = dict(_parse_entry(line) for line in rest.splitlines())
+        if len(entries) != head["count"]:
+            raise KeyError("count")
+    else:
+        # Ids are plain letters, digits and marks, so the line begins as the id does.
+        start = content.find(b"\n" + _line([only])[:-1].encode() + b",")
+        line = content[start + 1 :].partition(b"\n")[0] if start >= 0 else None
+        entries = {} if line is None else dict([_parse_entry(line)])
+    waiting = {workflow_id: Waiting(digest, float(since)) for workflow_id, (digest, since) in head["waiting"].items()}
+    return Snapshot(entries, waiting, frozenset(head["held"]), int(head["version"]))
+
+
+def _parse_entry(line: bytes) -> tuple[str, Entry]:
+    workflow_id, entry = json.loads(line)
+    complete = (
+        entry["workflow"]["workflow_id"] == workflow_id
+        and all(isinstance(row["task_id"], str) for row in entry["tasks"])
+        and all(isinstance(row["parent_id"], str) and isinstance(row["child_id"], str) for row in entry["dependencies"])
+    )
+    if not complete:
+        raise KeyError(workflow_id)
+    return workflow_id, entry
+
+
+def _all_files() -> list[Path]:
+    return sorted({*folder().glob("definitions.json"), *folder().glob("definitions-*-of-*.json")})
+
+
+def _forget_other_shards(shard: Shard) -> None:
+    names = {file_name("definitions", Shard(number, shard.count)) for number in range(1, shard.count + 1)}
+    for file in _all_files():
+        try:
+            if file.name not in names and time.time() - file.stat().st_mtime > _OTHER_SHARDS_SECONDS:
+                file.unlink()
+        except OSError as error:
+            log.warning("%s is of another number of shards and cannot be deleted (%s); delete it.", file, error.strerror)

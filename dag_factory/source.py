@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
 from provider import settings
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definitions import read_definitions, read_shard
 from provider.metadata.engine import read_session, without_passwords
 from provider.metadata.rows import DefinitionRows
+from provider.metadata.versions import meant_since
+from provider.metadata.workflow_rows import Meant, Shard
 from provider.texts import first_line
 from provider.threads import within
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+T = TypeVar("T")
 
 #: Longest wait for the rows, in seconds. The engine's own limits end most hangs sooner; Airflow gives up on the whole file
 #: after 30 s.
@@ -18,21 +28,34 @@ class DefinitionsUnavailableError(Exception):
     """The rows cannot be read; the message says why, without a secret."""
 
 
-def read_rows(workflow_id: str | None = None, *, seconds: float = READ_SECONDS) -> DefinitionRows:
+def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> tuple[DefinitionRows, Meant]:
     """
-    Read the rows of all workflows, or of one.
+    Read the rows of all workflows of a shard, and what people meant since a version, as of one moment.
 
     :param seconds: longest wait. A connection that hangs without an error is left to its thread.
     :raises DefinitionsUnavailableError: for every reason for which there are no rows.
     """
+    return _read(lambda session: (read_shard(session, shard), meant_since(session, since)), seconds)
 
-    def read() -> DefinitionRows:
+
+def read_workflow(workflow_id: str, *, seconds: float = READ_SECONDS) -> DefinitionRows:
+    """Read the rows of one workflow; the rest is as above."""
+    return _read(lambda session: read_definitions(session, [workflow_id]), seconds)
+
+
+def read_meant(workflow_id: str, since: int, *, seconds: float = READ_SECONDS) -> Meant:
+    """Read what people meant with one workflow since a version; the rest is as above."""
+    return _read(lambda session: meant_since(session, since, workflow_id), seconds)
+
+
+def _read(query: Callable[[Session], T], seconds: float) -> T:
+    def read() -> T:
         settings.refuse_embedded_database_across_machines()
         with read_session() as session:
             if session.get_bind().dialect.name == "postgresql":
-                # One view of the three tables, also while somebody replaces a workflow.
+                # One view of all tables, also while somebody replaces a workflow.
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            return read_definitions(session, workflow_id)
+            return query(session)
 
     try:
         return within(seconds, read, "read-definitions")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -14,15 +15,18 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
     model_validator,
 )
 
-from dag_factory.schedules import check_schedule, check_timezone, parse_start_date
+from dag_factory.problems import suggestion
+from dag_factory.schedules import check_schedule, check_timezone, missed_run, parse_start_date
 from provider.metadata.file_patterns import check_file_pattern
+from provider.plain_data import as_list
 from provider.run_conf import FORM_KEYS
-from provider.texts import one_line
+from provider.texts import one_line, quoted
 
 __all__ = ["TaskOptions"]
 
@@ -38,17 +42,32 @@ RESERVED_WORKFLOW_PREFIX = "accelerator_"
 
 _DAY = 86_400
 
+#: Formats of JSON Schema, and the one that only Airflow's trigger form knows. Airflow takes any word, and checks nothing by it.
+PARAM_FORMATS = frozenset(
+    {
+        *("date", "date-time", "time", "duration", "multiline", "regex", "uuid", "email", "idn-email", "hostname"),
+        *("idn-hostname", "ipv4", "ipv6", "uri", "uri-reference", "uri-template", "iri", "iri-reference"),
+        *("json-pointer", "relative-json-pointer"),
+    }
+)
+
 ParamType = Literal["string", "integer", "number", "boolean", "array", "object", "null"]
 
 
 def check_id(value: str) -> str:
     """
-    Check an id by Airflow's rule for keys.
+    Check an id by Airflow's rule for keys, of which only ASCII is taken.
+
+    Airflow's rule allows letters of every alphabet. But ``airflow dags test`` asks for XComs by an address in which its
+    in-process client does not encode them, and one letter may be written in two ways that look alike in a message.
 
     :raises ValueError: characters or length that cannot be used.
     """
     if not re.fullmatch(r"[\w.-]+", value):
         raise ValueError("may hold letters, digits, '_', '-' and '.' only; rename it")
+    if not value.isascii():
+        foreign = next(character for character in value if not character.isascii())
+        raise ValueError(f"has {quoted(foreign)}, but only letters a to z can be used with `airflow dags test`; rename it")
     if not value.strip("."):
         raise ValueError("consists of dots only, which an address would take for a folder; rename it")
     if len(value.encode()) > MAX_ID_BYTES:
@@ -78,9 +97,10 @@ def _check_param_name(value: str) -> str:
     return value
 
 
-def as_list(value: Any) -> Any:
-    """Return a list of one for a single text."""
-    return [value] if isinstance(value, str) else value
+def _check_format(value: str) -> str:
+    if value not in PARAM_FORMATS:
+        raise ValueError(f"{quoted(value)} is not a format; {suggestion(value, PARAM_FORMATS, 'formats are')}")
+    return value
 
 
 def _date_as_text(value: Any) -> Any:
@@ -91,6 +111,7 @@ def _date_as_text(value: Any) -> Any:
 WorkflowId = Annotated[StrictStr, AfterValidator(_check_workflow_id)]
 TaskId = Annotated[StrictStr, AfterValidator(_check_task_id)]
 Seconds = Annotated[StrictInt, Field(ge=1, le=366 * _DAY)]
+Bound = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 
 
 class Spec(BaseModel):
@@ -149,9 +170,9 @@ class ParamSpec(Spec):
     title: StrictStr | None = None
     description: StrictStr | None = None
     enum: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
-    format: StrictStr | None = None
-    minimum: float | None = None
-    maximum: float | None = None
+    format: Annotated[StrictStr, AfterValidator(_check_format)] | None = None
+    minimum: Bound | None = None
+    maximum: Bound | None = None
     required: StrictBool = False
 
     @property
@@ -172,7 +193,9 @@ class ParamSpec(Spec):
         return schema
 
     @model_validator(mode="after")
-    def _default_fits(self) -> Self:
+    def _fits_together(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum of {self.name} is greater than maximum, so no value fits; correct one of them")
         if self.has_default:
             checker = Draft202012Validator(self.json_schema(), format_checker=FormatChecker())
             error = next(checker.iter_errors(self.default), None)
@@ -203,10 +226,24 @@ class WorkflowOptions(Spec):
         """``start_date`` in the workflow's zone."""
         return None if self.start_date is None else parse_start_date(self.start_date, self.timezone)
 
+    def starts_at_once(self, now: datetime) -> str:
+        """Return what Airflow starts as soon as it sees this workflow for the first time; empty where that is nothing."""
+        if self.schedule is None or not self.enabled:
+            return ""
+        due = missed_run(self.schedule, self.timezone, self.starts_at, now)
+        if due is None:
+            return ""
+        if self.catchup:
+            return f"Airflow starts all its runs since {self.start_date} at once, as catchup says"
+        return (
+            f"Airflow starts its run of {due:%Y-%m-%d %H:%M} ({self.timezone}) at once; write a start_date that is still to come "
+            "where the first run is to be a later one"
+        )
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        names = [param.name for param in self.params]
-        if double := sorted({name for name in names if names.count(name) > 1}):
+        counts = Counter(param.name for param in self.params)
+        if double := sorted(name for name, count in counts.items() if count > 1):
             raise ValueError(f"params: {', '.join(double)} given more than once; keep one")
         if self.start_date is not None:
             try:

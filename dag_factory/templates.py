@@ -7,12 +7,12 @@ Rows are data. They may refer to a few values of their run, and nothing else: no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, Undefined, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from dag_factory.problems import suggestion
@@ -46,6 +46,16 @@ NODES = frozenset(
 )
 
 _DATES = ("ds", "ts", "data_interval", "logical_date", "execution_date", "prev_", "next_", "yesterday_", "tomorrow_")
+
+
+def default(value: Any, fallback: Any = "", falsy_too: bool = False) -> Any:
+    """Return a fallback for what is missing, as Jinja's filter does, and for null, which is what a param without a value is."""
+    missing = value is None or isinstance(value, Undefined)
+    return fallback if missing or (falsy_too and not value) else value
+
+
+#: Filters of factory DAGs that stand for Jinja's own.
+OWN_FILTERS: dict[str, Callable[..., Any]] = {"default": default, "d": default}
 
 
 def is_template(value: str) -> bool:
@@ -158,11 +168,13 @@ def _check_node(node: nodes.Node, *, may_be_missing: bool) -> Iterator[str | _Pa
     if isinstance(node, nodes.Getattr | nodes.Getitem):
         yield from _check_access(node, may_be_missing=may_be_missing)
         return
+    forgiven: object = None
     if isinstance(node, nodes.Filter | nodes.Test):
         yield from _check_filter(node)
-        may_be_missing = node.name in ("default", "d", "defined")
+        # Only what stands right before default may be missing: whatever else is done with it fails before default is asked.
+        forgiven = node.node if node.name in ("default", "d", "defined") else None
     for child in node.iter_child_nodes(exclude=("kwargs",)):
-        yield from _check_node(child, may_be_missing=may_be_missing)
+        yield from _check_node(child, may_be_missing=child is forgiven)
 
 
 def _check_name(name: str) -> Iterator[str]:
@@ -181,7 +193,7 @@ def _check_access(node: nodes.Getattr | nodes.Getitem, *, may_be_missing: bool) 
     elif isinstance(key, str) and key.startswith("_"):
         yield f"{key}: names that start with '_' are not allowed in a template"
     elif not isinstance(node.node, nodes.Name):
-        yield from _check_node(node.node, may_be_missing=may_be_missing)
+        yield from _check_node(node.node, may_be_missing=False)
     elif node.node.name != "params":
         yield from list(_check_name(node.node.name)) or [f"{node.node.name} is a text and has no item {key}"]
     elif not may_be_missing:

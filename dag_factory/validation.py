@@ -11,18 +11,25 @@ from pydantic import ValidationError
 
 from dag_factory import templates
 from dag_factory.graph import find_cycle
-from dag_factory.problems import Problem, describe, in_words, shorten, suggestion
+from dag_factory.problems import Problem, describe, in_words, searches_bounded, shorten, suggestion, way_around
 from dag_factory.specs import TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
 from provider.metadata.rows import DefinitionRows
-from provider.plain_data import Flaw, unstorable
+from provider.plain_data import Flaw, RepeatedKeyError, parse_json, unstorable
 from provider.run_conf import FORM_KEYS
+from provider.texts import quoted
 
 Row = dict[str, Any]
 
 #: Deepest nesting of a row.
 _MAX_DEPTH = 40
+
+#: Columns that hold JSON.
+_JSON_COLUMNS = frozenset({"default_args", "params", "tags", "config"})
+
+#: Longest message about a row, in characters.
+_MAX_MESSAGE = 1000
 
 _FLAWS = {
     Flaw.NUL: "holds a NUL character, which cannot be stored; remove it",
@@ -54,7 +61,8 @@ def validate(rows: DefinitionRows, types: TaskTypes | None = None) -> Validated:
     :param types: task types that may be used; default: all installed ones.
     :return: the workflows that can be built, and the problems of the others. Nothing is raised for what rows say.
     """
-    return _Validation(rows, types or task_types()).run()
+    with searches_bounded():
+        return _Validation(rows, types or task_types()).run()
 
 
 class _Validation:
@@ -70,6 +78,9 @@ class _Validation:
         for row in rows.tasks:
             if isinstance(row, dict) and isinstance(task_id := row.get("task_id"), str):
                 self._workflow_of.setdefault(task_id, str(row.get("workflow_id")))
+        self._tasks_of: dict[str, list[str]] = defaultdict(list)
+        for task_id, owner in self._workflow_of.items():
+            self._tasks_of[owner].append(task_id)
 
     def run(self) -> Validated:
         known: set[str] = set()
@@ -80,11 +91,8 @@ class _Validation:
             self._check_task(row, known, seen)
         for row in self._rows.dependencies:
             self._check_edge(row)
-        children: dict[str, dict[str, list[str]]] = {workflow_id: {} for workflow_id in known}
-        for task_id, owner in self._workflow_of.items():
-            children.setdefault(owner, {})[task_id] = []
         for workflow_id in sorted(known):
-            self._check_graph(workflow_id, children[workflow_id])
+            self._check_graph(workflow_id)
         broken = {problem.workflow_id for problem in self._problems}
         workflows = {
             workflow_id: WorkflowSpec(
@@ -99,7 +107,7 @@ class _Validation:
 
     def _report(self, workflow_id: object, row: str, *messages: str) -> None:
         owner = workflow_id if isinstance(workflow_id, str) else ""
-        self._problems |= {Problem(owner, row, message) for message in messages}
+        self._problems |= {Problem(owner, row, shorten(message, _MAX_MESSAGE)) for message in messages}
 
     def _check_workflow(self, row: Row, known: set[str]) -> None:
         key = row.get("workflow_id") if isinstance(row, dict) else None
@@ -156,7 +164,7 @@ class _Validation:
             self._report(workflow_id, name, text)
             return None
         if task_type is None:
-            hint = suggestion(type_name, self._types, "known types are")
+            hint = suggestion(type_name, list(self._types), "known types are")
             self._report(workflow_id, name, f"task_type: {in_words(type_name)} is not known; {hint}")
             return None
         if not isinstance(config, dict):
@@ -182,9 +190,12 @@ class _Validation:
             self._report(owner, name, f"unknown key {shorten(extra[0])}; known keys are: child_id, parent_id")
         for task_id in (parent, child):
             if task_id not in self._workflow_of:
-                known = [other for other, of in self._workflow_of.items() if of == owner]
-                hint = suggestion(task_id, known, f"tasks of workflow {owner} are") if len(known) <= 30 else "correct the id"
-                self._report(owner, name, f"{shorten(task_id)} is not a task of this workflow; {hint}")
+                if owner is None:
+                    text = f"there is no task {shorten(task_id)}; add it, or delete the row"
+                else:
+                    hint = suggestion(task_id, self._tasks_of[owner], f"tasks of workflow {shorten(owner)} are")
+                    text = f"{shorten(task_id)} is not a task of this workflow; {hint}"
+                self._report(owner, name, text)
         if parent == child:
             self._report(owner, name, "a task cannot depend on itself; delete the row")
         elif parent in self._workflow_of and child in self._workflow_of and owner is not None:
@@ -195,17 +206,17 @@ class _Validation:
                 self._report(owner, name, "given more than once; keep one")
             self._edges[owner].add((parent, child))
 
-    def _check_graph(self, workflow_id: str, children: dict[str, list[str]]) -> None:
-        """Check the workflow as a whole; ``children`` has a key for each of its tasks."""
+    def _check_graph(self, workflow_id: str) -> None:
+        """Check the workflow as a whole."""
         name = f"workflows row {shorten(workflow_id)}"
+        children: dict[str, list[str]] = {task_id: [] for task_id in self._tasks_of.get(workflow_id, ())}
         if not children:
             self._report(workflow_id, name, "has no task; add a row to tasks")
         for parent, child in self._edges[workflow_id]:
             children.setdefault(parent, []).append(child)
             children.setdefault(child, [])
         if cycle := find_cycle(children):
-            text = f"dependencies form a cycle: {' → '.join(cycle)}; delete one of them"
-            self._report(workflow_id, name, text)
+            self._report(workflow_id, name, f"dependencies form a cycle: {way_around(cycle)}; delete one of them")
 
 
 def _unstorable(row: Any) -> Iterator[str]:
@@ -218,3 +229,17 @@ def _unstorable(row: Any) -> Iterator[str]:
             yield f"{shorten(found.path) or 'row'}: the key {in_words(found.value)} must be text; put it in quotes"
         else:
             yield f"{shorten(found.path)}: {_FLAWS[found.flaw]}"
+    for column in sorted(_JSON_COLUMNS & row.keys()):
+        if isinstance(text := row[column], str) and (key := _repeated_key(text)) is not None:
+            yield f"{column}: has the key {quoted(key)} twice in one object; keep one"
+
+
+def _repeated_key(text: str) -> str | None:
+    """Return the key that an object in a JSON text has twice, which is why the text was not read."""
+    try:
+        parse_json(text)
+    except RepeatedKeyError as error:
+        return error.key
+    except (ValueError, RecursionError):
+        return None
+    return None

@@ -23,7 +23,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import BaseOperatorArguments
 from dag_factory.task_types.registry import TaskTypes
-from dag_factory.templates import BATCH_DATE_FILTER
+from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
 from provider.operators.task_batch import ScopeGuard, StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
 
@@ -51,7 +51,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         max_consecutive_failed_dag_runs=_default("max_consecutive_failed_dag_runs_per_dag"),
         is_paused_upon_creation=False,
         tags=sorted(set(options.tags)),
-        user_defined_filters={BATCH_DATE_FILTER: partial(_day, options.timezone)},
+        user_defined_filters={**OWN_FILTERS, BATCH_DATE_FILTER: partial(_day, options.timezone)},
     )
     owner = options.owner or options.default_args.owner
     shared: BaseOperatorArguments = {"dag": dag} if owner is None else {"dag": dag, "owner": owner}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NoReturn
@@ -55,6 +55,11 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> NoReturn:
     raise ConstantError(word)
+
+
+def as_list(value: Any) -> Any:
+    """Return a list of one for a single text or object, which iterating would take apart; everything else as it is."""
+    return [value] if isinstance(value, str | Mapping) else value
 
 
 class Flaw(Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -136,8 +137,8 @@ class BigQueryQueryConfig(RemoteJobConfig):
         if dispositions and self.destination_table is None:
             raise ValueError(f"{', '.join(dispositions)}: needs destination_table")
         # BigQuery tells parameters apart without regard to case.
-        names = [parameter.name.lower() for parameter in self.query_parameters or ()]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        counts = Counter(parameter.name.lower() for parameter in self.query_parameters or ())
+        if twice := sorted(name for name, count in counts.items() if count > 1):
             raise ValueError(f"query_parameters: given twice: {', '.join(twice)}")
         return self
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictStr
 
-from dag_factory.specs import TaskOptions, as_list
+from dag_factory.specs import TaskOptions
 from dag_factory.task_types import TaskConfig
 from dag_factory.templates import is_template
+from provider.plain_data import as_list
 from provider.texts import quoted
 
 __all__ = ["REMOTE_JOB_DEFAULTS", "RemoteJobConfig"]
@@ -22,7 +23,8 @@ def _check_bucket(value: str) -> str:
 
 
 def _check_table(value: str) -> str:
-    if not is_template(value) and not re.fullmatch(r"([^.\s]+[.:])?[^.:\s]+\.[^.:\s]+", value):
+    # A project may belong to a domain: example.com:project.dataset.table.
+    if not is_template(value) and not re.fullmatch(r"(([^:\s]+:)?[^.:\s]+[.:])?[^.:\s]+\.[^.:\s]+", value):
         raise ValueError(f"must look like project.dataset.table or dataset.table, not {quoted(value)}")
     return value
 

@@ -11,6 +11,7 @@ from dag_factory.specs import Spec
 from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, Texts, exactly_one
 from dag_factory.templates import is_template
+from provider.plain_data import as_list
 from provider.texts import quoted
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ class Target(Spec):
 def _check_target(value: Any) -> Any:
     """Check one target; a text is taken apart by the operator, once its templates are rendered."""
     if isinstance(value, str):
-        parts = value.split(".")
-        if not is_template(value) and (len(parts) > 3 or not all(parts)):
+        # A project may belong to a domain: example.com:project.schema.name.
+        parts = value.rpartition(":")[2].split(".")
+        if not is_template(value) and (len(parts) > 3 or not all(parts) or (":" in value and len(parts) < 3)):
             raise ValueError(f"must look like database.schema.name, schema.name or name, not {quoted(value)}")
         return value
     try:
@@ -54,7 +56,7 @@ def _check_target(value: Any) -> Any:
         raise ValueError("; ".join(describe(error, Target))) from None
 
 
-Targets = Annotated[tuple[Annotated[Any, BeforeValidator(_check_target)], ...], Field(min_length=1)]
+Targets = Annotated[tuple[Annotated[Any, BeforeValidator(_check_target)], ...], BeforeValidator(as_list), Field(min_length=1)]
 
 
 class DataformConfig(RemoteJobConfig):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
+
+from provider.exceptions import AcceleratorError
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -21,3 +24,68 @@ def serialized(dag: DAG) -> dict[str, Any]:
 
     stored: dict[str, Any] = DagSerialization.to_dict(dag)
     return stored
+
+
+class UnusableDagError(AcceleratorError):
+    """
+    Airflow cannot use a DAG; the message says why.
+
+    :param task_id: the task that is to blame; None where it is the DAG as a whole.
+    """
+
+    def __init__(self, reason: str, task_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.task_id = task_id
+
+
+def rehearse(dag: DAG) -> None:
+    """
+    Do with a DAG what the dag-processor and the scheduler will: check, store, send and read it, and compute its next runs.
+
+    Stands on (3.3.2) ``DAG.validate`` and ``DAG.check_cycle``, as ``DagBag.bag_dag`` calls them;
+    ``airflow.sdk.execution_time.comms._RequestFrame``, in which a parse is sent to the dag-processor;
+    ``DagSerialization.from_dict``; ``SerializedDAG._time_restriction``, from which ``next_dagrun_info`` computes the next run,
+    and logs an error instead of raising it.
+
+    :raises UnusableDagError: one of these fails. In the dag-processor that would cost all DAGs of the file; or the DAG's runs.
+    """
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    try:
+        dag.validate()  # type: ignore[no-untyped-call]
+        dag.check_cycle()
+        stored = serialized(dag)
+        _send(stored)
+        _compute_runs(DagSerialization.from_dict(stored))
+    except Exception as error:
+        raise UnusableDagError(f"{type(error).__name__}: {error}", _to_blame(dag)) from error
+
+
+def _send(stored: Any) -> None:
+    from airflow.sdk.execution_time.comms import _RequestFrame
+
+    _RequestFrame(id=0, body={"data": stored}).as_bytes()
+    # PostgreSQL takes no NaN, and no half characters.
+    json.dumps(stored, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _compute_runs(dag: Any) -> None:
+    if not dag.timetable.can_be_scheduled:
+        return
+    last = None
+    for _ in range(2):
+        last = dag.timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=dag._time_restriction)
+        if last is None:
+            return
+
+
+def _to_blame(dag: DAG) -> str | None:
+    """Return the task that cannot be stored or sent by itself."""
+    from airflow.serialization.serialized_objects import OperatorSerialization
+
+    for task in dag.tasks:
+        try:
+            _send(OperatorSerialization.serialize_operator(task))
+        except Exception:  # noqa: BLE001 - whichever error it is, the caller tells the DAG's
+            return str(task.task_id)
+    return None

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
-from dag_factory.problems import Problem, in_words, shorten, suggestion
+from dag_factory.problems import Problem, in_words, searches_bounded, shorten, suggestion
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
 
@@ -46,6 +46,11 @@ class ParsedFile:
 
 def parse(data: Any) -> ParsedFile:
     """Turn the plain data of a file into rows, and note everything that cannot be rows."""
+    with searches_bounded():
+        return _parse(data)
+
+
+def _parse(data: Any) -> ParsedFile:
     parsed = ParsedFile()
     if not isinstance(data, dict):
         parsed.add("the file", f'must be an object with the key "workflows", not {in_words(data)}')
@@ -67,11 +72,11 @@ def to_data(rows: DefinitionRows) -> FileData:
     tasks: dict[str, list[dict[str, Any]]] = {}
     for row in rows.tasks:
         columns = {name: value for name, value in row.items() if name != "workflow_id"}
-        entry = {**_without_defaults(columns, TaskSpec), "depends_on": sorted(parents.get(row["task_id"], []))}
+        entry = {**without_defaults(columns, TaskSpec), "depends_on": sorted(parents.get(row["task_id"], []))}
         tasks.setdefault(row["workflow_id"], []).append({name: value for name, value in entry.items() if value != []})
     return {
         "workflows": [
-            {**_without_defaults(row, WorkflowOptions), "tasks": tasks.get(row["workflow_id"], [])} for row in rows.workflows
+            {**without_defaults(row, WorkflowOptions), "tasks": tasks.get(row["workflow_id"], [])} for row in rows.workflows
         ]
     }
 
@@ -113,7 +118,8 @@ def _objects(value: Any, name: str, id_key: str, parsed: ParsedFile) -> Iterator
             yield f"{place} {shorten(entry[id_key])}", entry
 
 
-def _without_defaults(row: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def without_defaults(row: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Return the columns of a row that say something else than the default."""
     fields = model.model_fields
     return {
         name: value

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from dag_factory.problems import Problem
+from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.specs import WorkflowSpec
 from dag_factory.validation import validate
+from provider.cli.row_changes import row_changes
 from provider.metadata.rows import DefinitionRows
+from provider.metadata.workflow_rows import DELETED, by_workflow, to_entry
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -23,11 +27,15 @@ class Change:
 
     :param kind: ``created``, ``changed``, ``unchanged`` or ``removed``.
     :param detail: what happens to its tasks; empty where nothing does.
+    :param rows: every row that changes, with its columns, one a line.
+    :param note: what Airflow will start at once because of it; empty where that is nothing.
     """
 
     workflow_id: str
     kind: str
     detail: str = ""
+    rows: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,12 @@ class Plan:
     """
     What an import would do.
 
+    :param rows: the rows to store: those of the file, with what is operated as it is stored.
     :param problems: what the file would break; with one of them nothing may be stored.
     :param others: problems that stored workflows have already and keep.
     """
 
+    rows: DefinitionRows = field(default_factory=DefinitionRows)
     changes: list[Change] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     others: list[Problem] = field(default_factory=list)
@@ -50,6 +60,7 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
 
     :param prune: remove those workflows.
     """
+    new = as_operated(stored, new)
     replaced = {row["workflow_id"] for row in new.workflows}
     kept = DefinitionRows() if prune else _without(stored, replaced)
     # Stored rows first: of two tasks with one id, the one in the file is then the one to rename.
@@ -58,38 +69,78 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
     )
     before = validate(stored)
     known = {problem for problem in before.problems if problem.workflow_id not in replaced}
-    if problems := [problem for problem in after.problems if problem not in known]:
+    rehearsed = rehearse_foreign(spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced)
+    if problems := [problem for problem in [*after.problems, *rehearsed] if problem not in known]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}
+    old_rows, new_rows = by_workflow(stored), by_workflow(new)
     changes = [
-        _change(workflow_id, before.workflows.get(workflow_id), after.workflows[workflow_id], stored=workflow_id in stored_ids)
+        _change(
+            before.workflows.get(workflow_id),
+            after.workflows[workflow_id],
+            row_changes(old_rows[workflow_id], new_rows[workflow_id]) if workflow_id in stored_ids else None,
+        )
         for workflow_id in sorted(replaced)
     ]
     if prune:
-        changes.extend(Change(workflow_id, REMOVED) for workflow_id in sorted(stored_ids - replaced))
-    return Plan(changes, others=list(after.problems))
+        changes.extend(
+            Change(workflow_id, REMOVED, rows=row_changes(old_rows[workflow_id], DefinitionRows()))
+            for workflow_id in sorted(stored_ids - replaced)
+        )
+    return Plan(new, changes, others=list(after.problems))
 
 
-def carry_out(session: Session, plan: Plan, new: DefinitionRows) -> None:
+def carry_out(session: Session, plan: Plan, stored: DefinitionRows, *, action: str, by: str) -> None:
     """
-    Store what the plan says, in the caller's transaction.
+    Store what the plan says and leave a version of each workflow that changes, in the caller's transaction.
 
+    :param stored: the rows that the plan was made for.
+    :param action: what the versions say of it, such as ``import``.
+    :param by: who does it.
     :raises sqlalchemy.exc.IntegrityError: somebody else stored one of the tasks after the plan was made.
     """
-    from provider.metadata.definitions import delete_workflows, replace_workflows
+    from provider.metadata.definitions import delete_workflows, read_definitions, replace_workflows
+    from provider.metadata.versions import record, record_found
 
     changed = {change.workflow_id for change in plan.changes if change.kind in (CREATED, CHANGED)}
-    delete_workflows(session, [change.workflow_id for change in plan.changes if change.kind == REMOVED])
-    replace_workflows(session, _only(new, changed))
+    removed = {change.workflow_id for change in plan.changes if change.kind == REMOVED}
+    groups = by_workflow(stored)
+    found = {name: to_entry(groups[name]) for name in sorted(changed | removed) if name in groups and groups[name].workflows}
+    record_found(session, found, by=by)
+    delete_workflows(session, sorted(removed))
+    replace_workflows(session, _only(plan.rows, changed))
+    # As the database gives them back, with its defaults: a parse compares them with what it reads.
+    after = by_workflow(read_definitions(session, changed))
+    record(session, action, {workflow_id: to_entry(rows) for workflow_id, rows in after.items()}, by=by)
+    record(session, DELETED, dict.fromkeys(removed), by=by)
 
 
-def _change(workflow_id: str, before: WorkflowSpec | None, after: WorkflowSpec, *, stored: bool) -> Change:
-    if not stored:
-        return Change(workflow_id, CREATED, f"tasks: {len(after.tasks)}")
-    if before == after:
+def as_operated(stored: DefinitionRows, new: DefinitionRows, *, always: bool = False) -> DefinitionRows:
+    """
+    Return new rows in which what is switched off or on stays so.
+
+    :param always: also where the new rows say something else.
+    """
+
+    def keep(rows: list[dict[str, Any]], old: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+        enabled = {row[key]: {"enabled": row["enabled"]} for row in old}
+        return [{**row, **enabled.get(row[key], {})} if always else {**enabled.get(row[key], {}), **row} for row in rows]
+
+    return DefinitionRows(
+        keep(new.workflows, stored.workflows, "workflow_id"), keep(new.tasks, stored.tasks, "task_id"), new.dependencies
+    )
+
+
+def _change(before: WorkflowSpec | None, after: WorkflowSpec, rows: tuple[str, ...] | None) -> Change:
+    workflow_id = after.workflow_id
+    had_runs = before is not None and before.options.schedule is not None
+    note = "" if had_runs else after.options.starts_at_once(datetime.now(UTC))
+    if rows is None:
+        return Change(workflow_id, CREATED, f"tasks: {len(after.tasks)}", note=note)
+    if not rows:
         return Change(workflow_id, UNCHANGED)
     if before is None:
-        return Change(workflow_id, CHANGED, "could not be used before")
+        return Change(workflow_id, CHANGED, "could not be used before", rows, note)
     old = {task.task_id: (task, _parents(before, task.task_id)) for task in before.tasks}
     new = {task.task_id: (task, _parents(after, task.task_id)) for task in after.tasks}
     counts = {
@@ -98,7 +149,7 @@ def _change(workflow_id: str, before: WorkflowSpec | None, after: WorkflowSpec, 
         "removed": len(old.keys() - new.keys()),
     }
     tasks = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return Change(workflow_id, CHANGED, f"tasks: {tasks}" if tasks else "")
+    return Change(workflow_id, CHANGED, f"tasks: {tasks}" if tasks else "", rows, note)
 
 
 def _parents(workflow: WorkflowSpec, task_id: str) -> set[str]:

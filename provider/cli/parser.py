@@ -92,6 +92,12 @@ _INIT = Command(
     (
         _argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
         _argument("--force", action="store_true", help="overwrite files that were changed by hand"),
+        _argument(
+            "--shards",
+            type=_positive,
+            metavar="N",
+            help="spread the workflows over N DAG files; by default as many as the folder has, or one",
+        ),
     ),
 )
 
@@ -127,6 +133,31 @@ _EXPORT = Command(
         _argument("workflow_ids", metavar="WORKFLOW", nargs="*", help="only these workflows; all where none is named"),
         _argument("--format", choices=("yaml", "json"), default="yaml", help="yaml (default) or json"),
     ),
+)
+
+_HISTORY = Command(
+    "history",
+    "List the versions of a workflow, newest first: who stored what, and when",
+    "provider.cli.version_commands:history",
+    (_argument("workflow_id", metavar="WORKFLOW", help="workflow id"), _OUTPUT),
+)
+
+_ROLLBACK = Command(
+    "rollback",
+    "Store the rows of an earlier version of a workflow again",
+    "provider.cli.version_commands:rollback",
+    (
+        _argument("workflow_id", metavar="WORKFLOW", help="workflow id"),
+        _argument(
+            "--to", type=_positive, metavar="VERSION", help="this version; by default the newest that differs from what is stored"
+        ),
+    ),
+)
+
+_CONFIRM = Command(
+    "confirm",
+    "Say that what is gone from the tables was meant to go, where it looks like an accident",
+    "provider.cli.version_commands:confirm",
 )
 
 _VALIDATE = Command(
@@ -204,7 +235,12 @@ _EMULATORS = Command(
     ),
 )
 
-COMMANDS: tuple[Command | Group, ...] = (_INIT, _DB, _IMPORT, _EXPORT, _VALIDATE, _BATCHES, _LOGS, _REQUESTS, _EMULATORS)
+COMMANDS: tuple[Command | Group, ...] = (
+    _INIT,
+    _DB,
+    *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
+    *(_BATCHES, _LOGS, _REQUESTS, _EMULATORS),
+)
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"
 

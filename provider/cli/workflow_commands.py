@@ -10,28 +10,35 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dag_factory.problems import Problem
+from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.validation import validate
 from provider.cli.definition_file import parse, to_data
 from provider.cli.import_plan import Plan, carry_out, make_plan
 from provider.cli.input_files import read_file
 from provider.cli.output import printable, write_json
 from provider.cli.strict_yaml import dump
+from provider.cli.who import who
 from provider.exceptions import AcceleratorError
 from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
+from provider.metadata.versions import one_at_a_time
+from provider.metadata.workflow_rows import IMPORTED
 
 
 def import_workflows(args: argparse.Namespace) -> int:
     """Store the workflows of a file in one transaction, or list every problem and store nothing."""
     parsed = parse(read_file(Path(args.file)))
     with read_session() if args.dry_run else write_session() as session:
-        plan = make_plan(read_definitions(session), parsed.rows, prune=args.prune)
-        if problems := [*parsed.problems, *plan.problems]:
-            return _refuse(args.file, problems)
         if not args.dry_run:
-            carry_out(session, plan, parsed.rows)
-    _report(plan, dry_run=args.dry_run)
+            one_at_a_time(session)
+        stored = read_definitions(session)
+        plan = make_plan(stored, parsed.rows, prune=args.prune)
+        if problems := [*parsed.problems, *plan.problems]:
+            return refuse(args.file, problems)
+        if not args.dry_run:
+            carry_out(session, plan, stored, action=IMPORTED, by=who())
+    report(plan, dry_run=args.dry_run)
     return 0
 
 
@@ -61,7 +68,8 @@ def validate_workflows(args: argparse.Namespace) -> int:
         rows, problems = parsed.rows, parsed.problems
     else:
         rows, problems = _stored(), []
-    problems = [*problems, *validate(rows).problems]
+    validated = validate(rows)
+    problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
     if args.output == "json":
         write_json(
             {
@@ -86,7 +94,8 @@ def _stored() -> DefinitionRows:
         return read_definitions(session)
 
 
-def _refuse(file: str, problems: Sequence[Problem]) -> int:
+def refuse(file: str, problems: Sequence[Problem]) -> int:
+    """List why nothing was stored; return the exit code."""
     _write_problems(problems)
     sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {file}; nothing was stored.\n")
     return 1
@@ -97,9 +106,15 @@ def _write_problems(problems: Iterable[Problem]) -> None:
         sys.stdout.write(f"{printable(str(problem))}\n")
 
 
-def _report(plan: Plan, *, dry_run: bool) -> None:
+def report(plan: Plan, *, dry_run: bool) -> None:
+    """Say what an import did, or would do: each workflow, and each row that changes."""
     for change in plan.changes:
         sys.stdout.write(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}\n")
+        for line in change.rows:
+            sys.stdout.write(f"             {printable(line)}\n")
+    for change in plan.changes:
+        if change.note:
+            sys.stderr.write(f"note: {change.workflow_id}: {change.note}.\n")
     counts = Counter(change.kind for change in plan.changes)
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in ("created", "changed", "unchanged", "removed"))
     sys.stdout.write(f"Workflows: {summary}.{' Nothing was stored (dry run).' if dry_run else ''}\n")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -42,6 +43,9 @@ _HINTS = {
     "quotaExceeded": "See the project's quotas in the Google Cloud console.",
     "stopped": "Somebody cancelled the job.",
 }
+#: A table of a project that belongs to a domain: ``example.com:project.dataset.table``.
+_DOMAIN_TABLE = re.compile(r"([^:\s]+\.[^:\s]+:[^.:\s]+)[.:]([^.:\s]+)\.([^.:\s]+)")
+
 _RESULTS: dict[type, tuple[str, ...]] = {
     LoadJob: ("output_rows", "output_bytes", "input_files", "input_file_bytes"),
     QueryJob: ("statement_type", "num_dml_affected_rows", "total_bytes_processed", "total_bytes_billed", "cache_hit"),
@@ -103,6 +107,14 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, use_legacy_sql=False, **kwargs)
         self._client_of = lru_cache(self.get_client)
+
+    def split_tablename(self, table_input: str, default_project_id: str, var_name: str | None = None) -> tuple[str, str, str]:
+        """Return project, dataset and table of a table's name, also where the project belongs to a domain."""
+        if match := _DOMAIN_TABLE.fullmatch(table_input):
+            project, dataset, table = match.groups()
+            return project, dataset, table
+        found: tuple[str, str, str] = super().split_tablename(table_input, default_project_id, var_name)
+        return found
 
     def prepare(self, request: BigQueryJobRequest) -> Intent:
         """Return the name of the first job of this chain that has not failed: a new one, or one without a record."""

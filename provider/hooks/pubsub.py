@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from provider.exceptions import ConfigurationError
+from provider.plain_data import as_list
 
 if TYPE_CHECKING:
     from google.pubsub_v1.services.subscriber.async_client import SubscriberAsyncClient
@@ -35,15 +36,15 @@ log = logging.getLogger(__name__)
 _SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 
 
-def check_subscriptions(names: Iterable[str]) -> list[str]:
+def check_subscriptions(names: str | Iterable[str]) -> list[str]:
     """
-    Return the names without repetitions, if each is the full name of a subscription.
+    Return the names without repetitions, if each is the full name of a subscription; one text stands for a list of one.
 
     Names follow https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names.
 
     :raises ConfigurationError: one is not, or there is none.
     """
-    subscriptions = list(dict.fromkeys(names))
+    subscriptions = list(dict.fromkeys(as_list(names)))
     if not subscriptions:
         raise ConfigurationError(
             "no Pub/Sub subscription to listen to; name at least one as projects/PROJECT/subscriptions/SUBSCRIPTION "

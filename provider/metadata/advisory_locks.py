@@ -17,3 +17,6 @@ class AdvisoryLock(Enum):
 
     #: A dispatcher that claims requests; held for one short transaction.
     CLAIM = 727_061_996
+
+    #: Whoever changes definitions by a command; held for one short transaction.
+    DEFINITIONS = 727_061_997

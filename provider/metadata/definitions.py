@@ -3,40 +3,76 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Text, cast, delete, insert, select
+from sqlalchemy import JSON, Boolean, Text, cast, delete, insert, select, union
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Task, TaskDependency, Workflow
+from provider.metadata.workflow_rows import Shard
+from provider.plain_data import ConstantError, parse_json
+from provider.texts import chunks
+
+#: So many ids in one SELECT; databases limit how many.
+_IDS_AT_ONCE = 500
+
+#: How people write a boolean in SQL. PostgreSQL takes them all for what they mean, SQLite reads each of them as true.
+_BOOLEANS = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
+}
 
 
-def read_definitions(session: Session, workflow_id: str | None = None) -> DefinitionRows:
+def read_definitions(session: Session, workflow_ids: Collection[str] | None = None) -> DefinitionRows:
     """
-    Read all definitions, or those of one workflow, in three SELECTs.
+    Read all definitions, or those of some workflows, in three SELECTs, or in three for every 500 workflows.
 
-    A JSON column whose text is no JSON, which SQLite lets people write, comes back as that text: the mistake of one row must
-    not hide the others.
+    A JSON column whose text is no JSON, and a boolean that is none, which SQLite lets people write, come back as that text: the
+    mistake of one row must not hide the others.
 
-    :param workflow_id: only this workflow; a task process needs no other.
+    :param workflow_ids: only these workflows; a task process needs no other than its own.
     """
-    workflows = select(*_json_as_text(Workflow.__table__)).order_by(Workflow.workflow_id)
-    tasks = select(*_json_as_text(Task.__table__)).order_by(Task.task_id)
+    if workflow_ids is None:
+        return _read(session, None)
+    found = DefinitionRows()
+    for ids in chunks(workflow_ids, _IDS_AT_ONCE):
+        part = _read(session, ids)
+        found.workflows.extend(part.workflows)
+        found.tasks.extend(part.tasks)
+        found.dependencies.extend(part.dependencies)
+    return found
+
+
+def read_shard(session: Session, shard: Shard) -> DefinitionRows:
+    """Read the definitions of the workflows of one shard."""
+    if shard.count == 1:
+        return read_definitions(session)
+    # Tasks may have lost the row of their workflow, where no foreign key minds them.
+    ids = session.scalars(union(select(Workflow.workflow_id), select(Task.workflow_id)))
+    return read_definitions(session, [workflow_id for workflow_id in ids if workflow_id in shard])
+
+
+def _read(session: Session, workflow_ids: Sequence[str] | None) -> DefinitionRows:
+    workflows = select(*_as_text(Workflow.__table__)).order_by(Workflow.workflow_id)
+    tasks = select(*_as_text(Task.__table__)).order_by(Task.task_id)
     dependencies = select(TaskDependency.__table__).order_by(TaskDependency.parent_id, TaskDependency.child_id)
-    if workflow_id is not None:
-        workflows = workflows.where(Workflow.workflow_id == workflow_id)
-        tasks = tasks.where(Task.workflow_id == workflow_id)
-        dependencies = dependencies.join(Task, Task.task_id == TaskDependency.child_id).where(Task.workflow_id == workflow_id)
+    if workflow_ids is not None:
+        workflows = workflows.where(Workflow.workflow_id.in_(workflow_ids))
+        tasks = tasks.where(Task.workflow_id.in_(workflow_ids))
+        dependencies = dependencies.join(Task, Task.task_id == TaskDependency.child_id).where(Task.workflow_id.in_(workflow_ids))
 
-    def rows(statement: Any, *json_columns: str) -> list[dict[str, Any]]:
+    def rows(statement: Any, table: Any) -> list[dict[str, Any]]:
+        readers = {column.name: reader for column in table.columns if (reader := _reader(column)) is not None}
         found = [dict(row) for row in session.execute(statement).mappings()]
         for row in found:
-            row |= {name: _parsed(row[name]) for name in json_columns}
+            row |= {name: reader(row[name]) for name, reader in readers.items()}
         return found
 
-    return DefinitionRows(rows(workflows, "default_args", "params", "tags"), rows(tasks, "config"), rows(dependencies))
+    return DefinitionRows(
+        rows(workflows, Workflow.__table__), rows(tasks, Task.__table__), rows(dependencies, TaskDependency.__table__)
+    )
 
 
 def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
@@ -58,26 +94,45 @@ def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
 
 
 def delete_workflows(session: Session, workflow_ids: Sequence[str]) -> None:
-    """Delete workflows with their tasks and edges, in the caller's transaction; batches and task logs stay."""
+    """
+    Delete workflows with their tasks and edges, in the caller's transaction; batches and task logs stay.
+
+    Tasks that have lost the row of their workflow go as well: a client of SQLite that minds no foreign keys leaves them.
+    """
+    tasks = select(Task.task_id).where(Task.workflow_id.in_(workflow_ids))
+    session.execute(delete(TaskDependency).where(TaskDependency.child_id.in_(tasks) | TaskDependency.parent_id.in_(tasks)))
+    session.execute(delete(Task).where(Task.workflow_id.in_(workflow_ids)))
     session.execute(delete(Workflow).where(Workflow.workflow_id.in_(workflow_ids)))
 
 
 def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
     """Return the tasks of a workflow that are switched off; a workflow that is not in the tables has none."""
-    statement = select(Task.task_id).where(Task.workflow_id == workflow_id, Task.enabled.is_(False))
-    return set(session.scalars(statement))
+    statement = select(Task.task_id, cast(Task.enabled, Text)).where(Task.workflow_id == workflow_id)
+    return {task_id for task_id, enabled in session.execute(statement) if _boolean(enabled) is False}
 
 
-def _json_as_text(table: Any) -> list[Any]:
-    """Return a table's columns, those with JSON as the text that is stored."""
-    return [cast(column, Text).label(column.name) if isinstance(column.type, JSON) else column for column in table.columns]
+def _as_text(table: Any) -> list[Any]:
+    """Return a table's columns, those with JSON and booleans as the text that is stored."""
+    return [column if _reader(column) is None else cast(column, Text).label(column.name) for column in table.columns]
+
+
+def _reader(column: Any) -> Callable[[str | None], Any] | None:
+    """Return what makes a value of a stored text; None for columns that come as they are."""
+    return next((reader for kind, reader in ((JSON, _parsed), (Boolean, _boolean)) if isinstance(column.type, kind)), None)
 
 
 def _parsed(text: str | None) -> Any:
     try:
-        return None if text is None else json.loads(text)
+        return None if text is None else parse_json(text)
+    except ConstantError:
+        # Whoever checks the row tells where the NaN is.
+        return json.loads(text or "")
     except (ValueError, RecursionError):
         return text
+
+
+def _boolean(text: str | None) -> Any:
+    return text if text is None else _BOOLEANS.get(text.strip().lower(), text)
 
 
 def _same_keys(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[dict[str, Any]]]:

@@ -122,7 +122,7 @@ def without_passwords(text: str) -> str:
     try:
         url = sqlalchemy.make_url(configured)
     except sqlalchemy.exc.ArgumentError:
-        return text.replace(configured, "***")
+        return text.replace(configured, "***") if configured else text
     # libpq also takes a password from the query: ?password=…, ?sslpassword=….
     for secret in (url.password, *(value for name, value in url.query.items() if "password" in name.lower())):
         if secret:

@@ -59,9 +59,15 @@ class Base(DeclarativeBase):
             "uq": "uq_%(table_name)s_%(column_0_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
             "pk": "pk_%(table_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, bool: Boolean}  # noqa: RUF012
+
+
+def _boolean(column: str) -> Boolean:
+    """Return the type of a boolean; SQLite, which has none, would also take ``'false'`` and read it as true."""
+    return Boolean(create_constraint=True, name=column)
 
 
 class Workflow(Base):
@@ -74,8 +80,8 @@ class Workflow(Base):
     schedule: Mapped[str | None] = mapped_column(String(200))
     timezone: Mapped[str] = mapped_column(String(64), server_default="UTC")
     start_date: Mapped[str | None] = mapped_column(String(40))
-    catchup: Mapped[bool] = mapped_column(server_default=text("false"))
-    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    catchup: Mapped[bool] = mapped_column(_boolean("catchup"), server_default=text("false"))
+    enabled: Mapped[bool] = mapped_column(_boolean("enabled"), server_default=text("true"))
     max_active_batches: Mapped[int] = mapped_column(Integer, server_default="16")
     default_args: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     params: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
@@ -93,7 +99,7 @@ class Task(Base):
     workflow_id: Mapped[str] = mapped_column(ForeignKey("workflows.workflow_id", ondelete="CASCADE"), index=True)
     task_type: Mapped[str] = mapped_column(String(100))
     config: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
-    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    enabled: Mapped[bool] = mapped_column(_boolean("enabled"), server_default=text("true"))
     on_parent_skip: Mapped[str] = mapped_column(String(10), server_default="skip")
     retries: Mapped[int | None] = mapped_column(Integer)
     retry_delay_seconds: Mapped[int | None] = mapped_column(Integer)
@@ -110,6 +116,23 @@ class TaskDependency(Base):
 
     parent_id: Mapped[str] = mapped_column(ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
     child_id: Mapped[str] = mapped_column(ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class WorkflowVersion(Base):
+    """What an import made of a workflow, who did it and when; or, without a workflow, that somebody confirmed a loss."""
+
+    __tablename__ = "workflow_versions"
+
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    workflow_id: Mapped[str] = mapped_column(ID, index=True)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(250))
+    action: Mapped[str] = mapped_column(String(20))
+    rows: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    digest: Mapped[str | None] = mapped_column(String(64))
+
+    #: A number is never given twice, also after the newest row was deleted.
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
 
 
 class TaskBatch(Base):

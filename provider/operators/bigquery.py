@@ -12,6 +12,7 @@ from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQue
 from provider.airflow_internals import google
 from provider.exceptions import ConfigurationError
 from provider.operators.bigquery_jobs import BigQueryJobOperator
+from provider.plain_data import as_list
 
 __all__ = ["BigQueryLoadOperator"]
 
@@ -37,6 +38,9 @@ class BigQueryLoadOperator(BigQueryJobOperator, GCSToBigQueryOperator):  # type:
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        # One text stands for a list of one; the Google provider's operator would take it apart or send it as it is.
+        self.cluster_fields = as_list(self.cluster_fields)
+        self.schema_update_options = as_list(self.schema_update_options)
         if self.external_table or self.force_delete or self.max_id_key:
             raise ConfigurationError(
                 f"Task {self.task_id}: external_table, force_delete and max_id_key are no parts of a load job; use the Google "

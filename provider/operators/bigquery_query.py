@@ -12,6 +12,7 @@ from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from provider.airflow_internals import google
 from provider.exceptions import ConfigurationError
 from provider.operators.bigquery_jobs import BigQueryJobOperator
+from provider.plain_data import as_list
 
 __all__ = ["BigQueryQueryOperator"]
 
@@ -58,7 +59,7 @@ class BigQueryQueryOperator(BigQueryJobOperator, BigQueryInsertJobOperator):  # 
         destination_table: str | None = None,
         write_disposition: Literal["WRITE_EMPTY", "WRITE_APPEND", "WRITE_TRUNCATE"] | None = None,
         create_disposition: Literal["CREATE_IF_NEEDED", "CREATE_NEVER"] | None = None,
-        query_parameters: Sequence[Mapping[str, Any]] = (),
+        query_parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
         priority: Literal["INTERACTIVE", "BATCH"] | None = None,
         maximum_bytes_billed: int | None = None,
         labels: Mapping[str, str] | None = None,
@@ -92,7 +93,7 @@ class BigQueryQueryOperator(BigQueryJobOperator, BigQueryInsertJobOperator):  # 
             project, dataset, table = hook.split_tablename(self.destination_table, hook.project_id, "destination_table")
             query["destinationTable"] = {"projectId": project, "datasetId": dataset, "tableId": table}
         if self.query_parameters:
-            query |= {"parameterMode": "NAMED", "queryParameters": [_parameter(spec) for spec in self.query_parameters]}
+            query |= {"parameterMode": "NAMED", "queryParameters": [_parameter(spec) for spec in as_list(self.query_parameters)]}
         configuration: dict[str, Any] = {"query": {key: value for key, value in query.items() if value is not None}}
         if self.labels:
             configuration["labels"] = dict(self.labels)
@@ -102,5 +103,5 @@ class BigQueryQueryOperator(BigQueryJobOperator, BigQueryInsertJobOperator):  # 
 def _parameter(spec: Mapping[str, Any]) -> dict[str, Any]:
     name, kind = spec["name"], spec["type"]
     if "values" in spec:
-        return dict(ArrayQueryParameter(name, kind, list(spec["values"])).to_api_repr())
+        return dict(ArrayQueryParameter(name, kind, list(as_list(spec["values"]))).to_api_repr())
     return dict(ScalarQueryParameter(name, kind, spec.get("value")).to_api_repr())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from provider.exceptions import ConfigurationError
 from provider.links import DataformInvocationLink
 from provider.operators.remote_job import RemoteJobOperator
+from provider.plain_data import as_list
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
@@ -41,8 +42,8 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
     :param workflow_config: id or full name of the workflow configuration to run. (templated)
     :param vars: variables for the compilation; they override those of the project's settings. (templated)
     :param included_targets: actions to run, as ``{"database", "schema", "name"}`` or ``"database.schema.name"`` (database
-        and schema may be left out). None for all. (templated)
-    :param included_tags: tags of the actions to run. (templated)
+        and schema may be left out), or a single one. None for all. (templated)
+    :param included_tags: tags of the actions to run, or a single one. (templated)
     :param transitive_dependencies_included: run what the selected actions depend on, too.
     :param transitive_dependents_included: run what depends on the selected actions, too.
     :param fully_refresh_incremental_tables_enabled: rebuild incremental tables from scratch.
@@ -85,8 +86,8 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         release_config: str | None = None,
         workflow_config: str | None = None,
         vars: Mapping[str, str] | None = None,
-        included_targets: Sequence[str | Mapping[str, str]] | None = None,
-        included_tags: Sequence[str] | None = None,
+        included_targets: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] | None = None,
+        included_tags: str | Sequence[str] | None = None,
         transitive_dependencies_included: bool = False,
         transitive_dependents_included: bool = False,
         fully_refresh_incremental_tables_enabled: bool = False,
@@ -128,12 +129,12 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
             )
 
     def _invocation_config(self) -> dict[str, Any]:
-        """Return the fields of ``InvocationConfig`` that were given."""
+        """Return the fields of ``InvocationConfig`` that were given; of a list, one text or target stands for a list of one."""
+        lists = ("included_targets", "included_tags")
         return {
-            name: value
+            name: as_list(value) if name in lists else value
             for name in (
-                "included_targets",
-                "included_tags",
+                *lists,
                 "transitive_dependencies_included",
                 "transitive_dependents_included",
                 "fully_refresh_incremental_tables_enabled",

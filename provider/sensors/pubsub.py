@@ -41,7 +41,7 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        subscriptions: Sequence[str],
+        subscriptions: str | Sequence[str],
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
         max_messages: int = 250,

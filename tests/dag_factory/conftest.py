@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dag_factory import settling
 from tests.dag_factory.definitions import Rows, good_rows
+from tests.provider.cli.conftest import accelerator
+
+__all__ = ["accelerator"]
 
 
 @pytest.fixture
@@ -17,7 +21,11 @@ def rows() -> Rows:
 
 @pytest.fixture(autouse=True)
 def snapshot_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A snapshot folder of the test's own, and no wish for a certain DAG."""
+    """A snapshot folder of the test's own, no wish for a certain DAG, and parses that count however soon they come."""
+    monkeypatch.setattr(settling, "APART_SECONDS", 0.0)
+    # A busy machine takes long to import Google's modules, which a DAG file does before anything else.
+    monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "300")
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT", "500")
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SNAPSHOT_DIR", str(tmp_path / "snapshot"))
     for variable in ("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "_AIRFLOW_PARSING_CONTEXT_TASK_ID"):
         monkeypatch.delenv(variable, raising=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import shutil
 import socket
 import threading
@@ -18,10 +17,12 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.utils.file import iter_airflow_imports, might_contain_dag
 from sqlalchemy import event, text
 
-from dag_factory import factory, source
+from dag_factory import building, factory, snapshot, source
+from dag_factory.building import Built
 from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
 from dag_factory.task_types.registry import ENTRY_POINT_GROUP, TaskTypes, task_types
 from provider.exceptions import DefinitionError
+from provider.metadata import versions
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import get_engine, write_session
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store
@@ -50,11 +51,11 @@ def spoil(rows: Rows) -> None:
     store(rows)
 
 
-def ids(built: factory.Built) -> list[str]:
+def ids(built: Built) -> list[str]:
     return sorted(built.dags)
 
 
-def lines(built: factory.Built) -> list[str]:
+def lines(built: Built) -> list[str]:
     return [str(problem) for problem in built.problems]
 
 
@@ -79,8 +80,14 @@ def dag_folder(tmp_path: Path) -> Path:
     return folder
 
 
+def parsed(folder: Path) -> DagBag:
+    """Let Airflow read the files twice, as the dag-processor does all the time: in whichever order they come."""
+    DagBag(folder)
+    return DagBag(folder)
+
+
 def test_airflow_finds_the_dags(stored: Rows, dag_folder: Path) -> None:
-    bag = DagBag(dag_folder)
+    bag = parsed(dag_folder)
 
     assert bag.import_errors == {}
     assert sorted(bag.dags) == ["calendar", "daily_sales"]
@@ -89,7 +96,7 @@ def test_airflow_finds_the_dags(stored: Rows, dag_folder: Path) -> None:
 
 def test_one_bad_workflow_is_an_import_error_and_nothing_else_changes(stored: Rows, dag_folder: Path) -> None:
     spoil(stored)
-    bag = DagBag(dag_folder)
+    bag = parsed(dag_folder)
 
     assert sorted(bag.dags) == ["calendar", "daily_sales"]
     assert bag.dags["daily_sales"].get_task("stg_orders").retries == 1
@@ -105,7 +112,7 @@ def test_a_workflow_id_cannot_replace_a_name_of_the_file(embedded_database: str,
         task = {"task_id": f"t{number}", "task_type": "dataform", "config": dict(DATAFORM)}
         rows.tasks.append({**task, "workflow_id": workflow["workflow_id"]})
     store(rows)
-    bag = DagBag(dag_folder)
+    bag = parsed(dag_folder)
 
     assert (bag.import_errors, sorted(bag.dags)) == ({}, ["__file__", "build_dags"])
 
@@ -193,7 +200,7 @@ def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
 
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
-            self.text = Unstorable()
+            self.text: Any = {"large": 2**64, "nan": float("nan"), "cycle": ""}.get(config.text, Unstorable())
 
     if config.text == "empty":
         return EmptyOperator(**arguments)
@@ -201,16 +208,31 @@ def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
         return type("InTriggererOperator", (EchoOperator,), {"start_from_trigger": True})(**arguments)
     if config.text == "refuse":
         raise ValueError("I do not\nlike it")
-    return EchoOperator(**arguments)
+    operator = EchoOperator(**arguments)
+    if config.text == "cycle":
+        operator >> BaseOperator(task_id="second", dag=arguments["dag"]) >> operator
+    return operator
 
 
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("refuse", "ValueError: I do not like it"),
-        ("unstorable", "SerializationError: Failed to serialize DAG"),
-        ("empty", "TypeError: task dim_date: EmptyOperator, made by task type echo, is an EmptyOperator"),
-        ("in_triggerer", "TypeError: task dim_date: InTriggererOperator, made by task type echo, sets start_from_trigger"),
+        ("refuse", "workflows row calendar: cannot be built: ValueError: I do not like it"),
+        ("unstorable", "tasks row dim_date: config: cannot be built: SerializationError: Failed to serialize DAG"),
+        ("large", "tasks row dim_date: config: cannot be built: OverflowError: can't serialize ints"),
+        ("nan", "tasks row dim_date: config: cannot be built: ValueError: Out of range float values are not JSON"),
+        (
+            "cycle",
+            "workflows row calendar: cannot be built: ValueError: the operators form a cycle: dim_date → second → dim_date",
+        ),
+        (
+            "empty",
+            "workflows row calendar: cannot be built: TypeError: task dim_date: EmptyOperator, made by task type echo, is",
+        ),
+        (
+            "in_triggerer",
+            "workflows row calendar: cannot be built: TypeError: task dim_date: InTriggererOperator, made by task type echo",
+        ),
     ],
 )
 def test_an_operator_that_fails_costs_its_workflow_only(
@@ -231,11 +253,24 @@ def test_an_operator_that_fails_costs_its_workflow_only(
     store(stored_embedded)
     built = factory.build_all()
 
-    assert lines(built)[0].startswith(f"workflows row calendar: cannot be built: {reason}")
+    assert lines(built)[0].startswith(reason)
     assert {dag_id: type(dag.get_task("dim_date")).__name__ for dag_id, dag in built.dags.items() if dag_id == "calendar"} == {
         "calendar": "DataformWorkflowInvocationOperator"
     }
     assert "daily_sales" in built.dags
+
+
+def test_only_what_is_new_or_changed_is_rehearsed(stored: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes twice as long as building, so ten thousand tasks that nobody touched must not pay it at each parse."""
+    rehearsed: list[str] = []
+    monkeypatch.setattr(building, "rehearse", lambda dag: rehearsed.append(dag.dag_id))
+    factory.build_all()
+    stored.task("dim_date")["retries"] = 7
+    store(stored)
+    factory.build_all()
+    factory.build_all()
+
+    assert rehearsed == ["calendar"]
 
 
 PACKAGE = {
@@ -288,12 +323,12 @@ def test_a_dead_database_costs_no_dag(
 ) -> None:
     before = snapshot_file.read_bytes()
     database_down()
-    bag = DagBag(dag_folder)
+    bag = parsed(dag_folder)
 
     assert sorted(bag.dags) == ["calendar", "daily_sales"]
     (error,) = bag.import_errors.values()
     assert "- application database: the workflow tables cannot be read: " in error
-    assert f"2 workflows are built from the last good definitions in {snapshot_file}" in error
+    assert f"DAGs are built from the last good definitions in {snapshot_file.parent}" in error
     assert "hunter2" not in error
     assert snapshot_file.read_bytes() == before
 
@@ -324,9 +359,9 @@ def test_a_server_that_never_answers_is_given_up(stored_embedded: Rows, monkeypa
 
 def test_a_query_that_never_ends_is_given_up(stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
-    monkeypatch.setattr(source, "read_definitions", lambda *_: never.wait())
+    monkeypatch.setattr(source, "read_shard", lambda *_: never.wait())
     with pytest.raises(source.DefinitionsUnavailableError, match=r"no answer within 0\.05 seconds"):
-        source.read_rows(seconds=0.05)
+        source.read_rows(factory.WHOLE, 0, seconds=0.05)
     never.set()
 
 
@@ -358,30 +393,33 @@ def test_the_three_tables_are_read_as_of_one_moment(stored: Rows) -> None:
 
     assert (done, built.problems) == ([True], [])
     assert sorted(built.dags["calendar"].task_ids) == ["dim_date", "start_batch"]
+    factory.build_all()
     assert sorted(factory.build_all().dags["calendar"].task_ids) == ["dim_day", "start_batch"]
 
 
 # The snapshot.
 
 
-def test_a_deleted_workflow_goes_from_the_snapshot(stored: Rows, snapshot_file: Path) -> None:
+def test_a_workflow_deleted_by_sql_goes_when_two_parses_read_the_same(stored: Rows, snapshot_file: Path) -> None:
     with write_session() as session:
         delete_workflows(session, ["calendar"])
+    assert ids(factory.build_all()) == ["calendar", "daily_sales"]
     built = factory.build_all()
 
     assert (ids(built), built.problems) == (["daily_sales"], [])
-    assert list(json.loads(snapshot_file.read_bytes())["workflows"]) == ["daily_sales"]
+    assert list(snapshot.load(factory.WHOLE).entries) == ["daily_sales"]
 
 
-def test_an_empty_database_is_not_believed(stored: Rows, snapshot_file: Path) -> None:
+def test_an_empty_database_is_not_believed_until_somebody_confirms_it(stored: Rows) -> None:
     with write_session() as session:
         delete_workflows(session, ["calendar", "daily_sales"])
-    for _ in range(2):
+    for _ in range(3):
         built = factory.build_all()
         assert ids(built) == ["calendar", "daily_sales"]
         assert "2 of 2 workflows are gone from the table at once (calendar, daily_sales)" in lines(built)[0]
-        assert f"delete the file {snapshot_file}" in lines(built)[0]
-    snapshot_file.unlink()
+        assert "If it was meant, run `accelerator confirm`" in lines(built)[0]
+    with write_session() as session:
+        versions.confirm(session, by="ada")
 
     assert (ids(factory.build_all()), factory.build_all().problems) == ([], [])
 
@@ -401,13 +439,31 @@ def test_new_workflows_come_while_missing_ones_are_kept(stored_embedded: Rows) -
     assert (ids(factory.build_all()), factory.build_all().problems) == (["calendar", "daily_sales", "fresh"], [])
 
 
-def test_a_damaged_snapshot_is_reported_and_made_anew(stored_embedded: Rows, snapshot_file: Path) -> None:
-    snapshot_file.write_text('{"format": 1, "workflows"')
+@pytest.mark.parametrize(
+    "content", ['{"format": 1, "workflows"', '{"format": 2, "count": 0, "held": [], "version": 0, "waiting": {}}']
+)
+def test_a_damaged_or_newer_snapshot_is_kept_aside_and_reported_until_it_is_gone(
+    content: str, stored_embedded: Rows, snapshot_file: Path
+) -> None:
+    snapshot_file.write_text(content)
     first, second = factory.build_all(), factory.build_all()
+    (aside,) = snapshot_file.parent.glob("*.damaged-*")
 
-    assert lines(first) == [f"definitions snapshot: {snapshot_file} is damaged; delete it, it is made anew."]
+    text = f"definitions snapshot: {aside} is damaged, or another version's, and was put aside; delete it to go on"
+    assert (lines(first), lines(second)) == ([text], [text])
     assert ids(first) == ids(second) == ["calendar", "daily_sales"]
-    assert second.problems == []
+    assert aside.read_text() == content
+    aside.unlink()
+    assert factory.build_all().problems == []
+
+
+def test_so_many_damaged_snapshots_are_kept_and_no_more(stored_embedded: Rows, snapshot_file: Path) -> None:
+    for number in range(snapshot.DAMAGED_KEPT + 2):
+        snapshot_file.write_text(f"damaged {number}")
+        factory.build_all()
+
+    kept = [path.read_text() for path in snapshot.damaged(factory.WHOLE)]
+    assert kept == [f"damaged {number}" for number in range(2, snapshot.DAMAGED_KEPT + 2)]
 
 
 def test_a_folder_that_cannot_be_written_is_reported(
@@ -424,11 +480,11 @@ def test_a_folder_that_cannot_be_written_is_reported(
 
 
 def test_nothing_new_is_not_written(stored_embedded: Rows, snapshot_file: Path) -> None:
-    before = snapshot_file.stat().st_mtime_ns, snapshot_file.stat().st_ino
+    before = snapshot_file.stat().st_ino
     factory.build_all()
 
-    assert (snapshot_file.stat().st_mtime_ns, snapshot_file.stat().st_ino) == before
-    assert [path.name for path in snapshot_file.parent.iterdir()] == [snapshot_file.name]
+    assert snapshot_file.stat().st_ino == before
+    assert sorted(path.name for path in snapshot_file.parent.iterdir()) == ["definitions.json", "problems.json"]
 
 
 # A process that wants one DAG.

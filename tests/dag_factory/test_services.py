@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from demo.airflow_services import AirflowServices
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import write_session
-from tests.dag_factory.definitions import good_rows, store
+from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store
 
 pytestmark = pytest.mark.airflow_services
 
@@ -94,3 +96,50 @@ def test_what_a_person_sees(airflow: AirflowServices) -> None:
     assert not stale("daily_sales")
     assert errors() == []
     assert "Error when trying to pre-import module" not in airflow.log("dag-processor")
+
+
+def test_no_healthy_workflow_goes_stale_whatever_is_done_to_others(airflow: AirflowServices, embedded_database: str) -> None:
+    healthy = Rows()
+    for number in range(300):
+        healthy.workflows.append({"workflow_id": f"healthy_{number}"})
+        for task in ("a", "b"):
+            row = {"task_id": f"h{number}_{task}", "workflow_id": f"healthy_{number}", "task_type": "dataform"}
+            healthy.tasks.append({**row, "config": dict(DATAFORM)})
+        healthy.depend(f"h{number}_a", f"h{number}_b")
+    store(healthy)
+
+    def parsed_times() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for offset in range(0, 400, 100):
+            page = airflow.rest("GET", f"/dags?dag_id_pattern=healthy_&limit=100&offset={offset}&exclude_stale=true")["dags"]
+            found |= {dag["dag_id"]: dag["last_parsed_time"] for dag in page}
+        return found
+
+    def parsed_by_all(times: int) -> None:
+        for _ in range(times):
+            before = parsed_times()
+
+            def parsed(before: dict[str, str] = before) -> bool:
+                return all(now != before.get(dag) for dag, now in parsed_times().items())
+
+            airflow.wait_for(parsed, 300, "a parse")
+
+    airflow.wait_for(lambda: len(parsed_times()) == 300, 300, "300 DAGs")
+    broken = good_rows()
+    broken.depend("refresh_daily_sales", "load_orders")
+    for strike in (
+        lambda: store(broken),
+        lambda: _sql(embedded_database, "DELETE FROM task_dependencies"),
+        lambda: _sql(embedded_database, "DELETE FROM workflows WHERE workflow_id IN ('daily_sales', 'calendar')"),
+        lambda: _sql(embedded_database, "DELETE FROM workflows WHERE workflow_id > 'healthy_1'"),
+        lambda: store(healthy),
+    ):
+        strike()
+        parsed_by_all(3)
+        assert len(parsed_times()) == 300
+
+
+def _sql(url: str, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60)) as connection:
+        connection.execute(statement)
+        connection.commit()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from jinja2 import StrictUndefined, UndefinedError
 from jinja2.sandbox import SandboxedEnvironment
 
 from dag_factory import templates
@@ -60,6 +61,19 @@ def test_what_rows_may_say(source: str) -> None:
         ("{{ batch_id is callable }}", "test callable is not allowed"),
         ("{{ batch_id", "not a Jinja template: unexpected end of template"),
         ("{{ " + "(" * 5000, "not a Jinja template"),
+        # What fails before default is asked; StrictUndefined is Airflow's.
+        *(
+            (f"{{{{ {source} }}}}", "params.x is not declared")
+            for source in (
+                "params.x | upper | default('a')",
+                "params.x.y | default('a')",
+                "params.x[0] | d('a')",
+                "(params.x ~ 'a') | default('b')",
+                "(params.x + 1) | default('b')",
+                "params.filter | default(params.x)",
+                "(params.x | upper) is defined",
+            )
+        ),
         ("{{ params.filter[0:2] }}", "an item must be named by a plain text or number in a template"),
     ],
 )
@@ -68,6 +82,16 @@ def test_what_rows_may_not_say(source: str, reason: str) -> None:
 
     assert len(problems) == 1
     assert problems[0].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "source", ["params.x | upper | default('a')", "params.x.y | default('a')", "params.filter | default(params.x)"]
+)
+def test_what_is_refused_under_default_would_fail(source: str) -> None:
+    """The check says what Airflow's own environment does, which knows no undefined values."""
+    environment = SandboxedEnvironment(undefined=StrictUndefined)
+    with pytest.raises(UndefinedError):
+        environment.from_string(f"{{{{ {source} }}}}").render(params={"filter": environment.undefined()})
 
 
 def test_our_names_become_airflows_and_nothing_else_changes() -> None:

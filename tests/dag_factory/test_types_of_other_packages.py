@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
-from dag_factory.task_types import TaskConfig, TaskType
+from dag_factory import factory
+from dag_factory.rehearsal import rehearse_foreign
+from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
 from dag_factory.task_types.registry import TaskTypes, task_types
 from dag_factory.validation import validate
-from tests.dag_factory.definitions import Rows
+from tests.dag_factory.definitions import Rows, store
 
 
 class _Entry:
@@ -67,3 +69,31 @@ def test_a_broken_package_costs_only_the_rows_that_use_it(
     text = f"tasks row dim_date: task_type: shell cannot be loaded ({reason}); repair its package"
     assert [str(problem) for problem in validated.problems] == [text]
     assert list(validated.workflows) == ["daily_sales"]
+
+
+def test_commands_say_what_the_parse_says_of_an_operator_that_airflow_cannot_send(
+    rows: Rows, embedded_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(config: ShellConfig, arguments: BaseOperatorArguments) -> Any:
+        from airflow.sdk import BaseOperator
+
+        operator: Any = type("ShellOperator", (BaseOperator,), {"template_fields": ("command",)})(**arguments)
+        operator.command = len(config.command) * 2**64
+        return operator
+
+    class Types(TaskTypes):
+        def is_built_in(self, name: str) -> bool:
+            return name != "shell"
+
+    types = Types(TaskType("shell", ShellConfig, too_large))
+    monkeypatch.setattr(factory, "task_types", lambda: types)
+    rows = rows.only("calendar")
+    rows.task("dim_date").update(task_type="shell", config={"command": "ls"})
+    store(rows)
+    validated = validate(rows.definitions(), types)
+    told = rehearse_foreign(validated.workflows.values(), types)
+
+    assert validated.problems == []
+    assert [problem.row for problem in told] == ["tasks row dim_date: config"]
+    assert told[0].message.startswith("cannot be built: OverflowError: can't serialize ints < -2**63 or > 2**64 - 1")
+    assert factory.build_all().problems == told

@@ -129,6 +129,48 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("workflow", "calendar", "params", [{"name": "a", "required": True}]),
         WORKFLOW + "params: a must have a default, since a schedule starts runs without values",
     ),
+    "param bound that is no number": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "number", "default": 1, "minimum": "nan"}]),
+        WORKFLOW + "params[0].minimum: must be a number, not 'nan'",
+    ),
+    "param bounds without a value between": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "number", "minimum": 3, "maximum": 1}]),
+        WORKFLOW + "params[0]: minimum of a is greater than maximum, so no value fits; correct one of them",
+    ),
+    "param format": (
+        _set("workflow", "calendar", "params", [{"name": "a", "format": "dat"}]),
+        WORKFLOW + "params[0].format: 'dat' is not a format; did you mean date? formats are: date, date-time, duration, email, "
+        "hostname, idn-email, idn-hostname, ipv4, ipv6, iri, iri-reference, json-pointer, multiline, regex, "
+        "relative-json-pointer, time, uri, uri-reference, uri-template, uuid",
+    ),
+    "time zone with leap seconds": (
+        _set("workflow", "calendar", "timezone", "right/Europe/Berlin"),
+        WORKFLOW + "timezone: 'right/Europe/Berlin' is not a time zone; did you mean Europe/Berlin?",
+    ),
+    "time zone of a machine": (
+        _set("workflow", "calendar", "timezone", "localtime"),
+        WORKFLOW + "timezone: 'localtime' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "time zone of nobody": (
+        _set("workflow", "calendar", "timezone", "Factory"),
+        WORKFLOW + "timezone: 'Factory' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "time zone with rules alone": (
+        _set("workflow", "calendar", "timezone", "posixrules"),
+        WORKFLOW + "timezone: 'posixrules' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "start date of the year 1": (
+        _set("workflow", "calendar", "start_date", "0001-01-01"),
+        WORKFLOW + "start_date: '0001-01-01' is not in the years 1900 to 2199; write another one",
+    ),
+    "start date of the year 9999": (
+        _set("workflow", "calendar", "start_date", "9999-12-31T23:00:00"),
+        WORKFLOW + "start_date: '9999-12-31T23:00:00' is not in the years 1900 to 2199; write another one",
+    ),
+    "letters of another alphabet": (
+        _set("task", "dim_date", "task_id", "dim_däte"),
+        "tasks row dim_däte: task_id: has 'ä', but only letters a to z can be used with `airflow dags test`; rename it",
+    ),
     "reserved workflow": (
         lambda rows: (
             rows.workflow("calendar").update(workflow_id="accelerator_x"),

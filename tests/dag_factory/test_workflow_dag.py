@@ -12,6 +12,8 @@ import pytest
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
+from dag_factory.schedules import missed_run
+from dag_factory.specs import WorkflowOptions
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
@@ -105,6 +107,26 @@ def test_a_start_date_is_meant_in_the_workflows_zone(rows: Rows) -> None:
 
     assert dag.start_date == datetime(2025, 12, 31, 23, tzinfo=UTC)
     assert str(dag.timezone) == "Europe/Berlin"
+
+
+@pytest.mark.parametrize("start_date", [None, "2026-01-01", "2026-05-11T05:00:00", "2026-05-11T05:00:01", "2026-06-01"])
+@pytest.mark.parametrize("schedule", ["0 5 * * *", "@hourly", "*/5 * * * *", "@quarterly"])
+@pytest.mark.parametrize("now", ["2026-05-11T05:00:00+02:00", "2026-05-11T06:40:00+02:00", "2026-05-11T23:59:00+02:00"])
+def test_what_starts_at_once_is_what_airflow_starts(
+    start_date: str | None, schedule: str, now: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its timetable gives the next run of a DAG without any; what is due is started as soon as the DAG is known."""
+    rows.workflow("calendar").update(schedule=schedule, start_date=start_date)
+    moment = datetime.fromisoformat(now).astimezone(UTC)
+    monkeypatch.setattr("airflow.timetables.trigger.utcnow", lambda: moment)
+    read = DagSerialization.from_dict(stored(build(rows, "calendar")))
+    first = read.next_dagrun_info(last_automated_run_info=None)
+    assert first is not None
+    assert first.run_after is not None
+    start = WorkflowOptions(workflow_id="w", start_date=start_date, timezone="Europe/Berlin").starts_at
+
+    due = first.run_after if first.run_after <= moment else None
+    assert missed_run(schedule, "Europe/Berlin", start, moment) == due
 
 
 def test_a_workflow_that_is_switched_off_has_no_schedule(rows: Rows) -> None:

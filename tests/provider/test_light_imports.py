@@ -29,6 +29,7 @@ LIGHT = [
     "provider.metadata.inbox_message",
     "provider.metadata.file_patterns",
     "provider.metadata.advisory_locks",
+    "provider.metadata.workflow_rows",
 ]
 
 #: Airflow itself imports SQLAlchemy in every process. So the question is who else asks for it.

@@ -58,8 +58,8 @@ class EnhancedRefresh(_Body):
         BeforeValidator(_camel),
     ] = None
     commit_mode: Annotated[Literal["transactional", "partialBatch"] | None, BeforeValidator(_camel)] = None
-    max_parallelism: int | None = Field(default=None, ge=1)
-    retry_count: int | None = Field(default=None, ge=0)
+    max_parallelism: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    retry_count: int | None = Field(default=None, ge=0, le=2**31 - 1)
     objects: tuple[RefreshObject, ...] | None = Field(default=None, min_length=1)
     apply_refresh_policy: bool | None = None
     effective_date: date | datetime | None = None

@@ -62,6 +62,42 @@ def test_init_leaves_nothing_behind_where_it_cannot_write(accelerator, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def _python_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.py")}
+
+
+def test_init_spreads_the_workflows_over_dag_files_and_back(accelerator, tmp_path: Path) -> None:
+    whole = {path.name for path in TEMPLATES.glob("*.py")}
+    shards = {f"workflows_{number}_of_3.py" for number in (1, 2, 3)}
+    accelerator("init", tmp_path)
+    result = accelerator("init", tmp_path, "--shards", "3")
+
+    assert (result.code, result.err) == (0, "")
+    assert _python_files(tmp_path) == whole - {"workflows.py"} | shards
+    assert "build_dags(shard=2, of=3)" in (tmp_path / "workflows_2_of_3.py").read_text()
+    assert "raise_definition_errors(shards=3)" in (tmp_path / "definition_errors.py").read_text()
+    # An upgrade keeps the number.
+    result = accelerator("init", tmp_path)
+    assert (result.code, {line.split()[0] for line in result.out.splitlines()}) == (0, {"unchanged"})
+
+    assert accelerator("init", tmp_path, "--shards", "1").code == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        path.name: path.read_bytes() for path in TEMPLATES.glob("*.py")
+    }
+
+
+def test_init_does_not_remove_a_changed_file_of_another_number_of_shards(accelerator, tmp_path: Path) -> None:
+    accelerator("init", tmp_path)
+    (tmp_path / "workflows.py").write_text("# mine\n")
+    result = accelerator("init", tmp_path, "--shards", "2")
+
+    assert (result.code, "error: workflows.py differ" in result.err) == (1, True)
+    assert (tmp_path / "workflows.py").read_text() == "# mine\n"
+    assert "has DAG files of 1 and 2 shards; say with --shards" in accelerator("init", tmp_path).err
+    assert accelerator("init", tmp_path, "--shards", "2", "--force").code == 0
+    assert not (tmp_path / "workflows.py").exists()
+
+
 def test_init_into_what_is_no_folder(accelerator, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -80,7 +116,15 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
 
     with write_session() as session:
         session.execute(text("DELETE FROM accelerator_alembic_version"))
-        for table in ("batch_requests", "task_logs", "task_batches", "task_dependencies", "tasks", "workflows"):
+        for table in (
+            "workflow_versions",
+            "batch_requests",
+            "task_logs",
+            "task_batches",
+            "task_dependencies",
+            "tasks",
+            "workflows",
+        ):
             session.execute(text(f"DROP TABLE {table}"))
     bag = DagBag(dag_folder=DAGS / "maintenance.py")
     assert bag.import_errors == {}

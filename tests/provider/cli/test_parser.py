@@ -38,11 +38,14 @@ def test_both_parsers_take_the_same_arguments() -> None:
     _add_command(parser.add_subparsers(), group)
 
     lines = [
-        ["init", "dags", "--force"],
+        ["init", "dags", "--force", "--shards", "4"],
         ["db", "upgrade"],
         ["import", "x.yaml", "--dry-run", "--prune"],
         ["export", "a", "b", "--format", "json"],
         ["validate", "-o", "json"],
+        ["history", "a", "-o", "json"],
+        ["rollback", "a", "--to", "3"],
+        ["confirm"],
         ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
         ["logs", "B1", "--workflow", "a"],
         ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],

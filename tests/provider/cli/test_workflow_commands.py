@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +79,37 @@ def test_import_stores_what_is_given_and_leaves_the_rest_to_the_database(
     assert (task["enabled"], task["on_parent_skip"], task["retries"]) == (True, "skip", None)
 
 
+def test_import_says_what_airflow_starts_at_once(accelerator, application_database: str, write) -> None:
+    result = accelerator(
+        "import",
+        write(
+            _workflow("all", _task("a"), schedule="0 5 * * *", start_date="2026-01-01", catchup=True),
+            _workflow("last", _task("b"), schedule="0 5 * * *", start_date="2026-01-01"),
+            _workflow("later", _task("c"), schedule="0 5 * * *", start_date="2199-01-01"),
+            _workflow("off", _task("d"), schedule="0 5 * * *", start_date="2026-01-01", enabled=False),
+        ),
+    )
+    notes = result.err.splitlines()
+
+    assert result.code == 0
+    assert [line[:38] for line in notes] == ["note: all: Airflow starts all its runs", "note: last: Airflow starts its run of "]
+    assert notes[1].endswith(
+        "05:00 (UTC) at once; write a start_date that is still to come where the first run is to be a later one."
+    )
+
+
 def test_import_replaces_the_workflows_of_the_file_and_leaves_the_others(accelerator, application_database: str, write) -> None:
     accelerator("import", write(_workflow("one", _task("a"), _task("b", "a"), _task("c", "b")), _workflow("two", _task("d"))))
     result = accelerator("import", write(_workflow("one", _task("a"), _task("b", "a", retries=1), _task("e", "a"))))
     assert result.code == 0, result.err
     assert result.out == (
-        "changed    one (tasks: 1 added, 1 changed, 1 removed)\nWorkflows: 0 created, 1 changed, 0 unchanged, 0 removed.\n"
+        "changed    one (tasks: 1 added, 1 changed, 1 removed)\n"
+        "             + tasks row e\n"
+        "             ~ tasks row b: retries\n"
+        "             - tasks row c\n"
+        "             + task_dependencies row a → e\n"
+        "             - task_dependencies row b → c\n"
+        "Workflows: 0 created, 1 changed, 0 unchanged, 0 removed.\n"
     )
     rows = _stored()
     assert {row["task_id"]: row["workflow_id"] for row in rows.tasks} == {"a": "one", "b": "one", "e": "one", "d": "two"}
@@ -93,6 +120,34 @@ def test_a_moved_edge_is_a_change_of_the_child(accelerator, embedded_database: s
     accelerator("import", write(_workflow("one", _task("a"), _task("b"), _task("c", "a"))))
     result = accelerator("import", write(_workflow("one", _task("a"), _task("b"), _task("c", "b"))))
     assert result.out.splitlines()[0] == "changed    one (tasks: 1 changed)"
+
+
+def test_an_import_that_does_not_name_it_leaves_what_was_switched_off(accelerator, application_database: str, write) -> None:
+    accelerator("import", write(_workflow("one", _task("a"), _task("b"))))
+    with write_session() as session:
+        session.execute(text("UPDATE tasks SET enabled = false WHERE task_id = 'a'"))
+        session.execute(text("UPDATE workflows SET enabled = false"))
+    result = accelerator("import", write(_workflow("one", _task("a", retries=3), _task("b"))))
+    assert result.out.splitlines()[1:-1] == ["             ~ tasks row a: retries"]
+    rows = _stored()
+    assert [row["enabled"] for row in [*rows.workflows, *rows.tasks]] == [False, False, True]
+
+    result = accelerator("import", write(_workflow("one", _task("a", retries=3, enabled=True), _task("b"), enabled=True)))
+    assert result.out.splitlines()[1:-1] == ["             ~ workflows row one: enabled", "             ~ tasks row a: enabled"]
+    rows = _stored()
+    assert [row["enabled"] for row in [*rows.workflows, *rows.tasks]] == [True, True, True]
+
+
+def test_a_workflow_row_deleted_without_its_tasks_can_be_imported_again(accelerator, embedded_database: str, write) -> None:
+    path = write(_workflow("one", _task("a"), _task("b", "a")))
+    accelerator("import", path)
+    before = _stored()
+    with contextlib.closing(sqlite3.connect(embedded_database.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DELETE FROM workflows")
+        connection.commit()
+    result = accelerator("import", path)
+
+    assert (result.code, result.err, _stored()) == (0, "", before)
 
 
 def test_importing_again_writes_nothing(accelerator, application_database: str, workflows_file: Path) -> None:
@@ -109,7 +164,15 @@ def test_importing_again_writes_nothing(accelerator, application_database: str, 
 def test_prune_removes_what_the_file_does_not_have(accelerator, application_database: str, write) -> None:
     accelerator("import", write(_workflow("one", _task("a")), _workflow("two", _task("b"), _task("c", "b"))))
     result = accelerator("import", "--prune", write(_workflow("one", _task("a"))))
-    assert result.out == ("unchanged  one\nremoved    two\nWorkflows: 0 created, 0 changed, 1 unchanged, 1 removed.\n")
+    assert result.out == (
+        "unchanged  one\n"
+        "removed    two\n"
+        "             - workflows row two\n"
+        "             - tasks row b\n"
+        "             - tasks row c\n"
+        "             - task_dependencies row b → c\n"
+        "Workflows: 0 created, 0 changed, 1 unchanged, 1 removed.\n"
+    )
     rows = _stored()
     assert [row["task_id"] for row in rows.tasks] == ["a"]
     assert rows.dependencies == []

@@ -9,6 +9,10 @@ revision = "0001"
 down_revision = None
 
 
+def _boolean(constraint: str) -> sa.Boolean:
+    return sa.Boolean(create_constraint=True, name=op.f(constraint))
+
+
 def upgrade() -> None:
     op.create_table(
         "batch_requests",
@@ -97,8 +101,18 @@ def upgrade() -> None:
         sa.Column("schedule", sa.String(length=200), nullable=True),
         sa.Column("timezone", sa.String(length=64), server_default="UTC", nullable=False),
         sa.Column("start_date", sa.String(length=40), nullable=True),
-        sa.Column("catchup", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
-        sa.Column("enabled", sa.Boolean(), server_default=sa.text("(true)"), nullable=False),
+        sa.Column(
+            "catchup",
+            _boolean("ck_workflows_catchup"),
+            server_default=sa.text("(false)"),
+            nullable=False,
+        ),
+        sa.Column(
+            "enabled",
+            _boolean("ck_workflows_enabled"),
+            server_default=sa.text("(true)"),
+            nullable=False,
+        ),
         sa.Column("max_active_batches", sa.Integer(), server_default="16", nullable=False),
         sa.Column("default_args", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("params", sa.JSON(), server_default="[]", nullable=False),
@@ -113,7 +127,12 @@ def upgrade() -> None:
         sa.Column("workflow_id", sa.String(length=250), nullable=False),
         sa.Column("task_type", sa.String(length=100), nullable=False),
         sa.Column("config", sa.JSON(), server_default="{}", nullable=False),
-        sa.Column("enabled", sa.Boolean(), server_default=sa.text("(true)"), nullable=False),
+        sa.Column(
+            "enabled",
+            _boolean("ck_tasks_enabled"),
+            server_default=sa.text("(true)"),
+            nullable=False,
+        ),
         sa.Column("on_parent_skip", sa.String(length=10), server_default="skip", nullable=False),
         sa.Column("retries", sa.Integer(), nullable=True),
         sa.Column("retry_delay_seconds", sa.Integer(), nullable=True),
@@ -144,8 +163,24 @@ def upgrade() -> None:
     with op.batch_alter_table("task_dependencies", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_task_dependencies_child_id"), ["child_id"], unique=False)
 
+    op.create_table(
+        "workflow_versions",
+        sa.Column("version", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("workflow_id", sa.String(length=250), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(length=250), nullable=False),
+        sa.Column("action", sa.String(length=20), nullable=False),
+        sa.Column("rows", sa.JSON(), nullable=True),
+        sa.Column("digest", sa.String(length=64), nullable=True),
+        sa.PrimaryKeyConstraint("version", name=op.f("pk_workflow_versions")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("workflow_versions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_workflow_versions_workflow_id"), ["workflow_id"], unique=False)
+
 
 def downgrade() -> None:
+    op.drop_table("workflow_versions")
     with op.batch_alter_table("task_dependencies", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_task_dependencies_child_id"))
 

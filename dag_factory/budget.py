@@ -1,0 +1,60 @@
+"""How long building may take, so that Airflow never gives up on a DAG file: all of its DAGs would be gone at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from airflow.sdk import conf
+
+#: What of ``[core] dagbag_import_timeout`` is used. The rest is for what a parse does before and after.
+_OF_IMPORT = 0.7
+
+#: What of ``[dag_processor] dag_file_processor_timeout`` is used: storing a DAG takes about twice as long as building it.
+_OF_PARSE = 0.4
+
+#: Until something was built, this is what a task or an edge takes, in seconds.
+_SECONDS_EACH = 0.0003
+
+
+def seconds_allowed() -> float:
+    """Return how long building may take by Airflow's own limits; a limit of 0 is none."""
+    limits = (
+        conf.getfloat("core", "dagbag_import_timeout") * _OF_IMPORT,
+        conf.getfloat("dag_processor", "dag_file_processor_timeout") * _OF_PARSE,
+    )
+    return min((limit for limit in limits if limit > 0), default=float("inf"))
+
+
+class Budget:
+    """
+    The time that is left, asked before each workflow.
+
+    A workflow cannot be broken off, so what it will take is estimated from what others took.
+
+    :param seconds: from now on.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._started = clock()
+        self._built = 0
+        self._first: float | None = None
+
+    def allows(self, size: int, share: float = 1.0) -> bool:
+        """
+        Return whether there is time to build.
+
+        :param size: tasks and edges of the workflow.
+        :param share: of the whole time that may be used up then.
+        """
+        now = self._clock()
+        if self._first is None:
+            self._first = now
+        each = max(_SECONDS_EACH, (now - self._first) / self._built) if self._built else _SECONDS_EACH
+        return now - self._started + size * each <= self.seconds * share
+
+    def spent(self, size: int) -> None:
+        """Note that a workflow was built."""
+        self._built += size

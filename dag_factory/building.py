@@ -1,0 +1,147 @@
+"""One workflow after another, from its rows or from the last good ones, as long as there is time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from airflow.sdk import DAG
+
+from dag_factory.budget import Budget
+from dag_factory.graph import find_cycle
+from dag_factory.problems import Problem, shorten, way_around
+from dag_factory.specs import WorkflowSpec
+from dag_factory.task_types.registry import TaskTypes
+from dag_factory.validation import validate
+from dag_factory.workflow_dag import build_dag
+from provider.airflow_internals.dags import UnusableDagError, rehearse
+from provider.metadata.rows import DefinitionRows
+from provider.metadata.workflow_rows import Entry, Shard, to_entry, to_rows
+
+#: What of the time may be used up before changed and new workflows are no longer tried.
+_SHARE_OF_OPTIONAL = 0.7
+
+
+@dataclass
+class Built:
+    """
+    What came of the definitions.
+
+    :param dags: DAG id → DAG.
+    :param problems: everything that a person has to repair.
+    """
+
+    dags: dict[str, DAG] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class Workshop:
+    """
+    Builds DAGs, and notes what there was no time for.
+
+    :param only_task: the task this process runs, see :func:`dag_factory.workflow_dag.build_dag`.
+    """
+
+    def __init__(self, types: TaskTypes, budget: Budget, *, only_task: str | None = None) -> None:
+        self.built = Built()
+        self._types = types
+        self._budget = budget
+        self._only_task = only_task
+        self._postponed: list[str] = []
+        self._left_out: list[str] = []
+
+    def make(self, workflow_id: str, rows: DefinitionRows | None, last_good: Entry | None, *, optional: bool = False) -> bool:
+        """
+        Build one workflow.
+
+        :param rows: None where they are not to be used.
+        :param optional: where time is short, the last good definition does as well, or nothing.
+        :return: whether it was built from its rows.
+        """
+        if rows is not None:
+            in_time = self._budget.allows(_size(rows), _SHARE_OF_OPTIONAL if optional else 1.0)
+            known = last_good is not None and bool(rows.workflows) and to_entry(rows) == last_good
+            if in_time and self._build(rows, "", known=known):
+                return True
+            if not in_time:
+                (self._left_out if last_good is None else self._postponed).append(workflow_id)
+        if last_good is not None:
+            old = to_rows([last_good])
+            if self._budget.allows(_size(old)):
+                # What is wrong there was reported when its rows were.
+                self._build(old, " (of the last good definitions)", known=True)
+            else:
+                self._left_out.append(workflow_id)
+        return False
+
+    def report(self, shard: Shard) -> None:
+        """Add a problem for what there was no time for."""
+        outcomes = (
+            (sorted(set(self._postponed) - set(self._left_out)), "their last good definitions are used"),
+            (sorted(self._left_out), "they are left out"),
+        )
+        for workflow_ids, outcome in outcomes:
+            if workflow_ids:
+                names, seconds = _names(workflow_ids), f"{self._budget.seconds:g}"
+                text = (
+                    f"{names} cannot be built within the {seconds} seconds that Airflow's limits leave for it, so {outcome}; "
+                    "write more DAG files with `accelerator init FOLDER --shards N`, or raise [core] dagbag_import_timeout and "
+                    "[dag_processor] dag_file_processor_timeout"
+                )
+                self.built.problems.append(Problem("", f"DAG file{shard.title}", text))
+
+    def _build(self, rows: DefinitionRows, origin: str, *, known: bool) -> bool:
+        validated = validate(rows, self._types)
+        self.built.problems += [
+            Problem(problem.workflow_id, f"{problem.row}{origin}", problem.message) for problem in validated.problems
+        ]
+        good = False
+        for workflow_id, spec in validated.workflows.items():
+            # What was good and is the same was rehearsed; of types that others write, the code may be another meanwhile.
+            foreign = not all(self._types.is_built_in(task.task_type) for task in spec.tasks)
+            rehearsed = self._only_task is None and (foreign or not known)
+            try:
+                self.built.dags[workflow_id] = usable_dag(spec, self._types, only_task=self._only_task, rehearsed=rehearsed)
+            except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows
+                problem = unusable(workflow_id, error)
+                self.built.problems.append(Problem(workflow_id, f"{problem.row}{origin}", problem.message))
+            else:
+                good = True
+        self._budget.spent(_size(rows))
+        return good
+
+
+def usable_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None, rehearsed: bool = True) -> DAG:
+    """
+    Build the DAG of a workflow.
+
+    :param rehearsed: do all with it that Airflow will do; it takes about twice as long as building.
+    :raises Exception: whatever an operator refuses, or Airflow. One DAG that Airflow cannot store or send would make every
+        DAG of the file vanish.
+    """
+    dag = build_dag(spec, types, only_task=only_task)
+    if rehearsed:
+        # Airflow's own message names another task each time.
+        if cycle := find_cycle({task.task_id: task.downstream_task_ids for task in dag.tasks}):
+            raise ValueError(f"the operators form a cycle: {way_around(cycle)}")
+        rehearse(dag)
+    return dag
+
+
+def unusable(workflow_id: str, error: Exception) -> Problem:
+    """Return the problem of a workflow that cannot be built or used; the same text for the same error."""
+    task_id = error.task_id if isinstance(error, UnusableDagError) else None
+    row = f"workflows row {workflow_id}" if task_id is None else f"tasks row {task_id}: config"
+    reason = str(error) if isinstance(error, UnusableDagError) else f"{type(error).__name__}: {error}"
+    # An object's address is another one in each process.
+    reason = shorten(re.sub(r" at 0x[0-9a-f]+", "", reason), 500)
+    return Problem(workflow_id, row, f"cannot be built: {reason}; correct its rows")
+
+
+def _size(rows: DefinitionRows) -> int:
+    return 1 + len(rows.tasks) + len(rows.dependencies)
+
+
+def _names(workflow_ids: list[str]) -> str:
+    names = ", ".join(workflow_ids[:10]) + (f" and {len(workflow_ids) - 10} more" if len(workflow_ids) > 10 else "")
+    return f"{len(workflow_ids)} workflow{'' if len(workflow_ids) == 1 else 's'} ({names})"

@@ -1,0 +1,127 @@
+"""
+What counts as lost, and when a loss counts.
+
+Rows that are added or changed count at once. Whoever writes SQL statement by statement, or a database that is suddenly
+another one, makes tasks and edges disappear; such a change counts when two parses in a row read the same, or at once when it
+came by a command. Where so much is gone at once that it looks like an accident, somebody has to confirm it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dag_factory.problems import Problem
+from dag_factory.snapshot import Snapshot, Waiting
+from provider.metadata.rows import DefinitionRows
+from provider.metadata.workflow_rows import Entry, Meant, digest, edges, task_ids, to_entry
+
+#: So far apart, in seconds, two parses are at least that count as two.
+APART_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Settled:
+    """
+    Which workflows are built from the last good definitions, whatever their rows say.
+
+    :param waiting: those that lose something, with what was read.
+    :param kept: those of them whose loss does not count, or not yet.
+    :param held: those of them that stay so until somebody decides.
+    """
+
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
+    problems: list[Problem] = field(default_factory=list)
+
+
+def settle(last_good: Snapshot, groups: Mapping[str, DefinitionRows], meant: Meant) -> Settled:
+    """
+    Compare what was read with the last good definitions.
+
+    :param groups: workflow id → its rows.
+    :param meant: what people did on purpose since the snapshot.
+    """
+    now = {workflow_id: entry_of(groups.get(workflow_id)) for workflow_id in last_good.entries}
+    losing = {workflow_id for workflow_id, entry in last_good.entries.items() if loses(entry, groups.get(workflow_id))}
+    lost = {workflow_id for workflow_id in losing if not meant.covers(workflow_id, now[workflow_id])}
+    held = last_good.held & lost
+    others = last_good.entries.keys() - held - (losing - lost)
+    held |= _at_once({name: last_good.entries[name] for name in others if name in lost or now[name] is not None}, now) & lost
+    waiting = {workflow_id: _waiting(last_good.waiting.get(workflow_id), now[workflow_id]) for workflow_id in lost}
+    latest = time.time() - APART_SECONDS
+    unsettled = {
+        workflow_id
+        for workflow_id, waits in waiting.items()
+        if workflow_id not in last_good.waiting or last_good.waiting[workflow_id] != waits or waits.since > latest
+    }
+    problems = [_problem(last_good, now, held)] if held else []
+    return Settled(waiting, frozenset(held | unsettled), frozenset(held), problems)
+
+
+def loses(entry: Entry, rows: DefinitionRows | None) -> bool:
+    """
+    Return whether rows lack a task or an edge of an entry.
+
+    A workflow without any task, or tasks without the row of their workflow, are a mistake, which keeps the last good
+    definition anyway.
+    """
+    if rows is None:
+        return True
+    if not rows.workflows or not rows.tasks:
+        return False
+    now = to_entry(rows)
+    return not (task_ids(entry) <= task_ids(now) and edges(entry) <= edges(now))
+
+
+def entry_of(rows: DefinitionRows | None) -> Entry | None:
+    """Return the rows of a workflow as an entry; None where its own row is gone."""
+    return to_entry(rows) if rows is not None and rows.workflows else None
+
+
+def _waiting(before: Waiting | None, now: Entry | None) -> Waiting:
+    found = None if now is None else digest(now)
+    return before if before is not None and before.digest == found else Waiting(found, time.time())
+
+
+def _at_once(before: Mapping[str, Entry], now: Mapping[str, Entry | None]) -> set[str]:
+    """
+    Return the workflows that lost something, as far as it looks like an accident.
+
+    That is when all workflows go at once, or at least three and more than half; and the same of the tasks, or of the edges, of
+    those that are left. A lost setting makes an empty embedded database, a restored backup an old one, a forgotten WHERE an
+    empty table, and all of it is read without any error.
+    """
+    gone = {workflow_id for workflow_id in before if now[workflow_id] is None}
+    found = gone if gone and (len(gone) == len(before) or (len(gone) >= 3 and len(gone) * 2 > len(before))) else set()
+    left = [(entry, after) for workflow_id, entry in before.items() if (after := now[workflow_id]) is not None]
+    for kind in ("tasks", "dependencies"):
+        had = sum(len(entry[kind]) for entry, _ in left)
+        has = sum(len(after[kind]) for _, after in left)
+        if had and (not has or (had - has >= 3 and has * 2 < had)):
+            found = found | (before.keys() - gone)
+    return found
+
+
+def _problem(last_good: Snapshot, now: Mapping[str, Entry | None], held: frozenset[str] | set[str]) -> Problem:
+    gone = sorted(workflow_id for workflow_id in held if now[workflow_id] is None)
+    smaller = sorted(held - set(gone))
+    parts = []
+    if gone:
+        parts.append(f"{len(gone)} of {len(last_good.entries)} workflows are gone from the table at once ({_names(gone)})")
+    if smaller:
+        tasks = sum(len(task_ids(last_good.entries[name]) - task_ids(entry)) for name in smaller if (entry := now[name]))
+        lost_edges = sum(len(edges(last_good.entries[name]) - edges(entry)) for name in smaller if (entry := now[name]))
+        parts.append(f"{len(smaller)} workflows lost {tasks} tasks and {lost_edges} dependencies at once ({_names(smaller)})")
+    return Problem(
+        "",
+        "workflows",
+        f"{', and '.join(parts)}, which looks like another or an emptied database, so their last good definitions are used on. "
+        "If it was meant, run `accelerator confirm`; if not, check [accelerator] sql_alchemy_conn, or import the rows again",
+    )
+
+
+def _names(workflow_ids: list[str]) -> str:
+    return ", ".join(workflow_ids[:10]) + (f" and {len(workflow_ids) - 10} more" if len(workflow_ids) > 10 else "")

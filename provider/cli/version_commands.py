@@ -1,0 +1,88 @@
+"""``accelerator history``, ``rollback`` and ``confirm``: what was made of the definitions, and the way back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from provider.cli.import_plan import as_operated, carry_out, make_plan
+from provider.cli.output import utc, write_json, write_table
+from provider.cli.row_changes import row_changes
+from provider.cli.who import who
+from provider.cli.workflow_commands import refuse, report
+from provider.exceptions import AcceleratorError
+from provider.metadata import versions
+from provider.metadata.definitions import read_definitions
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.rows import DefinitionRows
+from provider.metadata.versions import Version
+from provider.metadata.workflow_rows import ROLLED_BACK, by_workflow, to_rows
+
+
+def history(args: argparse.Namespace) -> int:
+    """List the versions of a workflow, newest first."""
+    with read_session() as session:
+        found = versions.history(session, args.workflow_id)
+    if not found:
+        raise _no_version(args.workflow_id)
+    if args.output == "json":
+        write_json(found)
+        return 0
+    rows = []
+    for version in found:
+        entry = version["rows"]
+        counts = ("", "") if entry is None else (str(len(entry["tasks"])), str(len(entry["dependencies"])))
+        rows.append((str(version["version"]), utc(version["created_at"]), version["created_by"], version["action"], *counts))
+    write_table(("VERSION", "WHEN", "WHO", "WHAT", "TASKS", "DEPENDENCIES"), rows)
+    return 0
+
+
+def rollback(args: argparse.Namespace) -> int:
+    """Import the rows of a version; by default of the newest one that differs from what is stored."""
+    with write_session() as session:
+        versions.one_at_a_time(session)
+        stored = read_definitions(session)
+        version = _chosen(versions.history(session, args.workflow_id), stored, args)
+        if version["rows"] is None:
+            number = version["version"]
+            raise AcceleratorError(f"version {number} deleted the workflow and has no rows; name another one with --to.")
+        plan = make_plan(stored, as_operated(stored, to_rows([version["rows"]]), always=True), prune=False)
+        if plan.problems:
+            return refuse(f"version {version['version']}", plan.problems)
+        carry_out(session, plan, stored, action=ROLLED_BACK, by=who())
+    sys.stdout.write(f"Back to version {version['version']} of {utc(version['created_at'])}.\n")
+    report(plan, dry_run=False)
+    return 0
+
+
+def confirm(_args: argparse.Namespace) -> int:
+    """Record that what is gone from the tables was meant to go."""
+    with write_session() as session:
+        versions.one_at_a_time(session)
+        rows = read_definitions(session)
+        versions.confirm(session, by=who())
+    sys.stdout.write(
+        f"Confirmed: {len(rows.workflows)} workflows, {len(rows.tasks)} tasks and {len(rows.dependencies)} dependencies are all "
+        "that there should be. Airflow sees it when the DAG files are parsed next.\n"
+    )
+    return 0
+
+
+def _chosen(found: list[Version], stored: DefinitionRows, args: argparse.Namespace) -> Version:
+    if not found:
+        raise _no_version(args.workflow_id)
+    if args.to is not None:
+        for version in found:
+            if version["version"] == args.to:
+                return version
+        numbers = ", ".join(str(version["version"]) for version in found)
+        raise AcceleratorError(f"{args.workflow_id} has no version {args.to}; there are: {numbers}.")
+    now = by_workflow(stored).get(args.workflow_id, DefinitionRows())
+    for version in found:
+        if version["rows"] is not None and row_changes(now, as_operated(stored, to_rows([version["rows"]]), always=True)):
+            return version
+    raise AcceleratorError(f"no version of {args.workflow_id} differs from what is stored; nothing was changed.")
+
+
+def _no_version(workflow_id: str) -> AcceleratorError:
+    return AcceleratorError(f"there is no version of a workflow {workflow_id}; `accelerator import` leaves one.")
