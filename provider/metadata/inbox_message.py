@@ -13,7 +13,7 @@ class InboxMessage:
     A message as it goes into the inbox.
 
     :param message_id: unique within a subscription.
-    :param payload: the bytes as they came; kept, whatever they are.
+    :param payload: the bytes as they came, whatever they are.
     :param kind: ``start``, ``completion`` or ``file``.
     :param problem: why the message cannot be accepted; None for one that could be read, which then has the fields below.
     :param no_effect: why a message that could be read starts nothing.

@@ -178,6 +178,8 @@ class BatchRequest(Base):
     state: Mapped[str] = mapped_column(String(20), index=True)
     reason: Mapped[str | None] = mapped_column(Text)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
+    payload_bytes: Mapped[int] = mapped_column(Integer, server_default="0")
+    payload_sha256: Mapped[str | None] = mapped_column(String(64))
     attributes: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     workflow_id: Mapped[str | None] = mapped_column(ID)
     batch_id: Mapped[str | None] = mapped_column(ID)

@@ -19,6 +19,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("payload_bytes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("payload_sha256", sa.String(length=64), nullable=True),
         sa.Column("attributes", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("workflow_id", sa.String(length=250), nullable=True),
         sa.Column("batch_id", sa.String(length=250), nullable=True),
