@@ -19,6 +19,7 @@ class InboxMessage:
     :param no_effect: why a message that could be read starts nothing.
     :param task_id: where to start, or the task that has ended.
     :param status: how it has ended, ``SUCCESS`` or ``ERROR``, and ``error`` why.
+    :param file_size: of a file, in bytes; None where the message does not tell.
     :param params: values for the workflow's params; of a file ``{"bucket", "object", "generation"}``.
     """
 
@@ -36,3 +37,4 @@ class InboxMessage:
     status: str | None = None
     error: str | None = None
     content_hash: str | None = None
+    file_size: int | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     DateTime,
     Dialect,
@@ -82,6 +83,7 @@ class Workflow(Base):
     tags: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
     owner: Mapped[str | None] = mapped_column(String(200))
     file_pattern: Mapped[str | None] = mapped_column(String(1000))
+    file_min_size: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Task(Base):

@@ -49,7 +49,7 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "unknown column": (
         _set("workflow", "calendar", "shedule", "x"),
         WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: catchup, default_args, description, enabled, "
-        "file_pattern, max_active_batches, owner, params, schedule, start_date, tags, timezone, workflow_id",
+        "file_min_size, file_pattern, max_active_batches, owner, params, schedule, start_date, tags, timezone, workflow_id",
     ),
     "five fields": (
         _set("workflow", "calendar", "schedule", "0 5 * *"),

@@ -317,3 +317,30 @@ def test_a_file_that_nobody_waits_for_is_recorded(name: str, event: str) -> None
     assert receive(arrived("1", name, event=event)) == {"recorded": 1}
     assert rows()[0].reason
     assert claim() == []
+
+
+def file(message_id: str, size: int | None) -> InboxMessage:
+    attributes = {
+        "eventType": "OBJECT_FINALIZE",
+        "bucketId": "landing",
+        "objectId": "sales/a.csv",
+        "objectGeneration": message_id,
+    }
+    return messages.read(b"" if size is None else b'{"size": "%d"}' % size, attributes, message_id, None)
+
+
+def test_an_empty_file_starts_no_workflow_that_asks_for_a_size() -> None:
+    with write_session() as session:
+        session.execute(update(Workflow).where(Workflow.workflow_id == "files_a").values(file_min_size=10))
+        session.execute(update(Workflow).where(Workflow.workflow_id == "files_b").values(file_min_size=1))
+    assert receive(file("1", 0)) == {"recorded": 1}
+    assert receive(file("2", None)) == {"recorded": 1}
+    assert receive(file("3", 9)) == {"received": 1}
+    assert receive(file("4", 10)) == {"received": 1}
+    assert [(row.message_id, row.workflow_id) for row in rows()] == [
+        *(("1", None), ("2", None), ("3", "files_b"), ("4", "files_a"), ("4", "files_b")),
+    ]
+    assert [str(row.reason).partition(";")[0] for row in rows()[:2]] == [
+        "the file has 0 bytes, fewer than file_min_size (1) of any workflow that waits for it.",
+        "the notification does not tell the file's size, and file_min_size asks for it",
+    ]

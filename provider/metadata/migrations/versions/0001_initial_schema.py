@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("tags", sa.JSON(), server_default="[]", nullable=False),
         sa.Column("owner", sa.String(length=200), nullable=True),
         sa.Column("file_pattern", sa.String(length=1000), nullable=True),
+        sa.Column("file_min_size", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("workflow_id", name=op.f("pk_workflows")),
     )
     op.create_table(
