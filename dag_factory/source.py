@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from provider import settings
+from provider.metadata.database_url import without_passwords
 from provider.metadata.definitions import read_definitions
-from provider.metadata.engine import read_session, without_passwords
+from provider.metadata.engine import read_session
 from provider.metadata.rows import DefinitionRows
 from provider.texts import first_line
 from provider.threads import within

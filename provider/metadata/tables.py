@@ -29,6 +29,11 @@ from provider.metadata.states import NEW
 ID = String(250)
 
 
+def utc_now() -> datetime:
+    """Return this machine's time, with its zone."""
+    return datetime.now(UTC)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A timestamp with a zone on PostgreSQL; on SQLite, which has none, stored as UTC and given its zone back."""
 
@@ -161,6 +166,16 @@ class TaskLog(Base):
     updated_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_task_logs_status", "status"),)
+
+
+class LeaderLease(Base):
+    """Which process leads, of several that could do the same work."""
+
+    __tablename__ = "leader_leases"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(250))
+    seen_at: Mapped[datetime]
 
 
 class BatchRequest(Base):

@@ -119,6 +119,7 @@ class PubSubInboxTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Listen until a request is due."""
+        await asyncio.to_thread(_keep_connections)
         clock = asyncio.get_running_loop().time
         earliest = clock() + self.first_event_after
         readers = [SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions]
@@ -269,6 +270,12 @@ class InboxSweep:
 
 
 _sweep = InboxSweep()
+
+
+def _keep_connections() -> None:
+    from provider.metadata.engine import keep_connections
+
+    keep_connections()
 
 
 def start_trigger_args(trigger: BaseTrigger, *, timeout: timedelta | None = None) -> StartTriggerArgs:

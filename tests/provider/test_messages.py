@@ -255,8 +255,15 @@ def test_an_object_that_stands_for_a_folder_starts_nothing(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("data", "size"),
-    [(b'{"size": "0"}', 0), (b'{"size": "7"}', 7), (b"", None), (b"{}", None), (b'{"size": 7}', None), (b'{"size": "-7"}', None)]
-    + [(b'{"size": "\xc2\xb2"}', None), (b"\xff", None), (b'{"size": "' + b"9" * 5000 + b'"}', None)],
+    [
+        *((b'{"size": "0"}', 0), (b'{"size": "7"}', 7), (b"", None), (b"{}", None), (b'{"size": 7}', None)),
+        *(
+            (b'{"size": "-7"}', None),
+            (b'{"size": "\xc2\xb2"}', None),
+            (b"\xff", None),
+            (b'{"size": "' + b"9" * 5000 + b'"}', None),
+        ),
+    ],
 )
 def test_the_size_of_a_file_is_what_the_payload_says(data: bytes, size: int | None) -> None:
     row = read(data, FILE, "1", None)

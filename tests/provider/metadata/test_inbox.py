@@ -320,12 +320,8 @@ def test_a_file_that_nobody_waits_for_is_recorded(name: str, event: str) -> None
 
 
 def file(message_id: str, size: int | None) -> InboxMessage:
-    attributes = {
-        "eventType": "OBJECT_FINALIZE",
-        "bucketId": "landing",
-        "objectId": "sales/a.csv",
-        "objectGeneration": message_id,
-    }
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "landing", "objectId": "sales/a.csv"}
+    attributes["objectGeneration"] = message_id
     return messages.read(b"" if size is None else b'{"size": "%d"}' % size, attributes, message_id, None)
 
 

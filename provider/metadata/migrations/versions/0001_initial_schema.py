@@ -93,6 +93,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_task_logs_status", ["status"], unique=False)
 
     op.create_table(
+        "leader_leases",
+        sa.Column("name", sa.String(length=50), nullable=False),
+        sa.Column("holder", sa.String(length=250), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leader_leases")),
+    )
+    op.create_table(
         "workflows",
         sa.Column("workflow_id", sa.String(length=250), nullable=False),
         sa.Column("description", sa.Text(), nullable=True),
