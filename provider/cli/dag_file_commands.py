@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from provider.cli.output import say
 from provider.exceptions import AcceleratorError
 from provider.files import replace_file
 
@@ -21,7 +22,7 @@ def init(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for template in sorted(TEMPLATES.glob("*.py")):
             outcome = write_dag_file(folder / template.name, template.read_bytes(), force=args.force)
-            sys.stdout.write(f"{outcome:<11}{folder / template.name}\n")
+            say(f"{outcome:<11}{folder / template.name}")
             if outcome == "kept":
                 kept.append(template.name)
     except OSError as error:
@@ -49,5 +50,5 @@ def write_dag_file(path: Path, content: bytes, *, force: bool) -> str:
         return "unchanged"
     if exists and not force:
         return "kept"
-    replace_file(path, content)
+    replace_file(path, content, mode=0o664)  # no secrets, and read by all of Airflow's processes, which may be several users'
     return "overwrote" if exists else "wrote"

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from provider import messages
-from provider.cli.output import utc, write_json, write_table
+from provider.cli.output import say, utc, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.metadata import inbox, request_queries, request_queue
 from provider.metadata.engine import read_session, write_session
@@ -53,7 +53,7 @@ def _retry(request_ids: list[int]) -> int:
             sys.stderr.write(f"error: {error}\n")
         else:
             failed = failed or state == REJECTED
-            sys.stdout.write(f"{request_id}: {said}\n")
+            say(f"{request_id}: {said}")
     return 1 if failed else 0
 
 

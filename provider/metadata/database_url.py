@@ -26,6 +26,8 @@ _HOST = re.compile(r"[\w.:%-]*")
 _SQLITE_PARAMETERS = frozenset({"mode", "uri", "cache", "immutable"})
 #: Parameters of a PostgreSQL URL whose values tell people where a database is.
 _OPEN_PARAMETERS = frozenset({"host", "port"})
+#: What no path of a file begins with.
+_USER_AND_PASSWORD = re.compile(r"[^/]*:.*@", re.DOTALL)
 _PARAMETER = re.compile(r"[a-z_]+")
 
 
@@ -43,7 +45,8 @@ def parse_database_url(text: str) -> URL:
         raise _unreadable() from None
     backend, _, driver = url.drivername.partition("+")
     if backend == "sqlite" and driver in ("", "pysqlite"):
-        if url.username or url.password or url.host or url.port or not set(url.query) <= _SQLITE_PARAMETERS:
+        names_user = _USER_AND_PASSWORD.match(url.database or "")
+        if names_user or url.username or url.password or url.host or url.port or not set(url.query) <= _SQLITE_PARAMETERS:
             raise ConfigurationError(
                 f"{_SETTING} is an SQLite URL that names more than a file; it looks like sqlite:////folder/file.db."
             )
@@ -68,7 +71,8 @@ def _refuse_misread(url: URL, text: str) -> None:
     """Refuse a URL of PostgreSQL of which a part is probably not what it was taken for."""
     separators = text.count("@") - (1 if url.username is not None else 0)
     parameters = all(_PARAMETER.fullmatch(name) and isinstance(value, str) for name, value in url.query.items())
-    if separators or not _HOST.fullmatch(url.host or "") or not parameters:
+    database = url.database or "dbname" in url.query
+    if separators or not database or not _HOST.fullmatch(url.host or "") or not parameters:
         raise _unreadable()
     try:
         url.get_dialect()().create_connect_args(url)
@@ -78,7 +82,7 @@ def _refuse_misread(url: URL, text: str) -> None:
 
 def _unreadable() -> ConfigurationError:
     return ConfigurationError(
-        f"{_SETTING} cannot be read: its password, host, port or a parameter is not what it should be. It looks like {_EXAMPLE}, "
+        f"{_SETTING} cannot be read: its password, host, port, database or a parameter is not what it should be. It looks like {_EXAMPLE}, "
         "with one host; write characters such as @ : / ? # of a password as %40 %3A %2F %3F %23."
     )
 
@@ -94,8 +98,9 @@ class UrlMask:
         found = [url.password] if url.password else []
         # libpq takes secrets from the query, too: ?password=…, ?sslpassword=…, and tomorrow others.
         found += [str(value) for name, value in url.query.items() if name not in _OPEN_PARAMETERS]
-        # Without a user and an @ the "port" may be a password of digits, and the "host" its user.
-        found += [str(url.port)] if url.port and url.username is None else []
+        if url.username is None and url.get_backend_name() != "sqlite":
+            # Without a user and an @ the "port" may be a password of digits, the "host" its user, or all of it the password.
+            found += [str(part) for part in (url.host, url.port, url.database) if part]
         forms = {form for secret in found for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1])}
         self._secrets = sorted((form for form in forms if form), key=len, reverse=True)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,9 @@ from provider.reconciler.passes import Reconciler
 from provider.run_conf import Scope
 
 if TYPE_CHECKING:
-    from tests.provider.reconciler.conftest import AirflowDatabase
+    from tests.waiting import wait_for
+from tests.provider.reconciler.conftest import AirflowDatabase
+from tests.waiting import wait_for
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
@@ -447,18 +448,14 @@ class TestPasses:
 
 
 def test_one_leads_and_the_next_takes_over() -> None:
-    code = "from provider.metadata.leader_lock import LeaderLock as L; l = L(); print(l.acquire(), flush=True); input()"
+    code = "from provider.metadata.leader_lock import LeaderLock as L; l = L(lease=1.0); print(l.acquire(), flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "True\n"
-    lock = LeaderLock()
+    lock = LeaderLock(lease=1.0)
     assert not lock.acquire()
     other.kill()
     other.wait()
-    deadline = threading.Event()
-    for _ in range(100):  # the server notices a dead client in its own time
-        if lock.acquire():
-            break
-        deadline.wait(0.1)
+    assert wait_for(lock.acquire, 30)
     assert lock.acquire()
     lock.release()
