@@ -82,8 +82,8 @@ def _refuse_misread(url: URL, text: str) -> None:
 
 def _unreadable() -> ConfigurationError:
     return ConfigurationError(
-        f"{_SETTING} cannot be read: its password, host, port, database or a parameter is not what it should be. It looks like {_EXAMPLE}, "
-        "with one host; write characters such as @ : / ? # of a password as %40 %3A %2F %3F %23."
+        f"{_SETTING} cannot be read: its password, host, port, database or a parameter is not what it should be. It looks like "
+        f"{_EXAMPLE}, with one host; write characters such as @ : / ? # of a password as %40 %3A %2F %3F %23."
     )
 
 
