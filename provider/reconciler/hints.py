@@ -33,11 +33,11 @@ def read_hint(line: bytes | str) -> dict[str, Any]:
     try:
         hint = json.loads(line)
     except RecursionError:
-        raise ValueError("no hint") from None
+        raise ValueError from None
     if hint == {}:
         return {}
     if not isinstance(hint, dict) or {name: type(value) for name, value in hint.items()} != _KINDS:
-        raise ValueError("no hint")
+        raise ValueError
     return dict(hint)
 
 

@@ -465,7 +465,11 @@ class TestPasses:
     def test_a_sweep_that_failed_goes_on_where_it_was(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        airflow_database.run(state="success", end_date=AT, updated_at=datetime.now(UTC) - timedelta(days=3))
+        from airflow.models.taskinstance import TaskInstance
+
+        old = datetime.now(UTC) - timedelta(days=3)
+        airflow_database.run(state="success", end_date=AT, updated_at=old)
+        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
         with monkeypatch.context() as broken:
             broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
             with pytest.raises(ConnectionError):
