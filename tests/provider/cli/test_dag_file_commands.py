@@ -80,7 +80,7 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
 
     with write_session() as session:
         session.execute(text("DELETE FROM accelerator_alembic_version"))
-        for table in ("batch_requests", "task_logs", "task_batches", "task_dependencies", "tasks", "workflows"):
+        for table in ("batch_requests", "task_logs", "task_batches", "task_dependencies", "tasks", "workflows", "leader_leases"):
             session.execute(text(f"DROP TABLE {table}"))
     bag = DagBag(dag_folder=DAGS / "maintenance.py")
     assert bag.import_errors == {}
