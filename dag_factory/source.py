@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from provider import settings
+from provider.metadata.database_url import without_passwords
 from provider.metadata.definitions import read_definitions, read_shard
-from provider.metadata.engine import read_session, without_passwords
+from provider.metadata.engine import read_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import meant_since
 from provider.metadata.workflow_rows import Meant, Shard

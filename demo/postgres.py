@@ -30,10 +30,12 @@ class PostgresServer:
     """
     Context manager around a server that keeps nothing.
 
+    :param max_connections: how many it takes at a time.
     :raises FileNotFoundError: PostgreSQL is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_connections: int = 300) -> None:
+        self._max_connections = max_connections
         self._binaries = postgres_binaries()
         # Where root runs this, PostgreSQL runs as another user, and must be able to enter the folder.
         self._temporary = tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True)
@@ -55,7 +57,8 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, also again after :meth:`stop`; the databases are still there."""
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=300"
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} "
+        options += f"-c fsync=off -c max_connections={self._max_connections}"
         self._run("pg_ctl", "-D", str(self._data), "-o", options, "-l", str(self.folder / "server.log"), "-w", "start")
 
     def stop(self) -> None:

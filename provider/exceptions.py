@@ -13,6 +13,10 @@ class ConfigurationError(AcceleratorError):
     """A setting is missing or cannot work; the message names the setting."""
 
 
+class SettingUnavailableError(ConfigurationError):
+    """A setting's command or secrets backend does not give it now; it may the next time."""
+
+
 class DefinitionError(AcceleratorError):
     """A workflow, task or dependency row is wrong; the message names the row."""
 
@@ -23,6 +27,10 @@ class MessageError(AcceleratorError):
 
 class RunConfError(AcceleratorError):
     """The conf or the params of a DAG run ask for what cannot be; the message says what would be right."""
+
+
+class LostLeadError(AcceleratorError):
+    """Another process leads now; what this one was about to write is the other's to write."""
 
 
 class SchemaOutOfDateError(AcceleratorError):

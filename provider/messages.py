@@ -6,7 +6,7 @@ What a message says: bytes of a stranger → one of three kinds, or one clear re
 ``{"previous_task_id": "stg_orders", "batch_id": "B1", "status": "SUCCESS"}``
     says that a task has ended elsewhere (:class:`CompletionMessage`).
 A notification of Cloud Storage
-    says that a file has arrived (:class:`FileNotification`); it is told by its attributes.
+    says that a file has arrived (:class:`FileNotification`); it is told by its attributes, or it is a CloudEvent of Eventarc.
 
 Nothing in a message is evaluated, and what could not be stored or handed on by Airflow is refused here.
 """
@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
+from provider import cloud_events
 from provider.batch_ids import BATCH_ID_SCHEMA, check_batch_id, file_batch_id
 from provider.exceptions import MessageError
 from provider.message_json import read_object, refuse_unstorable
@@ -33,6 +34,9 @@ from provider.texts import quoted
 OBJECT_FINALIZE = "OBJECT_FINALIZE"
 
 _LONGEST_OBJECT_NAME = 1024
+
+#: How the names of objects end that consoles, gcsfuse and Hadoop write for folders.
+_FOLDER_ENDS = ("/", "_$folder$")
 
 
 class _Message(BaseModel):
@@ -94,11 +98,12 @@ class CompletionMessage(_Message):
 
 class FileNotification(_Message):
     """
-    The attributes of a Pub/Sub notification of Cloud Storage; the payload is not read.
+    The attributes of a Pub/Sub notification of Cloud Storage; of the payload only the size is read.
 
     :param event_type: only :data:`OBJECT_FINALIZE` starts something.
     :param bucket: name of the bucket, and ``object`` that of the object.
     :param generation: tells one content of the object from the next.
+    :param size: of the object, in bytes; None where the notification has no payload that says it.
 
     .. seealso:: https://cloud.google.com/storage/docs/pubsub-notifications#attributes
     """
@@ -110,6 +115,7 @@ class FileNotification(_Message):
     bucket: StrictStr = Field(alias="bucketId", min_length=1, max_length=250)
     object: StrictStr = Field(alias="objectId", min_length=1, max_length=_LONGEST_OBJECT_NAME)
     generation: StrictStr = Field(alias="objectGeneration", pattern="^[0-9]{1,20}$")
+    size: int | None = Field(default=None, ge=0)
 
 
 def parse(data: bytes, attributes: Mapping[str, str], message_id: str) -> StartMessage | CompletionMessage | FileNotification:
@@ -123,8 +129,14 @@ def parse(data: bytes, attributes: Mapping[str, str], message_id: str) -> StartM
     """
     if is_file_notification(attributes):
         refuse_unstorable(dict(attributes))
-        return _validated(FileNotification, dict(attributes))
+        return _validated(FileNotification, {**attributes, "size": _size(data)})
+    if cloud_events.is_binary_event(attributes):
+        return _validated(FileNotification, cloud_events.notification_of_binary(data, attributes))
+    if cloud_events.is_structured_event(attributes):
+        return _validated(FileNotification, cloud_events.notification_of_structured(data))
     document = read_object(data)
+    if cloud_events.looks_like_event(document) and "task_id" not in document and "previous_task_id" not in document:
+        return _validated(FileNotification, cloud_events.notification_of_structured(data))
     fields = {key: value for key, value in document.items() if value is not None}
     if "status" in fields or "previous_task_id" in fields:
         completion = _validated(CompletionMessage, fields)
@@ -136,6 +148,15 @@ def parse(data: bytes, attributes: Mapping[str, str], message_id: str) -> StartM
     if reserved := reserved_among(start.params):
         raise MessageError(f"params may not set {', '.join(reserved)}: the message has task_id and scope for that.")
     return start
+
+
+def _size(data: bytes) -> int | None:
+    """Return the size that the payload of a notification tells; None where there is none, or it says something else."""
+    try:
+        size = read_object(data).get("size")
+    except MessageError:
+        return None
+    return int(size) if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < 20 else None
 
 
 def is_file_notification(attributes: Mapping[str, str]) -> bool:
@@ -174,9 +195,14 @@ def read(data: bytes, attributes: Mapping[str, str], message_id: str, published_
 
 def _file(message: InboxMessage, file: FileNotification) -> InboxMessage:
     if file.event_type != OBJECT_FINALIZE:
-        return replace(message, no_effect=f"event {quoted(file.event_type)} of a file starts nothing; {OBJECT_FINALIZE} does.")
+        reason = f"event {quoted(file.event_type)} of a file starts nothing; {OBJECT_FINALIZE} does."
+        return replace(message, kind="file", no_effect=reason)
+    if file.object.endswith(_FOLDER_ENDS):
+        return replace(message, kind="file", no_effect="the object stands for a folder, by its name, and starts nothing.")
     return replace(
         message,
+        kind="file",
+        file_size=file.size,
         batch_id=file_batch_id(file.bucket, file.object, file.generation),
         scope="workflow",
         params={"bucket": file.bucket, "object": file.object, "generation": file.generation},

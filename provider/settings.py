@@ -10,15 +10,20 @@ or later name two databases.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import math
 import os
 import shlex
+import signal
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from provider.airflow_internals.secrets import from_secrets_backend
-from provider.exceptions import ConfigurationError
+from provider.exceptions import ConfigurationError, SettingUnavailableError
+from provider.threads import within
 
 SECTION = "accelerator"
 
@@ -81,6 +86,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 
+#: How long a command or a secrets backend may take to give a setting, in seconds.
+SECRET_SECONDS = 10.0
+
+_resolved: dict[tuple[str, str], str] = {}
+_resolving = threading.Lock()
+
 _LOCAL_EXECUTORS = frozenset({"LocalExecutor", "SequentialExecutor", "DebugExecutor"})
 
 
@@ -94,7 +105,7 @@ def get(option: str) -> str:
     Return one ``[accelerator]`` option.
 
     :param option: a key of :data:`OPTIONS`.
-    :raises ConfigurationError: the option names a secret that no secrets backend knows.
+    :raises SettingUnavailableError: it is a secret's, and whatever has it does not give it now.
     """
     value = _configured(SECTION, option)
     if value is None:
@@ -205,18 +216,64 @@ def _expand(value: str) -> str:
     return os.path.expanduser(os.path.expandvars(value))  # noqa: PTH111 - a URL is no path
 
 
+def _once(where: str, name: str, resolve: Callable[[], str]) -> str:
+    """
+    Resolve a secret once for each process, within :data:`SECRET_SECONDS`; what failed is tried again with the next call.
+
+    :raises SettingUnavailableError: it failed, or did not come in time.
+    """
+    with _resolving:
+        if (where, name) not in _resolved:
+            try:
+                _resolved[(where, name)] = within(SECRET_SECONDS, resolve, "accelerator-setting")
+            except SettingUnavailableError:
+                raise
+            except TimeoutError:
+                raise SettingUnavailableError(f"{where} gave nothing within {SECRET_SECONDS:g} s; look why it hangs.") from None
+            except Exception as error:  # noqa: BLE001 - whatever a backend of somebody else's raises
+                # Its own text may quote the secret, or where it is.
+                raise SettingUnavailableError(f"{where} failed ({type(error).__name__}); look into what it names.") from None
+        return _resolved[(where, name)]
+
+
 def _read_secret(name: str, where: str) -> str:
-    value = from_secrets_backend(name)
-    if value is None:
-        raise ConfigurationError(
-            f"{where} names a secret that no secrets backend has; create it, or configure [secrets] backend."
-        )
-    return value.strip()
+    def resolve() -> str:
+        value = from_secrets_backend(name)
+        if value is None:
+            raise SettingUnavailableError(
+                f"{where} names a secret that no secrets backend has; create it, or configure [secrets] backend."
+            )
+        return value.strip()
+
+    return _once(where, name, resolve)
 
 
 def _run_command(command: str, where: str) -> str:
     """Run a ``_CMD`` setting the way Airflow does: split by shell rules, without a shell."""
-    result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)  # noqa: S603
-    if result.returncode != 0:
-        raise ConfigurationError(f"the command in {where} ended with exit code {result.returncode}; run it by hand to see why.")
-    return result.stdout.strip()
+
+    def resolve() -> str:
+        process = subprocess.Popen(  # noqa: S603 - what the installation's own settings say
+            shlex.split(command), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        try:
+            out, _ = process.communicate(timeout=SECRET_SECONDS)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise TimeoutError from None
+        if process.returncode != 0:
+            raise SettingUnavailableError(
+                f"the command in {where} ended with exit code {process.returncode}; run it by hand to see why."
+            )
+        return out.strip()
+
+    return _once(where, command, resolve)
+
+
+def _forget_lock() -> None:
+    global _resolving
+    _resolving = threading.Lock()
+
+
+# A child that is forked while a thread resolves would wait for that thread for ever.
+os.register_at_fork(after_in_child=_forget_lock)

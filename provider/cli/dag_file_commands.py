@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from provider.cli.output import say
 from provider.exceptions import AcceleratorError
 from provider.files import replace_file
 
@@ -31,7 +32,7 @@ def init(args: argparse.Namespace) -> int:
         wanted = dag_files(count)
         for name in sorted(wanted):
             outcome = write_dag_file(folder / name, wanted[name], force=args.force or _is_ours(folder / name, found))
-            sys.stdout.write(f"{outcome:<11}{folder / name}\n")
+            say(f"{outcome:<11}{folder / name}")
             if outcome == "kept":
                 kept.append(name)
         for old in sorted(found - {count}):
@@ -105,5 +106,5 @@ def write_dag_file(path: Path, content: bytes, *, force: bool) -> str:
         return "unchanged"
     if exists and not force:
         return "kept"
-    replace_file(path, content)
+    replace_file(path, content, mode=0o664)  # no secrets, and read by all of Airflow's processes, which may be several users'
     return "overwrote" if exists else "wrote"

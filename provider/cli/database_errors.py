@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from provider import settings
-from provider.metadata.engine import without_passwords
+from provider.metadata.database_url import address, parse_database_url, without_passwords
 from provider.texts import one_line
 
 SETTING = "[accelerator] sql_alchemy_conn (AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN)"
@@ -22,7 +21,7 @@ def describe_database_error(error: Exception) -> str | None:
     # SQLAlchemy's own text repeats the statement; the driver's says what happened, and may end with a question.
     said = without_passwords(str(error.orig if isinstance(error, DBAPIError) else error))
     reason = one_line(said, _LONGEST_REASON).rstrip(".?")
-    where = f"the application database {_address(make_url(settings.get('sql_alchemy_conn')))}"
+    where = f"the application database {address(parse_database_url(settings.get('sql_alchemy_conn')))}"
     if isinstance(error, IntegrityError):
         return f"{where} was changed by somebody else at the same time; nothing was stored. Try again. ({reason})"
     if isinstance(error, OperationalError) and ("locked" in reason or "lock timeout" in reason or "deadlock" in reason):
@@ -30,9 +29,3 @@ def describe_database_error(error: Exception) -> str | None:
     if isinstance(error, OperationalError):
         return f"{where} cannot be used: {reason}. Check {SETTING} and that the database server is up."
     return f"{where} refused: {reason}. Check {SETTING}, and `accelerator db current`."
-
-
-def _address(url: URL) -> str:
-    """Return what tells a person which database it is; user, password and query, which may hold secrets, stay out."""
-    host = f"{url.host}:{url.port}" if url.host and url.port else url.host or ""
-    return f"{url.get_backend_name()}://{host}/{url.database or ''}"

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from provider.cli.errors import describe
+from provider.cli.output import visible, visible_errors
 from provider.cli.parser import Command, build_parser
 
 
@@ -22,7 +23,8 @@ def console(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the command line without the program's name; by default that of the process.
     :return: exit code. Wrong usage raises ``SystemExit(2)``, as argparse does.
     """
-    args = build_parser().parse_args(arguments)
+    with visible_errors():
+        args = build_parser().parse_args(arguments)
     return run(args.command_definition, args)
 
 
@@ -34,7 +36,8 @@ def run(command: Command, args: argparse.Namespace) -> int:
     keeps its traceback.
     """
     try:
-        exit_code = command.load()(args)
+        with visible_errors():
+            exit_code = command.load()(args)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain again when it flushes at exit.
@@ -46,6 +49,6 @@ def run(command: Command, args: argparse.Namespace) -> int:
         message = describe(error)
         if message is None:
             raise
-        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write(f"error: {visible(message)}\n")
         return 1
     return exit_code

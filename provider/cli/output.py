@@ -6,19 +6,69 @@ Cells hold what messages, rows and services said, so they are never read as mark
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO, cast
 
 _STATUS_STYLES = {"SUCCESS": "green", "ERROR": "red", "BLOCKED": "red", "PROCESSING": "cyan", "SKIPPED": "dim", "NEW": "dim"}
 
 
 def write_json(data: Any) -> None:
     """Write data as JSON; timestamps become ISO 8601 in UTC with all their digits."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=_to_json) + "\n")
+    sys.stdout.write(json_text(data) + "\n")
+
+
+def json_text(data: Any) -> str:
+    """Return data as JSON that is pleasant to read, and in which no character steers a terminal."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=_to_json)
+    return "".join(json.dumps(character)[1:-1] if _steers(character) else character for character in text)
+
+
+def say(text: str) -> None:
+    """Write a line to people, which may hold foreign texts."""
+    sys.stdout.write(f"{visible(text)}\n")
+
+
+def visible(text: str) -> str:
+    """Return text in which control characters, but line breaks, are shown instead of obeyed."""
+    return "".join(_shown(character) if _steers(character) else character for character in text)
+
+
+class VisibleStream:
+    """
+    A text stream that shows control characters, for whatever is written: errors hold foreign texts.
+
+    :param stream: where it goes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        return self._stream.write(visible(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def visible_errors() -> Iterator[None]:
+    """Let everything that goes to stderr be visible, a parser's complaint about an argument as well."""
+    with contextlib.redirect_stderr(cast("TextIO", VisibleStream(sys.stderr))):
+        yield
+
+
+def _steers(character: str) -> bool:
+    return character != "\n" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _shown(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -46,10 +96,7 @@ def write_fields(fields: Mapping[str, str]) -> None:
 
 def printable(text: str) -> str:
     """Return text on one line in which control characters are shown instead of obeyed."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
-        for character in " ".join(text.split())
-    )
+    return visible(" ".join(text.split()))
 
 
 def utc(moment: datetime | None) -> str:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from provider import messages
-from provider.cli.output import utc, write_json, write_table
+from provider.cli.output import say, utc, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.metadata import inbox, request_queries, request_queue
 from provider.metadata.engine import read_session, write_session
@@ -22,13 +22,22 @@ def requests(args: argparse.Namespace) -> int:
     with read_session() as session:
         found = request_queries.newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
     if args.output == "json":
-        write_json(found)
+        write_json([_masked(request) for request in found])
     elif found:
         columns = ("id", "received", "kind", "state", "workflow", "batch", "task", "message", "reason")
         write_table(columns, [_cells(request) for request in found])
     else:
         sys.stdout.write("No requests.\n" if args.state else "No requests wait or were rejected; --state all shows the others.\n")
     return 0
+
+
+def _masked(request: StoredRequest) -> StoredRequest:
+    """Mask the secrets of a request that has kept what it says."""
+    if not (request["params"] or request["attributes"]):
+        return request
+    from provider.airflow_internals.secrets import redact
+
+    return {**request, "params": redact(request["params"]), "attributes": redact(request["attributes"])}
 
 
 def _retry(request_ids: list[int]) -> int:
@@ -44,7 +53,7 @@ def _retry(request_ids: list[int]) -> int:
             sys.stderr.write(f"error: {error}\n")
         else:
             failed = failed or state == REJECTED
-            sys.stdout.write(f"{request_id}: {said}\n")
+            say(f"{request_id}: {said}")
     return 1 if failed else 0
 
 
@@ -67,6 +76,11 @@ def _retry_one(request_id: int) -> tuple[str, str]:
             raise AcceleratorError(
                 f"request {request_id} is {request.state}, so there is nothing to retry: a message has its effect once. Clear "
                 "tasks of its batch in Airflow, or send a message with a new batch_id."
+            )
+        if len(request.payload) < request.payload_bytes and request.kind != "file":
+            raise AcceleratorError(
+                f"request {request_id} was refused as a message of {request.payload_bytes} bytes, of which only the beginning "
+                "was kept; publish it again, corrected."
             )
         subscription, message_id, part = request.subscription, request.message_id, request.part
         if request.kind == "file" and request.state == REJECTED and request.workflow_id is not None:

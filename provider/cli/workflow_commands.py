@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from dag_factory.validation import validate
 from provider.cli.definition_file import parse, to_data
 from provider.cli.import_plan import Plan, carry_out, make_plan
 from provider.cli.input_files import read_file
-from provider.cli.output import printable, write_json
+from provider.cli.output import json_text, printable, say, write_json
 from provider.cli.strict_yaml import dump
 from provider.cli.who import who
 from provider.exceptions import AcceleratorError
@@ -57,7 +56,7 @@ def export(args: argparse.Namespace) -> int:
                 f"there is no workflow {', '.join(unknown)}; stored are: {', '.join(sorted(known)) or 'none'}."
             )
         data = {"workflows": [entry for entry in data["workflows"] if entry["workflow_id"] in args.workflow_ids]}
-    sys.stdout.write(dump(data) if args.format == "yaml" else json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(dump(data) if args.format == "yaml" else json_text(data) + "\n")
     return 0
 
 
@@ -109,12 +108,12 @@ def _write_problems(problems: Iterable[Problem]) -> None:
 def report(plan: Plan, *, dry_run: bool) -> None:
     """Say what an import did, or would do: each workflow, and each row that changes."""
     for change in plan.changes:
-        sys.stdout.write(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}\n")
+        say(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}")
         for line in change.rows:
-            sys.stdout.write(f"             {printable(line)}\n")
+            say(f"             {printable(line)}")
     for change in plan.changes:
         if change.note:
-            sys.stderr.write(f"note: {change.workflow_id}: {change.note}.\n")
+            sys.stderr.write(f"note: {printable(change.workflow_id)}: {printable(change.note)}.\n")
     counts = Counter(change.kind for change in plan.changes)
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in ("created", "changed", "unchanged", "removed"))
     sys.stdout.write(f"Workflows: {summary}.{' Nothing was stored (dry run).' if dry_run else ''}\n")

@@ -12,6 +12,7 @@ from types import FrameType
 from provider.emulators.pubsub import Implementation
 from provider.emulators.scenario import load_scenario
 from provider.emulators.server import Emulators, Ports
+from provider.files import replace_file
 
 
 def run(
@@ -44,8 +45,7 @@ def run(
         with Emulators(scenario, folder=folder, pubsub=pubsub, ports=ports) as emulators:
             exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in emulators.environment().items())
             if env_file:
-                env_file.touch(mode=0o600)
-                env_file.write_text(exports, encoding="utf-8")
+                replace_file(env_file, exports.encode(), mode=0o600)
             sys.stdout.write(
                 f"{exports}# ledger: {emulators.admin_url}/_emulator/ledger\n"
                 f"# rules:  {emulators.admin_url}/_emulator/rules\n# Serving. End with Ctrl-C.\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -17,14 +18,18 @@ from provider import settings
 from provider.airflow_internals.processes import is_supervised_in_process
 from provider.airflow_internals.secrets import redact
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
-from provider.exceptions import ConfigurationError
+from provider.exceptions import AcceleratorError, ConfigurationError, SettingUnavailableError
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
+from provider.pacing import backoff
 from provider.task_reports import TellsRemoteJob, TellsSkipReason
 from provider.texts import one_line, plain, storable, storable_or_none
 
 #: Longest time that a hook takes, in seconds.
 BUDGET_SECONDS = 3.0
+#: The pause before an error's text is tried again, at first and at most, in seconds.
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 0.5
 #: Longest error message that is stored, in characters.
 MESSAGE_LENGTH = 4000
 _FIELD_LENGTH = 4000
@@ -126,13 +131,15 @@ class TryRecorder:
         if self._switched_off or (self._missed and error is None) or not _belongs_to_batch(ti):
             return
         try:
-            settings.refuse_embedded_database_across_machines()
             _watch_dag_test(ti)
             row = _row(ti, state, error)
             # Importing is our own work, not the database's, and must not eat the time for it.
             import provider.metadata.task_logs  # noqa: F401
 
             self._write_in_time(row)
+        except SettingUnavailableError:
+            self._missed = True
+            raise
         except ConfigurationError as problem:
             self._switched_off = True
             log.error("%s", problem)
@@ -143,10 +150,26 @@ class TryRecorder:
     def _write_in_time(self, row: TaskLogRow) -> None:
         from provider.threads import within
 
+        until = time.monotonic() + self._budget
         try:
-            within(self._budget, lambda: self._write(row), "accelerator-task-log")
+            within(self._budget, lambda: self._write_until(until, row), "accelerator-task-log")
         except TimeoutError as slow:
             raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
+
+    def _write_until(self, until: float, row: TaskLogRow) -> None:
+        """Write a row. One with an error is tried until the time is over: nobody else knows that text."""
+        settings.refuse_embedded_database_across_machines()  # may run a command, so it is within the time too
+        tries = 1
+        while True:
+            try:
+                return self._write(row)
+            except Exception as error:
+                pause = backoff(tries, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
+                lasting = isinstance(error, AcceleratorError) or row["error_message"] is None
+                if lasting or time.monotonic() + pause > until:
+                    raise
+            time.sleep(pause)
+            tries += 1
 
 
 #: That of this process.

@@ -12,9 +12,6 @@ class AdvisoryLock(Enum):
     #: Whoever upgrades the schema.
     SCHEMA = 727_061_994
 
-    #: The reconciler that leads; held as long as it lives.
-    RECONCILER = 727_061_995
-
     #: A dispatcher that claims requests; held for one short transaction.
     CLAIM = 727_061_996
 

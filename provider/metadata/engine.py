@@ -1,12 +1,12 @@
 """
 Engines and transactions of the application database.
 
-One engine per process and URL; a forked child (Airflow forks for every task) starts with a pool of its own.
+One engine per process and URL; a forked child (Airflow forks for every task) starts with one of its own.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, event
 from sqlalchemy.orm import Session
 
 from provider import settings
-from provider.exceptions import ConfigurationError
+from provider.metadata.database_url import UrlMask, parse_database_url
 from provider.metadata.schema import ensure_schema
 
 __all__ = ["read_session"]
@@ -31,7 +31,12 @@ TIMEOUT_SECONDS = 3.0
 #: Whoever must not wait, such as a listener, limits itself.
 SQLITE_BUSY_SECONDS = 30.0
 
+#: How many connections a process keeps that keeps any, and how many it has at most.
+KEPT_CONNECTIONS = 2
+MOST_CONNECTIONS = 5
+
 _engines: dict[str, Engine] = {}
+_keeps_connections = False
 
 
 def get_engine(url: str | None = None) -> Engine:
@@ -44,7 +49,7 @@ def get_engine(url: str | None = None) -> Engine:
     """
     url = url or settings.get("sql_alchemy_conn")
     if url not in _engines:
-        engine = create_engine(url)
+        engine = create_engine(url, keep=_keeps_connections)
         try:
             ensure_schema(engine)
         except BaseException:
@@ -54,36 +59,47 @@ def get_engine(url: str | None = None) -> Engine:
     return _engines[url]
 
 
-def create_engine(url: str) -> Engine:
+def create_engine(url: str, *, keep: bool = False) -> Engine:
     """
     Create an engine without looking at its schema.
 
-    :raises ConfigurationError: see :func:`get_engine`. The message never holds the URL's password.
+    :param keep: keep a few connections of PostgreSQL open between sessions.
+    :raises ConfigurationError: see :func:`get_engine`. The message never holds a part of the URL.
     """
-    parsed = _parse(url)
+    parsed = parse_database_url(url)
+    pool: dict[str, Any] = {"poolclass": sqlalchemy.NullPool}
     if parsed.get_backend_name() == "sqlite":
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
-        engine = sqlalchemy.create_engine(
-            parsed, poolclass=sqlalchemy.NullPool, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True
-        )
+        _create_file(parsed.database)
+        engine = sqlalchemy.create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True, **pool)
         _make_transactions_explicit(engine)
         return engine
-    return sqlalchemy.create_engine(
+    if keep:
+        pool = {"pool_size": KEPT_CONNECTIONS, "max_overflow": MOST_CONNECTIONS - KEPT_CONNECTIONS, "pool_pre_ping": True}
+    engine = sqlalchemy.create_engine(
         parsed,
-        pool_size=2,
-        max_overflow=8,
-        pool_pre_ping=True,
-        pool_timeout=TIMEOUT_SECONDS,
+        **pool,
         hide_parameters=True,
         connect_args={
             "connect_timeout": int(TIMEOUT_SECONDS),
             # A peer that vanishes without a word is noticed by both sides in less than a minute, and its locks are gone.
             **{"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000},
-            "options": f"-c lock_timeout={int(TIMEOUT_SECONDS * 1000)} -c idle_in_transaction_session_timeout=60000 "
+            # A process that is stopped in the middle of a transaction keeps nobody waiting for longer than 20 s.
+            "options": f"-c lock_timeout={int(TIMEOUT_SECONDS * 1000)} -c idle_in_transaction_session_timeout=20000 "
             "-c timezone=UTC",
         },
     )
+    _mask_errors(engine, parsed)
+    return engine
+
+
+def _create_file(path: str | None) -> None:
+    """Create the file of an SQLite database, readable for its group at most; SQLite gives its other files the same mode."""
+    if not path or path == ":memory:" or path.startswith("file:"):
+        return
+    file = Path(path).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
 
 
 @contextmanager
@@ -106,6 +122,18 @@ def write_session(url: str | None = None) -> Iterator[Session]:
         yield session
 
 
+def keep_connections() -> None:
+    """
+    Let this process keep connections open between its sessions: one that lives long and comes often, such as a triggerer.
+
+    All others, tasks above all, have a connection only while they use it. There may be thousands of them.
+    """
+    global _keeps_connections
+    if not _keeps_connections:
+        dispose_engines()
+        _keeps_connections = True
+
+
 def dispose_engines() -> None:
     """Close every pooled connection of this process; the next session opens new ones."""
     for engine in _engines.values():
@@ -113,46 +141,15 @@ def dispose_engines() -> None:
     _engines.clear()
 
 
-def without_passwords(text: str) -> str:
-    """Take the configured database's passwords out of a driver's message."""
-    try:
-        configured = settings.get("sql_alchemy_conn")
-    except ConfigurationError:
-        return text
-    try:
-        url = sqlalchemy.make_url(configured)
-    except sqlalchemy.exc.ArgumentError:
-        return text.replace(configured, "***") if configured else text
-    # libpq also takes a password from the query: ?password=…, ?sslpassword=….
-    for secret in (url.password, *(value for name, value in url.query.items() if "password" in name.lower())):
-        if secret:
-            text = text.replace(str(secret), "***")
-    return text
+def _mask_errors(engine: Engine, url: URL) -> None:
+    """Take the URL's secrets out of every error of this engine, wherever it will be printed, with its causes."""
+    mask = UrlMask(url)
 
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise ConfigurationError(
-            "[accelerator] sql_alchemy_conn is not a SQLAlchemy URL; it looks like postgresql://user:password@host/database."
-        ) from error
-    backend = parsed.get_backend_name()
-    if backend in ("postgres", "postgresql") and parsed.drivername in ("postgres", "postgresql"):
-        # The bare name means another driver in each SQLAlchemy generation.
-        driver = "psycopg" if importlib.util.find_spec("psycopg") else "psycopg2"
-        parsed = parsed.set(drivername=f"postgresql+{driver}")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigurationError(
-            f"[accelerator] sql_alchemy_conn names {backend}; supported are postgresql and, on one machine, sqlite."
-        )
-    driver = parsed.drivername.partition("+")[2]
-    if driver and importlib.util.find_spec(driver) is None:
-        raise ConfigurationError(
-            f"[accelerator] sql_alchemy_conn needs the driver {driver}: pip install "
-            "'airflow-provider-cloud-accelerator[postgres]'."
-        )
-    return parsed
+    @event.listens_for(engine, "handle_error")
+    def handle_error(context: ExceptionContext) -> None:
+        for error in (context.original_exception, context.sqlalchemy_exception):
+            if error is not None:
+                error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
 
 
 def _make_transactions_explicit(engine: Engine) -> None:
@@ -170,6 +167,8 @@ def _make_transactions_explicit(engine: Engine) -> None:
 
 
 def _forget_inherited_engines() -> None:
+    global _keeps_connections
+    _keeps_connections = False
     for engine in _engines.values():
         engine.dispose(close=False)
     _engines.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 
 #: Most patterns that the braces of one may stand for.
@@ -29,6 +30,7 @@ def matches(pattern: str, bucket: str, name: str) -> bool:
 
     ``*`` and ``?`` stand for anything but ``/``, ``**`` as a part of its own for any number of folders, ``[ab]`` for one of these
     characters, ``{csv,json}`` for one of these words, as in https://cloud.google.com/storage/docs/json_api/v1/objects/list.
+    Letters with accents may be one character or several (Unicode NFC, NFD): that makes no difference.
 
     :param pattern: such as ``gs://landing/sales/**/*.csv``.
     :param bucket: name of the bucket.
@@ -36,10 +38,10 @@ def matches(pattern: str, bucket: str, name: str) -> bool:
     """
     try:
         # Without the scheme, whose two slashes would be an empty folder.
-        alternatives = _alternatives(pattern.removeprefix("gs://"))
+        alternatives = _alternatives(unicodedata.normalize("NFC", pattern.removeprefix("gs://")))
     except ValueError:
         return False
-    address = [bucket, *name.split("/")]
+    address = [bucket, *unicodedata.normalize("NFC", name).split("/")]
     return any(_matches_parts(alternative.split("/"), address) for alternative in alternatives)
 
 

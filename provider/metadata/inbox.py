@@ -165,13 +165,25 @@ def _receive_completion(session: Session, request: NewRequest, task: KnownTask) 
 def _receive_file(session: Session, request: NewRequest, message: InboxMessage, definitions: KnownDefinitions) -> str:
     """Accept a request for each workflow that waits for the file; of several states return the one that tells most."""
     file = message.params or {}
-    workflow_ids = definitions.workflows_for_file(file["bucket"], file["object"])
-    if not workflow_ids:
+    waiting = definitions.workflows_for_file(file["bucket"], file["object"])
+    workflow_ids = [name for name, size in waiting.items() if size == 0 or (message.file_size or 0) >= size]
+    if not waiting:
         return _insert_ended(session, request, RECORDED, "no enabled workflow has a file_pattern that matches this file.")
+    if not workflow_ids:
+        return _insert_ended(session, request, RECORDED, _too_small(message.file_size, min(waiting.values())))
     states = _receive_starts(
         session, [replace(request, workflow_id=workflow_id, part=part) for part, workflow_id in enumerate(workflow_ids)]
     )
     return next(state for state in (RECEIVED, DUPLICATE, REJECTED, REDELIVERED) if state in states)
+
+
+def _too_small(size: int | None, needed: int) -> str:
+    if size is None:
+        return (
+            "the notification does not tell the file's size, and file_min_size asks for it; create the bucket's notification "
+            "with --payload-format=json."
+        )
+    return f"the file has {size} bytes, fewer than file_min_size ({needed}) of any workflow that waits for it."
 
 
 def _insert_ended(session: Session, request: NewRequest, state: str, reason: str | None) -> str:

@@ -29,19 +29,23 @@ class KnownDefinitions:
     What the messages of one pull are compared with.
 
     :param tasks: by task id.
-    :param file_patterns: workflow id → pattern, of enabled workflows that have one.
+    :param file_patterns: workflow id → pattern and smallest size in bytes, of enabled workflows that wait for files.
     """
 
     tasks: Mapping[str, KnownTask]
-    file_patterns: Mapping[str, str]
+    file_patterns: Mapping[str, tuple[str, int]]
 
     def task_of(self, message: InboxMessage) -> KnownTask | None:
         """Return the task that a message names; None where there is no such task."""
         return self.tasks.get(message.task_id or "")
 
-    def workflows_for_file(self, bucket: str, name: str) -> list[str]:
-        """Return the workflows that wait for this file, sorted."""
-        return [workflow_id for workflow_id, pattern in sorted(self.file_patterns.items()) if matches(pattern, bucket, name)]
+    def workflows_for_file(self, bucket: str, name: str) -> dict[str, int]:
+        """Return the workflows whose pattern matches this file, sorted, and the size that it must have for each, in bytes."""
+        return {
+            workflow_id: size
+            for workflow_id, (pattern, size) in sorted(self.file_patterns.items())
+            if matches(pattern, bucket, name)
+        }
 
 
 def known_definitions(session: Session, messages: Sequence[InboxMessage]) -> KnownDefinitions:
@@ -53,11 +57,11 @@ def known_definitions(session: Session, messages: Sequence[InboxMessage]) -> Kno
     children: dict[str, list[str]] = {}
     for parent, child in session.execute(edges.order_by(TaskDependency.child_id)) if ended else ():
         children.setdefault(parent, []).append(child)
-    patterns: dict[str, str] = {}
+    patterns: dict[str, tuple[str, int]] = {}
     if any(message.kind == "file" for message in messages):
         with_pattern = (Workflow.enabled.is_(True), Workflow.file_pattern.is_not(None))
-        statement = select(Workflow.workflow_id, Workflow.file_pattern).where(*with_pattern)
-        patterns = {workflow_id: pattern or "" for workflow_id, pattern in session.execute(statement)}
+        statement = select(Workflow.workflow_id, Workflow.file_pattern, Workflow.file_min_size).where(*with_pattern)
+        patterns = {workflow_id: (pattern or "", size or 0) for workflow_id, pattern, size in session.execute(statement)}
     return KnownDefinitions(
         tasks={row.task_id: KnownTask(*row, children=tuple(children.get(row.task_id, ()))) for row in tasks},
         file_patterns=patterns,

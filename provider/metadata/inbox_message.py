@@ -13,12 +13,13 @@ class InboxMessage:
     A message as it goes into the inbox.
 
     :param message_id: unique within a subscription.
-    :param payload: the bytes as they came; kept, whatever they are.
+    :param payload: the bytes as they came, whatever they are.
     :param kind: ``start``, ``completion`` or ``file``.
     :param problem: why the message cannot be accepted; None for one that could be read, which then has the fields below.
     :param no_effect: why a message that could be read starts nothing.
     :param task_id: where to start, or the task that has ended.
     :param status: how it has ended, ``SUCCESS`` or ``ERROR``, and ``error`` why.
+    :param file_size: of a file, in bytes; None where the message does not tell.
     :param params: values for the workflow's params; of a file ``{"bucket", "object", "generation"}``.
     """
 
@@ -36,3 +37,4 @@ class InboxMessage:
     status: str | None = None
     error: str | None = None
     content_hash: str | None = None
+    file_size: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -11,9 +12,18 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from provider.metadata.inbox_message import InboxMessage
-from provider.metadata.states import DISPATCHED, RECEIVED
+from provider.metadata.states import DISPATCHED, RECEIVED, RECORDED, REJECTED
 from provider.metadata.tables import BatchRequest, TaskBatch
 from provider.metadata.upsert import inserts
+
+#: How much is kept of a message that says nothing to us, in bytes: enough for people to know it again.
+UNREAD_BYTES = 4 * 1024
+
+#: How much is kept of any other, in bytes: all of it, as nothing longer is read; but a file's message has a payload for nobody.
+READ_BYTES = 256 * 1024
+
+#: What a request holds that may be secret.
+_CONTENT: dict[str, Any] = {"payload": b"", "attributes": {}, "params": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +32,7 @@ class NewRequest:
     A request that is to become a row of ``batch_requests``; the fields are columns.
 
     :param part: of a file's message that starts several workflows, one row for each.
+    :param payload: as much of it as is kept; ``payload_bytes`` and ``payload_sha256`` are those of the whole.
     :param workflow_id: None where no workflow is known for the message.
     :param start_task_ids: where its batch starts; None for the whole workflow.
     """
@@ -31,6 +42,8 @@ class NewRequest:
     part: int
     kind: str
     payload: bytes
+    payload_bytes: int
+    payload_sha256: str | None
     attributes: dict[str, Any]
     task_id: str | None
     batch_id: str | None
@@ -46,14 +59,31 @@ class NewRequest:
     @classmethod
     def of_message(cls, subscription: str, message: InboxMessage) -> NewRequest:
         """Return what a message says."""
-        own = ("subscription", "part", "workflow_id", "start_task_ids")
+        own = ("subscription", "part", "workflow_id", "start_task_ids", "payload", "payload_bytes", "payload_sha256")
         told = {field.name: getattr(message, field.name) for field in fields(cls) if field.name not in own}
-        return cls(subscription=subscription, part=0, **told)
+        return cls(
+            subscription=subscription,
+            part=0,
+            payload=message.payload[: READ_BYTES if message.problem is None else UNREAD_BYTES],
+            payload_bytes=len(message.payload),
+            payload_sha256=hashlib.sha256(message.payload).hexdigest(),
+            **told,
+        )
 
     @classmethod
     def of_row(cls, row: BatchRequest) -> NewRequest:
         """Return what a row asks for, without what became of it."""
         return cls(**{field.name: getattr(row, field.name) for field in fields(cls)})
+
+
+def forgotten(state: str, kind: str) -> dict[str, Any]:
+    """
+    Return the columns that are emptied when a request comes to this state: what it said may be secret, and is needed no more.
+
+    What can be retried keeps it: what was rejected, and a file that nobody waited for.
+    """
+    retried = state in (RECEIVED, REJECTED) or (state == RECORDED and kind == "file")
+    return {} if retried else dict(_CONTENT)
 
 
 @dataclass(frozen=True)
@@ -73,7 +103,11 @@ def insert_new(session: Session, requests: Sequence[NewRequest], state: str, rea
     now = datetime.now(UTC)
     names = [field.name for field in fields(NewRequest)]
     rows = [
-        {**{name: getattr(request, name) for name in names}, "state": state, "reason": reason, "received_at": now, "attempts": 0}
+        {
+            **{name: getattr(request, name) for name in names},
+            **forgotten(state, request.kind),
+            **{"state": state, "reason": reason, "received_at": now, "attempts": 0},
+        }
         for request in requests
     ]
     new: set[tuple[str, int]] = set()

@@ -1,76 +1,89 @@
-"""One leader among several processes, by a lock that the system itself releases when its holder dies."""
+"""One leader among several processes: a row that says who it is, and when it last gave a sign of life."""
 
 from __future__ import annotations
 
-import fcntl
-from pathlib import Path
-from typing import TextIO
+import socket
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.orm import Session
 
-from provider.metadata.advisory_locks import AdvisoryLock
-from provider.metadata.engine import get_engine
+from provider.exceptions import LostLeadError
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.tables import LeaderLease, utc_now
+from provider.metadata.upsert import inserts
+
+#: A leader that has given no sign of life for so long, in seconds, is one no more.
+LEASE_SECONDS = 15.0
+
+#: A leader gives one when its last is so old, in seconds.
+SIGN_SECONDS = 3.0
+
+_NAME = "reconciler"
 
 
 class LeaderLock:
     """
-    The reconciler's lock: an advisory lock of PostgreSQL on a connection of its own, or beside an SQLite file a lock file.
+    The reconciler's lead. A process that ends releases it, that of one which is killed or hangs runs out.
 
-    Neither passes on to a forked child. Not thread-safe: one thread acquires, checks and releases.
+    One that was stopped and goes on does not know: so whoever writes as the leader calls :meth:`confirm` in the same transaction.
+
+    :param lease: seconds after which a leader without a sign of life is replaced.
     """
 
-    def __init__(self) -> None:
-        self._connection: Connection | None = None
-        self._file: TextIO | None = None
+    def __init__(self, lease: float = LEASE_SECONDS) -> None:
+        self._lease = timedelta(seconds=lease)
+        self._sign = timedelta(seconds=min(SIGN_SECONDS, lease / 5))
+        self._me = f"{socket.gethostname()[:200]} {uuid.uuid4().hex}"
 
     def acquire(self) -> bool:
         """
         Become or stay the leader.
 
         :return: whether this process is the leader now.
-        :raises sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; the lock is then lost too.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database cannot be reached.
         """
-        engine = get_engine()
-        if engine.dialect.name == "sqlite":
-            return self._acquire_file(engine)
-        return self._acquire_advisory(engine)
+        with read_session() as session:
+            now = _now(session)
+            found = session.get(LeaderLease, _NAME)
+        if found is not None:
+            leads, silent = found.holder == self._me, now - found.seen_at
+            if silent < (self._sign if leads else self._lease):
+                return leads
+        with write_session() as session:
+            return self._take(session)
+
+    def confirm(self, session: Session) -> None:
+        """
+        Make sure that this process still leads, and that nobody else does before the session's transaction ends.
+
+        :raises LostLeadError: another process leads now.
+        """
+        held = select(LeaderLease.name).where(LeaderLease.name == _NAME, LeaderLease.holder == self._me)
+        if session.scalar(held.with_for_update(read=True)) is None:
+            raise LostLeadError("another reconciler leads now; this one was silent for too long.")
 
     def release(self) -> None:
-        """Give the lock up, if it is held."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._connection is not None:
-            # Not back into the pool: the lock lives as long as the connection.
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
+        """Give the lead up, if it is held."""
+        with write_session() as session:
+            session.execute(delete(LeaderLease).where(LeaderLease.name == _NAME, LeaderLease.holder == self._me))
 
-    def _acquire_file(self, engine: Engine) -> bool:
-        if self._file is not None:
-            return True
-        path = Path(f"{engine.url.database}.reconciler.lock").expanduser()
-        file = path.open("w")
-        try:
-            # A record lock, since a flock would live on in forked children.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return False
-        self._file = file
-        return True
+    def _take(self, session: Session) -> bool:
+        now = _now(session)
+        row: dict[str, Any] = {"name": _NAME, "holder": self._me, "seen_at": now}
+        (statement,) = inserts(session, LeaderLease, [row])
+        mine_or_silent = or_(LeaderLease.holder == self._me, LeaderLease.seen_at <= now - self._lease)
+        taken = statement.on_conflict_do_update(
+            index_elements=[LeaderLease.name], set_={"holder": self._me, "seen_at": now}, where=mine_or_silent
+        ).returning(LeaderLease.name)
+        return session.scalar(taken) is not None
 
-    def _acquire_advisory(self, engine: Engine) -> bool:
-        try:
-            if self._connection is not None:
-                self._connection.execute(text("SELECT 1"))
-                return True
-            self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            statement = text("SELECT pg_try_advisory_lock(:key)")
-            if self._connection.execute(statement, {"key": AdvisoryLock.RECONCILER.value}).scalar():
-                return True
-        except BaseException:
-            self.release()
-            raise
-        self.release()
-        return False
+
+def _now(session: Session) -> datetime:
+    """Return the database's time, as the clocks of several machines differ; an SQLite file is on one machine."""
+    if session.get_bind().dialect.name == "sqlite":
+        return utc_now()
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now

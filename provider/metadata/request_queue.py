@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.free_places import free_places
+from provider.metadata.inbox_rows import forgotten
 from provider.metadata.rows import CLAIM_SECONDS, ClaimedRequest
 from provider.metadata.states import DISPATCHED, RECEIVED
 from provider.metadata.tables import BatchRequest
@@ -115,11 +116,13 @@ def make_due(session: Session, request_id: int) -> bool:
 
 def mark(session: Session, request_ids: Collection[int], state: str, reason: str | None = None) -> None:
     """
-    Write how waiting requests ended; one that has ended keeps its first end.
+    Write how waiting requests ended; one that has ended keeps its first end, and what it said only if it can be retried.
 
     :param state: one of :data:`~provider.metadata.states.REQUEST_STATES` but ``received``.
     """
     ended = {"state": state, "reason": reason, "next_attempt_at": None, "claimed_until": None}
+    # A file that a dispatcher has at hand is one that a workflow waits for.
+    ended |= forgotten(state, kind="start")
     _change_waiting(session, request_ids, ended | ({"dispatched_at": datetime.now(UTC)} if state == DISPATCHED else {}))
 
 

@@ -88,6 +88,8 @@ class StoredRequest(TypedDict):
     kind: str
     state: str
     reason: str | None
+    payload_bytes: int
+    payload_sha256: str | None
     attributes: dict[str, Any]
     workflow_id: str | None
     batch_id: str | None

@@ -68,6 +68,8 @@ def upgrade(engine: Engine) -> None:
         engine = engine.execution_options(accelerator_write=True)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            # The others' upgrade may take longer than any other lock; what it does for that long is worth the wait.
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({AdvisoryLock.SCHEMA.value})")
         if current_revision(connection) == HEAD:
             return  # somebody else did it while this process waited for the lock

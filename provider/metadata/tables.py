@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     DateTime,
     Dialect,
@@ -26,6 +27,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from provider.metadata.states import NEW
 
 ID = String(250)
+
+
+def utc_now() -> datetime:
+    """Return this machine's time, with its zone."""
+    return datetime.now(UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -88,6 +94,7 @@ class Workflow(Base):
     tags: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
     owner: Mapped[str | None] = mapped_column(String(200))
     file_pattern: Mapped[str | None] = mapped_column(String(1000))
+    file_min_size: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Task(Base):
@@ -184,6 +191,16 @@ class TaskLog(Base):
     __table_args__ = (Index("ix_task_logs_status", "status"),)
 
 
+class LeaderLease(Base):
+    """Which process leads, of several that could do the same work."""
+
+    __tablename__ = "leader_leases"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(250))
+    seen_at: Mapped[datetime]
+
+
 class BatchRequest(Base):
     """
     One message of the inbox, or one workflow that a file's message starts (``part``). Never changed by redelivery.
@@ -201,6 +218,8 @@ class BatchRequest(Base):
     state: Mapped[str] = mapped_column(String(20), index=True)
     reason: Mapped[str | None] = mapped_column(Text)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
+    payload_bytes: Mapped[int] = mapped_column(Integer, server_default="0")
+    payload_sha256: Mapped[str | None] = mapped_column(String(64))
     attributes: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     workflow_id: Mapped[str | None] = mapped_column(ID)
     batch_id: Mapped[str | None] = mapped_column(ID)

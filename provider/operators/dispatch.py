@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from provider import settings
 from provider.dispatch import loop
 from provider.sensors.pubsub import PubSubBatchRequestSensor
 
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 __all__ = ["DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"]
-
-#: How many times a thousand old requests one task deletes at most, in a transaction each.
-_ROUNDS_OF_DELETION = 20
 
 
 class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
@@ -44,25 +40,20 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
         :return: how many requests went into each state.
         """
         counts = loop.dispatch(self.log, burst_dag_id=self.burst_dag_id, helpers=self.burst_helpers)
-        self._clean_up()
+        self._explain_waiting()
         return dict(counts)
 
     def wait_limit(self) -> timedelta | None:
         """Wait for ever: a dispatcher without messages is not a failure."""
         return None
 
-    def _clean_up(self) -> None:
-        """Delete old requests, and say of the waiting ones what they wait for."""
+    def _explain_waiting(self) -> None:
+        """Say of the waiting requests what they wait for."""
         from provider.metadata.engine import write_session
-        from provider.metadata.request_queue import delete_old
         from provider.metadata.waiting_reasons import explain_waiting
 
         with write_session() as session:
             explain_waiting(session)
-        for _ in range(_ROUNDS_OF_DELETION):
-            with write_session() as session:
-                if not delete_old(session, timedelta(days=settings.get_float("inbox_retention_days"))):
-                    break
 
 
 class DispatchDueRequestsOperator(BaseOperator):

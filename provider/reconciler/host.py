@@ -9,7 +9,6 @@ release, and each of its tasks finds the database locked. The thread here never 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 from provider.airflow_internals.processes import is_scheduler, job_type, loaded_columns
 from provider.airflow_internals.secrets import redact
 from provider.pacing import backoff
+from provider.reconciler.hints import hint_line
 from provider.reconciler.process import EXIT_MISCONFIGURED
 from provider.texts import one_line, storable
 
@@ -33,8 +33,8 @@ FIRST_PAUSE_SECONDS = 1.0
 _LAST_BACKOFF_SECONDS = 60.0
 #: A process that lived longer was well: the next pause is the first again.
 _STEADY_SECONDS = 60.0
-#: Longest error in a hint: a write of up to 4,096 bytes into a pipe is done whole or not at all.
-_HINT_CHARACTERS = 500
+#: Longest error in a hint.
+_HINT_CHARACTERS = 2000
 
 
 class ReconcilerHost(threading.Thread):
@@ -81,7 +81,7 @@ class ReconcilerHost(threading.Thread):
         process = self._process
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):  # full, or its reader is gone
-                os.write(process.stdin.fileno(), json.dumps(hint).encode() + b"\n")
+                os.write(process.stdin.fileno(), hint_line(hint))
 
     def stop(self) -> None:
         """Ask for a last pass and wait a little for it."""

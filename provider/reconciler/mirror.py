@@ -24,6 +24,8 @@ from provider.reconciler.airflow_state import RunKey, RunState, TryState
 from provider.texts import storable_or_none
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from provider.metadata.tables import TaskBatch, TaskLog
 
 #: (task_id, map_index, try_number)
@@ -31,6 +33,7 @@ TryKey = tuple[str, int, int]
 
 Parents = Callable[[RunKey], Mapping[str, Collection[str]]]
 Note = Callable[[RunKey, TryKey], str | None]
+Confirm = Callable[["Session"], None]
 
 TIMED_OUT_REASON = "the DAG run timed out before this task was done"
 MARKED_REASON = "the DAG run was marked failed by a person before this task was done"
@@ -188,12 +191,13 @@ def difference(run: RunState, stored: Stored, parents: Parents, note: Note, now:
     return Difference(changed, ghosts, batch, settled)
 
 
-def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set[RunKey]:
+def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note, confirm: Confirm | None = None) -> set[RunKey]:
     """
     Make the application database say what Airflow says of these runs.
 
     :param parents: gives the edges of a run's DAG; asked only for blocked tasks whose reason is not known yet.
     :param note: gives what the scheduler said about a failed try.
+    :param confirm: makes sure, in the transaction that writes, that this process may; None where there is no other.
     :return: the runs that need no second look while Airflow's state of them stays the same.
     """
 
@@ -210,6 +214,8 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note) -> set
     to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
     if to_write:
         with write_session() as session:
+            if confirm is not None:
+                confirm(session)
             # A statement for each run would take most of the reconciler's time when many begin at once.
             batches.lock_batches(session, to_write)
             in_order = [to_write[key] for key in sorted(to_write)]

@@ -8,18 +8,22 @@ it; among several schedulers a lock lets one do the work.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from provider.exceptions import LostLeadError
 from provider.metadata import batches
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.reconciler.airflow_state import AirflowState, RunKey, RunState, read_airflow
-from provider.reconciler.mirror import DELETED_REASON, TryKey, mirror_runs
+from provider.reconciler.mirror import DELETED_REASON, Confirm, TryKey, mirror_runs
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 from provider.texts import chunks
+
+log = logging.getLogger(__name__)
 
 #: Changes are stamped before they are committed, and clocks differ.
 _OVERLAP = timedelta(seconds=30)
@@ -52,7 +56,8 @@ class Reconciler:
         self._unsettled: set[RunKey] = set()
         self._to_sweep: list[RunKey] = []
         self._looked_at: datetime | None = None
-        self._tasks_looked_at: datetime | None = None
+        self._tasks_looked_at = datetime.now(UTC)
+        self._task_look_begun = self._tasks_looked_at
         self._next_task_look = 0.0
         self._next_sweep = 0.0
 
@@ -74,11 +79,24 @@ class Reconciler:
         if not led:
             self._forget()
         self._leads = True
-        self.reconcile()
-        return True
+        try:
+            self.reconcile()
+        except LostLeadError as lost:
+            self._leads = False
+            log.warning("%s", lost)
+        return self._leads
 
     def reconcile(self) -> None:
-        """Look at everything that may have changed since the last pass."""
+        """Look at everything that may have changed since the last pass that succeeded."""
+        before = (self._to_sweep, self._next_sweep, self._next_task_look, self._task_look_begun)
+        try:
+            self._reconcile()
+        except BaseException:
+            # What this pass has found, and did not write, another one has to find.
+            self._to_sweep, self._next_sweep, self._next_task_look, self._task_look_begun = before
+            raise
+
+    def _reconcile(self) -> None:
         started = datetime.now(UTC)
         with read_session() as session:
             unfinished = batches.open_batches(session)
@@ -89,22 +107,30 @@ class Reconciler:
         seen: dict[RunKey, RunState] = {}
         unsettled: set[RunKey] = set()
         for chunk in map(set, chunks(keys, _RUNS_AT_ONCE)):
+            self._stay_leader()
             runs = load(chunk)
             gone = chunk - runs.keys()
-            end_deleted(unfinished & gone)
+            end_deleted(unfinished & gone, self._lock.confirm)
             self._orphaned_jobs.look(runs.values(), [self._seen[key] for key in gone if key in self._seen])
             same = {key for key, run in runs.items() if self._seen.get(key) == run}
             new = [run for key, run in runs.items() if key not in same]
-            settled = mirror(new, self._note_of)
+            settled = mirror(new, self._note_of, self._lock.confirm)
             unsettled.update(run.key for run in new if run.key not in settled)
             seen.update({key: run for key, run in runs.items() if key in same or key in settled})
+        self._stay_leader()
         self._orphaned_jobs.cancel_due()
         # Only now: a pass that failed half-way is made again whole.
         self._seen, self._unsettled, self._looked_at = seen, unsettled, started
+        self._tasks_looked_at = self._task_look_begun
 
     def release(self) -> None:
         """Let another process lead."""
         self._lock.release()
+
+    def _stay_leader(self) -> None:
+        """Give a sign of life, in a pass that may take long."""
+        if not self._lock.acquire():
+            raise LostLeadError("another reconciler leads now; this one was silent for too long.")
 
     def _changed(self, airflow: AirflowState, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
         since = (self._looked_at or now) - _OVERLAP
@@ -113,8 +139,8 @@ class Reconciler:
             return keys
         # A person can change a task of a finished run, and no index finds it. So the search may take 2 % of the time.
         begun = time.monotonic()
-        keys |= airflow.runs_with_changed_tasks(dag_ids, (self._tasks_looked_at or now) - _OVERLAP)
-        self._tasks_looked_at = now
+        keys |= airflow.runs_with_changed_tasks(dag_ids, self._tasks_looked_at - _OVERLAP)
+        self._task_look_begun = now
         self._next_task_look = time.monotonic() + 50 * (time.monotonic() - begun)
         return keys
 
@@ -158,7 +184,9 @@ def load(keys: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
         return airflow.load_runs(keys)
 
 
-def mirror(runs: Collection[RunState], note: Callable[[RunKey, TryKey], str | None]) -> set[RunKey]:
+def mirror(
+    runs: Collection[RunState], note: Callable[[RunKey, TryKey], str | None], confirm: Confirm | None = None
+) -> set[RunKey]:
     """Write what differs; see :func:`provider.reconciler.mirror.mirror_runs`."""
     known: dict[RunKey, Mapping[str, Collection[str]]] = {}
 
@@ -168,13 +196,14 @@ def mirror(runs: Collection[RunState], note: Callable[[RunKey, TryKey], str | No
                 known[key] = airflow.parents_of_run(key)
         return known[key]
 
-    return mirror_runs(runs, parents, note) if runs else set()
+    return mirror_runs(runs, parents, note, confirm) if runs else set()
 
 
-def end_deleted(keys: Collection[RunKey]) -> None:
+def end_deleted(keys: Collection[RunKey], confirm: Confirm) -> None:
     """End batches whose runs are gone."""
     if not keys:
         return
     with write_session() as session:
+        confirm(session)
         for key in sorted(keys):
             batches.end_deleted_batch(session, key, DELETED_REASON)

@@ -6,7 +6,6 @@ Its scheduler sends hints as JSON lines on standard input. The end of the input,
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -17,14 +16,17 @@ from typing import Any
 
 from provider import settings
 from provider.airflow_internals import check
-from provider.exceptions import AcceleratorError, ConfigurationError
+from provider.exceptions import AcceleratorError, ConfigurationError, SettingUnavailableError
 from provider.pacing import backoff
+from provider.reconciler.hints import read_hint
 from provider.texts import first_line
 
 log = logging.getLogger(__name__)
 
 #: Exit status (``EX_CONFIG`` of sysexits.h) that says: starting again would not help.
 EXIT_MISCONFIGURED = 78
+#: Exit status (``EX_TEMPFAIL``) that says: start again after a pause.
+EXIT_TRY_AGAIN = 75
 #: Hooks of the scheduler fire just before the commit; a pass that they wake waits so long for it.
 _COMMIT_SECONDS = 0.3
 #: How many times the CPU time of a pass the process rests before the next: with thousands of open batches, a sixth of a core.
@@ -64,16 +66,20 @@ class ReconcilerLoop:
         self.make_pass()
         self._reconciler.release()
 
-    def listen(self, lines: Iterable[str]) -> None:
+    def listen(self, lines: Iterable[bytes | str]) -> None:
         """Take hints until their end, which tells to stop."""
         for line in lines:
             self.hear(line)
         self._stopping.set()
         self._wake.set()
 
-    def hear(self, line: str) -> None:
-        """Take one hint: ``{}``, or what the scheduler says of a failed try."""
-        hint = json.loads(line)
+    def hear(self, line: bytes | str) -> None:
+        """Take one hint: ``{}``, or what the scheduler says of a failed try. A line that is none only wakes."""
+        try:
+            hint = read_hint(line)
+        except ValueError:
+            log.debug("Skipped a line that is no hint: %r", line[:100])
+            hint = {}
         if hint:
             run, attempt = (hint["dag_id"], hint["run_id"]), (hint["task_id"], hint["map_index"], hint["try_number"])
             self._reconciler.note(run, attempt, hint["error"])
@@ -120,17 +126,22 @@ def main(parent: int) -> int:
     try:
         interval = settings.get_float("reconcile_interval")
         settings.refuse_embedded_database_across_machines()
+    except SettingUnavailableError as error:
+        log.warning("The reconciler cannot begin yet: %s", error)
+        return EXIT_TRY_AGAIN
     except ConfigurationError as error:
         log.error("No task logs are reconciled: %s", error)
         return EXIT_MISCONFIGURED
     import airflow  # noqa: F401 - initializes Airflow's settings, logging and database
 
+    from provider.metadata.engine import keep_connections
     from provider.reconciler.passes import Reconciler
 
+    keep_connections()
     for problem in check():
         log.error("%s", problem)
     loop = ReconcilerLoop(Reconciler(interval), interval, parent)
-    threading.Thread(target=loop.listen, args=(sys.stdin,), name="accelerator-hints", daemon=True).start()
+    threading.Thread(target=loop.listen, args=(sys.stdin.buffer,), name="accelerator-hints", daemon=True).start()
     loop.run()
     return 0
 

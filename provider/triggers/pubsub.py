@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.observability import stats
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
+from provider import settings
+from provider.exceptions import ConfigurationError
 from provider.hooks.pubsub import SubscriptionReader
 from provider.pacing import backoff
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from google.pubsub_v1.types import ReceivedMessage
 
 __all__ = ["PubSubInboxTrigger"]
+
+log = logging.getLogger(__name__)
 
 #: The pause after a first failure of Pub/Sub or the application database, in seconds, and the longest one.
 FIRST_PAUSE_SECONDS = 1.0
@@ -29,6 +35,9 @@ GATHER_SECONDS = 5.0
 
 #: How long the first pull, and the one after a full one, is waited for before the event, in seconds.
 NEXT_PULL_SECONDS = 0.5
+
+#: Seconds between two sweeps of the inbox in one process.
+SWEEP_SECONDS = 300.0
 
 #: Name of an exception → what to do about it.
 _HINTS = {
@@ -110,6 +119,7 @@ class PubSubInboxTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Listen until a request is due."""
+        await asyncio.to_thread(_keep_connections)
         clock = asyncio.get_running_loop().time
         earliest = clock() + self.first_event_after
         readers = [SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions]
@@ -228,6 +238,46 @@ class PubSubInboxTrigger(BaseTrigger):
                 return None if due_at is None else (due_at - now).total_seconds()
 
 
+class InboxSweep:
+    """
+    Deletes old requests on a clock of its own, for all triggers of a process: messages may come in of which none starts anything.
+
+    A few with each look, so that a look stays short, and again with the next one as long as there are more.
+
+    :param every: seconds between a sweep that found nothing more and the next one.
+    """
+
+    def __init__(self, every: float = SWEEP_SECONDS) -> None:
+        self._every = every
+        self._next = 0.0
+
+    def sweep_if_due(self) -> None:
+        """Delete some, if it is time; blocks."""
+        from provider.metadata.engine import write_session
+        from provider.metadata.request_queue import delete_old
+
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._every
+        try:
+            age = timedelta(days=settings.get_float("inbox_retention_days"))
+        except ConfigurationError as error:
+            log.error("Old requests stay in the inbox: %s", error)  # messages are taken in all the same
+            return
+        with write_session() as session:
+            if delete_old(session, age):
+                self._next = 0.0
+
+
+_sweep = InboxSweep()
+
+
+def _keep_connections() -> None:
+    from provider.metadata.engine import keep_connections
+
+    keep_connections()
+
+
 def start_trigger_args(trigger: BaseTrigger, *, timeout: timedelta | None = None) -> StartTriggerArgs:
     """
     Let a task begin in the triggerer, without a worker, and resume in its ``execute_complete``.
@@ -265,7 +315,7 @@ def _utc(published: Any) -> datetime | None:
 
 def look_into_inbox() -> tuple[datetime | None, datetime | None]:
     """
-    Look into the inbox, and let the requests that are not due say what they wait for; blocks.
+    Look into the inbox, let the requests that are not due say what they wait for, and sweep when it is time; blocks.
 
     :return: when the next request is due, and since when the oldest waits.
     """
@@ -279,4 +329,5 @@ def look_into_inbox() -> tuple[datetime | None, datetime | None]:
     if wrong_reasons:
         with write_session() as session:
             explain_waiting(session)
+    _sweep.sweep_if_due()
     return due_at, waiting_since

@@ -49,7 +49,7 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "unknown column": (
         _set("workflow", "calendar", "shedule", "x"),
         WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: catchup, default_args, description, enabled, "
-        "file_pattern, max_active_batches, owner, params, schedule, start_date, tags, timezone, workflow_id",
+        "file_min_size, file_pattern, max_active_batches, owner, params, schedule, start_date, tags, timezone, workflow_id",
     ),
     "five fields": (
         _set("workflow", "calendar", "schedule", "0 5 * *"),
@@ -194,6 +194,10 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "length": (
         _set("task", "dim_date", "task_id", "x" * 241),
         f"tasks row {'x' * 80}…: task_id: is longer than 240 bytes; shorten it",
+    ),
+    "length in bytes": (
+        _set("task", "dim_date", "task_id", "ä" * 121),
+        f"tasks row {'ä' * 80}…: task_id: is longer than 240 bytes; shorten it",
     ),
     "reserved task": (
         _set("task", "dim_date", "task_id", "start_batch"),

@@ -180,3 +180,91 @@ def test_a_notification_that_cannot_be_one(attributes: dict[str, str], reason: s
     assert row.kind == "file"
     missing = {key: value for key, value in FILE.items() if key not in attributes or key == "bucketId"}
     assert read(b"{}", missing, "1", None).problem or "bucketId" in attributes
+
+
+STORED = {"bucket": "landing", "name": "sales/2024 03/orders.csv", "generation": "1710576000000001", "size": "12"}
+EVENT = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "//storage.googleapis.com/projects/_/buckets/landing",
+    "type": "google.cloud.storage.object.v1.finalized",
+    "subject": "objects/sales/2024 03/orders.csv",
+}
+BINARY = {f"ce-{name}": value for name, value in EVENT.items()} | {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("data", "attributes"),
+    [
+        (STORED, BINARY),
+        (STORED, {name.upper(): value for name, value in BINARY.items()}),
+        (EVENT | {"data": STORED}, {"content-type": "application/cloudevents+json; charset=UTF-8"}),
+        (EVENT | {"data": STORED}, {}),
+        (EVENT | {"data": STORED | {"size": 12, "generation": 1710576000000001}}, {}),
+        (EVENT | {"bucket": "landing", "data": {"generation": "1710576000000001", "size": "12"}}, {}),
+    ],
+)
+def test_a_cloud_event_of_eventarc_is_the_notification_that_it_stands_for(
+    data: dict[str, Any], attributes: dict[str, str]
+) -> None:
+    row, notified = read(json.dumps(data).encode(), attributes, "1", None), read(json.dumps(STORED).encode(), FILE, "2", None)
+    for name in ("kind", "problem", "batch_id", "scope", "params", "content_hash", "file_size"):
+        assert getattr(row, name) == getattr(notified, name), name
+    assert (row.kind, row.file_size) == ("file", 12)
+
+
+@pytest.mark.parametrize("kind", ["deleted", "archived", "metadataUpdated", "ofTomorrow"])
+def test_another_cloud_event_of_a_file_starts_nothing(kind: str) -> None:
+    event = EVENT | {"type": f"google.cloud.storage.object.v1.{kind}", "data": STORED}
+    row = read(json.dumps(event).encode(), {}, "1", None)
+    assert (row.kind, row.problem, row.batch_id) == ("file", None, None)
+    assert "starts nothing" in str(row.no_effect)
+
+
+@pytest.mark.parametrize(
+    ("data", "attributes", "reason"),
+    [
+        (
+            EVENT | {"type": "google.cloud.audit.log.v1.written", "data": {}},
+            {},
+            "CloudEvent of type 'google.cloud.audit.log.v1.written'",
+        ),
+        (STORED, BINARY | {"ce-type": "com.example.x"}, "CloudEvent of type 'com.example.x'"),
+        (STORED, {"ce-specversion": "1.0"}, "CloudEvent of type None"),
+        (EVENT, {}, "no object in data"),
+        ([EVENT], {"content-type": "application/cloudevents-batch+json"}, "JSON array"),
+        (EVENT | {"data": STORED | {"generation": "now"}}, {}, "objectGeneration: "),
+        (EVENT | {"data": {"bucket": "landing"}}, {}, "no objectGeneration"),
+    ],
+)
+def test_a_cloud_event_that_is_not_understood_is_named(data: Any, attributes: dict[str, str], reason: str) -> None:
+    assert reason in str(read(json.dumps(data).encode(), attributes, "1", None).problem)
+
+
+def test_a_start_may_have_keys_of_cloud_events() -> None:
+    row = read(b'{"task_id": "a", "specversion": "1.0", "type": "x"}', {}, "1", None)
+    assert (row.kind, row.problem, row.task_id) == ("start", None, "a")
+
+
+@pytest.mark.parametrize("name", ["in/", "a/b/", "in_$folder$"])
+def test_an_object_that_stands_for_a_folder_starts_nothing(name: str) -> None:
+    row = read(b"", FILE | {"objectId": name}, "1", None)
+    assert (row.problem, row.batch_id) == (None, None)
+    assert "stands for a folder" in str(row.no_effect)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        *((b'{"size": "0"}', 0), (b'{"size": "7"}', 7), (b"", None), (b"{}", None), (b'{"size": 7}', None)),
+        *(
+            (b'{"size": "-7"}', None),
+            (b'{"size": "\xc2\xb2"}', None),
+            (b"\xff", None),
+            (b'{"size": "' + b"9" * 5000 + b'"}', None),
+        ),
+    ],
+)
+def test_the_size_of_a_file_is_what_the_payload_says(data: bytes, size: int | None) -> None:
+    row = read(data, FILE, "1", None)
+    assert (row.problem, row.file_size) == (None, size)

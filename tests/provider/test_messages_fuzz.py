@@ -24,6 +24,7 @@ from sqlalchemy import delete, insert, make_url, select, update
 from provider.metadata import definitions
 from provider.metadata.completions import latest_completion
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.inbox_rows import UNREAD_BYTES
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Base, BatchRequest, TaskBatch, TaskLog
 from provider.operators.dispatch import DispatchBatchRequestsOperator
@@ -98,19 +99,21 @@ def check_row(sent: ReceivedMessage, parts: list[BatchRequest]) -> None:
     assert [row.part for row in parts] == list(range(len(parts)))
     assert len(parts) == 1 or {row.kind for row in parts} == {"file"}
     for row in parts:
-        assert row.payload == sent.message.data
-        assert row.attributes == dict(sent.message.attributes)
+        kept = row.state in ("received", "rejected") or (row.kind, row.state) == ("file", "recorded")
+        assert row.payload == (sent.message.data[: len(row.payload)] if kept else b"")
+        assert len(row.payload) == len(sent.message.data) or not kept or len(row.payload) >= UNREAD_BYTES
+        assert row.attributes == (dict(sent.message.attributes) if kept else {})
         assert row.state in ("received", "recorded", "duplicate", "rejected")
         assert row.reason or row.state in ("received", "recorded")
         assert row.reason is None or row.reason.isprintable()
         assert row.workflow_id is None or row.workflow_id in WORKFLOWS
         if row.state != "rejected" and row.kind == "completion":
-            told = without_text(row.payload)
+            told = without_text(sent.message.data)
             assert (row.status, row.task_id, row.batch_id) == (told["status"], told["previous_task_id"], told["batch_id"])
             assert row.error == (told["error"] if told.get("error") is not None else told.get("error_message"))
 
 
-def check_start(request: httpx.Request, row: BatchRequest, message_id: str) -> None:
+def check_start(request: httpx.Request, row: BatchRequest, sent: ReceivedMessage) -> None:
     """What reaches Airflow is one segment of a path, and the values that were sent."""
     assert row.workflow_id in WORKFLOWS
     run_id = str(row.batch_id)
@@ -120,17 +123,17 @@ def check_start(request: httpx.Request, row: BatchRequest, message_id: str) -> N
     assert request.method == "POST"
     assert request.url.raw_path == f"/execution/dag-runs/{row.workflow_id}/{run_id}".encode()
     conf = json.loads(request.content)["conf"]
-    assert conf["_accelerator"]["message_id"] == message_id
+    assert conf["_accelerator"]["message_id"] == row.message_id
     assert conf["_accelerator"]["request_id"] == row.id
     params = {key: value for key, value in conf.items() if key not in OURS}
     if row.kind == "file":
         names = {"bucket": "bucketId", "object": "objectId", "generation": "objectGeneration"}
-        assert params == {key: row.attributes[name] for key, name in names.items()}
+        assert params == {key: sent.message.attributes[name] for key, name in names.items()}
         assert "start_task_id" not in conf
     elif row.kind == "completion":
         assert params == {}
     else:
-        told = without_text(row.payload)
+        told = without_text(sent.message.data)
         assert same_json(params, told.get("params") or {})
         assert conf["start_task_id"] == [told["task_id"]]
         assert conf["scope"] == (told.get("scope") or "downstream")
@@ -182,7 +185,7 @@ class Intake:
         self.operator.execute_complete({})
         after = [row for row in rows() if row.id not in self.planted]
         assert [row.id for row in after] == [row.id for stored in parts.values() for row in stored]
-        self._check_runs([row for row in after if row.state == "dispatched"])
+        self._check_runs([row for row in after if row.state == "dispatched"], item)
         for row in after:
             if row.kind == "completion" and row.state in ("dispatched", "recorded"):
                 check_completion(row)
@@ -190,11 +193,11 @@ class Intake:
         assert everything(new=[row.id for row in after]) == self.before
         self.seen.update(f"{row.kind} {row.state}" for row in after)
 
-    def _check_runs(self, started: list[BatchRequest]) -> None:
+    def _check_runs(self, started: list[BatchRequest], item: ReceivedMessage) -> None:
         sent = [(message.dag_id, getattr(message, "run_id", None)) for message in self.supervisor.sent]
         assert sent == [(row.workflow_id, row.batch_id) for row in started]
         for request, row in zip(self.supervisor.requests, started, strict=True):
-            check_start(request, row, row.message_id)
+            check_start(request, row, item)
 
 
 @pytest.fixture

@@ -6,14 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from provider import settings
-from provider.exceptions import ConfigurationError
+from provider.exceptions import ConfigurationError, SettingUnavailableError
+from tests.waiting import wait_for
 
 VARIABLE = "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"
 URL = "postgresql://me:p%40ss@db/tables"
@@ -25,6 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(settings, "_resolved", {})
     return tmp_path
 
 
@@ -167,3 +172,76 @@ def test_airflow_and_the_console_script_read_the_same(home: Path, extra: dict[st
     alone: dict[str, Any]
     alone, inside, airflows = json.loads(result.stdout.splitlines()[-1])
     assert alone == inside == airflows
+
+
+# Secrets that come from elsewhere.
+
+
+@pytest.fixture
+def command(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A command that gives the URL, written anew as a test likes; the path is of a file with a line for each call."""
+    script, calls = home / "url.sh", home / "calls"
+
+    def write(lines: str) -> Path:
+        script.write_text(f"#!/bin/sh\necho called >> {calls}\n{lines}\n")
+        script.chmod(0o755)
+        return calls
+
+    monkeypatch.setenv(f"{VARIABLE}_CMD", str(script))
+    return write
+
+
+def test_a_command_runs_once_for_a_process(command: Callable[[str], Path]) -> None:
+    calls = command(f"echo {URL}")
+    threads = [threading.Thread(target=settings.get, args=("sql_alchemy_conn",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [settings.get("sql_alchemy_conn") for _ in range(20)] == [URL] * 20
+    assert calls.read_text().split() == ["called"]
+
+
+def test_a_command_that_failed_runs_again(command: Callable[[str], Path]) -> None:
+    command("exit 3")
+    with pytest.raises(SettingUnavailableError, match="exit code 3"):
+        settings.get("sql_alchemy_conn")
+    calls = command(f"echo {URL}")
+    assert settings.get("sql_alchemy_conn") == URL
+    assert calls.read_text().split() == ["called"] * 2
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_has_started(
+    command: Callable[[str], Path], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "SECRET_SECONDS", 1.0)
+    command(f"sleep 1000 &\necho $! > {home}/child\nwait")
+    with pytest.raises(SettingUnavailableError, match="nothing within 1 s"):
+        settings.get("sql_alchemy_conn")
+    child = int((home / "child").read_text())
+    assert wait_for(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie", 30)
+
+
+@pytest.mark.parametrize("fails", ["hangs", "raises"])
+def test_a_secrets_backend_that_does_not_answer_is_asked_again(home: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    monkeypatch.setattr(settings, "SECRET_SECONDS", 0.2)
+    monkeypatch.setenv(f"{VARIABLE}_SECRET", "tables-url")
+    never = threading.Event()
+    asked: list[str] = []
+
+    def ask(name: str) -> str:
+        asked.append(name)
+        if len(asked) > 1:
+            return URL
+        if fails == "raises":
+            raise ConnectionError(f"no answer for {URL}")
+        never.wait()
+        return ""
+
+    monkeypatch.setattr(settings, "from_secrets_backend", ask)
+    with pytest.raises(SettingUnavailableError, match=f"{VARIABLE}_SECRET") as raised:
+        settings.get("sql_alchemy_conn")
+    assert URL not in "".join(traceback.format_exception(raised.value))
+    assert [settings.get("sql_alchemy_conn") for _ in range(3)] == [URL] * 3
+    assert len(asked) == 2
+    never.set()

@@ -124,6 +124,7 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
             "task_dependencies",
             "tasks",
             "workflows",
+            "leader_leases",
         ):
             session.execute(text(f"DROP TABLE {table}"))
     bag = DagBag(dag_folder=DAGS / "maintenance.py")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from provider import messages
 from provider.cli.main import console
 from provider.metadata import request_queue, states
 from provider.metadata.definitions import replace_workflows
@@ -151,3 +152,23 @@ def test_an_id_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "retry")[2].startswith("error: name the requests to retry")
     with pytest.raises(SystemExit):
         console(["requests", "retry", "x"])
+
+
+def test_secrets_of_a_request_are_masked_for_who_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    sent = {"task_id": "stg_orders", "batch_id": "B1", "params": {"password": "Hunter2", "api_key": "Hunter3", "day": "monday"}}
+    attributes = {"authorization": "Bearer Hunter4", "origin": "shop"}
+    receive(messages.read(json.dumps(sent).encode(), attributes, "1", None))
+    (shown,) = listed(capsys)
+    assert (shown["params"], shown["attributes"]) == (
+        {"password": "***", "api_key": "***", "day": "monday"},
+        {"authorization": "***", "origin": "shop"},
+    )
+    for arguments in (["--state", "all", "--output", "json"], ["--state", "all"]):
+        assert "Hunter" not in "".join(str(part) for part in run(capsys, *arguments))
+
+
+def test_a_message_of_which_only_the_beginning_was_kept_has_no_other_chance(capsys: pytest.CaptureFixture[str]) -> None:
+    receive(messages.read(b"x" * 300_000, {}, "1", None))
+    code, _out, err = run(capsys, "retry", str(rows()[0].id))
+    assert (code, "300000 bytes, of which only the beginning was kept; publish it again" in err) == (1, True)
+    assert rows()[0].state == "rejected"

@@ -116,3 +116,9 @@ def test_many_stars_have_an_answer(pattern: str) -> None:
 def test_what_can_match_no_object_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="gs://landing"):
         check_file_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["caf\u00e9", "cafe\u0301", "caf[\u00e9]", "caf?"])
+@pytest.mark.parametrize("name", ["caf\u00e9", "cafe\u0301"])
+def test_an_accented_letter_is_the_same_however_it_is_written(pattern: str, name: str) -> None:
+    assert matches(f"gs://landing/{pattern}/*.csv", "landing", f"{name}/a.csv")

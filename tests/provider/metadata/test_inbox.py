@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from provider import messages
 from provider.metadata import request_queue, states
 from provider.metadata.engine import write_session
 from provider.metadata.inbox_message import InboxMessage
-from provider.metadata.tables import TaskBatch, Workflow
+from provider.metadata.tables import BatchRequest, TaskBatch, Workflow
 from tests.provider.metadata.inbox_world import SUBSCRIPTION, claim, message, receive, rows, store_definitions
 
 
@@ -104,7 +105,7 @@ def test_an_unknown_task_is_rejected_with_the_reason() -> None:
         b"not JSON",
         b'{"task_id": "\\u0000"}',
         b'{"task_id": "stg_orders", "batch_id": "../x/y"}',
-        b"\x00" * 10**6,
+        b"\x00" * 4096,
     ],
 )
 def test_bytes_of_any_kind_are_kept_with_a_reason(data: bytes) -> None:
@@ -113,6 +114,65 @@ def test_bytes_of_any_kind_are_kept_with_a_reason(data: bytes) -> None:
     assert row.payload == data
     assert row.reason
     assert claim() == []
+
+
+def test_of_a_refused_giant_the_beginning_is_kept_and_a_hash() -> None:
+    giant = b"x" * 9_900_000
+    receive(messages.read(giant, {}, "1", None))
+    (row,) = rows()
+    assert (row.state, row.payload, row.payload_bytes) == ("rejected", giant[:4096], len(giant))
+    assert row.payload_sha256 == hashlib.sha256(giant).hexdigest()
+
+
+def test_of_a_files_message_no_more_is_kept_than_of_another() -> None:
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectId": "o", "objectGeneration": "1"}
+    receive(messages.read(b"x" * 9_900_000, attributes, "1", None))
+    assert len(rows()[0].payload) == 256 * 1024
+
+
+def test_the_largest_message_that_is_read_waits_whole_and_has_its_duplicates() -> None:
+    sent = message("1", task_id="stg_orders", batch_id="B1", params={"x": "y" * 262_000})
+    assert 262_000 < len(sent.payload) <= 256 * 1024
+    assert receive(sent, dataclasses.replace(sent, message_id="2")) == {"received": 1, "duplicate": 1}
+    assert (rows()[0].payload, rows()[0].params) == (sent.payload, sent.params)
+    assert claim()[0].params == sent.params
+
+
+def test_a_duplicate_is_compared_with_the_accepted_request_and_not_with_a_rejected_one() -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1", params={"x": 1}))
+    assert receive(message("2", task_id="stg_orders", batch_id="B1", params={"x": 2})) == {"rejected": 1}
+    assert receive(message("3", task_id="stg_orders", batch_id="B1", params={"x": 2})) == {"rejected": 1}
+    assert receive(message("4", task_id="stg_orders", batch_id="B1", params={"x": 1})) == {"duplicate": 1}
+    assert [row.reason for row in rows() if row.reason and "message 1" not in row.reason] == []
+    with write_session() as session:  # the rejected one is the older row now
+        session.execute(update(BatchRequest).where(BatchRequest.message_id == "1").values(id=99))
+    assert receive(message("5", task_id="stg_orders", batch_id="B1", params={"x": 1})) == {"duplicate": 1}
+
+
+SECRETS = {"password": "Hunter2", "api_key": "Hunter3"}
+
+
+@pytest.mark.parametrize("state", [states.DISPATCHED, states.DUPLICATE, states.RECORDED])
+def test_what_a_request_said_is_forgotten_with_its_end(state: str) -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1", params=SECRETS))
+    (claimed,) = claim()
+    assert claimed.params == SECRETS
+    with write_session() as session:
+        request_queue.mark(session, [claimed.id], state)
+    (row,) = rows()
+    assert (row.params, row.payload, row.attributes, row.payload_bytes > 0) == (None, b"", {}, True)
+    if state == states.DISPATCHED:
+        assert receive(message("2", task_id="stg_orders", batch_id="B1", params=SECRETS)) == {"duplicate": 1}
+        assert (rows()[1].params, rows()[1].payload) == (None, b"")
+
+
+def test_a_rejected_request_keeps_what_it_said_for_another_chance() -> None:
+    receive(message("1", task_id="stg_orders", batch_id="B1", params=SECRETS))
+    (claimed,) = claim()
+    with write_session() as session:
+        request_queue.mark(session, [claimed.id], states.REJECTED, "too early")
+    assert rows()[0].params == SECRETS
+    assert rows()[0].payload != b""
 
 
 def test_one_transaction_a_pull() -> None:
@@ -257,3 +317,26 @@ def test_a_file_that_nobody_waits_for_is_recorded(name: str, event: str) -> None
     assert receive(arrived("1", name, event=event)) == {"recorded": 1}
     assert rows()[0].reason
     assert claim() == []
+
+
+def file(message_id: str, size: int | None) -> InboxMessage:
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "landing", "objectId": "sales/a.csv"}
+    attributes["objectGeneration"] = message_id
+    return messages.read(b"" if size is None else b'{"size": "%d"}' % size, attributes, message_id, None)
+
+
+def test_an_empty_file_starts_no_workflow_that_asks_for_a_size() -> None:
+    with write_session() as session:
+        session.execute(update(Workflow).where(Workflow.workflow_id == "files_a").values(file_min_size=10))
+        session.execute(update(Workflow).where(Workflow.workflow_id == "files_b").values(file_min_size=1))
+    assert receive(file("1", 0)) == {"recorded": 1}
+    assert receive(file("2", None)) == {"recorded": 1}
+    assert receive(file("3", 9)) == {"received": 1}
+    assert receive(file("4", 10)) == {"received": 1}
+    assert [(row.message_id, row.workflow_id) for row in rows()] == [
+        *(("1", None), ("2", None), ("3", "files_b"), ("4", "files_a"), ("4", "files_b")),
+    ]
+    assert [str(row.reason).partition(";")[0] for row in rows()[:2]] == [
+        "the file has 0 bytes, fewer than file_min_size (1) of any workflow that waits for it.",
+        "the notification does not tell the file's size, and file_min_size asks for it",
+    ]

@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from provider.exceptions import ConfigurationError, SchemaOutOfDateError
-from provider.metadata import engine, schema
+from provider.metadata import engine, maintenance, schema
+from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.tables import Base, BatchRequest
+from tests.waiting import wait_for
 
 
 def test_migrations_give_exactly_the_tables_of_the_models(application_database: str) -> None:
@@ -35,8 +41,6 @@ def test_an_empty_postgresql_database_is_refused_with_what_to_do(postgres_server
 
 def test_a_newer_schema_is_refused(application_database: str) -> None:
     with engine.write_session() as session:
-        from sqlalchemy import text
-
         session.execute(text("UPDATE accelerator_alembic_version SET version_num = '9999'"))
     engine.dispose_engines()
     with pytest.raises(SchemaOutOfDateError, match="9999, newer than"):
@@ -67,7 +71,7 @@ def test_processes_that_create_the_embedded_database_at_once_do_not_collide(sqli
     [
         ("not a url", "is not a SQLAlchemy URL"),
         ("mysql://me:hunter2@db/x", "supported are postgresql"),
-        ("postgresql+pg8000://me:hunter2@db/x", "needs the driver pg8000"),
+        ("postgresql+pg8000://me:hunter2@db/x", "names another driver"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_without_its_password(url: str, says: str) -> None:
@@ -110,3 +114,62 @@ def test_requests_that_wait_during_an_upgrade_know_where_they_start(kind: str, r
         found = connection.execute(select(BatchRequest.message_id, BatchRequest.start_task_ids, BatchRequest.part)).all()
     new.dispose()
     assert sorted(tuple(row) for row in found) == [("1", ["stg_orders"], 0), ("2", None, 0)]
+
+
+def test_upgrades_at_once_wait_for_the_one_that_does_it(
+    postgres_server: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes: longer than any other lock may be waited for."""
+    url = postgres_server.create_database(f"at_once_{abs(hash(request.node.nodeid))}")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", url)
+    monkeypatch.setattr(engine, "TIMEOUT_SECONDS", 1.0)
+    with engine.create_engine(url).connect() as busy:
+        busy.exec_driver_sql(f"SELECT pg_advisory_lock({AdvisoryLock.SCHEMA.value})")
+        with ThreadPoolExecutor(3) as pool:
+            upgrades = [pool.submit(maintenance.upgrade_configured) for _ in range(3)]
+            waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            assert wait_for(lambda: busy.scalar(waiting) == 3, 30)
+            # Longer than the lock timeout that the engine sets, told by the server itself.
+            assert busy.scalar(text("SELECT 1 FROM pg_sleep(1.5)")) == 1
+            assert [upgrade.done() for upgrade in upgrades] == [False] * 3
+            busy.invalidate()
+        assert [upgrade.result().needed for upgrade in upgrades] == [schema.HEAD] * 3
+
+
+def test_no_other_lock_of_postgresql_is_waited_for_without_end(postgres_url: str) -> None:
+    first, second = engine.create_engine(postgres_url), engine.create_engine(postgres_url)
+    with first.connect() as holder, second.connect() as waiter:
+        holder.exec_driver_sql("LOCK TABLE workflows")
+        waiter.exec_driver_sql("SET statement_timeout = 60000")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            waiter.exec_driver_sql("LOCK TABLE workflows")
+
+
+def test_a_forked_child_leaves_its_parents_connection_alone(application_database: str) -> None:
+    """Its goodbye to the server, or a query, on the same socket would end or confuse the parent's session."""
+    server = application_database.startswith("postgresql")
+
+    def backend() -> Any:
+        with engine.read_session() as session:
+            return session.scalar(BACKEND if server else text("SELECT 1"))
+
+    engine.keep_connections()
+    try:
+        before = backend()
+        assert backend() == before  # it is kept open
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if (backend() != before) == server else 2
+                engine.dispose_engines()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert backend() == before
+    finally:
+        engine.dispose_engines()
+        engine._keeps_connections = False
+
+
+BACKEND = text("SELECT pg_backend_pid()")

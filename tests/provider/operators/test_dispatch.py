@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -273,19 +273,6 @@ def test_after_its_time_nothing_more_is_claimed(supervisor: Supervisor, operator
     receive("B1", "B2", "B3")
     assert loop.dispatch(LOG, limit=2, seconds=-1.0) == {"dispatched": 2}
     assert (row("B3").state, row("B3").claimed_until) == ("received", None)
-
-
-def test_old_requests_are_deleted_in_several_steps(
-    supervisor: Supervisor, operator: DispatchBatchRequestsOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deleted = request_queue.delete_old
-    monkeypatch.setattr(request_queue, "delete_old", lambda session, age: deleted(session, age, limit=2))
-    receive("B1", "B2", "B3", "B4", "B5")
-    with write_session() as session:
-        session.execute(update(BatchRequest).values(state="dispatched", received_at=datetime.now(UTC) - timedelta(days=36)))
-    assert operator.execute_complete({}) == {}
-    with read_session() as session:
-        assert session.scalars(select(BatchRequest)).all() == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,9 @@ from provider.reconciler.passes import Reconciler
 from provider.run_conf import Scope
 
 if TYPE_CHECKING:
-    from tests.provider.reconciler.conftest import AirflowDatabase
+    from tests.waiting import wait_for
+from tests.provider.reconciler.conftest import AirflowDatabase
+from tests.waiting import wait_for
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
@@ -301,6 +302,16 @@ class TestReasons:
         assert found[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
         assert batch().error == f"3 tasks failed: a, again, waits; first error: {mirror.TIMED_OUT_REASON}"
 
+    def test_another_event_of_the_audit_log_is_no_mark(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.log import Log
+
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("a", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
+        for event in ("trigger_dag_run", "failed", "patch_task_instance", "success"):
+            airflow_database.insert(Log, dag_id="sales", run_id="b1", event=event, dttm=AT - timedelta(seconds=2))
+        one.tick()
+        assert statuses() == {("a", -1, 1): "SKIPPED"}
+
     def test_a_run_marked_failed_by_a_person(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
         from airflow.models.log import Log
 
@@ -387,6 +398,85 @@ class TestBatches:
 
 
 class TestPasses:
+    def test_a_row_written_between_the_look_and_the_delete_stays(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What Airflow did not know when it was looked at, it may know since."""
+        open_batch("new")
+        airflow_database.run()
+        stored_runs = batches.stored_runs
+
+        def look(*arguments: Any) -> Any:
+            found = stored_runs(*arguments)
+            monkeypatch.undo_look()  # type: ignore[attr-defined]
+            provisional("new", "PROCESSING")
+            return found
+
+        with monkeypatch.context() as looking:
+            monkeypatch.undo_look = looking.undo  # type: ignore[attr-defined]
+            looking.setattr(batches, "stored_runs", look)
+            one.tick()
+        assert statuses() == {("new", -1, 1): "PROCESSING"}
+
+    def test_a_failed_try_of_an_ended_run_has_its_message_at_once(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        now = datetime.now(UTC)
+        airflow_database.run(state="failed", end_date=now)
+        airflow_database.task("a", "failed", start_date=now, end_date=now)
+        one.tick()
+        ((status, message),) = logs().values()
+        assert (status, str(message).partition(" (")[0]) == ("ERROR", "The task process ended without a message")
+
+    def test_a_running_try_that_has_told_its_error_is_written_once(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        airflow_database.run()
+        airflow_database.task("a", "running", start_date=AT)
+        provisional("a", "ERROR", error_type="ValueError", error_message="no such table")
+        one.tick()
+        assert logs() == {("a", -1, 1): ("PROCESSING", "no such table")}
+        monkeypatch.setattr(task_logs, "record_tries", lambda *_a, **_k: pytest.fail("written again"))
+        one._seen = {}
+        one.tick()
+
+    def test_what_a_failed_pass_has_found_is_found_again_however_late(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A person's change to an old run, which nothing but the look at all tasks finds."""
+        from airflow.models.taskinstance import TaskInstance
+
+        old = datetime.now(UTC) - timedelta(days=30)
+        airflow_database.run(state="success", end_date=old, updated_at=old)
+        airflow_database.task("a", "success", updated_at=old)
+        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
+        one.tick()
+        monkeypatch.setattr(passes, "_OVERLAP", timedelta(0))  # the next pass comes later than that
+        one._next_task_look = 0.0
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed")
+        with monkeypatch.context() as broken:
+            broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+            with pytest.raises(ConnectionError):
+                one.tick()
+        assert logs() == {}
+        one.tick()
+        assert statuses() == {("a", -1, 1): "ERROR"}
+
+    def test_a_sweep_that_failed_goes_on_where_it_was(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        old = datetime.now(UTC) - timedelta(days=3)
+        airflow_database.run(state="success", end_date=AT, updated_at=old)
+        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
+        with monkeypatch.context() as broken:
+            broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+            with pytest.raises(ConnectionError):
+                one.tick()
+        one.tick()
+        assert batch().status == "SUCCESS"
+
     def test_a_pass_over_an_unchanged_run_writes_nothing(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -447,18 +537,14 @@ class TestPasses:
 
 
 def test_one_leads_and_the_next_takes_over() -> None:
-    code = "from provider.metadata.leader_lock import LeaderLock as L; l = L(); print(l.acquire(), flush=True); input()"
+    code = "from provider.metadata.leader_lock import LeaderLock as L; l = L(lease=1.0); print(l.acquire(), flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "True\n"
-    lock = LeaderLock()
+    lock = LeaderLock(lease=1.0)
     assert not lock.acquire()
     other.kill()
     other.wait()
-    deadline = threading.Event()
-    for _ in range(100):  # the server notices a dead client in its own time
-        if lock.acquire():
-            break
-        deadline.wait(0.1)
+    assert wait_for(lock.acquire, 30)
     assert lock.acquire()
     lock.release()

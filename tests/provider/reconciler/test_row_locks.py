@@ -50,19 +50,24 @@ def open_batch() -> None:
         )  # fmt: skip
 
 
+def run_with(*tries: TryState) -> RunState:
+    return RunState("sales", "b1", "running", "manual", None, {}, AT, AT, None, None, tries)
+
+
 def mirror() -> set[tuple[str, str]]:
     """Do what the reconciler does, as soon as ``start_batch`` has begun."""
-    tries = tuple(TryState(task, -1, 1, "running", AT, None, AT, live=True) for task in reversed(TASKS))
-    run = RunState("sales", "b1", "running", "manual", None, {}, AT, AT, None, None, tries)
+    run = run_with(*(TryState(task, -1, 1, "running", AT, None, AT, live=True) for task in reversed(TASKS)))
     wait_until_counted(BATCH_IS_WRITTEN)
     return mirror_runs([run], lambda _run: {}, lambda _run, _attempt: None)
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
-def test_start_batch_and_the_reconciler_in_each_others_way(monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
-    """``start_batch`` has written the batch, and not yet the tasks, when the reconciler comes with both."""
-    if again:
+@pytest.mark.parametrize("before", ["first", "again", "mirrored"])
+def test_start_batch_and_the_reconciler_in_each_others_way(monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """``start_batch`` has written the batch, and not yet the tasks, when the reconciler comes with both, or with tasks alone."""
+    if before != "first":
         open_batch()
+    if before == "mirrored":
+        mirror_runs([run_with()], lambda _run: {}, lambda _run, _attempt: None)
     add_first_tries = task_logs.add_first_tries
 
     def late(*arguments: Any) -> None:

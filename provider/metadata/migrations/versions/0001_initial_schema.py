@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("payload_bytes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("payload_sha256", sa.String(length=64), nullable=True),
         sa.Column("attributes", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("workflow_id", sa.String(length=250), nullable=True),
         sa.Column("batch_id", sa.String(length=250), nullable=True),
@@ -95,6 +97,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_task_logs_status", ["status"], unique=False)
 
     op.create_table(
+        "leader_leases",
+        sa.Column("name", sa.String(length=50), nullable=False),
+        sa.Column("holder", sa.String(length=250), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leader_leases")),
+    )
+    op.create_table(
         "workflows",
         sa.Column("workflow_id", sa.String(length=250), nullable=False),
         sa.Column("description", sa.Text(), nullable=True),
@@ -119,6 +128,7 @@ def upgrade() -> None:
         sa.Column("tags", sa.JSON(), server_default="[]", nullable=False),
         sa.Column("owner", sa.String(length=200), nullable=True),
         sa.Column("file_pattern", sa.String(length=1000), nullable=True),
+        sa.Column("file_min_size", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("workflow_id", name=op.f("pk_workflows")),
     )
     op.create_table(
