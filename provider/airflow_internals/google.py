@@ -62,3 +62,12 @@ def bound_client(client: Any, adapter: Any) -> str:
         client._http.mount(scheme, adapter)
     client._http.max_redirects = 0
     return str(client._connection.API_BASE_URL)
+
+
+def job_resource(job: Any) -> Any:
+    """
+    Return what BigQuery answered about a job.
+
+    Stands on ``google.cloud.bigquery.job.base._AsyncJob._properties``; ``to_api_repr`` leaves status and figures out.
+    """
+    return job._properties

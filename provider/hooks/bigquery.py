@@ -140,7 +140,7 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
             except Conflict as conflict:
                 error = conflict
             else:
-                return read_job(job.to_api_repr(), asked, changes=True).handle
+                return read_job(google.job_resource(job), asked, changes=True).handle
         if (found := self.find(intent)) is None:
             raise RemoteJobError(
                 f"BigQuery has a job {intent['job_id']} and does not show it in location {intent['location']}: set `location` "
@@ -185,7 +185,7 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
         asked = f"BigQuery job {place['job_id']}"
         with translated(asked, of_job=True):
             call = partial(self._client(place).get_job, place["job_id"], retry=self._retry, timeout=self.budget.call)
-            return read_job(self._in_time(call).to_api_repr(), asked)
+            return read_job(google.job_resource(self._in_time(call)), asked)
 
     def get_client(self, *args: Any, **kwargs: Any) -> Client:
         """

@@ -29,6 +29,11 @@ HINTS: tuple[tuple[str, str, bool], ...] = (
     ("GatewayNotReachable", "Start the data gateway, or check its network.", True),
     ("DailyDataflowRefreshLimitExceeded", "The dataflow's refreshes of the day are used up; try tomorrow.", False),
     ("RefreshLimitExceeded", "The refreshes of the day are used up (8 on shared capacity); try tomorrow.", False),
+    (
+        "refresh requests in last 24 hours exceeded",
+        "The refreshes of the day are used up (8 on shared capacity, 48 on Premium for scheduled ones); try tomorrow.",
+        False,
+    ),
     ("ExceededLimit", "The refreshes of the day are used up (8 on shared capacity); try tomorrow.", False),
     ("0xC11C0020", "The model was evicted from memory; running it again helps.", True),
     ("CapacityNotActive", "Resume the capacity of the workspace.", True),
