@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Containers often forbid bytecode. Each airflow command would then compile all of Airflow anew: half of its CPU time.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake scopes constraints clean
+.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake scopes fuzz constraints clean
 
 PYTEST := $(BIN)/python -m pytest
 # The covered share of the lines, above pytest's closing line.
@@ -42,6 +42,10 @@ chaos-intake: $(READY)
 # SCOPES_ARGS="--graphs 20 --seed 7".
 scopes: $(READY)
 	$(BIN)/python -m tests.storms.scopes $(SCOPES_ARGS)
+
+# 100,000 random answers to each call of each remote service: hours. FUZZ_ARGS="--answers 1000 --seed 7".
+fuzz: $(READY)
+	$(BIN)/python -m tests.storms.fuzz $(FUZZ_ARGS)
 
 # Speed and cost beside the peers, which get an environment of their own: about half an hour. See benchmarks/README.md.
 bench: $(READY)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from provider.texts import one_line
+
 __all__ = ["AcceleratorError", "ConfigurationError", "DefinitionError", "MessageError", "RemoteJobError", "SchemaOutOfDateError"]
+
+
+#: Longest message of an error about a remote job, in characters.
+LONGEST_MESSAGE = 10_000
 
 
 class AcceleratorError(Exception):
@@ -46,5 +52,6 @@ class RemoteJobError(AcceleratorError):
     """
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
-        super().__init__(message)
+        # What services say is part of it: no control characters, nothing that a database does not take.
+        super().__init__(one_line(message, LONGEST_MESSAGE))
         self.retryable = retryable

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TypeVar
 
+#: Of longer texts no more is looked at.
+_LONGEST = 100_000
+
 T = TypeVar("T", bound=str | int | tuple[object, ...])
 
 
 def one_line(text: object, limit: int = 400) -> str:
-    """Return a text on one line, *limit* characters at most."""
-    return " ".join(str(text).split())[:limit]
+    """Return a text on one line, *limit* characters at most, of what terminals and databases take."""
+    return "".join(filter(str.isprintable, " ".join(storable(text, _LONGEST).split())))[:limit]
 
 
 def first_line(text: object, limit: int = 400) -> str:
     """Return the first line of a text that is not empty, *limit* characters at most; empty where there is none."""
-    return next((line.strip() for line in str(text).splitlines() if line.strip()), "")[:limit]
+    return one_line(next((line for line in str(text)[:_LONGEST].splitlines() if line.strip()), ""), limit)
 
 
 def sentence(text: object, limit: int = 400) -> str:
@@ -25,7 +28,7 @@ def sentence(text: object, limit: int = 400) -> str:
 
 def quoted(value: object, limit: int = 80) -> str:
     """Return a foreign value for a message to people: quoted, control characters escaped, cut."""
-    text = repr(value)
+    text = storable(repr(value), _LONGEST)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 

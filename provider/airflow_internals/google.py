@@ -1,5 +1,5 @@
 """
-What the Google provider's operators do not call public.
+What the Google provider's operators and Google's clients do not call public.
 
 Only tasks of these operators import this module.
 """
@@ -48,3 +48,26 @@ def move_object(operator: Any, hook: Any, source: str, destination: str) -> str 
     """
     address = operator._copy_single_object(hook=hook, source_object=source, destination_object=destination)
     return cast("str | None", address)
+
+
+def bound_client(client: Any, adapter: Any) -> str:
+    """
+    Let a client of Google that speaks HTTP use an adapter of requests, and follow no redirect.
+
+    :return: the address that it talks to.
+
+    Stands on ``google.cloud.client.Client._http``, a session of requests, and ``_connection.API_BASE_URL`` of its subclasses.
+    """
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, adapter)
+    client._http.max_redirects = 0
+    return str(client._connection.API_BASE_URL)
+
+
+def job_resource(job: Any) -> Any:
+    """
+    Return what BigQuery answered about a job.
+
+    Stands on ``google.cloud.bigquery.job.base._AsyncJob._properties``; ``to_api_repr`` leaves status and figures out.
+    """
+    return job._properties

@@ -8,27 +8,32 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Annotated, Any, ClassVar, TypedDict
-from urllib.parse import quote
 
 import requests
 from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound, RetryError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import Client
-from google.cloud.bigquery.job import LoadJob, QueryJob
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from pydantic import Field
 
+from provider.airflow_internals import google
 from provider.exceptions import RemoteJobError
+from provider.hooks.addresses import check_private
+from provider.hooks.bigquery_answers import Job, JobError, read_job
+from provider.hooks.bounded_session import BoundedAdapter
 from provider.hooks.google_errors import no_token
 from provider.hooks.google_service import GoogleService
+from provider.hooks.paths import PathPart, path
 from provider.hooks.remote_job import Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import ForeignHandle
-from provider.texts import sentence
+from provider.texts import one_line, sentence
 from provider.threads import within
 
 __all__ = ["BigQueryJobHook"]
 
+#: How many reasons of an error are told.
+_REASONS = 5
 #: Jobs of one chain of tries.
 MOST_JOBS = 1000
 
@@ -45,11 +50,6 @@ _HINTS = {
 }
 #: A table of a project that belongs to a domain: ``example.com:project.dataset.table``.
 _DOMAIN_TABLE = re.compile(r"([^:\s]+\.[^:\s]+:[^.:\s]+)[.:]([^.:\s]+)\.([^.:\s]+)")
-
-_RESULTS: dict[type, tuple[str, ...]] = {
-    LoadJob: ("output_rows", "output_bytes", "input_files", "input_file_bytes"),
-    QueryJob: ("statement_type", "num_dml_affected_rows", "total_bytes_processed", "total_bytes_billed", "cache_hit"),
-}
 
 
 class BigQueryJobRequest(TypedDict):
@@ -71,13 +71,13 @@ class BigQueryJobRequest(TypedDict):
 class BigQueryJobIntent(ForeignHandle):
     """What names a job, see :meth:`BigQueryJobHook.prepare`."""
 
-    project_id: Annotated[str, Field(min_length=1)]
-    location: str | None
+    project_id: PathPart
+    location: PathPart | None
     job_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,1024}$")]
 
 
 class BigQueryJobHandle(BigQueryJobIntent):
-    """Handle of a job, see :func:`job_handle`."""
+    """Handle of a job, see :attr:`~provider.hooks.bigquery_answers.Job.handle`."""
 
     id: str
     url: str = ""
@@ -134,7 +134,9 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
 
     def start(self, request: BigQueryJobRequest, intent: Intent) -> RemoteJob:
         """Insert the job; one that has the name already is this task's own."""
-        with translated(f"Start of BigQuery job {intent['job_id']}", changes=True):
+        asked = f"Start of BigQuery job {intent['job_id']}"
+        path(intent["project_id"], intent["job_id"])  # raises where one of them is no id
+        with translated(asked, changes=True):
             try:
                 job = self._in_time(
                     partial(
@@ -149,7 +151,7 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
             except Conflict as conflict:
                 error = conflict
             else:
-                return job_handle(job)
+                return read_job(google.job_resource(job), asked, changes=True).handle
         if (found := self.find(intent)) is None:
             raise RemoteJobError(
                 f"BigQuery has a job {intent['job_id']} and does not show it in location {intent['location']}: set `location` "
@@ -165,7 +167,7 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
         :raises RemoteCallError: BigQuery did not answer, or refused to.
         """
         try:
-            return job_handle(self._job(intent))
+            return self._job(intent).handle
         except JobNotFoundError:
             return None
 
@@ -190,16 +192,28 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
             call = partial(self._client(job).cancel_job, job["job_id"], retry=self._retry, timeout=self.budget.call)
             self._in_time(call)
 
-    def _job(self, place: Mapping[str, Any]) -> Any:
-        with translated(f"BigQuery job {place['job_id']}", of_job=True):
+    def _job(self, place: Mapping[str, Any]) -> Job:
+        asked = f"BigQuery job {place['job_id']}"
+        with translated(asked, of_job=True):
             call = partial(self._client(place).get_job, place["job_id"], retry=self._retry, timeout=self.budget.call)
-            return self._in_time(call)
+            return read_job(google.job_resource(self._in_time(call)), asked)
+
+    def get_client(self, *args: Any, **kwargs: Any) -> Client:
+        """
+        Return the vendor's client, with bounded answers.
+
+        :raises ConfigurationError: its address would be sent tokens in clear.
+        """
+        client = super().get_client(*args, **kwargs)
+        check_private(google.bound_client(client, BoundedAdapter(self.budget.body)), "BIGQUERY_EMULATOR_HOST")
+        return client
 
     def _in_time(self, call: Callable[[], Any]) -> Any:
         """Bound a call as a whole: the client's timeouts begin anew with each byte, and its retries after them."""
         return within(2 * self.budget.call, call, "accelerator-bigquery")
 
     def _client(self, place: Mapping[str, Any]) -> Client:
+        path(place["project_id"], place["job_id"])  # the client quotes neither
         return self._client_of(place["project_id"], place["location"])
 
     @property
@@ -207,44 +221,22 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
         return DEFAULT_RETRY.with_timeout(self.budget.call)
 
 
-def job_handle(job: Any) -> RemoteJob:
-    """Return the handle of a job of the client library."""
-    project, location, job_id = str(job.project), job.location, str(job.job_id)
-    place = f"bq:{location}:{job_id}"
-    url = f"https://console.cloud.google.com/bigquery?project={quote(project, safe='')}&j={quote(place, safe=':')}"
-    return {
-        "id": f"{project}:{location}.{job_id}",
-        "url": f"{url}&page=queryresults",
-        "project_id": project,
-        "location": location,
-        "job_id": job_id,
-    }
+def _status(job: Job) -> JobStatus:
+    if job.status.state != "DONE":
+        return JobStatus("running", one_line(job.status.state, 100))
+    error = job.status.error_result
+    if error is None:
+        return JobStatus("done", "DONE", result=job.result)
+    reason = error.reason or "unknown"
+    return JobStatus("failed", reason, _failure(job, error), retryable=reason not in _FOR_GOOD, result=job.result)
 
 
-def _status(job: Any) -> JobStatus:
-    if job.state != "DONE":
-        return JobStatus("running", str(job.state))
-    error = job.error_result
-    if not error:
-        return JobStatus("done", "DONE", result=_result(job))
-    reason = str(error.get("reason") or "unknown")
-    return JobStatus("failed", reason, _failure(job, reason), retryable=reason not in _FOR_GOOD, result=_result(job))
-
-
-def _failure(job: Any, reason: str) -> str:
+def _failure(job: Job, error: JobError) -> str:
     """Say in one line why a job failed: its error, and of the others the first two."""
-    messages = [str(error.get("message")) for error in (job.error_result, *(job.errors or [])) if error.get("message")]
+    messages = [found.message for found in (error, *job.status.errors) if found.message]
     text = "; ".join(sentence(message) for message in list(dict.fromkeys(messages))[:3])
-    return f"BigQuery job {job_handle(job)['id']} failed: {reason}: {text}. {_HINTS.get(reason, '')}".rstrip()
-
-
-def _result(job: Any) -> dict[str, Any]:
-    handle = job_handle(job)
-    names = next((names for kind, names in _RESULTS.items() if isinstance(job, kind)), ())
-    figures = {name: value for name in names if (value := getattr(job, name)) is not None}
-    destination = getattr(job, "destination", None)
-    table = {} if destination is None else {"destination_table": str(destination)}
-    return {name: handle[name] for name in ("job_id", "project_id", "location")} | table | figures
+    reason = error.reason or "unknown"
+    return f"BigQuery job {job.handle['id']} failed: {reason}: {text}. {_HINTS.get(reason, '')}".rstrip()
 
 
 @contextmanager
@@ -270,11 +262,17 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
         raise RemoteCallError(f"{request}: no answer: {type(cause).__name__}: {sentence(cause)}.", maybe_done=changes) from error
     except GoogleAuthError as error:
         raise no_token(request, error) from error
+    except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        # The client checks no answer's types.
+        raise RemoteCallError(f"{request}: the answer is unreadable ({type(error).__name__}).", maybe_done=changes) from error
 
 
 def _call_error(request: str, error: GoogleAPICallError, *, changes: bool) -> RemoteCallError:
     code = int(error.code) if error.code is not None else None
-    reasons = [str(detail["reason"]) for detail in error.errors if isinstance(detail, dict) and detail.get("reason")]
+    details = error.errors if isinstance(error.errors, list | tuple) else ()
+    reasons = [
+        one_line(detail["reason"], 100) for detail in details[:_REASONS] if isinstance(detail, dict) and detail.get("reason")
+    ]
     passing = code in _PASSING_CODES or bool(_PASSING_REASONS.intersection(reasons))
     hint = next((f" {_HINTS[reason]}" for reason in reasons if reason in _HINTS), "")
     return RemoteCallError(

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from provider.hooks.paths import check_path
 from provider.hooks.remote_job import JobNotFoundError, RemoteCallError
 from provider.texts import sentence
 from provider.threads import within
@@ -26,6 +28,11 @@ Mask: TypeAlias = Callable[[str], str]
 
 #: Longest reason, in characters, that is taken from an error of the transport.
 _REASON_LENGTH = 400
+
+
+def no_cookies() -> CookieJar:
+    """Return a jar that takes none: one with an odd character would break every later call, and no service of ours needs any."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def http_call(
@@ -50,11 +57,12 @@ def http_call(
     :param also: statuses that are answers too, beside those of success.
     :param content: further parameters of ``httpx.Client.stream``: ``json``, ``headers``, ``params`` and the like.
     :raises JobNotFoundError: the answer is 404, and not among *also*.
-    :raises RemoteCallError: any other answer, or none.
+    :raises RemoteCallError: any other answer, or none; or the path can be taken for another one.
     """
     import httpx
 
     asked = f"{name} {method} {_path(url)}".strip()
+    check_path(_path(url))
     try:
         response = within(budget.call, partial(_exchange, asked, method, url, budget, content), "accelerator-http")
     except httpx.InvalidURL as error:
@@ -74,7 +82,7 @@ def http_call(
 
 def _path(url: str) -> str:
     """Return an address without host and query: enough to tell calls apart, and nothing to hide."""
-    return "/" + url.split("://", 1)[-1].partition("/")[2].partition("?")[0]
+    return "/" + url.split("://", 1)[-1].partition("/")[2].partition("?")[0].partition("#")[0]
 
 
 def _exchange(asked: str, method: str, url: str, budget: WaitBudget, content: dict[str, Any]) -> httpx.Response:
@@ -83,7 +91,8 @@ def _exchange(asked: str, method: str, url: str, budget: WaitBudget, content: di
     end = time.monotonic() + budget.call
     headers = {**(content.pop("headers", None) or {}), "Accept-Encoding": "gzip"}
     # The time holds for each read of the socket alone. Where the caller has given up, the loop ends this thread too.
-    with httpx.stream(method, url, timeout=budget.call, follow_redirects=False, headers=headers, **content) as response:
+    bounds: dict[str, Any] = {"timeout": budget.call, "follow_redirects": False, "cookies": no_cookies()}
+    with httpx.stream(method, url, headers=headers, **{**content, **bounds}) as response:
         body = AnswerBody(response, asked, method, budget.body)
         for chunk in response.iter_raw():
             body.add(chunk)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from provider.exceptions import RemoteJobError
+from provider.exceptions import LONGEST_MESSAGE, RemoteJobError
+from provider.plain_data import unstorable
+from provider.texts import one_line
 
 __all__ = [
     "AcceptedWithoutIdError",
@@ -18,6 +20,11 @@ __all__ = [
     "RemoteJob",
 ]
 
+#: Longest word for a state, in characters.
+DETAIL_LENGTH = 200
+#: How deep a result may be nested.
+DEEPEST_RESULT = 12
+
 #: A handle of a job as plain JSON: ``id`` and ``url``, and whatever its service needs to find it again. ``adopted`` is true for
 #: a job that somebody else started and a task waits for.
 RemoteJob: TypeAlias = dict[str, Any]
@@ -28,7 +35,7 @@ Intent: TypeAlias = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class JobStatus:
     """
-    One look at a remote job.
+    One look at a remote job. Its texts become one line each, and a result that Airflow could not store is left out, and says so.
 
     :param state: ``running`` also for every state this package does not know: a new word of the service must never end
         a wait early.
@@ -45,6 +52,13 @@ class JobStatus:
     retryable: bool = True
     result: dict[str, Any] = field(default_factory=dict)
     incomplete: RemoteCallError | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", one_line(self.detail, DETAIL_LENGTH))
+        object.__setattr__(self, "error", one_line(self.error, LONGEST_MESSAGE))
+        if flaw := next(unstorable(self.result, max_depth=DEEPEST_RESULT), None):
+            why = f"the service's result has something at {one_line(flaw.path, DETAIL_LENGTH)!r} that cannot be stored"
+            object.__setattr__(self, "result", {"omitted": f"{why} ({flaw.flaw.name})"})
 
     @property
     def ended(self) -> bool:

@@ -41,6 +41,7 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
     """
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
+    from google.protobuf.message import Error as ProtobufError
 
     try:
         yield
@@ -48,6 +49,9 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
         raise _call_error(request, error, changes=changes, of_job=of_job) from error
     except GoogleAuthError as error:
         raise no_token(request, error) from error
+    except (ProtobufError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        # The details of an error are read by the client, which does not look at what they are.
+        raise RemoteCallError(f"{request}: the answer is unreadable ({type(error).__name__}).", maybe_done=changes) from error
 
 
 def _call_error(request: str, error: GoogleAPICallError, *, changes: bool, of_job: bool) -> RemoteCallError:

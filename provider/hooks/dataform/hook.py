@@ -10,12 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 from weakref import WeakKeyDictionary
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from provider.exceptions import ConfigurationError
+from provider.hooks.addresses import check_private
 from provider.hooks.dataform import invocations
 from provider.hooks.dataform.errors import translated
 from provider.hooks.google_service import GoogleService
+from provider.hooks.paths import PathPart, path
 from provider.hooks.remote_job import Intent, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import ForeignHandle
 
@@ -39,7 +41,10 @@ PAGE_SIZE = 1000
 LIST_CALLS = 4
 
 _COLLECTIONS = {"workspace": "workspaces", "release_config": "releaseConfigs", "workflow_config": "workflowConfigs"}
-_REPOSITORY = r"projects/[^/]+/locations/[^/]+/repositories/[^/]+"
+
+
+def _invocation(name: str) -> str:
+    return invocations.checked_name(name, "workflowInvocations")
 
 
 class InvocationRequest(TypedDict):
@@ -62,7 +67,7 @@ class InvocationRequest(TypedDict):
 class InvocationIntent(ForeignHandle):
     """What finds an invocation again, see :meth:`DataformInvocationHook.prepare`."""
 
-    parent: Annotated[str, Field(pattern=f"^{_REPOSITORY}$")]
+    parent: Annotated[str, AfterValidator(invocations.checked_repository)]
     source: Annotated[dict[str, str], Field(min_length=1, max_length=1)]
     known: tuple[str, ...] = ()
     since: datetime | None = None
@@ -71,9 +76,9 @@ class InvocationIntent(ForeignHandle):
 class InvocationHandle(ForeignHandle):
     """Handle of an invocation, see :func:`provider.hooks.dataform.invocations.job`."""
 
-    id: str
+    id: PathPart
     url: str = ""
-    name: Annotated[str, Field(pattern=f"^{_REPOSITORY}/workflowInvocations/[^/]+$")]
+    name: Annotated[str, AfterValidator(_invocation)]
 
 
 class DataformInvocationHook(GoogleService[InvocationRequest]):
@@ -82,7 +87,7 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
 
     The Google provider's ``DataformHook`` speaks the beta API, blocks, and builds a client per call; the two have
     nothing in common but the connection. Another address of the API comes from the connection's extra ``dataform_endpoint``:
-    ``host:port``, or ``http://host:port`` for a channel without TLS and credentials.
+    ``host:port``, or on this machine ``http://localhost:port`` for a channel without TLS and credentials.
 
     Parameters: see :class:`~provider.hooks.google_service.GoogleService`.
 
@@ -96,7 +101,9 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.api_endpoint: str = self.extras.get("dataform_endpoint") or ""
+        self.api_endpoint = str(self.extras.get("dataform_endpoint") or "")
+        if "://" in self.api_endpoint:
+            check_private(self.api_endpoint, f"Connection {self.gcp_conn_id}: extra `dataform_endpoint`")
         # A channel belongs to its event loop.
         self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, DataformAsyncClient] = WeakKeyDictionary()
 
@@ -138,7 +145,9 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
         :raises ConfigurationError: variables or invocation config cannot be sent.
         """
         invocations.invocation_config(request["invocation_config"])
-        parent = f"projects/{request['project_id']}/locations/{request['region']}/repositories/{request['repository_id']}"
+        place = (request["project_id"], "locations", request["region"], "repositories", request["repository_id"])
+        path("projects", *place)  # raises where one of them is no id
+        parent = "/".join(("projects", *place))
         ((kind, value),) = request["source"].items()
         name = value if kind == "git_commitish" or "/" in value else f"{parent}/{_COLLECTIONS[kind]}/{value}"
         if kind == "workflow_config":
@@ -154,17 +163,18 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
         fields = dict(intent["source"])
         if config := invocations.invocation_config(request["invocation_config"]):
             fields["invocation_config"] = config
-        with translated(f"Dataform CreateWorkflowInvocation in {intent['parent']}", changes=True):
+        asked = f"Dataform CreateWorkflowInvocation in {intent['parent']}"
+        with translated(asked, changes=True):
             created = self.client.create_workflow_invocation(
                 request={"parent": intent["parent"], "workflow_invocation": WorkflowInvocation(fields)},
                 retry=None,
                 timeout=self.budget.call,
             )
-        return invocations.job(created.name)
+        return invocations.created_job(invocations.received(created, asked, changes=True).name, asked)
 
     def find(self, intent: Intent) -> RemoteJob | None:
         """Return the invocation that was created for an intent; the earliest one that fits."""
-        found = self._invocations(intent["parent"], intent["source"])
+        found = [item for item in self._invocations(intent["parent"], intent["source"]) if invocations.is_named(item)]
         if intent.get("since"):
             since = datetime.fromisoformat(intent["since"])
             found = [item for item in found if item.name not in intent["known"] and invocations.started(item) >= since]
@@ -174,8 +184,10 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
 
     def status(self, job: RemoteJob) -> JobStatus:
         """Look at an invocation; at one that has ended, with its actions, as far as they can be read."""
-        with translated(f"Dataform GetWorkflowInvocation {job['id']}", of_job=True):
+        asked = f"Dataform GetWorkflowInvocation {job['id']}"
+        with translated(asked, of_job=True):
             found = self.client.get_workflow_invocation(request={"name": job["name"]}, retry=None, timeout=self.budget.call)
+        found = invocations.received(found, asked)
         if invocations.is_running(found):
             return invocations.running(found)
         try:
@@ -185,10 +197,12 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
 
     async def astatus(self, job: RemoteJob) -> JobStatus:
         """Look at an invocation, from an event loop; without its actions, which a trigger has no use for."""
-        with translated(f"Dataform GetWorkflowInvocation {job['id']}", of_job=True):
+        asked = f"Dataform GetWorkflowInvocation {job['id']}"
+        with translated(asked, of_job=True):
             found = await self.async_client().get_workflow_invocation(
                 request={"name": job["name"]}, retry=None, timeout=self.budget.call
             )
+        found = invocations.received(found, asked)
         return invocations.running(found) if invocations.is_running(found) else invocations.ended(job, found, [])
 
     def cancel(self, job: RemoteJob) -> None:
@@ -221,14 +235,14 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
             if wrong := [name for name, value in variables.items() if not isinstance(value, str)]:
                 raise ConfigurationError(f"Dataform variables are strings; put {', '.join(wrong)} in quotes in `vars`.")
             fields["code_compilation_config"] = {"vars": dict(variables)}
-        with translated(f"Dataform CreateCompilationResult in {parent}"):
+        asked = f"Dataform CreateCompilationResult in {parent}"
+        with translated(asked):
             result = self.client.create_compilation_result(
                 request={"parent": parent, "compilation_result": CompilationResult(fields)},
                 retry=None,
                 timeout=self.budget.call,
             )
-        invocations.raise_for_compilation(result)
-        return str(result.name)
+        return invocations.compiled(invocations.received(result, asked), asked)
 
     def _invocations(self, parent: str, source: Mapping[str, str]) -> list[WorkflowInvocation]:
         """Return the invocations of one source. The service's filter is not documented, so this one filters here."""

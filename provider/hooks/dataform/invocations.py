@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from provider.exceptions import ConfigurationError, RemoteJobError
-from provider.hooks.remote_job import JobStatus, RemoteCallError, RemoteJob
-from provider.texts import one_line, sentence
+from provider.hooks.paths import is_part
+from provider.hooks.remote_job import AcceptedWithoutIdError, JobStatus, RemoteCallError, RemoteJob
+from provider.texts import one_line, sentence, storable
 
 if TYPE_CHECKING:
     from google.cloud.dataform_v1 import CompilationResult, Target, WorkflowInvocation, WorkflowInvocationAction
@@ -19,16 +20,77 @@ NOUN = "Dataform workflow invocation"
 NAMED = 10
 #: Longest reason, in characters, that is taken from the service.
 REASON_LENGTH = 400
+#: The same for the result, where it may have several lines.
+STORED_LENGTH = 4000
 
 QUERY_PRIORITIES = ("INTERACTIVE", "BATCH")
+
+T = TypeVar("T")
 
 _DONE = frozenset({"SUCCEEDED"})
 _FAILED = frozenset({"FAILED", "CANCELLED"})
 
 
+def checked_name(name: str, collection: str) -> str:
+    """
+    Return the full name of something in a repository.
+
+    :raises ValueError: it is none.
+    """
+    parts = name.split("/")
+    fixed = ["projects", "locations", "repositories", collection]
+    if len(parts) != 2 * len(fixed) or parts[::2] != fixed or not all(map(is_part, parts[1::2])):
+        raise ValueError(f"is no name in {collection}: projects/…/locations/…/repositories/…/{collection}/…")
+    return name
+
+
+def checked_repository(name: str) -> str:
+    """
+    Return the full name of a repository.
+
+    :raises ValueError: it is none.
+    """
+    return checked_name(f"{name}/workflowInvocations/any", "workflowInvocations").rpartition("/workflowInvocations/")[0]
+
+
+def received(answer: T | None, request: str, *, changes: bool = False) -> T:
+    """
+    Return an answer of the client. The asynchronous one returns None for one that it cannot read.
+
+    :raises RemoteCallError: there is none.
+    """
+    if answer is None:
+        raise RemoteCallError(f"{request}: the answer is unreadable.", maybe_done=changes)
+    return answer
+
+
+def is_named(invocation: WorkflowInvocation) -> bool:
+    """Whether an invocation in a list can be told by its name."""
+    try:
+        return bool(job(invocation.name))
+    except ValueError:
+        return False
+
+
+def created_job(name: str, request: str) -> RemoteJob:
+    """
+    Return the handle of an invocation that the service has created.
+
+    :raises AcceptedWithoutIdError: the answer does not name it.
+    """
+    try:
+        return job(name)
+    except ValueError as error:
+        raise AcceptedWithoutIdError(f"{request} was accepted, and its answer names no workflow invocation.") from error
+
+
 def job(name: str) -> RemoteJob:
-    """Return the handle of an invocation, from its full name."""
-    _, project, _, region, _, repository, _, invocation = name.split("/")
+    """
+    Return the handle of an invocation, from its full name.
+
+    :raises ValueError: it is none.
+    """
+    _, project, _, region, _, repository, _, invocation = checked_name(name, "workflowInvocations").split("/")
     parts = [quote(part, safe="") for part in (region, repository, invocation)]
     return {
         "id": invocation,
@@ -43,7 +105,10 @@ def started(invocation: WorkflowInvocation) -> datetime:
     timing = invocation.invocation_timing  # a plain protobuf message, unlike its parent
     if not timing.HasField("start_time"):
         return datetime.now(tz=UTC)
-    return cast("datetime", timing.start_time.ToDatetime(tzinfo=UTC))
+    try:
+        return cast("datetime", timing.start_time.ToDatetime(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        return datetime.now(tz=UTC)
 
 
 def word(resource: Any) -> str:
@@ -94,9 +159,18 @@ def _row(action: WorkflowInvocationAction) -> dict[str, Any]:
     return {
         "target": target_name(action.target),
         "state": word(action),
-        "failure_reason": action.failure_reason or None,
-        "job_id": action.bigquery_action.job_id or action.notebook_action.job_id or None,
+        "failure_reason": storable(action.failure_reason, STORED_LENGTH) or None,
+        "job_id": _job_id(action),
     }
+
+
+def _job_id(action: WorkflowInvocationAction) -> str | None:
+    """Return the id of the BigQuery job that an action ran as; each kind of action has a field of its own."""
+    for field in type(action).meta.fields:
+        job_id = getattr(getattr(action, field), "job_id", "") if field.endswith("_action") and field in action else ""
+        if job_id:
+            return _named(job_id)
+    return None
 
 
 def _failure(row: Mapping[str, Any]) -> str:
@@ -107,26 +181,35 @@ def _failure(row: Mapping[str, Any]) -> str:
 
 def target_name(target: Target) -> str:
     """Return ``database.schema.name``, of the parts that are given."""
-    return ".".join(part for part in (target.database, target.schema, target.name) if part)
+    return ".".join(_named(part) for part in (target.database, target.schema, target.name) if part)
 
 
-def raise_for_compilation(result: CompilationResult) -> None:
+def _named(text: str) -> str:
+    """Return a name or a reason from the service as far as a line of ours has room for it."""
+    return one_line(text, REASON_LENGTH)
+
+
+def compiled(result: CompilationResult, request: str) -> str:
     """
-    Refuse a compilation with errors.
+    Return the name of a compilation result.
 
-    :raises RemoteJobError: names file and message; compiling the same code again cannot help.
+    :raises RemoteJobError: it has errors: names file and message; compiling the same code again cannot help.
+    :raises RemoteCallError: it has no name.
     """
     errors = result.compilation_errors
     if not errors:
-        return
+        try:
+            return checked_name(result.name, "compilationResults")
+        except ValueError as error:
+            raise RemoteCallError(f"{request}: the answer names no compilation result.") from error
     lines = [
-        f"{error.path or target_name(error.action_target) or 'project'}: {one_line(error.message, REASON_LENGTH)}"
+        f"{_named(error.path) or target_name(error.action_target) or 'project'}: {_named(error.message)}"
         for error in errors[:NAMED]
     ]
     if len(errors) > NAMED:
         lines.append(f"{len(errors) - NAMED} more")
     raise RemoteJobError(
-        f"The Dataform code does not compile, nothing was run: {'; '.join(lines)}. Compilation result {result.name}.",
+        f"The Dataform code does not compile, nothing was run: {'; '.join(lines)}. Compilation result {_named(result.name)}.",
         retryable=False,
     )
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from provider.hooks.powerbi.settings import PowerBISettings
 
 _FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
+#: Longest answer of Entra ID, in bytes.
+_LONGEST_ANSWER = 2**20
 _PASSING_ERRORS = frozenset({"temporarily_unavailable", "server_error", "request_timeout"})
 
 
@@ -36,11 +38,8 @@ class Issuer:
         return f"Entra ID at {self._settings.authority}"
 
     def forget(self) -> None:
-        """Forget the tokens that msal keeps by itself."""
-        if hasattr(self._client, "remove_tokens_for_client"):
-            self._client.remove_tokens_for_client()
-        else:
-            self._client = None  # a managed identity's client has no way to forget but this one
+        """Forget the tokens that msal keeps by itself. Its own way to do so asks Entra ID, and fails with it."""
+        self._client = None
 
     def issue(self, timeout: float) -> dict[str, Any]:
         """
@@ -67,11 +66,11 @@ class Issuer:
             raise RemoteCallError(f"{self} gave no token: {self._line(error)}") from error
         except ValueError as error:
             raise self._unreadable(error) from error
-        except (TypeError, OverflowError, LookupError, AttributeError) as error:  # msal checks no answer's types
+        except (TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError) as error:  # msal checks no answer's types
             raise RemoteCallError(f"{self} gave no token: its answer is unreadable ({type(error).__name__}).") from error
-        if "access_token" not in answer:
-            raise self._refusal(answer)
-        return dict(answer)
+        if not isinstance(answer, dict) or "access_token" not in answer:
+            raise self._refusal(answer if isinstance(answer, dict) else {})
+        return answer
 
     def _unreadable(self, error: ValueError) -> RemoteCallError:
         """Return the error for what msal cannot read: a page of a proxy, or the description of a tenant that is none."""
@@ -84,7 +83,7 @@ class Issuer:
         )
 
     def _refusal(self, answer: dict[str, Any]) -> RemoteCallError:
-        code = str(answer.get("error", "unknown_error"))
+        code = self._line(answer.get("error", "unknown_error")).rstrip(".")
         return RemoteCallError(
             f"Entra ID gave no token for application {self._settings.client_id or '(system identity)'}: {code}: "
             f"{self._line(answer.get('error_description', ''))} Check the credentials of the connection "
@@ -125,19 +124,21 @@ def _build_client(settings: PowerBISettings, timeout: float) -> Any:
 
 
 def _session(settings: PowerBISettings, timeout: float) -> requests.Session:
-    """Return a session that always has a timeout (msal passes none to one it is given), and trusts ``ca_file``."""
+    """
+    Return a session for msal, which trusts ``ca_file``.
+
+    It always has a timeout (msal passes none to one it is given) and bounded answers, and follows no redirect: a 307 would
+    carry the secret to wherever the answer says. The endpoint of a managed identity has http only, and is sent no secret.
+    """
     import requests
-    from requests.adapters import HTTPAdapter
     from requests.utils import get_environ_proxies
 
-    class _TimeoutAdapter(HTTPAdapter):
-        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-            kwargs["timeout"] = timeout
-            return super().send(*args, **kwargs)
+    from provider.hooks.bounded_session import BoundedAdapter
 
     session = requests.Session()
-    session.mount("https://", _TimeoutAdapter())
-    session.mount("http://", _TimeoutAdapter())
+    session.max_redirects = 0
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, BoundedAdapter(_LONGEST_ANSWER, timeout, private=settings.auth != "managed_identity"))
     if settings.ca_file:
         # REQUESTS_CA_BUNDLE would win over `verify`; the proxies of the environment still hold.
         session.trust_env = False

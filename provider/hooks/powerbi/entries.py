@@ -6,19 +6,17 @@ Reads what Power BI says of a refresh: in a history, or by itself. One reading, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from provider.hooks.http_call import parse_http_date
-from provider.hooks.powerbi.errors import hint_for, joined, objects, reasons
+from provider.hooks.powerbi.answers import Entry, RefreshedObject, parse_time
+from provider.hooks.powerbi.errors import hint_for, joined, reasons
 from provider.hooks.remote_job import JobStatus, RemoteJob
 
 if TYPE_CHECKING:
     import httpx
-
-#: An entry of a history, or the answer to a question for one refresh.
-Entry: TypeAlias = Mapping[str, Any]
 
 DONE = frozenset({"completed", "success", "succeeded"})
 FAILED = frozenset({"failed", "failure", "cancelled", "canceled", "timedout", "disabled"})
@@ -32,21 +30,10 @@ def service_time(response: httpx.Response) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def parse_time(value: Any) -> datetime | None:
-    """Return a moment of the service, which always means UTC; None where it is none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-
-
 def word(entry: Entry) -> str:
     """Return the telling one of ``extendedStatus`` (may be absent) and ``status``."""
-    extended = entry.get("extendedStatus")
-    return str(extended if extended and extended != "Unknown" else entry.get("status") or "Unknown")
+    extended = entry.extended_status
+    return extended if extended and extended != "Unknown" else entry.status or "Unknown"
 
 
 def state(entry: Entry, now: datetime | None = None) -> Literal["running", "done", "failed"]:
@@ -60,9 +47,9 @@ def state(entry: Entry, now: datetime | None = None) -> Literal["running", "done
     said = word(entry).casefold()
     if said in DONE:
         return "done"
-    if said in FAILED or (said == "unknown" and parse_time(entry.get("endTime"))):
+    if said in FAILED or (said == "unknown" and entry.end_time):
         return "failed"
-    begun = parse_time(entry.get("startTime"))
+    begun = entry.start_time
     overdue = begun is not None and (now or datetime.now(tz=UTC)) - begun > LONGEST_REFRESH
     return "failed" if overdue else "running"
 
@@ -73,20 +60,20 @@ def in_the_way(entries: Iterable[Entry]) -> Entry | None:
 
     One refresh runs at a time: what stands open below a later one that was completed has ended unseen.
     """
-    completed = [parse_time(entry.get("startTime")) for entry in entries if state(entry) == "done"]
+    completed = [entry.start_time for entry in entries if state(entry) == "done"]
     latest = max((begun for begun in completed if begun is not None), default=None)
     for entry in entries:
-        begun = parse_time(entry.get("startTime"))
+        begun = entry.start_time
         if state(entry) == "running" and (latest is None or begun is None or begun > latest):
             return entry
     return None
 
 
-def is_new(entry: Entry, known: list[str], since: str | None, id_key: str) -> bool:
+def is_new(entry: Entry, known: list[str], since: str | None) -> bool:
     """Whether an entry of a history was neither there nor had begun when the intent was written."""
-    if str(entry.get(id_key)) in known:
+    if entry.id in known:
         return False
-    begun, earliest = parse_time(entry.get("startTime")), parse_time(since)
+    begun, earliest = entry.start_time, parse_time(since)
     return begun is None or earliest is None or begun >= earliest
 
 
@@ -101,7 +88,7 @@ def job_status(noun: str, job: RemoteJob, entry: Entry) -> JobStatus:
     if word(entry).casefold() not in FAILED:
         text = text or "the service does not say how it ended"
     parts = [f"{noun} {job['id']} ended as {word(entry)}: {text or 'the service gives no reason'}".rstrip(".") + "."]
-    broken = [_object_name(item) for item in objects(entry.get("objects")) if str(item.get("status", "")).casefold() in FAILED]
+    broken = [_object_name(item) for item in entry.objects if (item.status or "").casefold() in FAILED]
     if broken:
         parts.append(f"Not refreshed: {', '.join(broken[:5])}{' …' if len(broken) > 5 else ''}.")
     if result.get("attempts", 0) > 1:
@@ -111,30 +98,27 @@ def job_status(noun: str, job: RemoteJob, entry: Entry) -> JobStatus:
 
 
 def _reasons(entry: Entry) -> list[str]:
-    engine = [item for item in objects(entry.get("messages")) if item.get("type") != "Warning"]
-    found = [*reasons(entry.get("serviceExceptionJson")), *(text for item in engine for text in reasons(item))]
-    for attempt in objects(entry.get("refreshAttempts"))[-1:]:
-        found.extend(reasons(attempt.get("serviceExceptionJson")))
+    engine = [item for item in entry.messages if item.get("type") != "Warning"]
+    found = [*reasons(entry.exception), *(text for item in engine for text in reasons(item))]
+    for attempt in entry.attempts[-1:]:
+        found.extend(reasons(attempt.exception))
     return found
 
 
-def _object_name(item: Mapping[str, Any]) -> str:
-    partition = item.get("partition")
-    return f"table {item.get('table')!r}" + (f" partition {partition!r}" if partition else "")
+def _object_name(item: RefreshedObject) -> str:
+    return f"table {item.table!r}" + (f" partition {item.partition!r}" if item.partition else "")
 
 
 def _result(job: RemoteJob, entry: Entry) -> dict[str, Any]:
-    begun, ended = parse_time(entry.get("startTime")), parse_time(entry.get("endTime"))
-    counted = entry.get("numberOfAttempts")
-    attempts = counted if isinstance(counted, int) else len(objects(entry.get("refreshAttempts")))
+    begun, ended = entry.start_time, entry.end_time
     found = {
         "id": job["id"],
         "status": word(entry),
-        "type": entry.get("refreshType") or entry.get("currentRefreshType"),
+        "type": entry.refresh_type,
         "started_at": begun and begun.isoformat(),
         "ended_at": ended and ended.isoformat(),
         "duration": (ended - begun).total_seconds() if begun and ended else None,
-        "attempts": attempts or None,
-        "objects": entry.get("objects"),
+        "attempts": entry.number_of_attempts or len(entry.attempts) or None,
+        "objects": [item.model_dump(exclude_none=True) for item in entry.objects] or None,
     }
     return {key: value for key, value in found.items() if value is not None}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from provider.hooks.http_call import Mask, retry_after
+from provider.hooks.powerbi.answers import objects_in
 from provider.hooks.remote_job import RemoteCallError
 from provider.texts import one_line
 
@@ -28,6 +29,11 @@ HINTS: tuple[tuple[str, str, bool], ...] = (
     ("GatewayNotReachable", "Start the data gateway, or check its network.", True),
     ("DailyDataflowRefreshLimitExceeded", "The dataflow's refreshes of the day are used up; try tomorrow.", False),
     ("RefreshLimitExceeded", "The refreshes of the day are used up (8 on shared capacity); try tomorrow.", False),
+    (
+        "refresh requests in last 24 hours exceeded",
+        "The refreshes of the day are used up (8 on shared capacity, 48 on Premium for scheduled ones); try tomorrow.",
+        False,
+    ),
     ("ExceededLimit", "The refreshes of the day are used up (8 on shared capacity); try tomorrow.", False),
     ("0xC11C0020", "The model was evicted from memory; running it again helps.", True),
     ("CapacityNotActive", "Resume the capacity of the workspace.", True),
@@ -88,16 +94,11 @@ def reasons(value: Any) -> Iterator[str]:
 
 
 def _details(value: Mapping[str, Any]) -> Iterator[str]:
-    for item in objects(value.get("details")):
+    for item in objects_in(value.get("details")):
         detail = item.get("detail")
         text = detail.get("value") if isinstance(detail, Mapping) else item.get("message")
         if text:
             yield ": ".join(one_line(part, REASON_LENGTH) for part in (item.get("code"), text) if part)[:REASON_LENGTH]
-
-
-def objects(value: Any) -> list[Mapping[str, Any]]:
-    """Return the objects in a list of the service; none where it is no list."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def joined(found: Iterator[str], limit: int = 4) -> str:

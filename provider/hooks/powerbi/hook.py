@@ -9,6 +9,7 @@ from uuid import UUID
 from airflow.sdk import BaseHook
 
 from provider.exceptions import AcceleratorError
+from provider.hooks.paths import PathPart
 from provider.hooks.powerbi import names
 from provider.hooks.powerbi.refreshes import Dataflow, Refreshable, SemanticModel, refreshable
 from provider.hooks.powerbi.settings import PowerBISettings
@@ -61,7 +62,7 @@ class RefreshIntent(ForeignHandle):
 class RefreshHandle(ForeignHandle):
     """Handle of a refresh, see :meth:`~provider.hooks.powerbi.refreshes.Refreshable.job`."""
 
-    id: str
+    id: PathPart
     url: str = ""
     kind: Literal["semantic_model", "dataflow"]
     workspace_id: UUID
@@ -160,7 +161,7 @@ class PowerBIHook(BaseHook, RemoteService[RefreshRequest]):
             found = self._run(PowerBIApi(self.settings, self.budget, TokenSource(self.settings)).listed("groups", {"$top": "1"}))
         except AcceleratorError as error:
             return False, str(error)
-        seen = f"it sees workspace {found[0].get('name')!r}" if found else "it sees no workspace yet: add it to one"
+        seen = f"it sees workspace {found[0].name!r}" if found else "it sees no workspace yet: add it to one"
         return True, f"Application {self.settings.client_id} got a token, and {seen}."
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:

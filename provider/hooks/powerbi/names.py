@@ -7,19 +7,21 @@ Finds workspaces, semantic models, dataflows and reports by their id or name.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
+from provider.hooks.paths import path
+from provider.hooks.powerbi.answers import Item, read
 from provider.hooks.powerbi.transport import json_object
 from provider.hooks.remote_job import RemoteCallError
+from provider.texts import quoted
 
 if TYPE_CHECKING:
     from provider.hooks.powerbi.transport import PowerBIApi
 
-
-def path(*parts: str) -> str:
-    """Join parts to a path; a part can never become two, whatever is in it."""
-    return "/".join(quote(part, safe="") for part in parts)
+#: How many names or ids an error lists.
+NAMED = 10
+#: The most workspaces that the service lists at once.
+MOST_WORKSPACES = "5000"
 
 
 def is_id(value: str) -> bool:
@@ -30,31 +32,43 @@ def is_id(value: str) -> bool:
         return False
 
 
-def pick(kind: str, name: str, where: str, found: list[dict[str, Any]], id_key: str = "id") -> dict[str, Any]:
+def pick(kind: str, name: str, where: str, found: list[Item], *, any_case: bool = False) -> str:
     """
-    Return the one item that is called *name*.
+    Return the id of the one item that is called *name*.
 
+    :param any_case: compare without case where no item is called exactly so.
     :raises RemoteCallError: there is none, or there are several; the message lists the candidates.
     """
-    matches = [item for item in found if item.get("name") == name]
-    if len(matches) == 1:
-        return matches[0]
+    matches = [item for item in found if item.name == name]
+    if not matches and any_case:
+        matches = [item for item in found if (item.name or "").casefold() == name.casefold()]
+    ids = sorted({item.id for item in matches if item.id is not None})
+    if len(ids) == 1:
+        return ids[0]
+    shown = quoted(name)
+    if ids:
+        raise RemoteCallError(
+            f"{kind} {shown} in {where} is ambiguous: {', '.join(ids[:NAMED])}. Give one of these ids.", retryable=False
+        )
     if matches:
-        ids = ", ".join(sorted(str(item.get(id_key)) for item in matches))
-        raise RemoteCallError(f"{kind} {name!r} in {where} is ambiguous: {ids}. Give one of these ids.", retryable=False)
-    names = ", ".join(sorted(repr(item.get("name")) for item in found)[:10]) or "none"
+        raise RemoteCallError(f"The service lists {kind} {shown} in {where} without an id. Give its id.")
+    names = sorted({quoted(item.name) for item in found if item.name})
+    sees = ", ".join(names[:NAMED]) or "none"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     raise RemoteCallError(
-        f"There is no {kind} {name!r} in {where} that this application can see. It sees: {names}.", retryable=False
+        f"There is no {kind} {shown} in {where} that this application can see. It sees: {sees}{more}.", retryable=False
     )
 
 
 async def resolve_workspace(api: PowerBIApi, workspace: str) -> str:
-    """Return the id of a workspace."""
+    """Return the id of a workspace. Names of workspaces compare without case, as the service itself does."""
     if is_id(workspace):
         return workspace
     literal = workspace.replace("'", "''")
     found = await api.listed("groups", {"$filter": f"name eq '{literal}'"})
-    return str(pick("workspace", workspace, "the tenant", found)["id"])
+    # The filter may compare with case; and whoever mistyped a name wants to know the others.
+    found = found or await api.listed("groups", {"$top": MOST_WORKSPACES})
+    return pick("workspace", workspace, "the tenant", found, any_case=True)
 
 
 async def resolve_semantic_model(api: PowerBIApi, workspace_id: str, name: str) -> str:
@@ -62,7 +76,7 @@ async def resolve_semantic_model(api: PowerBIApi, workspace_id: str, name: str) 
     if is_id(name):
         return name
     found = await api.listed(path("groups", workspace_id, "datasets"))
-    return str(pick("semantic model", name, f"workspace {workspace_id}", found)["id"])
+    return pick("semantic model", name, f"workspace {workspace_id}", found)
 
 
 async def resolve_dataflow(api: PowerBIApi, workspace_id: str, name: str) -> str:
@@ -70,20 +84,20 @@ async def resolve_dataflow(api: PowerBIApi, workspace_id: str, name: str) -> str
     if is_id(name):
         return name
     found = await api.listed(path("groups", workspace_id, "dataflows"))
-    return str(pick("dataflow", name, f"workspace {workspace_id}", found, "objectId")["objectId"])
+    return pick("dataflow", name, f"workspace {workspace_id}", found)
 
 
 async def resolve_report(api: PowerBIApi, workspace_id: str, report: str) -> tuple[str, str]:
     """Return workspace and id of the semantic model that a report shows; it may be in another workspace."""
     if is_id(report):
-        response = await api.get(path("groups", workspace_id, "reports", report))
-        item = json_object(response)
+        item = read(Item, json_object(await api.get(path("groups", workspace_id, "reports", report))))
     else:
         found = await api.listed(path("groups", workspace_id, "reports"))
-        item = pick("report", report, f"workspace {workspace_id}", found)
-    if not item.get("datasetId"):
+        report_id = pick("report", report, f"workspace {workspace_id}", found)
+        item = next(item for item in found if item.id == report_id)
+    if item.dataset_id is None:
         raise RemoteCallError(
             f"Report {report!r} has no semantic model to refresh (paginated reports have none). Give `semantic_model`.",
             retryable=False,
         )
-    return str(item.get("datasetWorkspaceId") or workspace_id), str(item["datasetId"])
+    return item.dataset_workspace_id or workspace_id, item.dataset_id

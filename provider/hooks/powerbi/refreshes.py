@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from provider.hooks.powerbi.entries import Entry, in_the_way, is_new, job_status, parse_time, service_time
+from provider.hooks.paths import is_part, path
+from provider.hooks.powerbi.answers import Entry, parse_time, read, read_all
+from provider.hooks.powerbi.entries import in_the_way, is_new, job_status, service_time
 from provider.hooks.powerbi.errors import already_running
-from provider.hooks.powerbi.names import path
-from provider.hooks.powerbi.transport import ApiRequest, PowerBIApi, json_object, object_list
+from provider.hooks.powerbi.transport import ApiRequest, PowerBIApi, json_object
 from provider.hooks.remote_job import (
     AcceptedWithoutIdError,
     CannotCancelError,
@@ -49,7 +50,6 @@ class Refreshable(ABC):
 
     kind: ClassVar[str]
     noun: ClassVar[str]
-    id_key: ClassVar[str]
 
     def __init__(self, workspace_id: str, item_id: str, api: PowerBIApi) -> None:
         self.workspace_id = workspace_id
@@ -107,10 +107,10 @@ class Refreshable(ABC):
             "started_at": started_at or datetime.now(tz=UTC).isoformat(),
         }
 
-    async def history(self) -> tuple[list[dict[str, Any]], str | None]:
+    async def history(self) -> tuple[list[Entry], str | None]:
         """Return the latest refreshes, and the service's time."""
         response = await self.api.send(self.history_request)
-        return object_list(response, self.api.budget.listed), service_time(response)
+        return read_all(Entry, json_object(response), self.api.budget.listed), service_time(response)
 
     async def prepare(self, enhanced: bool) -> Intent:
         """
@@ -126,7 +126,7 @@ class Refreshable(ABC):
             "workspace_id": self.workspace_id,
             "item_id": self.item_id,
             "enhanced": enhanced,
-            "known": [str(entry.get(self.id_key)) for entry in entries],
+            "known": [entry.id for entry in entries if entry.id],
             "since": now,
         }
 
@@ -157,18 +157,18 @@ class Refreshable(ABC):
         fitting = [
             entry
             for entry in entries
-            if is_new(entry, intent["known"], intent["since"], self.id_key) and self.could_be_ours(entry, intent["enhanced"])
+            if entry.id and is_new(entry, intent["known"], intent["since"]) and self.could_be_ours(entry, intent["enhanced"])
         ]
         if not fitting:
             return None
-        earliest = min(fitting, key=lambda entry: parse_time(entry.get("startTime")) or datetime.max.replace(tzinfo=UTC))
+        earliest = min(fitting, key=lambda entry: entry.start_time or datetime.max.replace(tzinfo=UTC))
         return self._listed_job(earliest)
 
     async def status_in_history(self, job: RemoteJob) -> JobStatus | None:
         """Look for a refresh in the history."""
         entries, _ = await self.history()
         for entry in entries:
-            if entry.get(self.id_key) == job["id"]:
+            if entry.id == job["id"]:
                 return job_status(self.noun, job, entry)
         return None
 
@@ -184,15 +184,15 @@ class Refreshable(ABC):
 
     def _listed_job(self, entry: Entry) -> RemoteJob:
         return self.job(
-            str(entry.get(self.id_key)),
-            enhanced=entry.get("refreshType") == _ENHANCED,
-            started_at=entry.get("startTime"),
+            str(entry.id),
+            enhanced=entry.refresh_type == _ENHANCED,
+            started_at=None if entry.start_time is None else entry.start_time.isoformat(),
         )
 
-    def _raise_if_busy(self, entries: list[dict[str, Any]]) -> None:
+    def _raise_if_busy(self, entries: list[Entry]) -> None:
         if (entry := in_the_way(entries)) is not None:
-            other = self._listed_job(entry)
-            raise JobBusyError(f"{self.noun}: {other['id']} of {self.item_id} already runs.", other=other)
+            other = self._listed_job(entry) if entry.id else None
+            raise JobBusyError(f"{self.noun}: {entry.id or 'another one'} of {self.item_id} already runs.", other=other)
 
 
 class SemanticModel(Refreshable):
@@ -204,7 +204,6 @@ class SemanticModel(Refreshable):
 
     kind = "semantic_model"
     noun = "Power BI semantic model refresh"
-    id_key = "requestId"
 
     @property
     def url(self) -> str:
@@ -224,12 +223,12 @@ class SemanticModel(Refreshable):
     def started_id(self, response: httpx.Response) -> str | None:
         """Return the id in the answer to a start; None where it has none."""
         headers: Mapping[str, str] = response.headers
-        tail: str = headers.get("Location", "").rstrip("/").rpartition("/")[2]
-        return tail or headers.get("x-ms-request-id") or headers.get("RequestId") or None
+        tail = headers.get("Location", "").rstrip("/").rpartition("/")[2]
+        return next(filter(is_part, (tail, headers.get("x-ms-request-id"), headers.get("RequestId"))), None)
 
     def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
         """Whether an entry's kind does not rule out that a start of ours made it."""
-        return entry.get("refreshType") not in _NOT_BY_API | {_CLASSIC if enhanced else _ENHANCED}
+        return entry.refresh_type not in _NOT_BY_API | {_CLASSIC if enhanced else _ENHANCED}
 
     async def status(self, job: RemoteJob) -> JobStatus:
         """Look at a refresh."""
@@ -262,7 +261,7 @@ class SemanticModel(Refreshable):
             if error.status_code in (400, 404):
                 return None
             raise
-        return job_status(self.noun, job, json_object(response))
+        return job_status(self.noun, job, read(Entry, json_object(response)))
 
     async def cancel(self, job: RemoteJob) -> None:
         """Cancel a refresh."""
@@ -290,7 +289,6 @@ class Dataflow(Refreshable):
 
     kind = "dataflow"
     noun = "Power BI dataflow refresh"
-    id_key = "id"
 
     @property
     def url(self) -> str:
@@ -315,7 +313,7 @@ class Dataflow(Refreshable):
     def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
         """Whether an entry's kind does not rule out that a start of ours made it."""
         del enhanced
-        return entry.get("refreshType") != "Scheduled"
+        return entry.refresh_type != "Scheduled"
 
     async def status(self, job: RemoteJob) -> JobStatus:
         """Look at a refresh."""

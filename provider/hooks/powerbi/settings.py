@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from provider.exceptions import ConfigurationError
+from provider.hooks.addresses import check_private
+from provider.hooks.paths import is_part
+from provider.texts import quoted
 
 AuthMethod = Literal["client_secret", "certificate", "managed_identity", "google_federation"]
 
@@ -131,8 +134,12 @@ class PowerBISettings:
     def _check(self, where: str) -> None:
         if self.ca_file and not Path(self.ca_file).is_file():
             raise ConfigurationError(f"{where}: there is no file {self.ca_file} here; correct extra `ca_file`.")
+        check_private(self.api_url, f"{where}: the host")
         if self.auth == "managed_identity":
             return
+        check_private(self.authority, f"{where}: extra `authority`")
+        if self.tenant_id and not is_part(self.tenant_id):
+            raise ConfigurationError(f"{where}: extra `tenant_id` is {quoted(self.tenant_id)}; give the tenant's id or domain.")
         missing = [] if self.tenant_id else ["extra `tenant_id`"]
         if not self.client_id:
             missing.append("login (client id)")

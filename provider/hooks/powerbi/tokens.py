@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 #: Seconds of life a token must still have; msal renews at the same age.
 TOKEN_MARGIN = 300.0
+#: So many tokens that were in use before are still masked.
+EARLIER_TOKENS = 100
 
 
 @dataclass
@@ -30,11 +33,11 @@ class KeptToken:
     """
     The last token of an identity.
 
-    :param earlier: the one before, which error pages may still show.
+    :param earlier: those before, which error pages may still show; a token lives for a day at most, and is renewed every hour.
     """
 
     value: str = field(default="", repr=False)
-    earlier: str = field(default="", repr=False)
+    earlier: deque[str] = field(default_factory=lambda: deque(maxlen=EARLIER_TOKENS), repr=False)
     expires_at: float = 0.0
 
 
@@ -96,7 +99,7 @@ class TokenSource:
 
     def mask(self, text: str) -> str:
         """Return a text without the tokens, which proxies repeat in their error pages."""
-        for token in filter(None, (self._kept.value, self._kept.earlier)):
+        for token in filter(None, (self._kept.value, *self._kept.earlier)):
             text = text.replace(token, "***")
         return text
 
@@ -114,9 +117,12 @@ class TokenSource:
         except (TypeError, ValueError):
             usable = False
         if not usable:  # in a header it would be an error that shows it
+            self._issuer.forget()  # msal would give the same one again
             raise RemoteCallError(f"{self._issuer} gave no token: its answer is none that can be sent.")
         kept = self._kept
-        kept.earlier, kept.value, kept.expires_at = kept.value, value, expires_at
+        if kept.value and kept.value != value:
+            kept.earlier.append(kept.value)
+        kept.value, kept.expires_at = value, expires_at
         return kept.value
 
 

@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import httpx
 
-from provider.hooks.http_call import AnswerBody, transport_error
+from provider.hooks.http_call import AnswerBody, no_cookies, transport_error
+from provider.hooks.paths import check_path
 from provider.hooks.powerbi import tokens as powerbi_tokens
+from provider.hooks.powerbi.answers import Item, read_all
 from provider.hooks.powerbi.errors import parsed, response_error, token_expired, unreadable_error
+from provider.hooks.remote_job import RemoteCallError
+from provider.texts import quoted
 
 if TYPE_CHECKING:
     from provider.hooks.http_call import Mask
@@ -79,9 +84,9 @@ class PowerBIApi:
         """Send a GET."""
         return await self.send(ApiRequest("GET", path, params=params))
 
-    async def listed(self, path: str, params: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """Return the ``value`` list of an answer to a GET."""
-        return object_list(await self.get(path, params), self.budget.listed)
+    async def listed(self, path: str, params: Mapping[str, str] | None = None) -> list[Item]:
+        """Return the items of a list."""
+        return read_all(Item, json_object(await self.get(path, params)), self.budget.listed)
 
     async def _exchange(self, client: httpx.AsyncClient, request: ApiRequest, token: str, mask: Mask) -> httpx.Response:
         """Send a request and read the answer, within the time of one call: httpx's own timeouts begin anew with each byte."""
@@ -92,6 +97,9 @@ class PowerBIApi:
             json=request.json,
             headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
         )
+        check_path(call.url.raw_path.partition(b"?")[0].decode("ascii"))
+        if not call.url.path.endswith(f"/{unquote(request.path)}"):
+            raise RemoteCallError(f"{request} would be sent to {quoted(call.url.path)}; nothing was sent.", retryable=False)
         try:
             async with asyncio.timeout(self.budget.call):
                 response = await client.send(call, stream=True)
@@ -156,6 +164,7 @@ def client_options(key: _Key) -> dict[str, Any]:
         "verify": ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(),
         # A redirect would carry the token to wherever the answer says.
         "follow_redirects": False,
+        "cookies": no_cookies(),
         "limits": httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE_SECONDS),
     }
 
@@ -164,9 +173,3 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     """Return the object in an answer; an empty one where there is none."""
     body = parsed(response.content)
     return body if isinstance(body, dict) else {}
-
-
-def object_list(response: httpx.Response, longest: int) -> list[dict[str, Any]]:
-    """Return the objects in the ``value`` list of an answer, *longest* of them at most: the service lists the newest first."""
-    value = json_object(response).get("value")
-    return [item for item in value[:longest] if isinstance(item, dict)] if isinstance(value, list) else []

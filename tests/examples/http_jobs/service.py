@@ -39,7 +39,7 @@ class HttpJobIntent(ForeignHandle):
 
 class HttpJobHandle(ForeignHandle):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]  # It becomes a part of addresses.
-    url: str
+    url: Annotated[str, Field(pattern=r"^(https?://[!-~]{1,2000})?$")]
 
 
 class HttpJob(HttpJobIntent, HttpJobHandle):

@@ -62,3 +62,18 @@ def test_a_moving_operator_copies_and_deletes() -> None:
 
     assert google.move_object(operator, Hook(), "x", "y") == "gs://b/y"
     assert [(name, "x" in values) for name, *values in calls] == [("rewrite", True), ("delete", True)]
+
+
+def test_a_client_of_bigquery_uses_our_adapter_and_tells_address_and_answer() -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.bigquery import Client, QueryJob
+    from requests.adapters import HTTPAdapter
+
+    adapter = HTTPAdapter()
+    client = Client("demo", AnonymousCredentials(), client_options={"api_endpoint": "http://localhost:1"})
+    answer = {"jobReference": {"projectId": "demo", "jobId": "one"}, "status": {"state": "DONE"}, "configuration": {"query": {}}}
+
+    assert google.bound_client(client, adapter) == "http://localhost:1"
+    assert client._http.get_adapter("http://localhost:1") is client._http.get_adapter("https://x") is adapter
+    assert client._http.max_redirects == 0
+    assert google.job_resource(QueryJob.from_api_repr(answer, client))["status"] == {"state": "DONE"}

@@ -62,7 +62,11 @@ class TestConnection:
     def test_certificate_of_an_unknown_authority_is_refused(self, powerbi_cloud, change_connection):
         change_connection({"ca_file": None})
 
-        assert PowerBIHook().test_connection()[0] is False
+        ok, text = PowerBIHook().test_connection()
+
+        assert ok is False
+        assert "SSLError" in text
+        assert not powerbi_cloud.ledger.entries()  # nothing was sent, no secret and no token
 
     def test_missing_ca_file_is_told(self, powerbi_cloud, change_connection):
         change_connection({"ca_file": "/nowhere/ca.pem"})

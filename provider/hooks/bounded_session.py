@@ -1,0 +1,73 @@
+# ruff: noqa: TID253 - an adapter of requests is one only by inheriting from it; imported where a session is made
+"""What bounds the answers of libraries that use requests: Google's client of BigQuery, and msal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from provider.hooks.addresses import is_private
+from provider.hooks.remote_job import RemoteCallError
+from provider.texts import quoted
+
+#: How much is read at once, in bytes.
+_PIECE = 65_536
+
+
+class AnswerTooLongError(requests.RequestException):
+    """An answer has more bytes than anybody wants to read."""
+
+
+class BoundedAdapter(HTTPAdapter):
+    """
+    Gives every call a time, and reads no more than so many bytes of its answer.
+
+    :param longest: how many bytes an answer may have after decompression.
+    :param timeout: seconds for connecting, and for each read; None for those of the caller.
+    :param private: refuse addresses where others could read what is sent.
+    """
+
+    def __init__(self, longest: int, timeout: float | None = None, *, private: bool = True) -> None:
+        super().__init__()
+        self._longest = longest
+        self._timeout = timeout
+        self._private = private
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """
+        Send a request; its answer raises AnswerTooLongError while it is read.
+
+        :raises RemoteCallError: tokens or secrets would travel in clear. Nothing was sent.
+        """
+        if self._private and not is_private(request.url or ""):
+            address = (request.url or "").partition("?")[0]
+            raise RemoteCallError(f"{quoted(address)} is no https address; nothing was sent there.", retryable=False)
+        if self._timeout is not None:
+            kwargs["timeout"] = self._timeout
+        response = super().send(request, *args, **kwargs)
+        response.raw = _Bounded(response.raw, self._longest)
+        return response
+
+
+class _Bounded:
+    """The raw answer of urllib3, of which requests reads by ``stream``."""
+
+    def __init__(self, raw: Any, longest: int) -> None:
+        self._raw = raw
+        self._longest = longest
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, amt: int = _PIECE, decode_content: bool | None = None) -> Iterator[bytes]:
+        """Yield the answer piece by piece."""
+        count = 0
+        for piece in self._raw.stream(min(amt, _PIECE), decode_content=decode_content):
+            count += len(piece)
+            if count > self._longest:
+                self._raw.close()
+                raise AnswerTooLongError(f"the answer has more than {self._longest} bytes")
+            yield piece

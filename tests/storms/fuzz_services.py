@@ -1,0 +1,393 @@
+"""
+Random answers to every call of every remote service, and to the trigger: only errors of this package come out.
+
+What comes back instead of an error fits into Airflow's stores, and no request goes anywhere but to what was meant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import re
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from google.cloud import dataform_v1
+from google.protobuf.message import Message
+
+from provider.airflow_internals import supervisor
+from provider.exceptions import AcceleratorError
+from provider.hooks import shared_services
+from provider.hooks.powerbi import credentials, tokens
+from provider.hooks.remote_job import JobStatus
+from provider.hooks.remote_service import RemoteService, open_service, service_class
+from provider.hooks.wait_budget import WaitBudget
+from provider.plain_data import unstorable
+from provider.triggers.remote_job import RemoteJobTrigger
+from tests.storms.fuzz_answers import RandomAnswers
+from tests.storms.fuzz_wires import Good, GrpcWire, HttpWire
+from tests.storms.outcome import Outcome
+
+#: How many faults of a call are told.
+TOLD = 3
+#: Longest error of ours, in characters.
+LONGEST_ERROR = 12_000
+SECRET = "the-client-secret"
+WORKSPACE, MODEL, RUN = (f"{digit * 8}-1111-4111-8111-{digit * 12}" for digit in "123")
+ENTRA = "login.microsoftonline.com"
+REPOSITORY = "projects/demo/locations/europe-west3/repositories/sales"
+TIMES = {"startTime": "2026-11-28T05:00:00Z", "endTime": "2026-11-28T05:01:00Z"}
+
+TASK: Any = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)
+
+BUDGET = WaitBudget(call=5.0, first_event=0.0, cancels=1, listed=40, body=2**20)
+
+
+@dataclass
+class Service:
+    """
+    One service, and what is asked of it.
+
+    :param request: what a job is asked for with.
+    :param job: a handle that fits.
+    :param intents: intents that fit.
+    :param paths: the requests by HTTP that its calls may make.
+    """
+
+    name: str
+    connection: dict[str, Any]
+    requests: list[dict[str, Any]]
+    jobs: list[dict[str, Any]]
+    intents: list[dict[str, Any]]
+
+
+# What the services say in peace.
+
+
+def _power_bi(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
+    refresh = {"requestId": RUN, "id": RUN, "refreshType": "ViaEnhancedApi", "status": "Failed", **TIMES}
+    refresh["serviceExceptionJson"] = json.dumps({"errorCode": "ModelRefreshFailed", "errorDescription": "no"})
+    if method == "POST":
+        return 202, {"status": "successful"}, {"Location": f"https://api.powerbi.com/x/refreshes/{RUN}", "RequestId": RUN}
+    if method == "DELETE":
+        return 200, {}, {}
+    last = path.rpartition("/")[2]
+    if last in ("refreshes", "transactions"):
+        return 200, {"value": [refresh, {**refresh, "status": "Completed"}]}, {"Date": "Sat, 28 Nov 2026 05:00:00 GMT"}
+    if last in ("groups", "datasets", "dataflows", "reports"):
+        item = {"id": MODEL, "objectId": MODEL, "name": "Sales", "datasetId": MODEL, "datasetWorkspaceId": WORKSPACE}
+        return 200, {"value": [item, {**item, "name": "Other"}]}, {}
+    attempt = {"attemptId": 1, "type": "Data", "serviceExceptionJson": refresh["serviceExceptionJson"]}
+    details = {
+        **refresh,
+        "extendedStatus": "Failed",
+        "currentRefreshType": "Full",
+        "numberOfAttempts": 2,
+        "objects": [{"table": "t", "partition": "p", "status": "Failed"}],
+        "messages": [{"code": "0x1", "message": "engine", "type": "Error"}],
+        "refreshAttempts": [attempt],
+    }
+    return 200, details, {}
+
+
+def _entra(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
+    if method == "POST":
+        return 200, {"access_token": "t" * 40, "expires_in": 3600, "token_type": "Bearer", "refresh_in": 1800}, {}
+    base = "https://login.microsoftonline.com/contoso.com"
+    ends = ("issuer", "authorization_endpoint", "token_endpoint", "device_authorization_endpoint")
+    return 200, {**{end: f"{base}/{end}" for end in ends}, "tenant_discovery_endpoint": f"{base}/d", "metadata": []}, {}
+
+
+def _big_query(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
+    failed = {"reason": "invalidQuery", "message": "no such column", "location": "q"}
+    query = {"query": "select 1", "destinationTable": {"projectId": "demo", "datasetId": "d", "tableId": "t"}}
+    job = {
+        "kind": "bigquery#job",
+        "id": "demo:EU.job_1",
+        "jobReference": {"projectId": "demo", "location": "EU", "jobId": "job_1"},
+        "configuration": {"jobType": "QUERY", "query": query},
+        "status": {"state": "DONE", "errorResult": failed, "errors": [failed]},
+        "statistics": {
+            "creationTime": "1764300000000",
+            "query": {"statementType": "SELECT", "totalBytesProcessed": "10", "totalBytesBilled": "10", "cacheHit": False},
+        },
+    }
+    return 200, {"kind": "bigquery#jobCancelResponse", "job": job} if path.endswith("/cancel") else job, {}
+
+
+def _http_jobs(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
+    job = {"id": "1", "key": "0" * 32, "url": "http://jobs.example/1", "state": "succeeded", "error": "", "result": {"rows": 1}}
+    return 200, job, {}
+
+
+def _dataform(method: str) -> Message:
+    name = f"{REPOSITORY}/workflowInvocations/one"
+    failed = dataform_v1.WorkflowInvocation.State.FAILED
+    invocation = dataform_v1.WorkflowInvocation(name=name, state=failed, compilation_result=f"{REPOSITORY}/compilationResults/1")
+    action = {"target": {"schema": "s", "name": "n"}, "state": 4, "failure_reason": "no", "bigquery_action": {"job_id": "j"}}
+    found: dict[str, Any] = {
+        "CreateCompilationResult": dataform_v1.CompilationResult(name=f"{REPOSITORY}/compilationResults/1"),
+        "ListWorkflowInvocations": dataform_v1.ListWorkflowInvocationsResponse(workflow_invocations=[invocation]),
+        "QueryWorkflowInvocationActions": dataform_v1.QueryWorkflowInvocationActionsResponse(
+            workflow_invocation_actions=[action]
+        ),
+        "CancelWorkflowInvocation": dataform_v1.CancelWorkflowInvocationResponse(),
+    }
+    message: Message = type(invocation).pb(invocation)
+    if method in found:
+        message = type(found[method]).pb(found[method])
+    return message
+
+
+# What may be asked for.
+
+_ITEM = r"/v1\.0/myorg/groups/[0-9a-f-]{36}/(datasets|dataflows)/[0-9a-f-]{36}"
+_ID = r"[A-Za-z0-9%$._~-]+"
+ALLOWED: dict[str, re.Pattern[str]] = {
+    "api.powerbi.com": re.compile(
+        rf"GET /v1\.0/myorg/groups|GET /v1\.0/myorg/groups/[0-9a-f-]{{36}}/(datasets|dataflows|reports)(/[0-9a-f-]{{36}})?"
+        rf"|GET {_ITEM}/(refreshes|transactions)|GET {_ITEM}/refreshes/{_ID}|POST {_ITEM}/refreshes"
+        rf"|DELETE {_ITEM}/refreshes/{RUN}|POST /v1\.0/myorg/groups/{WORKSPACE}/dataflows/transactions/{RUN}/cancel"
+    ),
+    ENTRA: re.compile(r"(GET|POST) /.*"),
+    "bigquery.googleapis.com": re.compile(r"(GET|POST) /bigquery/v2/projects/demo/jobs(/job_\d+(/cancel)?)?"),
+    "jobs.example": re.compile(r"GET /jobs(/1)?|POST /jobs(/1/cancel)?"),
+}
+
+
+def _services() -> list[Service]:
+    handle = {"url": "https://app.powerbi.com", "workspace_id": WORKSPACE, "item_id": MODEL}
+    model = {**handle, "id": RUN, "kind": "semantic_model", "enhanced": True, "started_at": TIMES["startTime"]}
+    dataflow = {**model, "kind": "dataflow", "enhanced": False}
+    intent = {**handle, "kind": "semantic_model", "enhanced": True, "known": [MODEL], "since": TIMES["startTime"]}
+    items = ({"semantic_model": "Sales"}, {"report": "Sales"}, {"report": MODEL}, {"dataflow": "Sales"})
+    invocation: dict[str, Any] = {"project_id": "demo", "region": "europe-west3", "repository_id": "sales", "variables": None}
+    sources = ({"git_commitish": "main"}, {"workflow_config": "nightly"})
+    compiled = {"parent": REPOSITORY, "source": {"compilation_result": f"{REPOSITORY}/compilationResults/1"}}
+    scheduled = {"parent": REPOSITORY, "source": {"workflow_config": "w"}, "known": [], "since": "2026-11-28T05:00:00+00:00"}
+    query = {"project_id": "demo", "location": "EU", "job_id": "job_1"}
+    of_query = {"job_name": "job", "configuration": {"query": {"query": "select 1", "useLegacySql": False}}}
+    return [
+        Service(
+            "powerbi",
+            {"powerbi_conn_id": "powerbi_default"},
+            [{"workspace": "Sales", **item, "body": {"type": "full"}, "enhanced": "dataflow" not in item} for item in items],
+            [model, {**model, "enhanced": False}, dataflow],
+            [intent, {**intent, "kind": "dataflow", "enhanced": False}],
+        ),
+        Service(
+            "dataform",
+            {"gcp_conn_id": "google_cloud_default", "impersonation_chain": None},
+            [{**invocation, "source": source, "invocation_config": {}} for source in sources],
+            [{"id": "one", "url": "", "name": f"{REPOSITORY}/workflowInvocations/one"}],
+            [compiled, scheduled],
+        ),
+        Service(
+            "bigquery",
+            {"gcp_conn_id": "google_cloud_default", "impersonation_chain": None},
+            [{**of_query, "project_id": "demo", "location": "EU"}],
+            [{**query, "id": "demo:EU.job_1", "url": ""}],
+            [query],
+        ),
+        Service(
+            "http_jobs",
+            {"http_jobs_conn_id": "http_jobs_default"},
+            [{"name": "x"}],
+            [{"id": "1", "url": ""}],
+            [{"key": "0" * 32}],
+        ),
+    ]
+
+
+@contextmanager
+def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
+    """Connections to services that answer at random, and nothing that waits."""
+    good: dict[str, Good] = {
+        "api.powerbi.com": _power_bi,
+        ENTRA: _entra,
+        "bigquery.googleapis.com": _big_query,
+        "jobs.example": _http_jobs,
+    }
+    wire = HttpWire(answers, good)
+    from tests.examples.http_jobs.conftest import install
+
+    with ExitStack() as stack:
+        grpc_wire = stack.enter_context(GrpcWire(answers, _dataform))
+        google = {"project": "demo", "is_anonymous": True, "dataform_endpoint": f"http://127.0.0.1:{grpc_wire.port}"}
+        connections = {
+            "POWERBI_DEFAULT": {
+                "conn_type": "powerbi",
+                "login": "app",
+                "password": SECRET,
+                "extra": {"tenant_id": "contoso.com"},
+            },
+            "GOOGLE_CLOUD_DEFAULT": {"conn_type": "google_cloud_platform", "extra": google},
+            "HTTP_JOBS_DEFAULT": {"conn_type": "http", "host": "http://jobs.example", "password": SECRET},
+        }
+        variables = {f"AIRFLOW_CONN_{name}": json.dumps(connection) for name, connection in connections.items()}
+        stack.enter_context(mock.patch.dict(os.environ, variables))
+        stack.enter_context(mock.patch.object(sys, "path", [str(install(folder / "site")), *sys.path]))
+        stack.enter_context(mock.patch.object(tokens, "token_sources", tokens.TokenSources()))
+        stack.enter_context(mock.patch.object(supervisor, "task_instance_state", return_value="failed"))
+        for module in ("google.api_core.retry.retry_unary", "msal.application"):
+            with_time = importlib.import_module(module)
+            stack.enter_context(mock.patch.object(with_time, "time", mock.Mock(wraps=time, sleep=lambda _: None)))
+        for quiet in (RemoteJobTrigger, *(service_class(name) for name in ("powerbi", "dataform", "bigquery", "http_jobs"))):
+            stack.enter_context(mock.patch.object(quiet, "log", logging.getLogger("fuzz")))
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        level = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, level)
+        stack.enter_context(wire.open())
+        yield wire
+
+
+@dataclass
+class Judge:
+    """Tries calls, and keeps what must not come of them."""
+
+    wire: HttpWire
+    counts: Counter[str]
+    faults: dict[str, list[str]]
+
+    def tries(self, name: str, call: Callable[[], Any]) -> None:
+        """Make a call, and look at what comes back and what was asked for."""
+        self.wire.requests.clear()
+        try:
+            result = call()
+        except AcceleratorError as error:
+            self.counts[f"{name}: {type(error).__name__}"] += 1
+            self._look_at_text(name, str(error))
+        except Exception as error:  # noqa: BLE001 - that is what is looked for
+            where = error.__traceback__
+            while where is not None and where.tb_next is not None:
+                where = where.tb_next
+            place = "" if where is None else f" at {where.tb_frame.f_code.co_filename}:{where.tb_lineno}"
+            self.wrong(name, f"{type(error).__name__}: {str(error)[:200]}{place}")
+        else:
+            self.counts[f"{name}: answer"] += 1
+            self._look_at_result(name, result)
+        for host, method, path in self.wire.requests:
+            if host not in ALLOWED or not ALLOWED[host].fullmatch(f"{method} {path}"):
+                self.wrong(name, f"asked for {method} {path} of {host}")
+
+    def wrong(self, name: str, what: str) -> None:
+        """Keep a fault."""
+        self.counts["faults"] += 1
+        told = self.faults.setdefault(name, [])
+        if len(told) < TOLD and what not in told:
+            told.append(what)
+
+    def _look_at_text(self, name: str, text: str) -> None:
+        if (
+            len(text) > LONGEST_ERROR
+            or any(mark in text for mark in ("\n", "\x00", "\x1b", SECRET))
+            or next(unstorable(text, max_depth=1), None)
+        ):
+            self.wrong(name, f"error {text[:300]!r}")
+
+    def _look_at_result(self, name: str, result: Any) -> None:
+        if isinstance(result, JobStatus):
+            self._look_at_text(name, result.error)
+            self._look_at_text(name, result.detail)
+            if result.incomplete is not None:
+                self._look_at_text(name, str(result.incomplete))
+            result = result.result
+        if flaw := next(unstorable(result, max_depth=12), None):
+            self.wrong(name, f"result that cannot be stored: {flaw}"[:300])
+
+
+def _calls(service: RemoteService[Any], of: Service, random: Random) -> dict[str, Callable[[], Any]]:
+    def start() -> Any:
+        return service.start(random.choice(of.requests), random.choice(of.intents))
+
+    return {
+        "prepare": lambda: service.prepare(random.choice(of.requests)),
+        "start": start,
+        "find": lambda: service.find(random.choice(of.intents)),
+        "status": lambda: service.status(random.choice(of.jobs)),
+        "cancel": lambda: service.cancel(random.choice(of.jobs)),
+        "afind": lambda: _loop().run_until_complete(service.afind(random.choice(of.intents))),
+        "astatus": lambda: _loop().run_until_complete(service.astatus(random.choice(of.jobs))),
+        "acancel": lambda: _loop().run_until_complete(service.acancel(random.choice(of.jobs))),
+        "trigger": lambda: _loop().run_until_complete(_trigger(of, random)),
+        "trigger on kill": lambda: _loop().run_until_complete(_kill(of, random)),
+    }
+
+
+_loops: list[asyncio.AbstractEventLoop] = []
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of all asynchronous calls, as a triggerer has one."""
+    if not _loops:
+        _loops.append(asyncio.new_event_loop())
+    return _loops[0]
+
+
+def _make_trigger(of: Service, random: Random) -> RemoteJobTrigger:
+    budget = BUDGET.until(1.0).to_json()
+    job = random.choice(of.jobs)
+    return RemoteJobTrigger(
+        service=of.name, connection=of.connection, job=job, poll_interval=0.0, cancel_on_kill=True, budget=budget
+    )
+
+
+async def _trigger(of: Service, random: Random) -> Any:
+    async for event in _make_trigger(of, random).run():
+        return event.payload
+    raise AssertionError("a trigger ended without an event")
+
+
+async def _kill(of: Service, random: Random) -> None:
+    trigger = _make_trigger(of, random)
+    trigger.task_instance = TASK
+    await trigger.cancel_if_task_ended()
+
+
+def _tokens(judge: Judge, answers: int) -> None:
+    """Ask Entra ID, by a client without a memory."""
+    settings = importlib.import_module("provider.hooks.powerbi.hook").PowerBIHook().settings
+    for _ in range(answers):
+        judge.tries("entra issue", lambda: credentials.Issuer(settings).issue(5.0) and None)
+        judge.tries("entra token", lambda: _loop().run_until_complete(tokens.TokenSource(settings).token(5.0)))
+
+
+def run(answers: int, seed: int, folder: Path, only: tuple[str, ...] = ()) -> Outcome:
+    """
+    Try every call of every service with so many random answers, in an order that goes round.
+
+    :param only: names of services; all, unless given.
+    """
+    random = Random(seed)
+    spoiler = RandomAnswers(Random(seed + 1))
+    with world(spoiler, folder) as wire:
+        judge = Judge(wire, Counter(), {})
+        wire.peaceful.add(ENTRA)
+        for of in _services():
+            if only and of.name not in only:
+                continue
+            calls = _calls(open_service(of.name, of.connection, BUDGET), of, random)
+            for _ in range(answers):
+                for name, call in calls.items():
+                    judge.tries(f"{of.name} {name}", call)
+        wire.peaceful.clear()
+        if not only or "entra" in only:
+            _tokens(judge, answers)
+        for services in shared_services._opened.values():
+            services.clear()
+    figures = {name: judge.counts[name] for name in sorted(judge.counts)}
+    return Outcome({"seed": seed, **figures}, [f"{name}: {fault}" for name, faults in judge.faults.items() for fault in faults])
