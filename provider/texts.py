@@ -12,8 +12,14 @@ T = TypeVar("T", bound=str | int | tuple[object, ...])
 
 
 def one_line(text: object, limit: int = 400) -> str:
-    """Return a text on one line, *limit* characters at most, of what terminals and databases take."""
-    return "".join(filter(str.isprintable, " ".join(storable(text, _LONGEST).split())))[:limit]
+    """Return a text on one line, *limit* characters at most; what steers a terminal is shown instead."""
+    line = " ".join(storable(text, _LONGEST).split())
+    return (line if line.isprintable() else "".join(one if one.isprintable() else escaped(one) for one in line))[:limit]
+
+
+def escaped(character: str) -> str:
+    r"""Return a character that steers a terminal as one that a person can read: ``\x1b``."""
+    return character.encode("unicode_escape").decode()
 
 
 def first_line(text: object, limit: int = 400) -> str:

@@ -43,6 +43,8 @@ PUBLIC: dict[str, set[str]] = {
     "provider.hooks.dataform.hook": {"DataformInvocationHook"},
     "provider.hooks.http_call": {"http_call"},
     "provider.hooks.powerbi.enhanced_refresh": {"EnhancedRefresh", "RefreshObject"},
+    "provider.hooks.addresses": {"check_private", "is_private"},
+    "provider.hooks.paths": {"PathPart", "path"},
     "provider.hooks.powerbi.hook": {"PowerBIHook"},
     "provider.hooks.remote_job": {
         "AcceptedWithoutIdError",

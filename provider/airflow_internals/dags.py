@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import AcceleratorError
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
+
+
+class Unsaid(Enum):
+    """What a stored DAG has in place of a parameter of a mapped task's operator."""
+
+    DEFAULT = "left at the default of its operator"
+    EXPANDED = "another one for each map index"
 
 
 def serialized(dag: DAG) -> dict[str, Any]:

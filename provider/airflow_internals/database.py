@@ -8,7 +8,7 @@ models. The models stand on ``airflow.models`` (3.3.2): :data:`COLUMNS` names wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.utils.session import create_session
 from sqlalchemy import select
+
+from provider.airflow_internals.dags import Unsaid
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -98,7 +100,7 @@ def operator_of_task(session: Session, dag_id: str, run_id: str, task_id: str) -
     """
     Return the templated parameters of a task's operator, as the DAG has them before they are rendered.
 
-    By the DAG version of that run; where the run is gone by the latest one. Of a mapped task, what is not expanded.
+    By the DAG version of that run; where the run is gone by the latest one.
 
     Stands on ``airflow.models.dagbag.DBDagBag`` and on serialized operators, which keep their ``template_fields``, mapped ones in
     ``partial_kwargs`` (3.3.2).
@@ -114,12 +116,26 @@ def operator_of_task(session: Session, dag_id: str, run_id: str, task_id: str) -
 
 def templated_parameters(task: Any) -> dict[str, Any]:
     """
-    Return what a serialized operator keeps of its ``template_fields``; of a mapped one, what is not expanded.
+    Return what a serialized operator keeps of its ``template_fields``; of a mapped one also what it does not say.
 
-    Stands on ``airflow.serialization.serialized_objects.DagSerialization`` and the operators that it reads (3.3.2).
+    Stands on ``airflow.serialization.serialized_objects.DagSerialization`` and the operators that it reads: a mapped one keeps
+    neither its class nor the defaults of its parameters, and ``expand_input.value`` is a mapping for ``expand``, a list for
+    ``expand_kwargs`` with a literal (3.3.2).
     """
-    given = task.partial_kwargs if task.is_mapped else vars(task)
-    return {name: given[name] for name in task.template_fields if name in given}
+    if not task.is_mapped:
+        return {name: vars(task)[name] for name in task.template_fields if name in vars(task)}
+    expanded = _expanded_names(task.expand_input.value)
+    unsaid = {name: Unsaid.EXPANDED if expanded is None or name in expanded else Unsaid.DEFAULT for name in task.template_fields}
+    return {name: task.partial_kwargs.get(name, unsaid[name]) for name in task.template_fields}
+
+
+def _expanded_names(values: Any) -> set[str] | None:
+    """Return the parameters that differ from map index to map index; None where another task's result decides."""
+    if isinstance(values, Mapping):
+        return set(values)
+    if isinstance(values, Sequence) and all(isinstance(one, Mapping) for one in values):
+        return {name for one in values for name in one}
+    return None
 
 
 def _dag_of_run(session: Session, dag_id: str, run_id: str) -> Any | None:

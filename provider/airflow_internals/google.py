@@ -56,7 +56,8 @@ def bound_client(client: Any, adapter: Any) -> str:
 
     :return: the address that it talks to.
 
-    Stands on ``google.cloud.client.Client._http``, a session of requests, and ``_connection.API_BASE_URL`` of its subclasses.
+    Stands on ``google.cloud.client.Client._http``, a session of requests, and ``_connection.API_BASE_URL`` of its subclasses
+    (google-cloud-core 2).
     """
     for scheme in ("https://", "http://"):
         client._http.mount(scheme, adapter)
@@ -68,6 +69,7 @@ def job_resource(job: Any) -> Any:
     """
     Return what BigQuery answered about a job.
 
-    Stands on ``google.cloud.bigquery.job.base._AsyncJob._properties``; ``to_api_repr`` leaves status and figures out.
+    Stands on the ``_properties`` of ``google.cloud.bigquery.job.base._AsyncJob`` (google-cloud-bigquery 3); ``to_api_repr``
+    leaves status and figures out.
     """
     return job._properties

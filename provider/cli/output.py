@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
+from provider.texts import escaped
+
 _STATUS_STYLES = {"SUCCESS": "green", "ERROR": "red", "BLOCKED": "red", "PROCESSING": "cyan", "SKIPPED": "dim", "NEW": "dim"}
 
 
@@ -35,7 +37,7 @@ def say(text: str) -> None:
 
 def visible(text: str) -> str:
     """Return text in which control characters, but line breaks, are shown instead of obeyed."""
-    return "".join(_shown(character) if _steers(character) else character for character in text)
+    return "".join(escaped(character) if _steers(character) else character for character in text)
 
 
 class VisibleStream:
@@ -65,10 +67,6 @@ def visible_errors() -> Iterator[None]:
 
 def _steers(character: str) -> bool:
     return character != "\n" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-def _shown(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

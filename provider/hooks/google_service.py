@@ -22,10 +22,11 @@ class GoogleService(GoogleBaseHook, RemoteService[RequestT]):
     """
 
     connection_fields: ClassVar[tuple[str, ...]] = ("gcp_conn_id", "impersonation_chain")
+    default_conn_name = "google_cloud_default"
 
     def __init__(
         self,
-        gcp_conn_id: str = "google_cloud_default",
+        gcp_conn_id: str = default_conn_name,
         impersonation_chain: str | Sequence[str] | None = None,
         *,
         budget: WaitBudget | None = None,

@@ -50,6 +50,8 @@ class RemoteService(ABC, Generic[RequestT]):
     #: The constructor's parameters that choose connection and identity, the connection id first. Operators have parameters of
     #: the same names, among their template fields: those are what Airflow keeps of a task, and where the reconciler reads them.
     connection_fields: ClassVar[tuple[str, ...]]
+    #: The connection id where an operator is given none; Airflow's hooks have it under this name.
+    default_conn_name: str
     #: Models that a handle and an intent must fit if somebody else than their own task opens them.
     job_model: ClassVar[type[ForeignHandle]]
     intent_model: ClassVar[type[ForeignHandle]]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,12 +69,12 @@ def create_engine(url: str, *, keep: bool = False) -> Engine:
     :raises ConfigurationError: see :func:`get_engine`. The message never holds a part of the URL.
     """
     parsed = parse_database_url(url)
-    pool: dict[str, Any] = {"poolclass": sqlalchemy.NullPool}
     if parsed.get_backend_name() == "sqlite":
         _create_file(parsed.database)
-        engine = sqlalchemy.create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True, **pool)
+        engine = sqlalchemy.create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True)
         _make_transactions_explicit(engine)
         return engine
+    pool: dict[str, Any] = {"poolclass": sqlalchemy.NullPool}
     if keep:
         pool = {"pool_size": KEPT_CONNECTIONS, "max_overflow": MOST_CONNECTIONS - KEPT_CONNECTIONS, "pool_pre_ping": True}
     engine = sqlalchemy.create_engine(
@@ -158,12 +160,30 @@ def _make_transactions_explicit(engine: Engine) -> None:
         # The driver would open transactions by its own rules; we send BEGIN ourselves.
         connection.isolation_level = None
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
+            _execute_patiently(connection, f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("accelerator_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """
+    Execute what SQLite refuses at once, whatever its busy timeout, while another process opens the same file first or last.
+
+    .. seealso:: https://www.sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode
+    """
+    deadline = time.monotonic() + SQLITE_BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _forget_inherited_engines() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from provider.airflow_internals.dags import Unsaid
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.remote_service import Connection, RemoteService, service_class
@@ -35,23 +36,31 @@ async def recorded_service(recorded: Mapping[str, Any], operator: Mapping[str, A
     name = str(recorded.get("name"))
     try:
         cls = await awithin(OPENING_SECONDS, partial(service_class, name), "accelerator-import")
-        connection = connection_of(cls.connection_fields, recorded, operator)
+        connection = connection_of(cls, recorded, operator)
         return await shared_service(name, connection, WaitBudget())
     except TimeoutError as error:
         raise RemoteCallError(f"The remote service {name} could not be opened: {error}.") from error
 
 
-def connection_of(fields: tuple[str, ...], recorded: Mapping[str, Any], operator: Mapping[str, Any] | None) -> Connection:
+def connection_of(
+    service: type[RemoteService[Any]], recorded: Mapping[str, Any], operator: Mapping[str, Any] | None
+) -> Connection:
     """
     Return connection and identity of a task, by its definition.
 
-    :param fields: the operator's parameters that choose them, the connection id first.
+    :param service: says which of the operator's parameters choose them, and the connection id that is the default.
     :raises ConfigurationError: the definition does not tell, or the ledger says otherwise.
     """
     if operator is None:
         raise ConfigurationError("the DAG's definition is gone, and nothing else may say with which connection to cancel.")
+    fields = service.connection_fields
+    defaults = {fields[0]: service.default_conn_name}
     connection = {name: operator.get(name) for name in fields}
     for name, value in connection.items():
+        if value is Unsaid.DEFAULT:
+            connection[name] = defaults.get(name)
+        elif value is Unsaid.EXPANDED:
+            raise ConfigurationError(f"{name} is {value.value}, and nothing tells which one this task has.")
         if any(mark in str(value) for mark in _TEMPLATE_MARKS):
             raise ConfigurationError(f"{name} is a template, and what a task rendered may choose no connection and no identity.")
     conn_id = connection[fields[0]]

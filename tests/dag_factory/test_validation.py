@@ -195,10 +195,6 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("task", "dim_date", "task_id", "x" * 241),
         f"tasks row {'x' * 80}…: task_id: is longer than 240 bytes; shorten it",
     ),
-    "length in bytes": (
-        _set("task", "dim_date", "task_id", "ä" * 121),
-        f"tasks row {'ä' * 80}…: task_id: is longer than 240 bytes; shorten it",
-    ),
     "reserved task": (
         _set("task", "dim_date", "task_id", "start_batch"),
         "tasks row start_batch: task_id: start_batch is the task that opens every batch; rename it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -175,7 +176,9 @@ class Verdict:
                     f"message {message.message_id} {message.data[:80]!r} is {row['state']}, reason {reason[:200]!r}; "
                     f"intended {dict(message.reasons)}"
                 )
-            if bytes(row["payload"]) != message.data:
+            # Of a request that has ended nothing is kept but the hash.
+            digest = hashlib.sha256(message.data).hexdigest()
+            if row["payload_sha256"] != digest or not message.data.startswith(bytes(row["payload"])):
                 yield f"message {message.message_id} is stored with another payload"
 
     def _wrong_stories(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,7 @@ class World:
                 "id": len(self.requests) + 1,
                 "message_id": message.message_id,
                 "payload": message.data,
+                "payload_sha256": hashlib.sha256(message.data).hexdigest(),
                 "state": state,
                 "reason": message.reasons[state] or None,
                 "workflow_id": workflow,
@@ -133,6 +135,10 @@ def change_a_payload(world: World) -> None:
     world.requests[0]["payload"] = b"changed"
 
 
+def take_another_hash(world: World) -> None:
+    world.requests[0].update(payload=b"", payload_sha256=hashlib.sha256(b"changed").hexdigest())
+
+
 def tell_a_run_something_else(world: World) -> None:
     world.runs[0]["conf"]["scope"] = "everything"
 
@@ -163,6 +169,7 @@ def receive_from_a_stranger(world: World) -> None:
         (give_another_reason, "is rejected, reason 'something else'"),
         (reject_a_good_one, "ended as ('rejected'"),
         (change_a_payload, "is stored with another payload"),
+        (take_another_hash, "is stored with another payload"),
         (tell_a_run_something_else, "was told"),
         (start_by_a_stranger, "was started by no message about it"),
         (end_otherwise, "is success, intended failed"),

@@ -56,6 +56,7 @@ class HttpJobsHook(BaseHook, RemoteService[dict[str, Any]]):
     name = "http_jobs"
     noun = "HTTP job"
     connection_fields = ("http_jobs_conn_id",)
+    default_conn_name = "http_jobs_default"
     job_model = HttpJobHandle
     intent_model = HttpJobIntent
 

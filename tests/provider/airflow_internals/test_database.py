@@ -13,10 +13,12 @@ from airflow.models.dagbag import DBDagBag
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG, TaskInstanceState
 from airflow.serialization.serialized_objects import DagSerialization
 
 from provider.airflow_internals import database
+from provider.airflow_internals.dags import Unsaid
 
 
 @pytest.mark.parametrize("model", database.COLUMNS, ids=lambda model: model.__name__)
@@ -71,11 +73,18 @@ def test_a_stored_dag_keeps_the_templated_parameters_of_its_operators() -> None:
         Refresh(task_id="plain", workspace="w", semantic_model="m", powerbi_conn_id="bi")
         Refresh.partial(task_id="mapped", workspace="w", powerbi_conn_id="bi").expand(semantic_model=["m", "n"])
         Refresh.partial(task_id="expanded", workspace="w", semantic_model="m").expand(powerbi_conn_id=["bi", "other"])
+        Refresh.partial(task_id="default", workspace="w").expand(semantic_model=["m", "n"])
+        Refresh.partial(task_id="default of many").expand_kwargs([{"workspace": "w"}, {"semantic_model": "m"}])
+        Refresh.partial(task_id="expanded by many").expand_kwargs([{"workspace": "w"}, {"powerbi_conn_id": "m"}])
+        listed = PythonOperator(task_id="listed", python_callable=list)
+        Refresh.partial(task_id="expanded by a task").expand_kwargs(listed.output)
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     found = {task.task_id: database.templated_parameters(task) for task in stored.tasks}
 
     assert found["plain"]["powerbi_conn_id"] == found["mapped"]["powerbi_conn_id"] == "bi"
-    assert "powerbi_conn_id" not in found["expanded"]
+    assert found["default"]["powerbi_conn_id"] is found["default of many"]["powerbi_conn_id"] is Unsaid.DEFAULT
+    for task_id in ("expanded", "expanded by many", "expanded by a task"):
+        assert found[task_id]["powerbi_conn_id"] is Unsaid.EXPANDED, task_id
 
 
 def logged_event(route: Any, **path_params: str) -> Log:

@@ -39,9 +39,9 @@ def test_every_module_is_in_the_table_and_has_contract_tests(name: str) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_every_function_names_what_it_stands_on(function: Callable[..., Any]) -> None:
-    names = re.findall(r"``(airflow(?:\.\w+)+)``", str(function.__doc__))
+    names = re.findall(r"``((?:airflow|google)(?:\.\w+)+)``", str(function.__doc__))
     assert names
-    assert "(3.3" in str(function.__doc__)
+    assert re.search(r"\((3\.3|google-\S+ \d)", str(function.__doc__)), "of which version"
     for name in names:
         resolve(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import threading
 import time
@@ -12,10 +13,15 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
+from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 
+from provider.airflow_internals.dags import Unsaid
 from provider.hooks.remote_job import CannotCancelError, Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import ENTRY_POINT_GROUP, ForeignHandle, RemoteService, service_class
 from provider.hooks.wait_budget import WaitBudget
+from provider.operators.dataform import DataformWorkflowInvocationOperator
+from provider.operators.powerbi import PowerBIDataflowRefreshOperator, PowerBISemanticModelRefreshOperator
 from provider.reconciler import orphaned_jobs
 from provider.reconciler.airflow_database import DatabaseReader
 from provider.reconciler.airflow_state import read_airflow
@@ -44,6 +50,7 @@ class RecordingService(RemoteService[Any]):
     name = "recording"
     noun = "recorded job"
     connection_fields = ("recording_conn_id", "identity")
+    default_conn_name = "c"
     job_model = RecordedJob
     intent_model = RecordedIntent
 
@@ -319,6 +326,8 @@ def test_connection_and_identity_are_those_of_the_definition(airflow, service) -
         ({"recording_conn_id": "{{ params.c }}"}, "recording_conn_id is a template"),
         ({"identity": "{% if 1 %}x{% endif %}"}, "identity is a template"),
         ({"recording_conn_id": None}, "the task's definition says recording_conn_id None"),
+        ({"recording_conn_id": Unsaid.EXPANDED}, "recording_conn_id is another one for each map index"),
+        ({"identity": Unsaid.EXPANDED}, "identity is another one for each map index"),
         (None, "the DAG's definition is gone"),
     ],
 )
@@ -334,6 +343,33 @@ def test_job_is_left_where_the_definition_does_not_agree(
     look(OrphanedJobs(first_pause=timedelta(0)))
     assert said in caplog.text
     assert service.opened == service.cancelled == []
+
+
+def test_a_mapped_task_that_names_no_connection_has_the_default(airflow, service, operator) -> None:
+    """Airflow keeps no defaults of a mapped task's operator."""
+    operator.update(recording_conn_id=Unsaid.DEFAULT, identity=Unsaid.DEFAULT)
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    look(OrphanedJobs(first_pause=timedelta(0)))
+    assert service.opened == [{"recording_conn_id": "c", "identity": None}]
+    assert service.cancelled == ["job-1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "operator"),
+    [
+        ("dataform", DataformWorkflowInvocationOperator),
+        ("powerbi", PowerBISemanticModelRefreshOperator),
+        ("powerbi", PowerBIDataflowRefreshOperator),
+        ("bigquery", GCSToBigQueryOperator),  # of which ours inherit
+        ("bigquery", BigQueryInsertJobOperator),
+    ],
+)
+def test_an_operator_has_the_default_connection_of_its_service(name: str, operator: Any) -> None:
+    service = service_class(name)
+    signatures = [inspect.signature(one.__init__).parameters for one in operator.__mro__]
+    default = next(one[service.connection_fields[0]].default for one in signatures if service.connection_fields[0] in one)
+    assert default == service.default_conn_name
 
 
 @pytest.mark.parametrize("job", [{"id": 7, "url": "x"}, {"url": "x", "id": None}, {"id": ["a"]}])
