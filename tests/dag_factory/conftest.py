@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dag_factory import settling
-from tests.dag_factory.definitions import Rows, good_rows
+from dag_factory import factory, settling
+from tests.dag_factory.definitions import Rows, good_rows, store
 from tests.provider.cli.conftest import accelerator
 
 __all__ = ["accelerator"]
@@ -38,3 +38,18 @@ def database_down(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://app:hunter2@127.0.0.1:1/accelerator")
 
     return take_down
+
+
+@pytest.fixture
+def stored(application_database: str, rows: Rows) -> Rows:
+    """Good rows in the tables of each kind of database, built once, so that there is a snapshot."""
+    store(rows)
+    assert factory.build_all().problems == []
+    return rows
+
+
+@pytest.fixture
+def stored_embedded(embedded_database: str, rows: Rows) -> Rows:
+    store(rows)
+    assert factory.build_all().problems == []
+    return rows

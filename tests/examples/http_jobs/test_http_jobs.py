@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -16,9 +14,6 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from dag_factory.task_types.registry import task_types
-from dag_factory.validation import validate
-from dag_factory.workflow_dag import build_dag
 from demo.airflow_services import AirflowServices
 from demo.world import World
 from provider.airflow_internals.dags import serialized
@@ -31,6 +26,7 @@ from provider.metadata.rows import DefinitionRows
 from provider.operators.job_ledger import LEDGER_KEY
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 from tests.examples.http_jobs.conftest import ARGUMENTS, ROOT, install
+from tests.examples.http_jobs.definitions import build, workflow
 from tests.examples.http_jobs.emulator import HttpJobs
 from tests.examples.http_jobs.service import HttpJobOperator, HttpJobsHook
 from tests.provider.operators.conftest import TaskLife
@@ -40,8 +36,13 @@ from tests.waiting import wait_for
 
 Make = Callable[..., TaskLife]
 
+
 FOLDER = Path(__file__).parent
+
+
 MODULES = (FOLDER / "service.py", FOLDER / "task_type.py")
+
+
 CONNECTION = {"http_jobs_conn_id": "http_jobs_default"}
 
 
@@ -321,65 +322,6 @@ def store_dag(airflow_database: Any, rows: DefinitionRows) -> None:
         created_at=now,
         last_updated=now,
     )
-
-
-# Rows.
-
-
-def workflow(**config: Any) -> DefinitionRows:
-    row = {
-        "task_id": "job",
-        "workflow_id": "sales",
-        "task_type": "http_job",
-        "config": {
-            "job_name": "load",
-            "arguments": {"batch": "{{ batch_id }}"},
-            "http_jobs_conn_id": "http_jobs_default",
-            **config,
-        },
-    }
-    return DefinitionRows([{"workflow_id": "sales"}], [row], [])
-
-
-def build(rows: DefinitionRows) -> Any:
-    validated = validate(rows)
-    assert validated.problems == []
-    return build_dag(validated.workflows["sales"], task_types())
-
-
-def test_a_dag_of_rows(installed: None) -> None:
-    dag = build(workflow(wait_timeout=60.0))
-
-    operator = dag.get_task("job")
-    assert type(operator) is HttpJobOperator
-    assert (operator.job_name, operator.arguments, operator.wait_timeout) == ("load", {"batch": "{{ run_id }}"}, 60.0)
-    assert (operator.retries, operator.upstream_task_ids) == (2, {"start_batch"})
-    (link,) = operator.operator_extra_links
-    assert (link.name, link.xcom_key) == ("Remote job", "remote_job_url")
-    assert "http_job" in list(task_types())
-
-
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ({"job_name": None}, "config.job_name"),
-        ({"job_nam": "x"}, "job_nam"),
-        ({"arguments": ["a"]}, "config.arguments"),
-        ({"arguments": {"a": "{{ params.nobody }}"}}, "nobody"),
-        ({"poll_interval": 0}, "config.poll_interval"),
-    ],
-)
-def test_wrong_rows_are_named(installed: None, config: dict[str, Any], said: str) -> None:
-    (problem,) = validate(workflow(**config)).problems
-    assert (problem.workflow_id, said in str(problem)) == ("sales", True), str(problem)
-
-
-def test_rows_are_checked_without_airflow() -> None:
-    program = (
-        "import sys, tests.examples.http_jobs.task_type; print([name for name in sys.modules if name.startswith('airflow')])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]"
 
 
 # A real Airflow.

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from provider.cli.main import console
 
@@ -40,3 +43,14 @@ def accelerator(capsys: pytest.CaptureFixture[str]) -> Accelerator:
 @pytest.fixture
 def workflows_file() -> Path:
     return ROOT / "examples" / "workflows.yaml"
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(*workflows: Any, name: str = "workflows.yaml") -> Path:
+        path = tmp_path / name
+        data = {"workflows": list(workflows)}
+        path.write_text(json.dumps(data) if name.endswith(".json") else yaml.safe_dump(data, sort_keys=False))
+        return path
+
+    return write

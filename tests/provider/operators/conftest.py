@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
@@ -28,6 +28,10 @@ from provider.operators.remote_job import RemoteJobOperator
 from tests.google_servers import GoogleServers
 from tests.provider.operators.supervisor import Supervisor
 from tests.provider.operators.waits import FAST
+
+if TYPE_CHECKING:
+    from tests.provider.operators.bigquery_world import World
+
 
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"
 MODEL_ID = "22222222-2222-4222-8222-222222222222"
@@ -306,3 +310,11 @@ def google_servers(running_google_servers: GoogleServers, monkeypatch: pytest.Mo
     for name, value in running_google_servers.environment().items():
         monkeypatch.setenv(name, value)
     return running_google_servers
+
+
+@pytest.fixture
+def world(google_servers: GoogleServers, tmp_path: Path) -> World:
+    from tests.provider.operators.bigquery_world import TWO_FILES, World  # it needs the lives of tasks above
+
+    google_servers.put("landing", TWO_FILES)
+    return World(google_servers, tmp_path)

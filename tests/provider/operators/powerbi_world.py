@@ -17,6 +17,8 @@ from provider.operators.powerbi import PowerBIDataflowRefreshOperator, PowerBISe
 from tests import identities
 from tests.provider.operators.waits import FAST
 
+TOKEN_EXPIRED = {"error": {"code": "TokenExpired", "message": "Access token has expired, resubmit with a new access token"}}
+
 #: Seconds for refreshes that must still run when they are looked at for the first time, on a slow machine too.
 LONG = 1.5
 WORKSPACE_ID = "11111111-1111-4111-8111-111111111111"

@@ -3,89 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import TaskDeferred
 
 from provider.airflow_internals import supervisor
 from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.operators.bigquery import BigQueryLoadOperator
-from provider.operators.bigquery_query import BigQueryQueryOperator
-from tests.bigquery_front import Job
-from tests.google_servers import LOCATION, PROJECT, GoogleServers
-from tests.provider.operators.killed_try import KillableTask
-from tests.waiting import wait_for
-
-NUMBERS = itertools.count(1)
-LOAD: dict[str, Any] = {
-    "bucket": "landing",
-    "source_objects": ["orders/*.csv"],
-    "schema_fields": [{"name": "id", "type": "INTEGER"}, {"name": "country", "type": "STRING"}],
-    "skip_leading_rows": 1,
-    "write_disposition": "WRITE_APPEND",
-    "location": LOCATION,
-    "poll_interval": 0.1,
-    "deferrable": False,
-}
-QUERY: dict[str, Any] = {"location": LOCATION, "poll_interval": 0.1, "deferrable": False}
-INSERT = "*/projects/demo-project/jobs"
-TWO_FILES = {"orders/a.csv": "id,country\n1,de\n2,at\n", "orders/b.csv": "id,country\n3,de\n"}
-
-
-class World:
-    """The servers, with a dataset of the test's own."""
-
-    def __init__(self, servers: GoogleServers, folder: Path) -> None:
-        self.servers, self.folder = servers, folder
-        self.front = servers.bigquery
-        self.dataset = f"raw_{next(NUMBERS)}"
-        servers.bigquery_client().create_dataset(self.dataset)
-
-    def task(self, operator: Callable[..., Any], /, **arguments: Any) -> KillableTask:
-        return KillableTask(operator, arguments, self.folder, run_id=f"{self.dataset}_{next(NUMBERS)}")
-
-    def load(self, **changes: Any) -> KillableTask:
-        table = {"destination_project_dataset_table": f"{PROJECT}.{self.dataset}.orders"}
-        return self.task(BigQueryLoadOperator, **{**LOAD, **table, **changes})
-
-    def query(self, sql: str, **changes: Any) -> KillableTask:
-        return self.task(BigQueryQueryOperator, sql=sql.replace("$", f"`{PROJECT}.{self.dataset}`."), **{**QUERY, **changes})
-
-    def jobs(self, task: KillableTask) -> list[Job]:
-        """Return the jobs that the server took of a task instance, in their order."""
-        return [job for job in self.front.jobs.values() if job.job_id.split("_")[3] == digest(task)]
-
-    def rows(self, table: str = "orders") -> list[tuple[Any, ...]]:
-        found = self.servers.select(f"SELECT * FROM `{PROJECT}.{self.dataset}.{table}`")
-        return sorted(tuple(row.values()) for row in found)
-
-    def wait_for_job(self, task: KillableTask) -> Job:
-        return wait_for_any(lambda: next(reversed(self.jobs(task)), None))
-
-    def wait_for_end(self, task: KillableTask) -> Job:
-        return wait_for_any(lambda: next((job for job in self.jobs(task) if job.state == "DONE"), None))
-
-
-def wait_for_any(find: Callable[[], Job | None]) -> Job:
-    job = wait_for(find, 60)
-    assert job is not None, "no such job"
-    return job
-
-
-def digest(task: KillableTask) -> str:
-    from provider.operators.bigquery_jobs import job_name
-
-    return job_name({"ti": task.ti}).split("_")[3]  # type: ignore[typeddict-item]
-
-
-@pytest.fixture
-def world(google_servers: GoogleServers, tmp_path: Path) -> World:
-    google_servers.put("landing", TWO_FILES)
-    return World(google_servers, tmp_path)
+from tests.google_servers import LOCATION, PROJECT
+from tests.provider.operators.bigquery_world import INSERT, LOAD, World
 
 
 def test_a_load_is_one_job_with_a_result_and_a_link(world: World) -> None:
@@ -314,91 +241,3 @@ def test_other_runs_and_tasks_have_other_jobs(world: World) -> None:
 def test_what_is_no_load_job_is_refused(extra: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="no parts of a load job"):
         BigQueryLoadOperator(task_id="job", **{**LOAD, "destination_project_dataset_table": "a.b", **extra})
-
-
-# Queries.
-
-COPY = "INSERT INTO $copies SELECT id, country FROM $orders WHERE id >= @least AND country IN UNNEST(@countries)"
-COPY_PARAMETERS = [
-    {"name": "least", "type": "INT64", "value": 1},
-    {"name": "countries", "type": "STRING", "values": ["de", "ch"]},
-]
-
-
-@pytest.fixture
-def loaded(world: World) -> World:
-    world.load().run()
-    world.servers.select(f"CREATE TABLE `{PROJECT}.{world.dataset}.copies` (id INT64, country STRING)")
-    return world
-
-
-def test_killed_between_the_insert_of_a_query_and_its_record(loaded: World) -> None:
-    task = loaded.query(COPY, query_parameters=COPY_PARAMETERS)
-    with loaded.front.hold("POST", INSERT) as answer, task.killed_try():
-        answer.wait()
-    result = task.run()
-
-    (job,) = loaded.jobs(task)
-    assert loaded.rows("copies") == [(1, "de"), (3, "de")]
-    assert (result["job_id"], result["statement_type"]) == (job.job_id, "INSERT")
-    assert job.configuration["labels"] == {"airflow-dag": "adhoc_airflow", "airflow-task": "job"}
-
-
-def test_a_query_waits_in_the_triggerer(loaded: World) -> None:
-    task = loaded.query(COPY, query_parameters=COPY_PARAMETERS, deferrable=True, initial_wait=0.0)
-    with loaded.front.busy():
-        deferral = task.begin()
-        assert isinstance(deferral, TaskDeferred)
-    task.resume(deferral, task.event(deferral))
-
-    assert (len(loaded.jobs(task)), len(loaded.rows("copies"))) == (1, 2)
-
-
-def test_a_value_cannot_become_sql(loaded: World) -> None:
-    attack = "' OR TRUE; DROP TABLE copies; --"
-    parameters = [{"name": "country", "type": "STRING", "value": attack}]
-    loaded.query("INSERT INTO $copies SELECT 0, @country", query_parameters=parameters).run()
-    loaded.query(
-        "INSERT INTO $copies SELECT id, country FROM $orders WHERE country = @country", query_parameters=parameters
-    ).run()
-
-    assert loaded.rows("copies") == [(0, attack)]
-
-
-def test_null_is_a_value(loaded: World) -> None:
-    loaded.query("INSERT INTO $copies SELECT 0, @nothing", query_parameters=[{"name": "nothing", "type": "STRING"}]).run()
-
-    assert loaded.rows("copies") == [(0, None)]
-
-
-def test_a_mistake_in_the_statement_is_not_tried_again(loaded: World) -> None:
-    task = loaded.query("SELECT nobody FROM $orders")
-    with pytest.raises(AirflowFailException, match="failed: invalidQuery: .*nobody"):
-        task.run()
-
-    assert task.entry["outcome"] == "failed"
-
-
-def test_a_query_has_the_configuration_that_was_asked_for(loaded: World) -> None:
-    task = loaded.query(
-        "SELECT country, COUNT(*) AS orders FROM $orders GROUP BY country",
-        destination_table=f"{loaded.dataset}.counts",
-        write_disposition="WRITE_TRUNCATE",
-        create_disposition="CREATE_IF_NEEDED",
-        priority="BATCH",
-        maximum_bytes_billed=10**9,
-        labels={"team": "sales"},
-    )
-    task.run()
-
-    (job,) = loaded.jobs(task)
-    query = job.configuration["query"]
-    assert query["destinationTable"] == {"projectId": PROJECT, "datasetId": loaded.dataset, "tableId": "counts"}
-    assert (query["writeDisposition"], query["createDisposition"]) == ("WRITE_TRUNCATE", "CREATE_IF_NEEDED")
-    assert (query["priority"], query["maximumBytesBilled"], query["useLegacySql"]) == ("BATCH", str(10**9), False)
-    assert job.configuration["labels"]["team"] == "sales"
-
-
-def test_a_disposition_needs_a_table() -> None:
-    with pytest.raises(ConfigurationError, match="a disposition says what happens to destination_table"):
-        BigQueryQueryOperator(task_id="job", sql="SELECT 1", write_disposition="WRITE_APPEND")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from provider.reconciler.passes import Reconciler
+
+if TYPE_CHECKING:
+    pass
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
 import sqlalchemy
 from sqlalchemy.orm import Session
 
@@ -124,3 +130,11 @@ def airflow_database(empty_airflow_database: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(database, "create_session", create_session)
     yield AirflowDatabase(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def one() -> Iterator[Reconciler]:
+    """A reconciler that leads."""
+    leader = Reconciler(1.0)
+    yield leader
+    leader.release()

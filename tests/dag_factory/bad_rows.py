@@ -1,0 +1,334 @@
+"""Rows with one mistake each, and the line that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.dag_factory.definitions import DATAFORM, Rows
+
+
+def _set(kind: str, key: str, name: str, value: Any) -> Callable[[Rows], None]:
+    return lambda rows: getattr(rows, kind)(key).__setitem__(name, value)
+
+
+def _config(task_id: str, name: str, value: Any) -> Callable[[Rows], None]:
+    return lambda rows: rows.task(task_id)["config"].__setitem__(name, value)
+
+
+WORKFLOW = "workflows row calendar: "
+
+
+TASK = "tasks row dim_date: "
+
+
+BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
+    "unknown column": (
+        _set("workflow", "calendar", "shedule", "x"),
+        WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: catchup, default_args, description, enabled, "
+        "file_min_size, file_pattern, max_active_batches, owner, params, schedule, start_date, tags, timezone, workflow_id",
+    ),
+    "five fields": (
+        _set("workflow", "calendar", "schedule", "0 5 * *"),
+        WORKFLOW + "schedule: '0 5 * *' is not a schedule; use five cron fields such as '0 5 * * *', or one of @hourly, @daily, "
+        "@weekly, @monthly, @quarterly, @yearly",
+    ),
+    "a day that never comes": (
+        _set("workflow", "calendar", "schedule", "0 0 31 2 *"),
+        WORKFLOW + "schedule: '0 0 31 2 *' is not a schedule (failed to find next date); use five cron fields such as "
+        "'0 5 * * *', or one of @hourly, @daily, @weekly, @monthly, @quarterly, @yearly",
+    ),
+    "drawn by lot": (
+        _set("workflow", "calendar", "schedule", "R 5 * * *"),
+        WORKFLOW + "schedule: 'R 5 * * *' is not a schedule; use five cron fields such as '0 5 * * *', or one of @hourly, "
+        "@daily, @weekly, @monthly, @quarterly, @yearly",
+    ),
+    "time zone": (
+        _set("workflow", "calendar", "timezone", "Europe/Berln"),
+        WORKFLOW + "timezone: 'Europe/Berln' is not a time zone; did you mean Europe/Berlin?",
+    ),
+    "time zone that is a folder": (
+        _set("workflow", "calendar", "timezone", "../../etc"),
+        WORKFLOW + "timezone: '../../etc' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "start date": (
+        _set("workflow", "calendar", "start_date", "yesterday"),
+        WORKFLOW + "start_date: 'yesterday' is not a date; write it like 2026-01-31 or 2026-01-31T05:00:00",
+    ),
+    "catchup from nowhere": (
+        lambda rows: rows.workflow("calendar").update(catchup=True, start_date=None),
+        WORKFLOW + "catchup: needs a start_date to catch up from",
+    ),
+    "batches": (
+        _set("workflow", "calendar", "max_active_batches", 0),
+        WORKFLOW + "max_active_batches: must be greater than or equal to 1, not 0",
+    ),
+    "default_args": (
+        _set("workflow", "calendar", "default_args", {"retrys": 1}),
+        WORKFLOW + "default_args.retrys: unknown key; did you mean retries? known keys are: owner, pool, priority, retries, "
+        "retry_delay_seconds, timeout_seconds",
+    ),
+    "default_args no object": (
+        _set("workflow", "calendar", "default_args", [1]),
+        WORKFLOW + "default_args: must be an object, not a list",
+    ),
+    "tags no list": (_set("workflow", "calendar", "tags", "sales"), WORKFLOW + "tags: must be a list, not 'sales'"),
+    "params twice": (
+        _set("workflow", "calendar", "params", [{"name": "a"}, {"name": "a"}]),
+        WORKFLOW + "params: a given more than once; keep one",
+    ),
+    "params no list": (
+        _set("workflow", "calendar", "params", {"name": "a"}),
+        WORKFLOW + "params: must be a list, not an object",
+    ),
+    "param type": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "text"}]),
+        WORKFLOW + "params[0].type[0]: must be one of 'string', 'integer', 'number', 'boolean', 'array', 'object', 'null', "
+        "not 'text'",
+    ),
+    "param default": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "integer", "default": "1"}]),
+        WORKFLOW + "params[0]: default of a does not fit: '1' is not of type 'integer'",
+    ),
+    "param default not in enum": (
+        _set("workflow", "calendar", "params", [{"name": "a", "enum": ["x"], "default": "y"}]),
+        WORKFLOW + "params[0]: default of a does not fit: 'y' is not one of ['x']",
+    ),
+    "param of ours": (
+        _set("workflow", "calendar", "params", [{"name": "scope"}]),
+        WORKFLOW + "params[0].name: scope is a param of every workflow already; rename it",
+    ),
+    "param that templates cannot read": (
+        _set("workflow", "calendar", "params", [{"name": "items"}]),
+        WORKFLOW + "params[0].name: params.items has another meaning in a template; rename it",
+    ),
+    "required param of a schedule": (
+        _set("workflow", "calendar", "params", [{"name": "a", "required": True}]),
+        WORKFLOW + "params: a must have a default, since a schedule starts runs without values",
+    ),
+    "param bound that is no number": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "number", "default": 1, "minimum": "nan"}]),
+        WORKFLOW + "params[0].minimum: must be a number, not 'nan'",
+    ),
+    "param bounds without a value between": (
+        _set("workflow", "calendar", "params", [{"name": "a", "type": "number", "minimum": 3, "maximum": 1}]),
+        WORKFLOW + "params[0]: minimum of a is greater than maximum, so no value fits; correct one of them",
+    ),
+    "param format": (
+        _set("workflow", "calendar", "params", [{"name": "a", "format": "dat"}]),
+        WORKFLOW + "params[0].format: 'dat' is not a format; did you mean date? formats are: date, date-time, duration, email, "
+        "hostname, idn-email, idn-hostname, ipv4, ipv6, iri, iri-reference, json-pointer, multiline, regex, "
+        "relative-json-pointer, time, uri, uri-reference, uri-template, uuid",
+    ),
+    "time zone with leap seconds": (
+        _set("workflow", "calendar", "timezone", "right/Europe/Berlin"),
+        WORKFLOW + "timezone: 'right/Europe/Berlin' is not a time zone; did you mean Europe/Berlin?",
+    ),
+    "time zone of a machine": (
+        _set("workflow", "calendar", "timezone", "localtime"),
+        WORKFLOW + "timezone: 'localtime' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "time zone of nobody": (
+        _set("workflow", "calendar", "timezone", "Factory"),
+        WORKFLOW + "timezone: 'Factory' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "time zone with rules alone": (
+        _set("workflow", "calendar", "timezone", "posixrules"),
+        WORKFLOW + "timezone: 'posixrules' is not a time zone; use a name such as Europe/Berlin or UTC",
+    ),
+    "start date of the year 1": (
+        _set("workflow", "calendar", "start_date", "0001-01-01"),
+        WORKFLOW + "start_date: '0001-01-01' is not in the years 1900 to 2199; write another one",
+    ),
+    "start date of the year 9999": (
+        _set("workflow", "calendar", "start_date", "9999-12-31T23:00:00"),
+        WORKFLOW + "start_date: '9999-12-31T23:00:00' is not in the years 1900 to 2199; write another one",
+    ),
+    "letters of another alphabet": (
+        _set("task", "dim_date", "task_id", "dim_däte"),
+        "tasks row dim_däte: task_id: has 'ä', but only letters a to z can be used with `airflow dags test`; rename it",
+    ),
+    "reserved workflow": (
+        lambda rows: (
+            rows.workflow("calendar").update(workflow_id="accelerator_x"),
+            rows.task("dim_date").update(workflow_id="accelerator_x"),
+        ),
+        "workflows row accelerator_x: workflow_id: starts with accelerator_, which is kept for the DAGs of this package; "
+        "rename it",
+    ),
+    "characters": (
+        _set("task", "dim_date", "task_id", "dim/date"),
+        "tasks row dim/date: task_id: may hold letters, digits, '_', '-' and '.' only; rename it",
+    ),
+    "line end": (
+        _set("task", "dim_date", "task_id", "dim_date\n"),
+        "tasks row dim_date: task_id: may hold letters, digits, '_', '-' and '.' only; rename it",
+    ),
+    "dots": (
+        _set("task", "dim_date", "task_id", ".."),
+        "tasks row ..: task_id: consists of dots only, which an address would take for a folder; rename it",
+    ),
+    "length": (
+        _set("task", "dim_date", "task_id", "x" * 241),
+        f"tasks row {'x' * 80}…: task_id: is longer than 240 bytes; shorten it",
+    ),
+    "reserved task": (
+        _set("task", "dim_date", "task_id", "start_batch"),
+        "tasks row start_batch: task_id: start_batch is the task that opens every batch; rename it",
+    ),
+    "reserved last task": (
+        _set("task", "dim_date", "task_id", "batch_watcher"),
+        "tasks row batch_watcher: task_id: batch_watcher is the task that fails a batch in which a task failed; rename it",
+    ),
+    "task type": (
+        _set("task", "dim_date", "task_type", "datafrom"),
+        TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: bigquery_load, "
+        "bigquery_query, dataform, external, gcs_archive, power_bi_refresh",
+    ),
+    "retries": (_set("task", "dim_date", "retries", -1), TASK + "retries: must be greater than or equal to 0, not -1"),
+    "retries as text": (_set("task", "dim_date", "retries", "1"), TASK + "retries: must be a whole number, not '1'"),
+    "enabled as text": (_set("task", "dim_date", "enabled", "no"), TASK + "enabled: must be true or false, not 'no'"),
+    "on_parent_skip": (
+        _set("task", "dim_date", "on_parent_skip", "wait"),
+        TASK + "on_parent_skip: must be one of 'skip', 'run', not 'wait'",
+    ),
+    "config no object": (
+        _set("task", "dim_date", "config", '{"project_id": '),
+        TASK + """config: must be an object such as {"key": "value"}, not '{"project_id": '""",
+    ),
+    "config null": (
+        _set("task", "dim_date", "config", None),
+        TASK + 'config: must be an object such as {"key": "value"}, not empty',
+    ),
+    "missing key": (lambda rows: rows.task("dim_date")["config"].pop("project_id"), TASK + "config.project_id: missing"),
+    "wrong type of key": (_config("dim_date", "region", 3), TASK + "config.region: must be text, not 3"),
+    "two sources": (
+        _config("dim_date", "workspace", "dev"),
+        TASK + "config: give exactly one of git_commitish, workspace, release_config, workflow_config; given: git_commitish, "
+        "workspace",
+    ),
+    "target": (
+        _config("dim_date", "included_targets", [{"schema": "x"}]),
+        TASK + "config.included_targets[0]: name: missing",
+    ),
+    "target key": (
+        _config("dim_date", "included_targets", [{"name": "x", "shema": "y"}]),
+        TASK + "config.included_targets[0]: shema: unknown key; did you mean schema? known keys are: database, name, schema",
+    ),
+    "target as text": (
+        _config("dim_date", "included_targets", ["a.b.c.d"]),
+        TASK + "config.included_targets[0]: must look like database.schema.name, schema.name or name, not 'a.b.c.d'",
+    ),
+    "target no object": (
+        _config("dim_date", "included_targets", [3]),
+        TASK + "config.included_targets[0]: must be an object, not 3",
+    ),
+    "refresh body": (
+        _config("refresh_daily_sales", "refresh", {"type": "ful"}),
+        "tasks row refresh_daily_sales: config.refresh: type: must be one of 'full', 'clearValues', 'calculate', 'dataOnly', "
+        "'automatic', 'defragment', not 'ful'",
+    ),
+    "model and report": (
+        _config("refresh_daily_sales", "report", "Sales"),
+        "tasks row refresh_daily_sales: config: give exactly one of semantic_model, report, dataflow; given: semantic_model, "
+        "report",
+    ),
+    "dataflow with refresh": (
+        lambda rows: rows.task("refresh_daily_sales").update(
+            config={"workspace": "Sales", "dataflow": "Orders", "refresh": {"type": "full"}}
+        ),
+        "tasks row refresh_daily_sales: config: refresh: a dataflow has no enhanced refresh; remove it",
+    ),
+    "bucket as address": (
+        _config("load_orders", "bucket", "gs://landing"),
+        "tasks row load_orders: config.bucket: must be the name of a bucket alone, without gs:// and folder",
+    ),
+    "table": (
+        _config("load_orders", "destination_table", "orders"),
+        "tasks row load_orders: config.destination_table: must look like project.dataset.table or dataset.table, not 'orders'",
+    ),
+    "archive in itself": (
+        _config("archive_orders", "destination_prefix", "orders/old/"),
+        "tasks row archive_orders: config: destination_prefix: is the source itself or in it; name another place",
+    ),
+    "folder": (
+        _config("archive_orders", "source_prefix", "orders"),
+        "tasks row archive_orders: config.source_prefix: must end with '/', as the name of a folder",
+    ),
+    "undeclared param": (
+        _config("stg_orders", "git_commitish", "{{ params.cuntry }}"),
+        "tasks row stg_orders: config.git_commitish: params.cuntry is not declared; did you mean country? params of the workflow "
+        "are: country, from_day, scope, start_task_id",
+    ),
+    "template where none is rendered": (
+        _config("load_orders", "location", "{{ params.country }}"),
+        "tasks row load_orders: config.location: cannot hold a template; write a plain value",
+    ),
+    "template in a key": (
+        _config("stg_orders", "vars", {"{{ batch_id }}": "x"}),
+        "tasks row stg_orders: config.vars (a key of it): cannot hold a template; write a plain value",
+    ),
+    "other workflow": (
+        lambda rows: rows.depend("stg_orders", "dim_date"),
+        "task_dependencies row stg_orders → dim_date: stg_orders belongs to workflow daily_sales, but dim_date to calendar; a "
+        "dependency stays inside one workflow",
+    ),
+    "unknown parent": (
+        lambda rows: rows.depend("dim_dat", "dim_date"),
+        "task_dependencies row dim_dat → dim_date: dim_dat is not a task of this workflow; did you mean dim_date? tasks of "
+        "workflow calendar are: dim_date",
+    ),
+    "edge to itself": (
+        lambda rows: rows.depend("dim_date", "dim_date"),
+        "task_dependencies row dim_date → dim_date: a task cannot depend on itself; delete the row",
+    ),
+    "edge twice": (
+        lambda rows: rows.depend("load_orders", "stg_orders"),
+        "task_dependencies row load_orders → stg_orders: given more than once; keep one",
+    ),
+    "edge without ids": (
+        lambda rows: rows.depend(None, "dim_date"),
+        "task_dependencies row None → dim_date: needs two task ids: parent_id and child_id",
+    ),
+    "cycle": (
+        lambda rows: rows.depend("refresh_daily_sales", "load_orders"),
+        "workflows row daily_sales: dependencies form a cycle: archive_orders → refresh_daily_sales → load_orders → "
+        "archive_orders; delete one of them",
+    ),
+    "no task": (lambda rows: rows.tasks.pop(), WORKFLOW + "has no task; add a row to tasks"),
+    "workflow twice": (
+        lambda rows: rows.workflows.append({"workflow_id": "calendar"}),
+        WORKFLOW + "given more than once; keep one",
+    ),
+    "task twice": (
+        lambda rows: rows.tasks.append({**rows.task("stg_orders"), "workflow_id": "calendar"}),
+        "tasks row stg_orders: task_id: used already by workflow daily_sales; task ids are unique over all workflows, rename one",
+    ),
+    "task of no workflow": (
+        lambda rows: rows.tasks.append(
+            {"task_id": "lost", "workflow_id": "gone", "task_type": "dataform", "config": dict(DATAFORM)}
+        ),
+        "tasks row lost: workflow_id: there is no row gone in workflows; add it",
+    ),
+    "row no object": (lambda rows: rows.tasks.append(7), "tasks row (without task_id): must be an object, not 7"),
+    "NUL": (
+        _set("task", "dim_date", "doc", "a\x00b"),
+        TASK + "doc: holds a NUL character, which cannot be stored; remove it",
+    ),
+    "half a character": (
+        _config("dim_date", "vars", {"a": "\ud800"}),
+        TASK + "config.vars.a: holds half a surrogate pair, which cannot be stored; remove it",
+    ),
+    "not a number": (
+        _config("dim_date", "poll_interval", float("nan")),
+        TASK + "config.poll_interval: is not a finite number; write another",
+    ),
+    "more than 64 bits": (
+        _config("dim_date", "vars", {"a": 2**64}),
+        TASK + "config.vars.a: is a whole number of more than 64 bits, which Airflow cannot hand to a task; write it as text",
+    ),
+    "key that is no text": (
+        _config("dim_date", "vars", {1: "a"}),
+        TASK + "config.vars: the key 1 must be text; put it in quotes",
+    ),
+}

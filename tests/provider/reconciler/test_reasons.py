@@ -1,0 +1,184 @@
+"""Which reason a row of a task that never ran gets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from provider.metadata import states
+from provider.metadata.definitions import replace_workflows
+from provider.metadata.engine import write_session
+from provider.metadata.rows import DefinitionRows
+from provider.reconciler import mirror
+from provider.reconciler.passes import Reconciler
+
+if TYPE_CHECKING:
+    pass
+from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, statuses
+from tests.provider.reconciler.conftest import AirflowDatabase
+
+pytestmark = pytest.mark.usefixtures("application_database")
+
+
+class TestReasons:
+    def test_out_of_scope_and_disabled(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        for task_id in ("a", "off", "out"):
+            airflow_database.task(task_id, None if task_id != "out" else "skipped", 0)
+        one.tick()  # faster than start_batch
+        open_batch("a", "off", "out", scope=["a", "off"], disabled={"off"})
+        from airflow.models.taskinstance import TaskInstance
+
+        airflow_database.set(TaskInstance, {"task_id": "off"}, state="skipped", end_date=AT)
+        airflow_database.set(TaskInstance, {"task_id": "out"}, end_date=AT)
+        one.tick()
+        assert logs()[("off", -1, 1)] == ("SKIPPED", "the task is disabled")
+
+    @pytest.mark.parametrize(
+        ("enabled", "conf", "reason"),
+        [
+            (False, {}, states.DISABLED_REASON),
+            (True, {"_accelerator": {"message_id": "1", "completed_task_id": "off"}}, states.DONE_ELSEWHERE_REASON),
+        ],
+    )
+    def test_what_start_batch_skips_has_its_reason_though_the_reconciler_was_faster_or_it_is_skipped_again(
+        self, airflow_database: AirflowDatabase, one: Reconciler, enabled: bool, conf: dict[str, Any], reason: str
+    ) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        off = {"task_id": "off", "workflow_id": "sales", "task_type": "noop", "enabled": enabled}
+        with write_session() as session:
+            replace_workflows(session, DefinitionRows([{"workflow_id": "sales"}], [off], []))
+        open_batch("a", "off", disabled=["off"])
+        airflow_database.run(conf=conf)
+        airflow_database.task("off", None, 0)
+        one.tick()
+        airflow_database.set(TaskInstance, {"task_id": "off"}, state="skipped", end_date=AT)
+        one.tick()
+        assert logs()[("off", -1, 1)] == ("SKIPPED", reason)
+        airflow_database.history("off", "skipped", 1)
+        airflow_database.set(TaskInstance, {"task_id": "off"}, try_number=2)
+        one.tick()
+        assert logs()[("off", -1, 2)] == ("SKIPPED", reason)
+
+    def test_a_task_that_was_blocked_and_is_skipped_has_the_new_reason(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        from provider.reconciler.airflow_database import DatabaseReader
+
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"out": {"a"}})
+        open_batch("a", "out", scope=["a"])
+        airflow_database.run()
+        airflow_database.task("a", "failed")
+        airflow_database.task("out", "upstream_failed", 1)
+        one.tick()
+        assert logs()[("out", -1, 1)] == ("BLOCKED", "blocked by a")
+        airflow_database.set(TaskInstance, {"task_id": "out"}, state="skipped")
+        one.tick()
+        assert logs()[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
+
+    def test_a_task_out_of_scope_says_so(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        open_batch("a", "out", scope=["a"])
+        airflow_database.run()
+        airflow_database.task("out", "skipped", 0)
+        one.tick()
+        assert logs()[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
+
+    def test_a_process_that_says_nothing_gets_a_message_only_after_it_had_its_time(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+        airflow_database.run()
+        airflow_database.history("a", "failed", 1, end_date=datetime.now(UTC))
+        airflow_database.task("a", "up_for_retry", 1, end_date=datetime.now(UTC))
+        one.tick()
+        assert logs()[("a", -1, 1)] == ("ERROR", None)
+        from airflow.models.taskinstance import TaskInstance
+
+        for model in (TaskInstanceHistory, TaskInstance):
+            airflow_database.set(model, {"task_id": "a"}, end_date=AT)
+        one.tick()
+        assert "ended without a message" in str(logs()[("a", -1, 1)][1])
+
+    def test_what_the_scheduler_says_is_better_than_nothing(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        airflow_database.run()
+        airflow_database.task("a", "failed")
+        one.note(("sales", "b1"), ("a", -1, 1), "heartbeat lost")
+        one.tick()
+        assert logs()[("a", -1, 1)] == ("ERROR", "heartbeat lost")
+
+    def test_a_timeout_of_the_run_is_an_error_of_what_was_open(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        open_batch("a", "waits", "again", "out", scope=["a", "waits", "again"])
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("a", "skipped", end_date=None)
+        airflow_database.task("waits", "skipped", 0)
+        airflow_database.set(TaskInstance, {"task_id": "waits"}, end_date=None)
+        airflow_database.history("again", "failed", 1, end_date=AT - timedelta(minutes=1))
+        airflow_database.task("again", "skipped", 1, end_date=AT - timedelta(minutes=1))
+        airflow_database.task("out", "skipped", 0, updated_at=AT - timedelta(minutes=5), end_date=AT - timedelta(minutes=5))
+        one.tick()
+        found = logs()
+        for key in (("a", -1, 1), ("waits", -1, 1), ("again", -1, 2)):
+            assert found[key] == ("ERROR", mirror.TIMED_OUT_REASON)
+        assert found[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
+        assert batch().error == f"3 tasks failed: a, again, waits; first error: {mirror.TIMED_OUT_REASON}"
+
+    def test_another_event_of_the_audit_log_is_no_mark(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.log import Log
+
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("a", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
+        for event in ("trigger_dag_run", "failed", "patch_task_instance", "success"):
+            airflow_database.insert(Log, dag_id="sales", run_id="b1", event=event, dttm=AT - timedelta(seconds=2))
+        one.tick()
+        assert statuses() == {("a", -1, 1): "SKIPPED"}
+
+    def test_a_run_marked_failed_by_a_person(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.log import Log
+
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("before", "skipped", updated_at=AT - timedelta(seconds=9), end_date=AT - timedelta(seconds=9))
+        airflow_database.task("open", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
+        airflow_database.insert(Log, dag_id="sales", run_id="b1", event="patch_dag_run", dttm=AT - timedelta(seconds=2))
+        one.tick()
+        assert statuses() == {("before", -1, 1): "SKIPPED", ("open", -1, 1): "ERROR"}
+        assert logs()[("open", -1, 1)][1] == mirror.MARKED_REASON
+
+    def test_a_blocked_task_names_the_failed_one_above(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from provider.reconciler.airflow_database import DatabaseReader
+
+        edges = {"b": {"a"}, "c": {"b", "ok"}, "a": set(), "ok": set()}
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: edges)
+        airflow_database.run()
+        for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed"), ("ok", "success")):
+            airflow_database.task(task_id, state)
+        one.tick()
+        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by a")
+
+    def test_a_task_cleared_behind_a_blocked_one_names_that(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The one that had failed was cleared alone, and has succeeded."""
+        from airflow.models.taskinstance import TaskInstance
+
+        from provider.reconciler.airflow_database import DatabaseReader
+
+        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
+        airflow_database.run()
+        for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed")):
+            airflow_database.task(task_id, state)
+        one.tick()
+        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by a")
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="success", try_number=2)
+        airflow_database.set(TaskInstance, {"task_id": "c"}, state="upstream_failed")  # again; Airflow keeps its end
+        one.tick()
+        assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by b")
