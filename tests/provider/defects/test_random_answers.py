@@ -64,5 +64,5 @@ def test_result_that_cannot_be_stored_is_left_out_and_says_so(bad):
 def test_texts_of_a_service_become_one_line_that_every_store_takes():
     status = JobStatus("failed", "a\nb\x00", "first\nsecond\x1b[2J\ud800")
 
-    assert (status.detail, status.error) == ("a b", "first second[2J?")
+    assert (status.detail, status.error) == ("a b", "first second\\x1b[2J?")
     assert str(RemoteCallError("a\nb\x1b]0;x\x07")) == "a b]0;x"

@@ -210,7 +210,7 @@ def test_defect_on_kill_of_a_trigger_that_is_reassigned_cancels_the_work(start_c
 def test_defect_execution_timeout_is_not_enforced_while_deferred(start_cloud, life):
     """apache/airflow#72030"""
     cloud = start_cloud(**one_action(seconds=30.0))
-    task = life(lambda: of_main(execution_timeout=timedelta(seconds=0.5), cancel_on_timeout=True))
+    task = life(lambda: of_main(execution_timeout=timedelta(seconds=3), cancel_on_timeout=True))
 
     with pytest.raises(RemoteJobError, match="at the end of the wait. It was cancelled"):
         task.run()
