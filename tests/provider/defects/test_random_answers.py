@@ -65,4 +65,4 @@ def test_texts_of_a_service_become_one_line_that_every_store_takes():
     status = JobStatus("failed", "a\nb\x00", "first\nsecond\x1b[2J\ud800")
 
     assert (status.detail, status.error) == ("a b", "first second\\x1b[2J?")
-    assert str(RemoteCallError("a\nb\x1b]0;x\x07")) == "a b]0;x"
+    assert str(RemoteCallError("a\nb\x1b]0;x\x07")) == "a b\\x1b]0;x\\x07"
