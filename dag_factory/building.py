@@ -16,7 +16,7 @@ from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
 from provider.airflow_internals.dags import UnusableDagError, rehearse
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import Entry, Shard, to_entry, to_rows
+from provider.metadata.workflow_rows import Entry, Shard, entry_of, to_rows
 
 #: What of the time may be used up before changed and new workflows are no longer tried.
 _SHARE_OF_OPTIONAL = 0.7
@@ -60,7 +60,7 @@ class Workshop:
         """
         if rows is not None:
             in_time = self._budget.allows(_size(rows), _SHARE_OF_OPTIONAL if optional else 1.0)
-            known = last_good is not None and bool(rows.workflows) and to_entry(rows) == last_good
+            known = last_good is not None and entry_of(rows) == last_good
             if in_time and self._build(rows, "", known=known):
                 return True
             if not in_time:

@@ -21,12 +21,12 @@ from dag_factory import outage, problem_file, snapshot
 from dag_factory.budget import Budget, seconds_allowed
 from dag_factory.building import Built, Workshop
 from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
-from dag_factory.settling import entry_of, loses, settle
+from dag_factory.settling import loses, settle
 from dag_factory.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
 from dag_factory.source import DefinitionsUnavailableError, read_meant, read_rows, read_workflow
 from dag_factory.task_types.registry import task_types
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import Entry, Shard, by_workflow
+from provider.metadata.workflow_rows import Entry, Shard, by_workflow, entry_of, to_entry
 
 __all__ = ["build_dags", "raise_definition_errors"]
 
@@ -143,7 +143,7 @@ def _build_groups(
     for is_changed, workflow_id in sorted(map(turn, groups.keys() | kept)):
         rows = None if workflow_id in kept else groups[workflow_id]
         if workshop.make(workflow_id, rows, known.get(workflow_id), optional=is_changed > 0) and rows is not None:
-            good[workflow_id] = {"workflow": rows.workflows[0], "tasks": rows.tasks, "dependencies": rows.dependencies}
+            good[workflow_id] = to_entry(rows)
         elif workflow_id in known:
             good[workflow_id] = known[workflow_id]
     return good
@@ -153,7 +153,7 @@ def _counts(workflow_id: str, rows: DefinitionRows, entry: Entry, last_good: Sna
     """Return whether the rows are what the dag-processor would build from."""
     if not loses(entry, rows) or not snapshot.is_followed(snapshot.path(shard)):
         return True
-    return bool(rows.workflows) and read_meant(workflow_id, last_good.version).covers(workflow_id, entry_of(rows))
+    return bool(rows.workflows) and read_meant(workflow_id, last_good.version).covers(workflow_id, to_entry(rows))
 
 
 def _look(read: Callable[[], T], *, can_wait: bool) -> T:

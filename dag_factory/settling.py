@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from dag_factory.problems import Problem
 from dag_factory.snapshot import Snapshot, Waiting
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import Entry, Meant, digest, edges, task_ids, to_entry
+from provider.metadata.workflow_rows import Entry, Meant, digest, edges, entry_of, task_ids, to_entry
 
 #: So far apart, in seconds, two parses are at least that count as two.
 APART_SECONDS = 5.0
@@ -74,11 +74,6 @@ def loses(entry: Entry, rows: DefinitionRows | None) -> bool:
         return False
     now = to_entry(rows)
     return not (task_ids(entry) <= task_ids(now) and edges(entry) <= edges(now))
-
-
-def entry_of(rows: DefinitionRows | None) -> Entry | None:
-    """Return the rows of a workflow as an entry; None where its own row is gone."""
-    return to_entry(rows) if rows is not None and rows.workflows else None
 
 
 def _waiting(before: Waiting | None, now: Entry | None) -> Waiting:

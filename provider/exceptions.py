@@ -38,6 +38,9 @@ class RunConfError(AcceleratorError):
 class LostLeadError(AcceleratorError):
     """Another process leads now; what this one was about to write is the other's to write."""
 
+    def __init__(self) -> None:
+        super().__init__("another reconciler leads now; this one was silent for too long.")
+
 
 class SchemaOutOfDateError(AcceleratorError):
     """The application database has another schema than this version needs."""

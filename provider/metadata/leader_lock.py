@@ -63,7 +63,7 @@ class LeaderLock:
         """
         held = select(LeaderLease.name).where(LeaderLease.name == _NAME, LeaderLease.holder == self._me)
         if session.scalar(held.with_for_update(read=True)) is None:
-            raise LostLeadError("another reconciler leads now; this one was silent for too long.")
+            raise LostLeadError
 
     def release(self) -> None:
         """Give the lead up, if it is held."""

@@ -94,6 +94,11 @@ def to_entry(rows: DefinitionRows) -> Entry:
     return {"workflow": rows.workflows[0], "tasks": rows.tasks, "dependencies": rows.dependencies}
 
 
+def entry_of(rows: DefinitionRows | None) -> Entry | None:
+    """Return the rows of a workflow as an entry; None where its own row is gone."""
+    return to_entry(rows) if rows is not None and rows.workflows else None
+
+
 def to_rows(entries: Iterable[Entry]) -> DefinitionRows:
     """Return the rows of entries."""
     found = list(entries)

@@ -130,7 +130,7 @@ class Reconciler:
     def _stay_leader(self) -> None:
         """Give a sign of life, in a pass that may take long."""
         if not self._lock.acquire():
-            raise LostLeadError("another reconciler leads now; this one was silent for too long.")
+            raise LostLeadError
 
     def _changed(self, airflow: AirflowState, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
         since = (self._looked_at or now) - _OVERLAP

@@ -165,6 +165,14 @@ class TestBatches:
             assert session.query(TaskBatch).count() == 0
 
 
+def fail_once(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a pass that finds everything and can write nothing."""
+    with monkeypatch.context() as broken:
+        broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+        with pytest.raises(ConnectionError):
+            reconciler.tick()
+
+
 class TestPasses:
     def test_a_row_written_between_the_look_and_the_delete_stays(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
@@ -222,10 +230,7 @@ class TestPasses:
         monkeypatch.setattr(passes, "_OVERLAP", timedelta(0))  # the next pass comes later than that
         one._next_task_look = 0.0
         airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed")
-        with monkeypatch.context() as broken:
-            broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
-            with pytest.raises(ConnectionError):
-                one.tick()
+        fail_once(one, monkeypatch)
         assert logs() == {}
         one.tick()
         assert statuses() == {("a", -1, 1): "ERROR"}
@@ -238,10 +243,7 @@ class TestPasses:
         old = datetime.now(UTC) - timedelta(days=3)
         airflow_database.run(state="success", end_date=AT, updated_at=old)
         airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
-        with monkeypatch.context() as broken:
-            broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
-            with pytest.raises(ConnectionError):
-                one.tick()
+        fail_once(one, monkeypatch)
         one.tick()
         assert batch().status == "SUCCESS"
 
@@ -283,10 +285,7 @@ class TestPasses:
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         airflow_database.run()
-        with monkeypatch.context() as broken:
-            broken.setattr(passes, "mirror_runs", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
-            with pytest.raises(ConnectionError):
-                one.tick()
+        fail_once(one, monkeypatch)
         one.tick()
         assert batch().status == "PROCESSING"
 
