@@ -252,6 +252,8 @@ def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, level)
         stack.enter_context(wire.open())
+        # A loop of its own, so that its threads are none that were there before.
+        stack.callback(_close_loop)
         yield wire
 
 
@@ -344,6 +346,13 @@ def _make_trigger(of: Service, random: Random) -> RemoteJobTrigger:
     return RemoteJobTrigger(
         service=of.name, connection=of.connection, job=job, poll_interval=0.0, cancel_on_kill=True, budget=budget
     )
+
+
+def _close_loop() -> None:
+    for loop in _loops:
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_default_executor(), 10.0))
+        loop.close()
+    _loops.clear()
 
 
 async def _trigger(of: Service, random: Random) -> Any:

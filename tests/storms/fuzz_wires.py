@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ Good = Callable[[str, str], tuple[int, Any, dict[str, str]]]
 
 class HttpWire:
     """
-    Answers every request of httpx and requests in this process.
+    Answers every request of httpx and requests in this process, but for those of threads that somebody else left behind.
 
     :param answers: what spoils the good answers.
     :param good: makes them, by host.
@@ -37,10 +38,12 @@ class HttpWire:
         self.requests: list[tuple[str, str, str]] = []
         #: Hosts whose answers are good all the same.
         self.peaceful: set[str] = set()
+        self._strangers: set[threading.Thread] = set()
 
     @contextmanager
     def open(self) -> Iterator[None]:
         """Take the places of the transports."""
+        self._strangers = set(threading.enumerate()) - {threading.current_thread()}
         context = httpx.create_ssl_context()  # a new one for each client would take most of the time
         with (
             mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", self._async_httpx()),
@@ -76,7 +79,11 @@ class HttpWire:
         return asend
 
     def _requests(self) -> Any:
+        real = requests.adapters.HTTPAdapter.send
+
         def send(adapter: Any, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            if threading.current_thread() in self._strangers:
+                return real(adapter, request, *args, **kwargs)
             status, body, headers = self.answer(str(request.method), str(request.url))
             raw = urllib3.HTTPResponse(
                 io.BytesIO(body),

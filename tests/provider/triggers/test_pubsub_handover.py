@@ -95,13 +95,14 @@ async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsu
     with write_session() as session:
         inbox.receive(session, pubsub.subscription, [message_of_inbox("9")])
     with write_session() as session:
-        request_queue.postpone(session, rows()[0].id, "no DAG yet", 0.5)
+        request_queue.postpone(session, rows()[0].id, "no DAG yet", 3600)
 
     def slow_look() -> Any:
         found = look()
-        if found[0] is not None and found[0] <= datetime.now(UTC) and pulls == [None]:
+        if pulls == [None]:
             pubsub.publish({**GOOD, "batch_id": "B2"})
             wait_for(lambda: pulls == [1], 60)
+            return datetime.now(UTC), found[1]
         return found
 
     monkeypatch.setattr(module, "look_into_inbox", slow_look)
