@@ -69,7 +69,6 @@ async def test_messages_without_end_do_not_keep_the_event_back(pubsub: Any, monk
 
     monkeypatch.setattr(module, "commit_to_inbox", store_and_publish_more)
     await first_event(pubsub.subscription, max_messages=1)
-    assert states()["received"] > 1
     await give_back_what_is_parked()
     assert await asyncio.to_thread(pubsub.left) != []
 
