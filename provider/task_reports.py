@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 
+#: What the reason of a task that the guard skips for its parents' sake begins with.
+PARENT_SKIPPED = "parent skipped: "
+
+
 @runtime_checkable
 class TellsRemoteJob(Protocol):
     """

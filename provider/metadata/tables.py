@@ -161,6 +161,10 @@ class TaskBatch(Base):
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(Text)
+    end_cause: Mapped[str | None] = mapped_column(String(30))
+    ended_by: Mapped[str | None] = mapped_column(String(250))
+    #: With it a run is told from a deleted one of the same id.
+    run_after: Mapped[datetime | None]
     updated_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_task_batches_created_at", "created_at"), Index("ix_task_batches_status", "status"))
@@ -182,6 +186,8 @@ class TaskLog(Base):
     ended_at: Mapped[datetime | None]
     error_type: Mapped[str | None] = mapped_column(String(250))
     error_message: Mapped[str | None] = mapped_column(Text)
+    end_cause: Mapped[str | None] = mapped_column(String(30))
+    ended_by: Mapped[str | None] = mapped_column(String(250))
     remote_job_id: Mapped[str | None] = mapped_column(String(1000))
     remote_job_url: Mapped[str | None] = mapped_column(Text)
     config: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -21,9 +21,12 @@ from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError
 from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
 from provider.run_conf import Scope, checked_message_id, completed_task_id, requested_scope, run_source, used_params
+from provider.task_reports import PARENT_SKIPPED
 from provider.texts import first_line, plain
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow.sdk import Context
 
 __all__ = ["ScopeGuard", "StartBatchOperator"]
@@ -91,6 +94,7 @@ class StartBatchOperator(BaseOperator):
                     session,
                     self.dag_id,
                     dag_run.run_id,
+                    run_after=dag_run.run_after,
                     requested=requested,
                     source=run_source(plain(dag_run.run_type), triggered_by, by_message=message_id is not None),
                     params=used_params(context["params"], redact),
@@ -141,7 +145,7 @@ class ScopeGuard:
         ti = context["ti"]
         scope = ti.xcom_pull(task_ids=START_BATCH_TASK_ID, key=SCOPE_XCOM_KEY, map_indexes=-1)
         if not isinstance(scope, dict):
-            scope = _scope_of_batch(ti.dag_id, ti.run_id)
+            scope = _scope_of_batch(ti.dag_id, ti.run_id, context["dag_run"].run_after)
         if scope is None:
             raise AirflowFailException(
                 f"run {ti.run_id} of {ti.dag_id} has no stored scope: {START_BATCH_TASK_ID} has not run. "
@@ -159,10 +163,10 @@ class ScopeGuard:
             return None
         # Of a mapped parent one skipped instance is enough.
         skipped = sorted(parent for parent, states in states_of_tasks(ti, parents).items() if "skipped" in states)
-        return f"parent skipped: {', '.join(skipped)}" if skipped else None
+        return f"{PARENT_SKIPPED}{', '.join(skipped)}" if skipped else None
 
 
-def _scope_of_batch(dag_id: str, run_id: str) -> dict[str, Any] | None:
+def _scope_of_batch(dag_id: str, run_id: str, run_after: datetime) -> dict[str, Any] | None:
     """Read the scope where ``start_batch`` has stored it for good: its XCom is gone while it runs again after a clear."""
     from provider.metadata.batches import stored_scope
     from provider.metadata.definitions import disabled_task_ids
@@ -170,7 +174,7 @@ def _scope_of_batch(dag_id: str, run_id: str) -> dict[str, Any] | None:
 
     with _outage_explained(dag_id, run_id, "read from", "the task"):
         with read_session() as session:
-            scope = stored_scope(session, dag_id, run_id)
+            scope = stored_scope(session, dag_id, run_id, run_after)
             disabled = sorted(disabled_task_ids(session, dag_id))
     return None if scope is None else {"task_ids": scope.task_ids, "disabled": disabled}
 

@@ -18,8 +18,9 @@ from provider.exceptions import LostLeadError
 from provider.metadata import batches
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
-from provider.reconciler.airflow_state import AirflowState, RunKey, RunState, read_airflow
-from provider.reconciler.mirror import DELETED_REASON, Confirm, TryKey, mirror_runs
+from provider.reconciler.airflow_state import AirflowState, RunKey, RunState, TryReport, TryState, read_airflow
+from provider.reconciler.end_causes import DELETED_REASON
+from provider.reconciler.mirror import Asked, Confirm, TryKey, mirror_runs
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 from provider.texts import chunks
 
@@ -32,6 +33,8 @@ _SWEEP = timedelta(days=1)
 _SWEEP_SECONDS = 300.0
 _RUNS_AT_ONCE = 50
 _SWEPT_IN_A_PASS = 200
+#: How far back it is looked for who deleted a run.
+_DELETED_WITHIN = timedelta(days=30)
 _NOTES = 1000
 
 
@@ -196,14 +199,27 @@ def mirror(
                 known[key] = airflow.parents_of_run(key)
         return known[key]
 
-    return mirror_runs(runs, parents, note, confirm) if runs else set()
+    def report(key: RunKey, attempt: TryState) -> TryReport | None:
+        with read_airflow() as airflow:
+            return airflow.last_report(key, attempt)
+
+    return mirror_runs(runs, Asked(parents, note, report), confirm) if runs else set()
 
 
 def end_deleted(keys: Collection[RunKey], confirm: Confirm) -> None:
     """End batches whose runs are gone."""
     if not keys:
         return
+    people = {key: _deleted_by(key) for key in keys}
     with write_session() as session:
         confirm(session)
         for key in sorted(keys):
-            batches.end_deleted_batch(session, key, DELETED_REASON)
+            person = people[key]
+            reason = DELETED_REASON if person is None else f"{DELETED_REASON} by {person}"
+            batches.end_deleted_batch(session, key, reason, person)
+
+
+def _deleted_by(key: RunKey) -> str | None:
+    with read_airflow() as airflow:
+        acts = airflow.acts_on_runs(key[0], [key[1]], datetime.now(UTC) - _DELETED_WITHIN).get(key[1], ())
+    return next((act.person for act in reversed(acts) if act.did == "deleted"), None)

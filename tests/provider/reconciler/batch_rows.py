@@ -25,6 +25,7 @@ def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: Collect
             session,
             "sales",
             "b1",
+            run_after=AT,
             requested=requested,
             source="manual",
             params={},
