@@ -48,6 +48,8 @@ def provisional(task_id: str, status: str, try_number: int = 1, **values: Any) -
         "ended_at": None,
         "error_type": None,
         "error_message": None,
+        "end_cause": None,
+        "ended_by": None,
         "remote_job_id": None,
         "remote_job_url": None,
         "row_source": "task",
