@@ -118,4 +118,3 @@ def _expanded_names(values: Any) -> set[str] | None:
 def _dag_of_run(session: Session, dag_id: str, run_id: str) -> Any | None:
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     return DBDagBag(load_op_links=False).get_dag_for_run(run, session=session) if run is not None else None
-

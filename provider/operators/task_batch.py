@@ -7,12 +7,20 @@ retries and clears obey what is stored.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
 
 from provider import settings
 from provider.airflow_internals.secrets import redact
@@ -25,14 +33,17 @@ from provider.task_reports import PARENT_SKIPPED
 from provider.texts import first_line, plain
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow.sdk import Context
 
 __all__ = ["ScopeGuard", "StartBatchOperator"]
 
 START_BATCH_TASK_ID = "start_batch"
 SCOPE_XCOM_KEY = "scope"
+
+#: Time between two looks whether the application database is back.
+OUTAGE_PAUSE = timedelta(seconds=15)
+
+log = logging.getLogger(__name__)
 
 
 class StartBatchOperator(BaseOperator):
@@ -46,6 +57,8 @@ class StartBatchOperator(BaseOperator):
 
     :param edges: task id → ids of its children, with a key for every task of the workflow but this one.
     :raises AirflowFailException: the wish names a task or a scope that does not exist, or has the wrong type.
+    :raises AirflowRescheduleException: the application database is away; the task waits without a worker, for
+        ``[accelerator] outage_wait_hours`` at most.
     :raises AirflowException: the application database cannot be used; a retry may help.
     """
 
@@ -87,7 +100,7 @@ class StartBatchOperator(BaseOperator):
 
         dag_run = context["dag_run"]
         triggered_by = "test" if is_of_dags_test(dag_run) else None
-        with _outage_explained(self.dag_id, dag_run.run_id, "written to", self.task_id):
+        with _outage_explained(self.dag_id, dag_run.run_id, "written to", self.task_id, context):
             with write_session() as session:
                 disabled = disabled_task_ids(session, self.dag_id)
                 scope = open_batch(
@@ -180,14 +193,40 @@ def _scope_of_batch(dag_id: str, run_id: str, run_after: datetime) -> dict[str, 
 
 
 @contextmanager
-def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str) -> Iterator[None]:
-    """Turn an error of the application database into one that says what to do; a retry may help."""
-    from sqlalchemy.exc import SQLAlchemyError
+def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str, waiting: Context | None = None) -> Iterator[None]:
+    """
+    Turn an error of the application database into one that says what to do; a retry may help.
+
+    :param waiting: of a task that may wait until the database is back; None for one that may not.
+    """
+    from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
     try:
         yield
     except SQLAlchemyError as error:
+        if waiting is not None and isinstance(error, InterfaceError | OperationalError | TimeoutError):
+            _wait_for_database(waiting, error)
         raise AirflowException(
             f"the scope of batch {run_id} of {dag_id} could not be {done} the application database: {first_line(error, 500)}. "
             f"Check the database and [accelerator] sql_alchemy_conn, then clear {to_clear}."
         ) from error
+
+
+def _wait_for_database(context: Context, error: Exception) -> None:
+    """
+    Put the task off, without a worker, unless it has waited long enough.
+
+    :raises AirflowRescheduleException: it is to be tried again.
+    """
+    now = datetime.now(UTC)
+    since = context["ti"].get_first_reschedule_date(context) or now
+    longest = timedelta(hours=settings.get_float("outage_wait_hours"))
+    if now - since >= longest:
+        return
+    log.warning(
+        "Waiting for the application database since %s, until %s at most ([accelerator] outage_wait_hours); the next look is in "
+        "%.0f s: %s",
+        *(since.isoformat(timespec="seconds"), (since + longest).isoformat(timespec="seconds")),
+        *(OUTAGE_PAUSE.total_seconds(), first_line(error, 500)),
+    )
+    raise AirflowRescheduleException(now + OUTAGE_PAUSE) from error  # type: ignore[no-untyped-call]

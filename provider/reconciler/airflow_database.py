@@ -168,7 +168,6 @@ class DatabaseReader:
         return [Entry(*values) for values in self._session.execute(statement)]
 
 
-
 def _tries(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, list[TryState]]:
     found: dict[str, list[TryState]] = defaultdict(list)
     for model in (TaskInstanceHistory, TaskInstance):

@@ -198,4 +198,3 @@ def _end_by_scheduler(run: RunState, attempt: TryState) -> End | None:
     if found is None or attempt.state not in ("failed", "up_for_retry", "skipped"):
         return None
     return End(found.cause, text=one_line(found.text, _TEXT))
-
