@@ -212,7 +212,7 @@ class TestStartBatch:
 def test_an_unreachable_database_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://me:hunter2@127.0.0.1:1/x")
     with pytest.raises(AirflowException, match="sql_alchemy_conn, then clear start_batch") as failed:
-        start()
+        start(first_wait=AT)
     assert not isinstance(failed.value, AirflowFailException)
     assert "hunter2" not in str(failed.value)
 
