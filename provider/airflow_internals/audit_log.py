@@ -1,5 +1,5 @@
 """
-What Airflow's audit log tells of people and of the scheduler: who marked, cleared or deleted what, and why the scheduler ended it.
+What Airflow's audit log tells of people and of the scheduler: who marked, cleared or deleted what, and why a try was ended.
 
 Plain data out of plain data, so that readers of the database and of the REST API share it. The names of the events are those
 of the API server's functions and of literals in the scheduler (3.3.2); :func:`problems` looks for both. A note that a person

@@ -198,13 +198,14 @@ class TaskLog(Base):
 
 
 class LeaderLease(Base):
-    """Which process leads, of several that could do the same work."""
+    """Which process leads, of several that could do the same work, and as of when what it writes is complete."""
 
     __tablename__ = "leader_leases"
 
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
     holder: Mapped[str] = mapped_column(String(250))
     seen_at: Mapped[datetime]
+    current_at: Mapped[datetime | None]
 
 
 class BatchRequest(Base):

@@ -199,12 +199,14 @@ def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str, waitin
 
     :param waiting: of a task that may wait until the database is back; None for one that may not.
     """
-    from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from provider.metadata.engine import is_outage
 
     try:
         yield
     except SQLAlchemyError as error:
-        if waiting is not None and isinstance(error, InterfaceError | OperationalError | TimeoutError):
+        if waiting is not None and is_outage(error):
             _wait_for_database(waiting, error)
         raise AirflowException(
             f"the scope of batch {run_id} of {dag_id} could not be {done} the application database: {first_line(error, 500)}. "

@@ -48,12 +48,12 @@ class End:
 
 
 def end_of_try(run: RunState, attempt: TryState, reports: Reports) -> End | None:
-    """Return who ended a try, if it was a person, the run's end or the scheduler; None while it lives and where it was the task."""
+    """Return who ended a try: a person, the run's end or the scheduler; None where it was the task, or nobody yet."""
     if states.STATUS_OF_TASK_STATE.get(attempt.state, PROCESSING) in (NEW, PROCESSING) or attempt.state == "up_for_retry":
         return _end_by_scheduler(run, attempt) if attempt.state == "up_for_retry" else None
     if act := _mark(run, attempt):
         if not _was_reported(run, attempt, act, reports):
-            return _marked(run, attempt, act)
+            return _marked(attempt, act)
     elif _timed_out_with_run(run, attempt):
         return End(states.RUN_TIMEOUT, text=TIMED_OUT_REASON, status=ERROR)
     if act := _clear(run, attempt):
@@ -163,7 +163,7 @@ def _was_reported(run: RunState, attempt: TryState, act: PersonAct, reports: Rep
     return report.at > act.at or (attempt.updated_at is not None and attempt.updated_at < act.at)
 
 
-def _marked(run: RunState, attempt: TryState, act: PersonAct) -> End:
+def _marked(attempt: TryState, act: PersonAct) -> End:
     if act.of_run:
         text = f"the DAG run was marked {act.state} by {act.person} before this task was done"
         return End(f"marked_{act.state}", act.person, text, ERROR if act.state == "failed" else None)

@@ -130,7 +130,7 @@ def act(did: Any, **values: Any) -> PersonAct:
 def test_what_a_person_did_is_read_from_what_airflow_logs(
     event: str, body: dict[str, Any] | None, path: dict[str, str], acts: list[PersonAct]
 ) -> None:
-    assert read_acts(logged(event, body, **path)) == acts
+    assert read_acts(logged(event, body, None, **path)) == acts
 
 
 def test_a_field_that_is_not_in_the_update_mask_was_not_set() -> None:

@@ -142,6 +142,9 @@ def test_record_batches_keeps_scope_and_message() -> None:
                     "started_at": AT,
                     "ended_at": AT,
                     "error": None,
+                    "end_cause": "task",
+                    "ended_by": None,
+                    "run_after": AT,
                 }
             ],
         )

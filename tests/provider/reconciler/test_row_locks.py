@@ -48,8 +48,8 @@ def wait_until_counted(what: TextClause) -> None:
 def open_batch() -> None:
     with write_session() as session:
         batches.open_batch(
-            session, "sales", "b1", run_after=AT, requested=Scope(None, "workflow", None), source="manual", params={}, message_id=None,
-            all_task_ids=TASKS, disabled=["b"],
+            session, "sales", "b1", run_after=AT, requested=Scope(None, "workflow", None), source="manual", params={},
+            message_id=None, all_task_ids=TASKS, disabled=["b"],
         )  # fmt: skip
 
 
