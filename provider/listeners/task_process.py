@@ -19,6 +19,7 @@ from provider.airflow_internals.processes import is_supervised_in_process
 from provider.airflow_internals.secrets import redact
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError, SettingUnavailableError
+from provider.listeners.task_ends import cause_of_end, error_text
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
 from provider.pacing import backoff
@@ -58,9 +59,8 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
         state = plain(ti.state)  # up_for_retry
     status = STATUS_OF_TASK_STATE.get(state, PROCESSING)
     task = ti.task
-    message = error
-    if state == "skipped":
-        message = task.skip_reason if isinstance(task, TellsSkipReason) else None
+    skip_reason = task.skip_reason if state == "skipped" and isinstance(task, TellsSkipReason) else None
+    message = skip_reason if error is None or state == "skipped" else error_text(error, task)
     job = (task.remote_job if isinstance(task, TellsRemoteJob) else None) or {}
     return {
         "workflow_id": ti.dag_id,
@@ -74,6 +74,8 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
         "ended_at": None if status == PROCESSING else ti.end_date or datetime.now(UTC),
         "error_type": type(error).__name__[:250] if isinstance(error, BaseException) else None,
         "error_message": None if message is None else error_summary(message),
+        "end_cause": cause_of_end(status, error, skip_reason),
+        "ended_by": None,
         "remote_job_id": storable_or_none(job.get("id"), 1000),
         "remote_job_url": storable_or_none(job.get("url"), MESSAGE_LENGTH),
         "config": rendered_config(ti.task) if state == "running" else None,
@@ -81,9 +83,9 @@ def _row(ti: Any, state: str, error: BaseException | str | None) -> TaskLogRow:
     }
 
 
-def error_summary(error: BaseException | str) -> str:
-    """Return an error as one line, secrets masked by Airflow's rules, at most :data:`MESSAGE_LENGTH` characters long."""
-    return storable(one_line(redact(str(error)), MESSAGE_LENGTH) or type(error).__name__, MESSAGE_LENGTH)
+def error_summary(text: str) -> str:
+    """Return a text as one line, secrets masked by Airflow's rules, at most :data:`MESSAGE_LENGTH` characters long."""
+    return storable(one_line(redact(text), MESSAGE_LENGTH), MESSAGE_LENGTH)
 
 
 def rendered_config(task: Any) -> dict[str, Any] | None:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import BatchKey, TaskBatchRow, TryKey
-from provider.metadata.states import DISABLED_REASON, DONE_ELSEWHERE_REASON, ERROR, PROCESSING, UNFINISHED
+from provider.metadata.states import DELETED, DISABLED_REASON, DONE_ELSEWHERE_REASON, ERROR, PROCESSING, UNFINISHED
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.metadata.task_logs import add_first_tries
 from provider.metadata.upsert import upsert
@@ -20,12 +20,27 @@ from provider.texts import chunks
 _BATCHES_AT_ONCE = 500
 
 
-def stored_scope(session: Session, workflow_id: str, batch_id: str) -> Scope | None:
-    """Return the scope that ``start_batch`` has stored; None where there is no such batch, or not yet a scope of it."""
+def stored_scope(session: Session, workflow_id: str, batch_id: str, run_after: datetime) -> Scope | None:
+    """
+    Return the scope that ``start_batch`` has stored; None where there is no such batch, or not yet a scope of it.
+
+    :param run_after: of the run; what a deleted one with the same id had is none of its own.
+    """
     batch = session.get(TaskBatch, (workflow_id, batch_id))
-    if batch is None or batch.scope is None:
+    if batch is None or batch.scope is None or is_of_other_run(batch, run_after):
         return None
     return Scope(batch.start_task_ids, batch.scope, batch.scope_task_ids)
+
+
+def is_of_other_run(batch: TaskBatch, run_after: datetime) -> bool:
+    """Tell whether a stored batch is that of a deleted run that had the same id."""
+    return batch.run_after is not None and batch.run_after != run_after
+
+
+def forget_run(session: Session, run: BatchKey) -> None:
+    """Delete the batch and the tries of a deleted run, whose id another run has now."""
+    for model in (TaskLog, TaskBatch):
+        session.execute(delete(model).where(model.workflow_id == run[0], model.batch_id == run[1]))
 
 
 def open_batch(
@@ -33,6 +48,7 @@ def open_batch(
     workflow_id: str,
     batch_id: str,
     *,
+    run_after: datetime,
     requested: Scope,
     source: str,
     params: Mapping[str, Any],
@@ -44,6 +60,7 @@ def open_batch(
     """
     Create the TaskBatch row and a NEW TaskLog row for each task in scope; what is already there stays.
 
+    :param run_after: of the run. What is there of a deleted run with the same id goes.
     :param requested: the scope that this run asks for; a batch that has one keeps its own.
     :param all_task_ids: every task of the workflow, ``start_batch`` left out.
     :param disabled: tasks that are switched off; those in scope get a SKIPPED row that says so.
@@ -51,7 +68,10 @@ def open_batch(
     :return: the scope that holds.
     """
     now = datetime.now(UTC)
-    scope = stored_scope(session, workflow_id, batch_id) or requested
+    stored = session.get(TaskBatch, (workflow_id, batch_id))
+    if stored is not None and is_of_other_run(stored, run_after):
+        forget_run(session, (workflow_id, batch_id))
+    scope = stored_scope(session, workflow_id, batch_id, run_after) or requested
     upsert(
         session,
         TaskBatch,
@@ -67,12 +87,13 @@ def open_batch(
                 "scope_task_ids": scope.task_ids,
                 "params": dict(params),
                 "message_id": message_id,
+                "run_after": run_after,
                 "created_at": now,
                 "started_at": now,
                 "updated_at": now,
             }
         ],
-        update=("source", "start_task_ids", "scope", "scope_task_ids", "params", "message_id", "updated_at"),
+        update=("source", "start_task_ids", "scope", "scope_task_ids", "params", "message_id", "run_after", "updated_at"),
         rules={"source": _stored_or_new},
     )
     in_scope = all_task_ids if scope.task_ids is None else scope.task_ids
@@ -138,11 +159,16 @@ def last_written(session: Session) -> datetime | None:
     return session.scalar(select(func.max(TaskBatch.updated_at)))
 
 
-def end_deleted_batch(session: Session, run: BatchKey, reason: str) -> None:
-    """End a batch whose run is gone, and every try of it that has not ended, as ERROR with this reason."""
+def end_deleted_batch(session: Session, run: BatchKey, reason: str, person: str | None) -> None:
+    """
+    End a batch whose run is gone, and every try of it that has not ended, as ERROR with this reason.
+
+    :param person: who deleted it; None where nobody knows.
+    """
     lock_batches(session, [run])
     now = datetime.now(UTC)
-    ended = {"status": ERROR, "airflow_state": None, "ended_at": now, "updated_at": now}
+    ended: dict[str, Any] = {"status": ERROR, "airflow_state": None, "ended_at": now, "updated_at": now}
+    ended |= {"end_cause": DELETED, "ended_by": person}
     for model, error in ((TaskBatch, "error"), (TaskLog, "error_message")):
         session.execute(
             update(model)

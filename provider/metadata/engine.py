@@ -61,6 +61,11 @@ def get_engine(url: str | None = None) -> Engine:
     return _engines[url]
 
 
+def is_outage(error: BaseException) -> bool:
+    """Tell whether a database could not be reached or did not answer in time, so that the same may work later."""
+    return isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError | sqlalchemy.exc.TimeoutError)
+
+
 def create_engine(url: str, *, keep: bool = False) -> Engine:
     """
     Create an engine without looking at its schema.

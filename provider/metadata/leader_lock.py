@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from provider.exceptions import LostLeadError
@@ -22,6 +22,7 @@ LEASE_SECONDS = 15.0
 SIGN_SECONDS = 3.0
 
 _NAME = "reconciler"
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LeaderLock:
@@ -36,6 +37,7 @@ class LeaderLock:
     def __init__(self, lease: float = LEASE_SECONDS) -> None:
         self._lease = timedelta(seconds=lease)
         self._sign = timedelta(seconds=min(SIGN_SECONDS, lease / 5))
+        self._current_at: datetime | None = None
         self._me = f"{socket.gethostname()[:200]} {uuid.uuid4().hex}"
 
     def acquire(self) -> bool:
@@ -65,20 +67,35 @@ class LeaderLock:
         if session.scalar(held.with_for_update(read=True)) is None:
             raise LostLeadError
 
+    def tell_current(self, at: datetime) -> None:
+        """Let the next sign of life say that what was to be written is written, as of this time."""
+        self._current_at = at
+
     def release(self) -> None:
-        """Give the lead up, if it is held."""
+        """Give the lead up, if it is held; as of when the record is complete stays."""
+        nobody: dict[str, Any] = {"holder": "", "seen_at": _LONG_AGO}
+        if self._current_at is not None:
+            nobody["current_at"] = self._current_at
         with write_session() as session:
-            session.execute(delete(LeaderLease).where(LeaderLease.name == _NAME, LeaderLease.holder == self._me))
+            mine = update(LeaderLease).where(LeaderLease.name == _NAME, LeaderLease.holder == self._me)
+            session.execute(mine.values(nobody))
 
     def _take(self, session: Session) -> bool:
         now = _now(session)
         row: dict[str, Any] = {"name": _NAME, "holder": self._me, "seen_at": now}
+        if self._current_at is not None:
+            row["current_at"] = self._current_at
         (statement,) = inserts(session, LeaderLease, [row])
         mine_or_silent = or_(LeaderLease.holder == self._me, LeaderLease.seen_at <= now - self._lease)
-        taken = statement.on_conflict_do_update(
-            index_elements=[LeaderLease.name], set_={"holder": self._me, "seen_at": now}, where=mine_or_silent
-        ).returning(LeaderLease.name)
+        taken = statement.on_conflict_do_update(index_elements=[LeaderLease.name], set_={**row}, where=mine_or_silent).returning(
+            LeaderLease.name
+        )
         return session.scalar(taken) is not None
+
+
+def record_current_at(session: Session) -> datetime | None:
+    """Return as of when batches and task logs say what Airflow says; None where no reconciler has finished a look yet."""
+    return session.scalar(select(LeaderLease.current_at).where(LeaderLease.name == _NAME))
 
 
 def _now(session: Session) -> datetime:

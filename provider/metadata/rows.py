@@ -41,6 +41,8 @@ class TaskLogRow(TypedDict):
     ended_at: datetime | None
     error_type: str | None
     error_message: str | None
+    end_cause: str | None
+    ended_by: str | None
     remote_job_id: str | None
     remote_job_url: str | None
     row_source: str
@@ -67,6 +69,9 @@ class TaskBatchRow(TypedDict):
     started_at: datetime | None
     ended_at: datetime | None
     error: str | None
+    end_cause: str | None
+    ended_by: str | None
+    run_after: datetime | None
 
 
 class StoredTaskBatch(TaskBatchRow):

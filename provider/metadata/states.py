@@ -53,6 +53,30 @@ DISABLED_REASON = "the task is disabled"
 DONE_ELSEWHERE_REASON = "done elsewhere before this batch began"
 OUT_OF_SCOPE_REASON = "out of scope of this batch"
 
+SCOPE_REASONS = frozenset({DISABLED_REASON, DONE_ELSEWHERE_REASON, OUT_OF_SCOPE_REASON})
+
+#: ``end_cause`` of rows that have ended; what a person did is ``marked_failed``, ``marked_success``, ``marked_skipped``,
+#: ``cleared`` or ``deleted``, and ``ended_by`` says who.
+TASK, REMOTE, EXECUTION_TIMEOUT, RUN_TIMEOUT = "task", "remote", "execution_timeout", "run_timeout"
+KILLED, HEARTBEAT, SCHEDULER, UPSTREAM, SCOPE = "killed", "heartbeat", "scheduler", "upstream", "scope"
+CLEARED, DELETED = "cleared", "deleted"
+END_CAUSES: Mapping[str, str] = {
+    TASK: "the task itself, its own code or configuration; of a batch: its tasks",
+    REMOTE: "its remote job: Dataform, Power BI, BigQuery or another service ended it",
+    EXECUTION_TIMEOUT: "its timeout",
+    RUN_TIMEOUT: "the timeout of the DAG run",
+    KILLED: "its process was gone without a word: killed, out of memory, its machine lost",
+    HEARTBEAT: "its process gave no sign of life for too long",
+    SCHEDULER: "Airflow's scheduler, for another reason",
+    UPSTREAM: "a task before it",
+    SCOPE: "it does not belong to the batch: out of scope, disabled, or done elsewhere",
+    "marked_failed": "a person marked it, or its run, failed",
+    "marked_success": "a person marked it, or its run, as succeeded",
+    "marked_skipped": "a person marked it as skipped",
+    CLEARED: "a person cleared it while it ran",
+    DELETED: "a person deleted the DAG run",
+}
+
 #: ``BatchRequest.state``: the first one waits, the others are ends.
 RECEIVED, DISPATCHED, RECORDED, DUPLICATE, REJECTED = "received", "dispatched", "recorded", "duplicate", "rejected"
 REQUEST_STATES = (RECEIVED, DISPATCHED, RECORDED, DUPLICATE, REJECTED)

@@ -161,6 +161,10 @@ class TaskBatch(Base):
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(Text)
+    end_cause: Mapped[str | None] = mapped_column(String(30))
+    ended_by: Mapped[str | None] = mapped_column(String(250))
+    #: With it a run is told from a deleted one of the same id.
+    run_after: Mapped[datetime | None]
     updated_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_task_batches_created_at", "created_at"), Index("ix_task_batches_status", "status"))
@@ -182,6 +186,8 @@ class TaskLog(Base):
     ended_at: Mapped[datetime | None]
     error_type: Mapped[str | None] = mapped_column(String(250))
     error_message: Mapped[str | None] = mapped_column(Text)
+    end_cause: Mapped[str | None] = mapped_column(String(30))
+    ended_by: Mapped[str | None] = mapped_column(String(250))
     remote_job_id: Mapped[str | None] = mapped_column(String(1000))
     remote_job_url: Mapped[str | None] = mapped_column(Text)
     config: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -192,13 +198,14 @@ class TaskLog(Base):
 
 
 class LeaderLease(Base):
-    """Which process leads, of several that could do the same work."""
+    """Which process leads, of several that could do the same work, and as of when what it writes is complete."""
 
     __tablename__ = "leader_leases"
 
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
     holder: Mapped[str] = mapped_column(String(250))
     seen_at: Mapped[datetime]
+    current_at: Mapped[datetime | None]
 
 
 class BatchRequest(Base):

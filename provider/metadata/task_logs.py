@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, case, delete, func, or_
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import BatchKey, TaskLogRow, TryKey
-from provider.metadata.states import BLOCKED, ENDS, ERROR, NEW, PROCESSING, RANK_OF_END, RANKS, SKIPPED
+from provider.metadata.states import BLOCKED, ENDS, ERROR, NEW, PROCESSING, RANK_OF_END, RANKS, SCOPE, SKIPPED, UNFINISHED
 from provider.metadata.tables import TaskLog
 from provider.metadata.upsert import upsert
 
@@ -35,6 +35,7 @@ def add_first_tries(
             "try_number": 1,
             "status": SKIPPED if task_id in skipped else NEW,
             "error_message": skipped.get(task_id),
+            "end_cause": SCOPE if task_id in skipped else None,
             "row_source": "start_batch",
             "updated_at": now,
         }
@@ -46,7 +47,7 @@ def add_first_tries(
         session,
         TaskLog,
         [row for row in rows if row["status"] == SKIPPED],
-        update=("status", "error_message", "updated_at"),
+        update=("status", "error_message", "end_cause", "updated_at"),
         where=lambda _excluded: TaskLog.status == NEW,
     )
 
@@ -70,6 +71,8 @@ def record_tries(session: Session, rows: Sequence[TaskLogRow], *, authoritative:
         rules={
             "error_type": _of_failure,
             "error_message": _of_failure,
+            "end_cause": _of_end,
+            "ended_by": _of_end,
             "remote_job_id": _new_or_stored,
             "remote_job_url": _new_or_stored,
             "config": _new_or_stored,
@@ -113,6 +116,13 @@ def _moves_forward(excluded: Any) -> ColumnElement[bool]:
 
 def _new_or_stored(column: str, excluded: Any) -> ColumnElement[Any]:
     return func.coalesce(excluded[column], getattr(TaskLog, column))
+
+
+def _of_end(column: str, excluded: Any) -> ColumnElement[Any]:
+    """Keep who and what ended a try where the proposed row does not know; a try that lives has not been ended."""
+    known = excluded["end_cause"].is_not(None)
+    stored = case((TaskLog.status == excluded["status"], getattr(TaskLog, column)), else_=None)
+    return case((excluded["status"].in_(UNFINISHED), None), (known, excluded[column]), else_=stored)
 
 
 def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:

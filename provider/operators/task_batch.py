@@ -7,12 +7,20 @@ retries and clears obey what is stored.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
 
 from provider import settings
 from provider.airflow_internals.secrets import redact
@@ -21,6 +29,7 @@ from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError
 from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
 from provider.run_conf import Scope, checked_message_id, completed_task_id, requested_scope, run_source, used_params
+from provider.task_reports import PARENT_SKIPPED
 from provider.texts import first_line, plain
 
 if TYPE_CHECKING:
@@ -30,6 +39,11 @@ __all__ = ["ScopeGuard", "StartBatchOperator"]
 
 START_BATCH_TASK_ID = "start_batch"
 SCOPE_XCOM_KEY = "scope"
+
+#: Time between two looks whether the application database is back.
+OUTAGE_PAUSE = timedelta(seconds=15)
+
+log = logging.getLogger(__name__)
 
 
 class StartBatchOperator(BaseOperator):
@@ -43,6 +57,8 @@ class StartBatchOperator(BaseOperator):
 
     :param edges: task id → ids of its children, with a key for every task of the workflow but this one.
     :raises AirflowFailException: the wish names a task or a scope that does not exist, or has the wrong type.
+    :raises AirflowRescheduleException: the application database is away; the task waits without a worker, for
+        ``[accelerator] outage_wait_hours`` at most.
     :raises AirflowException: the application database cannot be used; a retry may help.
     """
 
@@ -84,13 +100,14 @@ class StartBatchOperator(BaseOperator):
 
         dag_run = context["dag_run"]
         triggered_by = "test" if is_of_dags_test(dag_run) else None
-        with _outage_explained(self.dag_id, dag_run.run_id, "written to", self.task_id):
+        with _outage_explained(self.dag_id, dag_run.run_id, "written to", self.task_id, context):
             with write_session() as session:
                 disabled = disabled_task_ids(session, self.dag_id)
                 scope = open_batch(
                     session,
                     self.dag_id,
                     dag_run.run_id,
+                    run_after=dag_run.run_after,
                     requested=requested,
                     source=run_source(plain(dag_run.run_type), triggered_by, by_message=message_id is not None),
                     params=used_params(context["params"], redact),
@@ -141,7 +158,7 @@ class ScopeGuard:
         ti = context["ti"]
         scope = ti.xcom_pull(task_ids=START_BATCH_TASK_ID, key=SCOPE_XCOM_KEY, map_indexes=-1)
         if not isinstance(scope, dict):
-            scope = _scope_of_batch(ti.dag_id, ti.run_id)
+            scope = _scope_of_batch(ti.dag_id, ti.run_id, context["dag_run"].run_after)
         if scope is None:
             raise AirflowFailException(
                 f"run {ti.run_id} of {ti.dag_id} has no stored scope: {START_BATCH_TASK_ID} has not run. "
@@ -159,10 +176,10 @@ class ScopeGuard:
             return None
         # Of a mapped parent one skipped instance is enough.
         skipped = sorted(parent for parent, states in states_of_tasks(ti, parents).items() if "skipped" in states)
-        return f"parent skipped: {', '.join(skipped)}" if skipped else None
+        return f"{PARENT_SKIPPED}{', '.join(skipped)}" if skipped else None
 
 
-def _scope_of_batch(dag_id: str, run_id: str) -> dict[str, Any] | None:
+def _scope_of_batch(dag_id: str, run_id: str, run_after: datetime) -> dict[str, Any] | None:
     """Read the scope where ``start_batch`` has stored it for good: its XCom is gone while it runs again after a clear."""
     from provider.metadata.batches import stored_scope
     from provider.metadata.definitions import disabled_task_ids
@@ -170,20 +187,48 @@ def _scope_of_batch(dag_id: str, run_id: str) -> dict[str, Any] | None:
 
     with _outage_explained(dag_id, run_id, "read from", "the task"):
         with read_session() as session:
-            scope = stored_scope(session, dag_id, run_id)
+            scope = stored_scope(session, dag_id, run_id, run_after)
             disabled = sorted(disabled_task_ids(session, dag_id))
     return None if scope is None else {"task_ids": scope.task_ids, "disabled": disabled}
 
 
 @contextmanager
-def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str) -> Iterator[None]:
-    """Turn an error of the application database into one that says what to do; a retry may help."""
+def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str, waiting: Context | None = None) -> Iterator[None]:
+    """
+    Turn an error of the application database into one that says what to do; a retry may help.
+
+    :param waiting: of a task that may wait until the database is back; None for one that may not.
+    """
     from sqlalchemy.exc import SQLAlchemyError
+
+    from provider.metadata.engine import is_outage
 
     try:
         yield
     except SQLAlchemyError as error:
+        if waiting is not None and is_outage(error):
+            _wait_for_database(waiting, error)
         raise AirflowException(
             f"the scope of batch {run_id} of {dag_id} could not be {done} the application database: {first_line(error, 500)}. "
             f"Check the database and [accelerator] sql_alchemy_conn, then clear {to_clear}."
         ) from error
+
+
+def _wait_for_database(context: Context, error: Exception) -> None:
+    """
+    Put the task off, without a worker, unless it has waited long enough.
+
+    :raises AirflowRescheduleException: it is to be tried again.
+    """
+    now = datetime.now(UTC)
+    since = context["ti"].get_first_reschedule_date(context) or now
+    longest = timedelta(hours=settings.get_float("outage_wait_hours"))
+    if now - since >= longest:
+        return
+    log.warning(
+        "Waiting for the application database since %s, until %s at most ([accelerator] outage_wait_hours); the next look is in "
+        "%.0f s: %s",
+        *(since.isoformat(timespec="seconds"), (since + longest).isoformat(timespec="seconds")),
+        *(OUTAGE_PAUSE.total_seconds(), first_line(error, 500)),
+    )
+    raise AirflowRescheduleException(now + OUTAGE_PAUSE) from error  # type: ignore[no-untyped-call]

@@ -15,14 +15,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from provider.airflow_internals import database
+from provider.airflow_internals import audit_log, database
+from provider.airflow_internals.audit_log import Entry, PersonAct
 from provider.airflow_internals.database import DagModel, DagRun, Log, TaskInstance, TaskInstanceHistory
 from provider.airflow_internals.database import TaskStateStoreModel as Store
 from provider.operators.job_ledger import LEDGER_KEY
-from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState
+from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryReport, TryState
 from provider.texts import chunks, plain
 
 #: Longest list in a statement.
@@ -75,44 +76,40 @@ class DatabaseReader:
         return found
 
     def load_runs(self, keys: Iterable[RunKey]) -> dict[RunKey, RunState]:
-        """Read runs whole, in four SELECTs for each DAG; a run that does not exist is not in the answer."""
+        """Read runs whole, in five SELECTs for each DAG; a run that does not exist is not in the answer."""
         by_dag: dict[str, list[str]] = defaultdict(list)
         for dag_id, run_id in keys:
             by_dag[dag_id].append(run_id)
         loaded: dict[RunKey, RunState] = {}
         for dag_id, run_ids in by_dag.items():
             for chunk in chunks(run_ids, _IN_LIST):
-                loaded.update({run.key: run for run in _load(self._session, dag_id, chunk)})
+                loaded.update({run.key: run for run in self._load(dag_id, chunk)})
         return loaded
 
-    def ended_by_a_person(self, key: RunKey, attempt: TryState) -> bool:
+    def last_report(self, key: RunKey, attempt: TryState) -> TryReport | None:
         """
-        Tell whether a person, and neither the task nor the scheduler, gave an ended task instance its state.
+        Return the last end that a task's process or the scheduler reported of a try; None where neither did.
 
-        Airflow writes the states that processes report to its audit log, together with the state, and what people do, as well.
-        A person's mark on one task can reach others, of which the log then says nothing.
+        Airflow writes the states that processes report to its audit log, together with the state.
         """
-        of_run = (Log.dag_id == key[0], Log.run_id == key[1])
         reported = self._session.execute(
             select(Log.dttm, Log.event)
             .where(
-                *of_run,
+                Log.dag_id == key[0],
+                Log.run_id == key[1],
                 Log.task_id == attempt.task_id,
                 or_(Log.map_index == attempt.map_index, Log.map_index.is_(None)),
                 Log.try_number == attempt.try_number,
-                Log.event.in_(database.ENDED_BY_AIRFLOW),
+                Log.event.in_(audit_log.ENDED_BY_AIRFLOW),
             )
             .order_by(Log.dttm.desc())
             .limit(1)
         ).one_or_none()
-        if reported is None or reported.event != attempt.state:
-            return True
-        acted = self._session.scalar(
-            select(func.max(Log.dttm)).where(
-                *of_run, Log.event.like(database.PERSON_ACTED), or_(Log.task_id == attempt.task_id, Log.task_id.is_(None))
-            )
-        )
-        return acted is not None and acted > reported.dttm
+        return None if reported is None else TryReport(reported.dttm, reported.event)
+
+    def acts_on_runs(self, dag_id: str, run_ids: Collection[str], since: datetime) -> Mapping[str, tuple[PersonAct, ...]]:
+        """Return run id → what people did to the run and its tasks since then, oldest first; also of deleted runs."""
+        return audit_log.acts_of_runs(self._audit_log(dag_id, run_ids, since, audit_log.PERSON_EVENTS), dag_id, run_ids)
 
     def parents_of_run(self, key: RunKey) -> Mapping[str, Collection[str]]:
         """Return task id → ids of its direct parents, by the DAG version of that run; empty where it is gone."""
@@ -122,39 +119,53 @@ class DatabaseReader:
         """Return the templated parameters of a task's operator as its DAG has them; None where that is gone."""
         return database.operator_of_task(self._session, *key, task_id)
 
+    def _load(self, dag_id: str, run_ids: list[str]) -> Iterator[RunState]:
+        runs = self._session.execute(
+            select(
+                DagRun.run_id,
+                DagRun.state,
+                DagRun.run_type,
+                DagRun.triggered_by,
+                DagRun.conf,
+                DagRun.run_after,
+                DagRun.created_at,
+                DagRun.start_date,
+                DagRun.end_date,
+            ).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(run_ids))
+        ).all()
+        if not runs:
+            return
+        tries = _tries(self._session, dag_id, run_ids)
+        jobs = _jobs(self._session, dag_id, run_ids)
+        # Read after the states: whatever a person did was logged before it was done.
+        since = min(run.created_at or run.run_after for run in runs)
+        entries = self._audit_log(dag_id, run_ids, since, (*audit_log.PERSON_EVENTS, *audit_log.ENDED_BY_SCHEDULER))
+        acts = audit_log.acts_of_runs(entries, dag_id, run_ids)
+        ends = audit_log.ends_by_scheduler(entries)
+        for run in runs:
+            yield RunState(
+                dag_id=dag_id,
+                run_id=run.run_id,
+                state=_plain(run.state),
+                run_type=plain(run.run_type),
+                triggered_by=_plain(run.triggered_by),
+                conf=run.conf if isinstance(run.conf, Mapping) else {},
+                run_after=run.run_after,
+                created_at=run.created_at or run.run_after,
+                started_at=run.start_date,
+                ended_at=run.end_date,
+                tries=tuple(tries[run.run_id]),
+                acts=acts.get(run.run_id, ()),
+                scheduler_ends=ends.get(run.run_id, {}),
+                jobs=jobs[run.run_id],
+            )
 
-def _load(session: Session, dag_id: str, run_ids: list[str]) -> Iterator[RunState]:
-    runs = session.execute(
-        select(
-            DagRun.run_id,
-            DagRun.state,
-            DagRun.run_type,
-            DagRun.triggered_by,
-            DagRun.conf,
-            DagRun.created_at,
-            DagRun.run_after,
-            DagRun.start_date,
-            DagRun.end_date,
-        ).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(run_ids))
-    ).all()
-    tries = _tries(session, dag_id, run_ids)
-    jobs = _jobs(session, dag_id, run_ids)
-    marked = _marked(session, dag_id, [run.run_id for run in runs if run.state == "failed"])
-    for run in runs:
-        yield RunState(
-            dag_id=dag_id,
-            run_id=run.run_id,
-            state=_plain(run.state),
-            run_type=plain(run.run_type),
-            triggered_by=_plain(run.triggered_by),
-            conf=run.conf if isinstance(run.conf, Mapping) else {},
-            created_at=run.created_at or run.run_after,
-            started_at=run.start_date,
-            ended_at=run.end_date,
-            marked_at=marked.get(run.run_id),
-            tries=tuple(tries[run.run_id]),
-            jobs=jobs[run.run_id],
-        )
+    def _audit_log(self, dag_id: str, run_ids: Collection[str], since: datetime, events: Collection[str]) -> list[Entry]:
+        of_runs = and_(Log.dag_id == dag_id, Log.run_id.in_(list(run_ids)), Log.event.in_(list(events)))
+        of_many = and_(Log.dag_id.in_((dag_id, audit_log.ALL_DAGS)), Log.event.in_(list(audit_log.WITHOUT_RUN)))
+        entry = select(*(getattr(Log, column) for column in ("dttm", *Entry.__annotations__) if column != "at"))
+        statement = entry.where(or_(of_runs, of_many), Log.dttm >= since).order_by(Log.dttm, Log.id)
+        return [Entry(*values) for values in self._session.execute(statement)]
 
 
 def _tries(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, list[TryState]]:
@@ -209,18 +220,6 @@ def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[t
 def _mapping(entry: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     value = entry.get(key)
     return value if isinstance(value, Mapping) else None
-
-
-def _marked(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, datetime]:
-    """Return when a person last set each run's state. Airflow keeps this in its audit log and nowhere else."""
-    if not run_ids:
-        return {}
-    statement = (
-        select(Log.run_id, func.max(Log.dttm))
-        .where(Log.dag_id == dag_id, Log.run_id.in_(run_ids), Log.event == database.PERSON_SET_RUN)
-        .group_by(Log.run_id)
-    )
-    return {str(run_id): at for run_id, at in session.execute(statement) if at is not None}
 
 
 def _plain(value: Any) -> str | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from provider.airflow_internals.audit_log import PersonAct, SchedulerEnd
+
 #: (dag_id, run_id), which are (workflow_id, batch_id).
 RunKey = tuple[str, str]
 
@@ -59,11 +61,25 @@ class RemoteJobState:
 
 
 @dataclass(frozen=True)
+class TryReport:
+    """
+    The last end of a try that a process of Airflow has reported.
+
+    :param state: what it reported.
+    """
+
+    at: datetime
+    state: str
+
+
+@dataclass(frozen=True)
 class RunState:
     """
     One DAG run with all its tries.
 
-    :param marked_at: when a person last set the state of the whole run, by Airflow's audit log; only read for failed runs.
+    :param run_after: when Airflow was to start it. It never changes, and tells a run from a deleted one with the same id.
+    :param acts: what people did to it and its tasks, by Airflow's audit log, oldest first.
+    :param scheduler_ends: (task_id, map_index, try_number) → why the scheduler ended a try whose process said nothing.
     :param jobs: (task_id, map_index) → its remote jobs.
     """
 
@@ -73,11 +89,13 @@ class RunState:
     run_type: str
     triggered_by: str | None
     conf: Mapping[str, Any]
+    run_after: datetime
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
-    marked_at: datetime | None
     tries: tuple[TryState, ...]
+    acts: tuple[PersonAct, ...] = ()
+    scheduler_ends: Mapping[tuple[str, int, int], SchedulerEnd] = field(default_factory=dict)
     jobs: Mapping[tuple[str, int], RemoteJobState] = field(default_factory=dict)
 
     @property
@@ -106,8 +124,11 @@ class AirflowState(Protocol):
     def load_runs(self, keys: Iterable[RunKey]) -> dict[RunKey, RunState]:
         """Read runs whole; a run that does not exist is not in the answer."""
 
-    def ended_by_a_person(self, key: RunKey, attempt: TryState) -> bool:
-        """Tell whether a person, and neither the task nor the scheduler, gave an ended task instance its state."""
+    def last_report(self, key: RunKey, attempt: TryState) -> TryReport | None:
+        """Return the last end that a task's process or the scheduler reported of a try; None where neither did."""
+
+    def acts_on_runs(self, dag_id: str, run_ids: Collection[str], since: datetime) -> Mapping[str, tuple[PersonAct, ...]]:
+        """Return run id → what people did to the run and its tasks since then, oldest first; also of deleted runs."""
 
     def parents_of_run(self, key: RunKey) -> Mapping[str, Collection[str]]:
         """Return task id → ids of its direct parents, by the DAG version of that run; empty where it is gone."""

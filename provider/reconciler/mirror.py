@@ -21,7 +21,8 @@ from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import TaskBatchRow, TaskLogRow
 from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.airflow_state import RunKey, RunState, TryState
-from provider.texts import storable_or_none
+from provider.reconciler.end_causes import End, Reports, cause_of_try, end_of_run, end_of_try, kept_end
+from provider.texts import cut, storable_or_none
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -35,10 +36,6 @@ Parents = Callable[[RunKey], Mapping[str, Collection[str]]]
 Note = Callable[[RunKey, TryKey], str | None]
 Confirm = Callable[["Session"], None]
 
-TIMED_OUT_REASON = "the DAG run timed out before this task was done"
-MARKED_REASON = "the DAG run was marked failed by a person before this task was done"
-DELETED_REASON = "the DAG run was deleted in Airflow"
-
 #: How long a task process is given to say why its try failed (Airflow commits a retry before it tells listeners), and how
 #: long a row that Airflow does not know may be one that it has only just begun to know.
 _PATIENCE = timedelta(seconds=30)
@@ -50,11 +47,37 @@ class Stored:
     What the application database has of one run.
 
     :param disabled: gives the tasks of a workflow that are switched off; asked only for skipped ones without a reason.
+    :param replaced: rows of a deleted run that had the same id.
     """
 
     batch: TaskBatch | None
     logs: Mapping[TryKey, TaskLog]
     disabled: Callable[[str], Collection[str]]
+    replaced: bool = False
+
+    @classmethod
+    def of(
+        cls, run: RunState, batch: TaskBatch | None, logs: Mapping[TryKey, TaskLog], disabled: Callable[[str], Collection[str]]
+    ) -> Stored:
+        """Return what is stored of this run, and nothing of another that had its id."""
+        if batch is not None and batches.is_of_other_run(batch, run.run_after):
+            return cls(None, {}, disabled, replaced=True)
+        return cls(batch, logs, disabled)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    What is asked of Airflow for few rows only.
+
+    :param parents: gives the edges of a run's DAG; asked only for blocked tasks whose reason is not known yet.
+    :param note: gives what the scheduler said about a failed try.
+    :param reports: gives the last end that a process reported; asked only for what a person has marked.
+    """
+
+    parents: Parents
+    note: Note
+    reports: Reports
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,7 @@ class Difference:
     ghosts: list[TryKey]
     batch: TaskBatchRow | None
     settled: bool
+    replaces: bool = False
 
 
 def effective_tries(run: RunState) -> dict[TryKey, TryState]:
@@ -90,27 +114,30 @@ def effective_tries(run: RunState) -> dict[TryKey, TryState]:
     return tries
 
 
-def task_rows(run: RunState, stored: Stored, parents: Parents, note: Note, now: datetime) -> Iterator[tuple[TaskLogRow, bool]]:
+def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Iterator[tuple[TaskLogRow, bool]]:
     """Yield the TaskLog row of every try, and whether its error message can still come from the task process."""
     scope = stored.batch.scope_task_ids if stored.batch is not None else None
     for key, attempt in effective_tries(run).items():
+        log = stored.logs.get(key)
         status = STATUS_OF_TASK_STATE.get(attempt.state, PROCESSING)
+        end = end_of_try(run, attempt, asked.reports)
+        status = (end.status if end is not None else None) or status
+        known = _known_message(log, status, attempt)
         message, waiting = None, False
-        if reason := _ended_with_run(run, attempt):
-            status, message = ERROR, reason
-        known = _known_message(stored.logs.get(key), status, attempt)
-        if known is None and message is None:
+        if end is not None and end.status is not None:
+            message = end.text
+        elif known is None:
             if status == ERROR:
-                message = note(run.key, key)
+                message = (end.text if end is not None else None) or asked.note(run.key, key)
                 waiting = message is None and not _is_over(run, attempt, now)
                 message = None if waiting else message or _unexplained(key)
             elif status == SKIPPED:
-                message = _skip_reason(run, attempt, key, scope, stored.disabled)
+                message = end.text if end is not None else _skip_reason(run, attempt, key, scope, stored.disabled)
             elif status == BLOCKED:
-                message = _blocked_by(run, attempt.task_id, parents(run.key))
-        jobs = run.jobs.get(key[:2])
-        job = jobs.tries.get(str(key[2])) if jobs is not None else None
-        job = job if isinstance(job, Mapping) else {}
+                message = _blocked_by(run, attempt.task_id, asked.parents(run.key))
+        if end is None:
+            end = kept_end(status, log) or End(cause_of_try(status, log, message or known))
+        job = _job_of_try(run, key)
         yield (
             {
                 "workflow_id": run.dag_id,
@@ -120,13 +147,15 @@ def task_rows(run: RunState, stored: Stored, parents: Parents, note: Note, now: 
                 "try_number": key[2],
                 "status": status,
                 "airflow_state": attempt.state,
-                # A task instance that waits still has the times of the try before.
-                "started_at": None if status == NEW else attempt.started_at,
+                # A task instance that waits still has the times of the try before; one that was marked before it ran has none.
+                "started_at": None if status == NEW or _never_ran(attempt, end) else attempt.started_at,
                 "ended_at": None
                 if status in (NEW, PROCESSING)
                 else attempt.ended_at or (run.ended_at if status == ERROR else None),
                 "error_type": None,
                 "error_message": message,
+                "end_cause": None if waiting else end.cause,
+                "ended_by": end.person,
                 "remote_job_id": storable_or_none(job.get("id"), 1000),
                 "remote_job_url": storable_or_none(job.get("url"), 4000),
                 "row_source": "reconciler",
@@ -135,10 +164,22 @@ def task_rows(run: RunState, stored: Stored, parents: Parents, note: Note, now: 
         )
 
 
+def _job_of_try(run: RunState, key: TryKey) -> Mapping[str, Any]:
+    jobs = run.jobs.get(key[:2])
+    job = jobs.tries.get(str(key[2])) if jobs is not None else None
+    return job if isinstance(job, Mapping) else {}
+
+
+def _never_ran(attempt: TryState, end: End) -> bool:
+    """Tell whether a person gave this try its state before it ran: Airflow then says that it began at that moment."""
+    return end.person is not None and attempt.started_at is not None and attempt.started_at == attempt.ended_at
+
+
 def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> TaskBatchRow:
     """Return the TaskBatch row of a run, given the TaskLog rows it will have."""
     message_id = run_conf.message_id(run.conf, run.run_type)
     status = STATUS_OF_RUN_STATE.get(run.state, PROCESSING)
+    end = end_of_run(run, rows, stored.batch)
     return {
         "workflow_id": run.dag_id,
         "batch_id": run.run_id,
@@ -150,30 +191,34 @@ def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored
         "created_at": run.created_at,
         "started_at": run.started_at,
         "ended_at": run.ended_at if run.ended else None,
-        "error": error_of_batch(run, rows, stored) if status == ERROR else None,
+        "error": error_of_batch(rows, stored, end) if status == ERROR else None,
+        "end_cause": end.cause if end is not None else None,
+        "ended_by": end.person if end is not None else None,
+        "run_after": run.run_after,
     }
 
 
-def error_of_batch(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> str:
+def error_of_batch(rows: Collection[Mapping[str, Any]], stored: Stored, end: End | None) -> str:
     """Return one line: how many tasks failed, which, and the first error."""
     last: dict[tuple[str, int], Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: int(row["try_number"])):
         last[(row["task_id"], row["map_index"])] = row
     failed = [row for row in last.values() if row["status"] == ERROR]
     if not failed:
-        return MARKED_REASON.partition(" before")[0] if run.marked_at else "the DAG run failed; see its page in Airflow"
+        person = end.person if end is not None else None
+        return f"the DAG run was marked failed by {person}" if person else "the DAG run failed; see its page in Airflow"
     first = min(failed, key=lambda row: row["ended_at"] or datetime.max.replace(tzinfo=UTC))
     log = stored.logs.get((first["task_id"], first["map_index"], first["try_number"]))
     message = (log.error_message if log is not None else None) or first["error_message"]
     names = sorted({str(row["task_id"]) for row in failed})
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     error = f"; first error: {message}" if message else ""
-    return f"{len(names)} task{'s' if len(names) > 1 else ''} failed: {listed}{error}"[:4000]
+    return cut(f"{len(names)} task{'s' if len(names) > 1 else ''} failed: {listed}{error}", 4000)
 
 
-def difference(run: RunState, stored: Stored, parents: Parents, note: Note, now: datetime) -> Difference:
+def difference(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Difference:
     """Compare a run with what is stored of it."""
-    computed = list(task_rows(run, stored, parents, note, now))
+    computed = list(task_rows(run, stored, asked, now))
     rows = {(row["task_id"], row["map_index"], row["try_number"]): row for row, _waiting in computed}
     settled = not any(waiting for _row, waiting in computed)
     ghosts = []
@@ -188,15 +233,13 @@ def difference(run: RunState, stored: Stored, parents: Parents, note: Note, now:
     batch: TaskBatchRow | None = batch_row(run, rows.values(), stored)
     if stored.batch is not None and batch is not None and not _batch_differs(batch, stored.batch):
         batch = None
-    return Difference(changed, ghosts, batch, settled)
+    return Difference(changed, ghosts, batch, settled, stored.replaced)
 
 
-def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note, confirm: Confirm | None = None) -> set[RunKey]:
+def mirror_runs(runs: Collection[RunState], asked: Asked, confirm: Confirm | None = None) -> set[RunKey]:
     """
     Make the application database say what Airflow says of these runs.
 
-    :param parents: gives the edges of a run's DAG; asked only for blocked tasks whose reason is not known yet.
-    :param note: gives what the scheduler said about a failed try.
     :param confirm: makes sure, in the transaction that writes, that this process may; None where there is no other.
     :return: the runs that need no second look while Airflow's state of them stays the same.
     """
@@ -209,8 +252,10 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note, confir
     now = datetime.now(UTC)
     with read_session() as session:
         logs, opened = batches.stored_runs(session, [run.key for run in runs])
-    stored = {run.key: Stored(opened.get(run.key), logs.get(run.key, {}), disabled) for run in runs}
-    differences = {run.key: difference(run, stored[run.key], parents, note, now) for run in runs}
+    differences: dict[RunKey, Difference] = {}
+    for run in runs:
+        stored = Stored.of(run, opened.get(run.key), logs.get(run.key, {}), disabled)
+        differences[run.key] = difference(run, stored, asked, now)
     to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
     if to_write:
         with write_session() as session:
@@ -218,29 +263,14 @@ def mirror_runs(runs: Collection[RunState], parents: Parents, note: Note, confir
                 confirm(session)
             # A statement for each run would take most of the reconciler's time when many begin at once.
             batches.lock_batches(session, to_write)
+            for key in sorted(key for key, found in to_write.items() if found.replaces):
+                batches.forget_run(session, key)
             in_order = [to_write[key] for key in sorted(to_write)]
             batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
             task_logs.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
             for key, found in to_write.items():
                 task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
     return {key for key, found in differences.items() if found.settled}
-
-
-def _ended_with_run(run: RunState, attempt: TryState) -> str | None:
-    """
-    Return the reason if this task was skipped only because its run was ended, by its timeout or by a person.
-
-    At a timeout Airflow changes nothing but the state, so that the end is missing or older than the run's. A person's mark is
-    in the audit log, and whatever was still open is skipped right after it.
-    """
-    if run.state != "failed" or attempt.state != "skipped" or not attempt.live or run.ended_at is None:
-        return None
-    changed_at = attempt.updated_at or run.ended_at
-    if run.marked_at is not None and run.marked_at <= changed_at:
-        return MARKED_REASON
-    if attempt.ended_at is None or (attempt.ended_at < run.ended_at <= changed_at):
-        return TIMED_OUT_REASON
-    return None
 
 
 def _is_over(run: RunState, attempt: TryState, now: datetime) -> bool:
@@ -250,7 +280,7 @@ def _is_over(run: RunState, attempt: TryState, now: datetime) -> bool:
 
 def _unexplained(key: TryKey) -> str:
     return (
-        "The task process ended without a message (killed, out of memory, lost heartbeat, or ended by a person); "
+        "The task process ended without a message (killed, out of memory, its machine lost); "
         f"see the Airflow log of try {key[2]}."
     )
 
@@ -303,6 +333,8 @@ def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:
     if any(row[column] != getattr(log, column) for column in ("status", "airflow_state", "started_at", "ended_at")):
         return True
     if any(row[column] is not None and row[column] != getattr(log, column) for column in ("remote_job_id", "remote_job_url")):
+        return True
+    if row["end_cause"] is not None and (row["end_cause"], row["ended_by"]) != (log.end_cause, log.ended_by):
         return True
     if row["status"] == BLOCKED:
         return row["error_message"] not in (None, log.error_message)

@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from provider.airflow_internals.audit_log import PersonAct
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
-from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState, read_airflow
+from provider.reconciler.airflow_state import AirflowState, RemoteJobState, RunKey, RunState, TryState, read_airflow
+from provider.reconciler.end_causes import ended_by_a_person
 from provider.reconciler.job_services import recorded_service
 from provider.texts import quoted
 from provider.threads import LoopThread
@@ -47,6 +49,7 @@ class Orphan:
     """
     A job that may run for nobody.
 
+    :param acts: what people did to its run.
     :param seen_at: when it was found.
     :param due_at: when to do something about it.
     :param run_gone: whether its run was deleted.
@@ -55,6 +58,7 @@ class Orphan:
     run: RunKey
     attempt: TryState
     jobs: RemoteJobState
+    acts: tuple[PersonAct, ...]
     seen_at: datetime
     due_at: datetime
     pause: timedelta = FIRST_PAUSE
@@ -119,14 +123,14 @@ class OrphanedJobs:
     def _find(self, run: RunState, now: datetime, *, run_gone: bool) -> None:
         for attempt, jobs in _unattended(run, now, run_gone=run_gone):
             due_at = now if run_gone else max(now, (attempt.updated_at or now) + _GRACE)
-            orphan = Orphan(run.key, attempt, jobs, seen_at=now, due_at=due_at, pause=self._first_pause, run_gone=run_gone)
+            orphan = Orphan(run.key, attempt, jobs, run.acts, now, due_at, self._first_pause, run_gone)
             if orphan.key not in self._settled and orphan.key not in self._working:
                 self._waiting.setdefault(orphan.key, orphan)
 
     def _begin(self, due: Collection[Orphan]) -> None:
         with read_airflow() as airflow:
             for orphan in due:
-                if orphan.run_gone or orphan.cleared or airflow.ended_by_a_person(orphan.run, orphan.attempt):
+                if orphan.run_gone or orphan.cleared or _ended_by_a_person(airflow, orphan):
                     operator = airflow.operator_of_task(orphan.run, orphan.attempt.task_id)
                     self._working[orphan.key] = (orphan, self._calls.submit(end_job(orphan, operator)))
                 else:
@@ -156,6 +160,10 @@ class OrphanedJobs:
         self._settled[orphan.key] = None
         while len(self._settled) > _REMEMBERED:
             self._settled.popitem(last=False)
+
+
+def _ended_by_a_person(airflow: AirflowState, orphan: Orphan) -> bool:
+    return ended_by_a_person(orphan.attempt, orphan.acts, airflow.last_report(orphan.run, orphan.attempt))
 
 
 async def end_job(orphan: Orphan, operator: Mapping[str, Any] | None) -> bool:

@@ -16,10 +16,11 @@ from datetime import UTC, datetime, timedelta
 
 from provider.exceptions import LostLeadError
 from provider.metadata import batches
-from provider.metadata.engine import read_session, write_session
+from provider.metadata.engine import is_outage, read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
-from provider.reconciler.airflow_state import AirflowState, RunKey, RunState, read_airflow
-from provider.reconciler.mirror import DELETED_REASON, Confirm, TryKey, mirror_runs
+from provider.reconciler.airflow_state import AirflowState, RunKey, RunState, TryReport, TryState, read_airflow
+from provider.reconciler.end_causes import DELETED_REASON
+from provider.reconciler.mirror import Asked, Confirm, TryKey, mirror_runs
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 from provider.texts import chunks
 
@@ -32,6 +33,8 @@ _SWEEP = timedelta(days=1)
 _SWEEP_SECONDS = 300.0
 _RUNS_AT_ONCE = 50
 _SWEPT_IN_A_PASS = 200
+#: How far back it is looked for who deleted a run.
+_DELETED_WITHIN = timedelta(days=30)
 _NOTES = 1000
 
 
@@ -54,6 +57,7 @@ class Reconciler:
         """Start as a new leader: what another one has written meanwhile is not known."""
         self._seen: dict[RunKey, RunState] = {}
         self._unsettled: set[RunKey] = set()
+        self._told: set[RunKey] = set()
         self._to_sweep: list[RunKey] = []
         self._looked_at: datetime | None = None
         self._tasks_looked_at = datetime.now(UTC)
@@ -108,13 +112,14 @@ class Reconciler:
         unsettled: set[RunKey] = set()
         for chunk in map(set, chunks(keys, _RUNS_AT_ONCE)):
             self._stay_leader()
-            runs = load(chunk)
-            gone = chunk - runs.keys()
+            runs, unreadable = self._load(chunk)
+            unsettled |= unreadable
+            gone = chunk - runs.keys() - unreadable
             end_deleted(unfinished & gone, self._lock.confirm)
             self._orphaned_jobs.look(runs.values(), [self._seen[key] for key in gone if key in self._seen])
             same = {key for key, run in runs.items() if self._seen.get(key) == run}
             new = [run for key, run in runs.items() if key not in same]
-            settled = mirror(new, self._note_of, self._lock.confirm)
+            settled = self._mirror(new)
             unsettled.update(run.key for run in new if run.key not in settled)
             seen.update({key: run for key, run in runs.items() if key in same or key in settled})
         self._stay_leader()
@@ -122,6 +127,37 @@ class Reconciler:
         # Only now: a pass that failed half-way is made again whole.
         self._seen, self._unsettled, self._looked_at = seen, unsettled, started
         self._tasks_looked_at = self._task_look_begun
+        self._lock.tell_current(started)
+
+    def _mirror(self, runs: Collection[RunState]) -> set[RunKey]:
+        """Mirror runs; where that fails one by one, so that one that cannot be read or written keeps none of the others back."""
+        try:
+            return mirror(runs, self._note_of, self._lock.confirm)
+        except Exception as error:
+            if isinstance(error, LostLeadError) or is_outage(error):
+                raise
+            if len(runs) > 1:
+                return {key for run in runs for key in self._mirror([run])}
+            self._tell_broken({run.key for run in runs})
+            return set()
+
+    def _load(self, keys: Collection[RunKey]) -> tuple[dict[RunKey, RunState], set[RunKey]]:
+        """Read runs, where that fails one by one; return them, and which of them cannot be read."""
+        try:
+            return dict(load(keys)), set()
+        except Exception as error:
+            if is_outage(error):
+                raise
+            if len(keys) == 1:
+                self._tell_broken(set(keys))
+                return {}, set(keys)
+        parts = [self._load([key]) for key in keys]
+        return {key: run for runs, _ in parts for key, run in runs.items()}, {key for _, broken in parts for key in broken}
+
+    def _tell_broken(self, keys: set[RunKey]) -> None:
+        for dag_id, run_id in sorted(keys - self._told):
+            log.exception("The record of run %s of %s cannot be kept; the others go on.", run_id, dag_id)
+        self._told |= keys
 
     def release(self) -> None:
         """Let another process lead."""
@@ -196,14 +232,27 @@ def mirror(
                 known[key] = airflow.parents_of_run(key)
         return known[key]
 
-    return mirror_runs(runs, parents, note, confirm) if runs else set()
+    def report(key: RunKey, attempt: TryState) -> TryReport | None:
+        with read_airflow() as airflow:
+            return airflow.last_report(key, attempt)
+
+    return mirror_runs(runs, Asked(parents, note, report), confirm) if runs else set()
 
 
 def end_deleted(keys: Collection[RunKey], confirm: Confirm) -> None:
     """End batches whose runs are gone."""
     if not keys:
         return
+    people = {key: _deleted_by(key) for key in keys}
     with write_session() as session:
         confirm(session)
         for key in sorted(keys):
-            batches.end_deleted_batch(session, key, DELETED_REASON)
+            person = people[key]
+            reason = DELETED_REASON if person is None else f"{DELETED_REASON} by {person}"
+            batches.end_deleted_batch(session, key, reason, person)
+
+
+def _deleted_by(key: RunKey) -> str | None:
+    with read_airflow() as airflow:
+        acts = airflow.acts_on_runs(key[0], [key[1]], datetime.now(UTC) - _DELETED_WITHIN).get(key[1], ())
+    return next((act.person for act in reversed(acts) if act.did == "deleted"), None)

@@ -31,7 +31,8 @@ EXIT_TRY_AGAIN = 75
 _COMMIT_SECONDS = 0.3
 #: How many times the CPU time of a pass the process rests before the next: with thousands of open batches, a sixth of a core.
 _REST = 5.0
-_BACKOFF_SECONDS = 60.0
+#: Longest pause while a database is away, in seconds: after an outage the record is soon current.
+_BACKOFF_SECONDS = 8.0
 #: How often to look whether the scheduler is still there, in seconds.
 PARENT_CHECK_SECONDS = 2.0
 

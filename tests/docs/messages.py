@@ -41,7 +41,7 @@ TABLES = {
     "provider/hooks/powerbi/errors.py": ("HINTS", "_PERMISSION_HINT"),
     "provider/hooks/dataform/errors.py": ("_HINTS", "_ACT_AS_HINT"),
     "provider/hooks/bigquery.py": ("_HINTS",),
-    "provider/reconciler/mirror.py": ("TIMED_OUT_REASON", "MARKED_REASON", "DELETED_REASON"),
+    "provider/reconciler/end_causes.py": ("TIMED_OUT_REASON", "DELETED_REASON"),
     "provider/metadata/states.py": ("WORKFLOW_DISABLED", "WORKFLOW_FULL"),
 }
 #: What no person meets: mistakes of programmers.

@@ -21,7 +21,7 @@ from demo.world import World
 from provider.emulators.ledger import Entry
 from provider.emulators.rules import Rule
 from provider.emulators.scenario import Scenario
-from provider.reconciler.mirror import DELETED_REASON
+from provider.reconciler.end_causes import DELETED_REASON
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow import settings
 from airflow.models.dagbag import DBDagBag
-from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG, TaskInstanceState
+from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from provider.airflow_internals import database
@@ -85,58 +82,3 @@ def test_a_stored_dag_keeps_the_templated_parameters_of_its_operators() -> None:
     assert found["default"]["powerbi_conn_id"] is found["default of many"]["powerbi_conn_id"] is Unsaid.DEFAULT
     for task_id in ("expanded", "expanded by many", "expanded by a task"):
         assert found[task_id]["powerbi_conn_id"] is Unsaid.EXPANDED, task_id
-
-
-def logged_event(route: Any, **path_params: str) -> Log:
-    """Let Airflow log a call of one route of its API server, and return what it has written."""
-    (log_action,) = [one.dependency for one in route.dependencies if one.dependency.__name__ == "log_action"]
-    written: list[Log] = []
-    request = SimpleNamespace(
-        scope={"endpoint": route.endpoint}, headers={}, query_params={}, path_params=path_params, method="PATCH"
-    )
-    session = SimpleNamespace(add=written.append, commit=lambda: None)
-    asyncio.run(log_action(request, session, None))
-    (log,) = written
-    return log
-
-
-def test_a_person_who_sets_a_run_s_state_is_in_the_audit_log() -> None:
-    from airflow.api_fastapi.core_api.routes.public.dag_run import dag_run_router
-
-    every: list[Any] = dag_run_router.routes
-    (route,) = [route for route in every if route.endpoint.__name__ == database.PERSON_SET_RUN]
-    assert route.methods == {"PATCH"}
-    log = logged_event(route, dag_id="sales", dag_run_id="b1")
-    assert (log.event, log.dag_id, log.run_id, log.task_id) == (database.PERSON_SET_RUN, "sales", "b1", None)
-    assert log.dttm is not None
-
-
-def test_a_person_who_sets_a_task_s_state_is_in_the_audit_log() -> None:
-    from airflow.api_fastapi.core_api.routes.public.task_instances import task_instances_router
-
-    every: list[Any] = task_instances_router.routes
-    routes = [route for route in every if route.methods == {"PATCH"}]
-    logging = [route for route in routes if any(one.dependency.__name__ == "log_action" for one in route.dependencies)]
-    assert {route.endpoint.__name__ for route in logging} == {"patch_task_instance", "patch_task_group_instances"}
-    for route in logging:
-        log = logged_event(route, dag_id="sales", dag_run_id="b1", task_id="load")
-        assert (log.event, log.run_id, log.task_id) == (route.endpoint.__name__, "b1", "load")
-        assert log.event.startswith(database.PERSON_ACTED.rstrip("%"))
-
-
-def test_what_ends_a_task_is_a_state_or_said_by_fail_fast() -> None:
-    states = {state.value for state in TaskInstanceState}
-    assert set(database.ENDED_BY_AIRFLOW) - states == {"fail task", "skip task"}
-    assert {"success", "failed", "skipped", "upstream_failed"} < states
-
-
-def test_airflow_writes_the_events_that_we_read() -> None:
-    assert database.problems() == []
-
-
-def test_an_airflow_that_writes_other_events_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_WRITTEN_BY", {"models/taskinstance.py": ("event=other",), "models/gone.py": ("x",)})
-    assert [problem.partition(";")[0] for problem in database.problems()] == [
-        "models/taskinstance.py does not say 'event=other'",
-        "models/gone.py does not say 'x'",
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from types import ModuleType
 
@@ -20,6 +21,25 @@ def test_secrets_are_masked_by_their_field_and_by_their_text() -> None:
     assert secrets.redact("hunter2", "api_key") == "***"
     assert secrets.redact({"password": "hunter2"}) == {"password": "***"}
     assert secrets.redact("SELECT 1", "sql") == "SELECT 1"
+
+
+@pytest.mark.parametrize(
+    "secret", ["b4ttery  st4ple", "b4tt\nst4p\nl3", "t4b\tst4p", "tr4iling-st4p\n", "  l34ding  (st4p)+ ", "b4ck\\ sl4sh  x"]
+)
+def test_a_secret_is_masked_whatever_becomes_of_its_spaces(secret: str) -> None:
+    """Services' errors are made one line before anybody who knows the secrets sees them."""
+    mask_secret(secret)
+    for text in (secret, " ".join(secret.split())):
+        assert " ".join(secrets.redact(f"login with {text} refused").split()) == "login with *** refused"
+        assert secret.split()[0] not in json.dumps(secrets.redact({"rows": [f"x {text} y"]}))
+
+
+@pytest.mark.parametrize("newline", ["\n", " ", "\\n"])
+def test_a_private_key_is_masked_though_nobody_has_told_of_it(newline: str) -> None:
+    key = newline.join(["-----BEGIN RSA PRIVATE KEY-----", "MIIEvgIBADANBg", "kqhkiG9w0BAQEF", "-----END RSA PRIVATE KEY-----"])
+    assert secrets.redact(f"cannot read {key}: bad") == "cannot read ***: bad"
+    assert secrets.redact(f"cannot read {key[:60]}") == "cannot read ***"
+    assert secrets.redact({"note": [key]}) == {"note": ["***"]}
 
 
 class Backend(BaseSecretsBackend):

@@ -62,7 +62,7 @@ def orphan(ledger: dict[str, Any]) -> Orphan:
     now = datetime.now(UTC)
     attempt = TryState("t", -1, 1, "failed", now, now, now, True)
     jobs = RemoteJobState(tries={}, job=ledger["job"], running=True, chain=0, service=ledger["service"])
-    return Orphan(("d", "r"), attempt, jobs, now, now)
+    return Orphan(("d", "r"), attempt, jobs, (), now, now)
 
 
 def forged(host: OtherHost, job: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -48,6 +48,7 @@ def open_batch(scope: Scope) -> Scope:
             session,
             "sales",
             "b1",
+            run_after=AT,
             requested=scope,
             source="message",
             params={"country": "DE"},
@@ -141,6 +142,9 @@ def test_record_batches_keeps_scope_and_message() -> None:
                     "started_at": AT,
                     "ended_at": AT,
                     "error": None,
+                    "end_cause": "task",
+                    "ended_by": None,
+                    "run_after": AT,
                 }
             ],
         )
@@ -157,6 +161,7 @@ def test_a_disabled_task_in_scope_is_skipped_with_its_reason_from_the_start() ->
             session,
             "sales",
             "b1",
+            run_after=AT,
             requested=Scope(None, "workflow", None),
             source="manual",
             params={},

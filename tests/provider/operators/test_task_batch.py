@@ -1,19 +1,61 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
+from sqlalchemy.exc import ProgrammingError
 
+from provider.metadata import batches
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import TaskBatch, TaskLog
-from provider.operators.task_batch import ScopeGuard, StartBatchOperator
+from provider.operators.task_batch import OUTAGE_PAUSE, ScopeGuard, StartBatchOperator
 from tests.provider.run_conf_cases import EDGES, WRONG_WISHES
+
+AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
+AWAY = "postgresql+psycopg://nobody@/nothing?host=/nonexistent"
+
+
+class TestOutage:
+    def test_start_batch_waits_without_a_worker_and_says_for_what(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", AWAY)
+        for first_wait in (None, datetime.now(UTC) - timedelta(hours=11)):
+            before = datetime.now(UTC)
+            with caplog.at_level("WARNING"), pytest.raises(AirflowRescheduleException) as put_off:
+                start(first_wait=first_wait)
+            assert before + OUTAGE_PAUSE <= put_off.value.reschedule_date <= datetime.now(UTC) + OUTAGE_PAUSE
+            assert "Waiting for the application database since" in caplog.text
+
+    def test_it_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", AWAY)
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__OUTAGE_WAIT_HOURS", "0.5")
+        with pytest.raises(AirflowException, match="could not be written to the application database") as outage:
+            start(first_wait=datetime.now(UTC) - timedelta(minutes=31))
+        assert not isinstance(outage.value, AirflowRescheduleException)
+
+    @pytest.mark.usefixtures("application_database")
+    def test_what_waiting_cannot_mend_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken_query(*_: Any, **__: Any) -> None:
+            raise ProgrammingError("SELECT scope", {}, Exception("no such column"))
+
+        monkeypatch.setattr(batches, "open_batch", broken_query)
+        with pytest.raises(AirflowException, match="could not be written to the application database") as broken:
+            start()
+        assert not isinstance(broken.value, AirflowRescheduleException)
 
 
 class FakeTaskInstance:
@@ -25,7 +67,11 @@ class FakeTaskInstance:
         self.task = SimpleNamespace(upstream_task_ids={"start_batch", *(p for p, c in EDGES.items() if task_id in c)})
         self.states: dict[str, str] = {}
         self.asked = 0
+        self.first_wait: datetime | None = None
         vars(self).update(attributes)
+
+    def get_first_reschedule_date(self, _context: Any) -> datetime | None:
+        return self.first_wait
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
@@ -43,16 +89,17 @@ class FakeTaskInstance:
 
 
 def dag_run(conf: dict[str, Any] | None = None, **attributes: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{"run_id": "b1", "conf": conf, "run_type": "manual", "triggering_user_name": "eve", **attributes})
+    given = {"run_id": "b1", "conf": conf, "run_type": "manual", "triggering_user_name": "eve", "run_after": AT}
+    return SimpleNamespace(**{**given, **attributes})
 
 
 def start(
-    conf: dict[str, Any] | None = None, params: dict[str, Any] | None = None, **run: Any
+    conf: dict[str, Any] | None = None, params: dict[str, Any] | None = None, first_wait: datetime | None = None, **run: Any
 ) -> tuple[FakeTaskInstance, set[Any]]:
     """Execute start_batch; return its task instance and what it skipped."""
     with DAG("daily_sales", schedule=None):
         operator = StartBatchOperator(task_id="start_batch", edges=EDGES)
-    ti = FakeTaskInstance("start_batch")
+    ti = FakeTaskInstance("start_batch", first_wait=first_wait)
     context: Any = {"dag_run": dag_run(conf, **run), "params": params or {}, "ti": ti}
     try:
         StartBatchOperator.execute.__wrapped__(operator, context)  # type: ignore[attr-defined]
@@ -105,6 +152,16 @@ class TestStartBatch:
         start({"start_task_id": "mail"})
         assert start({"start_task_id": "archive"})[0].xcoms["scope"]["task_ids"] == ["mail"]
 
+    def test_another_run_with_the_id_of_a_deleted_one_has_its_own_scope_and_rows(self) -> None:
+        start({"start_task_id": "mail", "country": "DE"}, {"country": "DE"})
+        again = start({"start_task_id": "archive"}, {"country": "AT"}, run_after=AT + timedelta(hours=1))
+        assert again[0].xcoms["scope"]["task_ids"] == ["archive"]
+        assert logs() == {"archive": "NEW"}
+        with read_session() as session:
+            batch = session.get(TaskBatch, ("daily_sales", "b1"))
+            assert batch is not None
+            assert (batch.scope_task_ids, batch.params) == (["archive"], {"country": "AT"})
+
     def test_params_of_the_form_count_where_conf_is_silent(self) -> None:
         assert start(None, {"start_task_id": ["mail"], "scope": None, "country": "DE"})[0].xcoms["scope"]["task_ids"] == ["mail"]
         with read_session() as session:
@@ -155,7 +212,7 @@ class TestStartBatch:
 def test_an_unreachable_database_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://me:hunter2@127.0.0.1:1/x")
     with pytest.raises(AirflowException, match="sql_alchemy_conn, then clear start_batch") as failed:
-        start()
+        start(first_wait=AT)
     assert not isinstance(failed.value, AirflowFailException)
     assert "hunter2" not in str(failed.value)
 
@@ -226,20 +283,20 @@ class TestScopeGuard:
         """Cleared with it, a task whose parents were not may be as fast, and start_batch's XCom is gone then."""
         define(mail=True, refresh=False)
         start({"start_task_id": ["stg_orders", "mail"], "scope": "task"})
-        ScopeGuard()({"ti": FakeTaskInstance("mail")})  # type: ignore[typeddict-item]
+        ScopeGuard()({"ti": FakeTaskInstance("mail"), "dag_run": dag_run()})  # type: ignore[typeddict-item]
         with pytest.raises(AirflowSkipException, match="out of scope"):
-            ScopeGuard()({"ti": FakeTaskInstance("archive")})  # type: ignore[typeddict-item]
+            ScopeGuard()({"ti": FakeTaskInstance("archive"), "dag_run": dag_run()})  # type: ignore[typeddict-item]
         start({"start_task_id": "stg_orders"}, run_id="b2")
         with pytest.raises(AirflowSkipException, match="the task is disabled"):
-            ScopeGuard()({"ti": FakeTaskInstance("refresh", run_id="b2")})  # type: ignore[typeddict-item]
+            ScopeGuard()({"ti": FakeTaskInstance("refresh", run_id="b2"), "dag_run": dag_run()})  # type: ignore[typeddict-item]
 
     def test_and_where_that_cannot_be_read_a_retry_may_help(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql+psycopg://nobody@/nothing?host=/nonexistent")
         with pytest.raises(AirflowException, match="scope of batch b1 of daily_sales could not be read") as outage:
-            ScopeGuard()({"ti": FakeTaskInstance()})  # type: ignore[typeddict-item]
+            ScopeGuard()({"ti": FakeTaskInstance(), "dag_run": dag_run()})  # type: ignore[typeddict-item]
         assert not isinstance(outage.value, AirflowFailException)
 
     @pytest.mark.usefixtures("application_database")
     def test_without_a_stored_scope_it_says_what_to_clear(self) -> None:
         with pytest.raises(AirflowFailException, match="Clear the task start_batch"):
-            ScopeGuard()({"ti": FakeTaskInstance()})  # type: ignore[typeddict-item]
+            ScopeGuard()({"ti": FakeTaskInstance(), "dag_run": dag_run()})  # type: ignore[typeddict-item]

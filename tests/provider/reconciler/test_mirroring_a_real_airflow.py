@@ -15,7 +15,7 @@ import pytest
 
 from demo.airflow_services import AirflowServices, airflow_command
 from provider.metadata.states import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
-from provider.reconciler.mirror import DELETED_REASON, MARKED_REASON, TIMED_OUT_REASON
+from provider.reconciler.end_causes import DELETED_REASON, TIMED_OUT_REASON
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
@@ -75,9 +75,8 @@ class Mirror:
 
         self.services.wait_for(lambda: self.equal(run_id), 60, f"equality of {run_id}", explain=explain)
         rows = self.mirrored(run_id)
-        ended_with_run = (MARKED_REASON, TIMED_OUT_REASON)
         for state, status, _error_type, message in rows.values():
-            assert status == ("ERROR" if message in ended_with_run else STATUS_OF_TASK_STATE[state])
+            assert status == ("ERROR" if str(message).endswith("before this task was done") else STATUS_OF_TASK_STATE[state])
         return rows
 
 
@@ -258,7 +257,7 @@ class TestServices:
         rows = mirror.wait_until_equal("marked")
         assert rows[("endless", -1, 1)][1] == "ERROR"
         assert rows[("after", -1, 1)][:2] == ("skipped", "ERROR")
-        assert rows[("after", -1, 1)][3] == MARKED_REASON
+        assert rows[("after", -1, 1)][3] == "the DAG run was marked failed by Anonymous before this task was done"
 
     def test_a_run_that_times_out(self, mirror: Mirror) -> None:
         self.waits(mirror, "hurried", "late")

@@ -128,6 +128,8 @@ def audit(airflow: AirflowDatabase, event: str, at: datetime, **values: Any) -> 
     from airflow.models.log import Log
 
     key = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "try_number": 1}
+    if event.startswith("patch_"):
+        key |= {"map_index": None, "try_number": None, "extra": json.dumps({"new_state": "failed", "state": "failed"})}
     airflow.insert(Log, dttm=at, event=event, **{**key, **values})
 
 

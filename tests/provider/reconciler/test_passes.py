@@ -12,7 +12,7 @@ from provider.metadata import batches, states, task_logs
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import TaskBatch, TaskLog
-from provider.reconciler import mirror, passes
+from provider.reconciler import end_causes, passes
 from provider.reconciler.passes import Reconciler
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ class TestBatches:
         one.tick()
         airflow_database.delete_run("b1")
         one.tick()
-        assert (batch().status, batch().error) == ("ERROR", mirror.DELETED_REASON)
-        assert logs() == {("a", -1, 1): ("ERROR", mirror.DELETED_REASON), ("b", -1, 1): ("SUCCESS", None)}
+        assert (batch().status, batch().error) == ("ERROR", end_causes.DELETED_REASON)
+        assert logs() == {("a", -1, 1): ("ERROR", end_causes.DELETED_REASON), ("b", -1, 1): ("SUCCESS", None)}
 
     def test_other_dags_are_left_alone(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
         from airflow.models.taskinstance import TaskInstance

@@ -11,7 +11,7 @@ from provider.metadata import states
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
-from provider.reconciler import mirror
+from provider.reconciler import end_causes
 from provider.reconciler.passes import Reconciler
 
 if TYPE_CHECKING:
@@ -126,30 +126,27 @@ class TestReasons:
         one.tick()
         found = logs()
         for key in (("a", -1, 1), ("waits", -1, 1), ("again", -1, 2)):
-            assert found[key] == ("ERROR", mirror.TIMED_OUT_REASON)
+            assert found[key] == ("ERROR", end_causes.TIMED_OUT_REASON)
         assert found[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
-        assert batch().error == f"3 tasks failed: a, again, waits; first error: {mirror.TIMED_OUT_REASON}"
+        assert batch().error == f"3 tasks failed: a, again, waits; first error: {end_causes.TIMED_OUT_REASON}"
 
     def test_another_event_of_the_audit_log_is_no_mark(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
-        from airflow.models.log import Log
-
-        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.run(state="failed", created_at=AT - timedelta(minutes=1), end_date=AT)
         airflow_database.task("a", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
         for event in ("trigger_dag_run", "failed", "patch_task_instance", "success"):
-            airflow_database.insert(Log, dag_id="sales", run_id="b1", event=event, dttm=AT - timedelta(seconds=2))
+            airflow_database.acts(event, AT - timedelta(seconds=2))
         one.tick()
         assert statuses() == {("a", -1, 1): "SKIPPED"}
 
     def test_a_run_marked_failed_by_a_person(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
-        from airflow.models.log import Log
-
-        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.run(state="failed", created_at=AT - timedelta(minutes=1), end_date=AT)
         airflow_database.task("before", "skipped", updated_at=AT - timedelta(seconds=9), end_date=AT - timedelta(seconds=9))
         airflow_database.task("open", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
-        airflow_database.insert(Log, dag_id="sales", run_id="b1", event="patch_dag_run", dttm=AT - timedelta(seconds=2))
+        airflow_database.acts("patch_dag_run", AT - timedelta(seconds=2), extra={"state": "failed", "note": None})
         one.tick()
         assert statuses() == {("before", -1, 1): "SKIPPED", ("open", -1, 1): "ERROR"}
-        assert logs()[("open", -1, 1)][1] == mirror.MARKED_REASON
+        assert logs()[("open", -1, 1)][1] == "the DAG run was marked failed by ann before this task was done"
+        assert (batch().end_cause, batch().ended_by) == ("marked_failed", "ann")
 
     def test_a_blocked_task_names_the_failed_one_above(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from provider.metadata import batches, task_logs
 from provider.metadata.engine import dispose_engines, get_engine, read_session, write_session
 from provider.metadata.tables import TaskLog
 from provider.reconciler.airflow_state import RunState, TryState
-from provider.reconciler.mirror import mirror_runs
+from provider.reconciler.mirror import Asked, mirror_runs
 from provider.run_conf import Scope
 from tests.waiting import wait_for
 
@@ -36,6 +36,9 @@ BATCH_IS_WRITTEN = text(
 )
 
 
+NOTHING_ASKED = Asked(lambda _run: {}, lambda _run, _attempt: None, lambda _run, _attempt: None)
+
+
 def wait_until_counted(what: TextClause) -> None:
     """Return when the database counts some, as seen by a connection of its own."""
     with get_engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -45,20 +48,20 @@ def wait_until_counted(what: TextClause) -> None:
 def open_batch() -> None:
     with write_session() as session:
         batches.open_batch(
-            session, "sales", "b1", requested=Scope(None, "workflow", None), source="manual", params={}, message_id=None,
-            all_task_ids=TASKS, disabled=["b"],
+            session, "sales", "b1", run_after=AT, requested=Scope(None, "workflow", None), source="manual", params={},
+            message_id=None, all_task_ids=TASKS, disabled=["b"],
         )  # fmt: skip
 
 
 def run_with(*tries: TryState) -> RunState:
-    return RunState("sales", "b1", "running", "manual", None, {}, AT, AT, None, None, tries)
+    return RunState("sales", "b1", "running", "manual", None, {}, AT, AT, AT, None, tries)
 
 
 def mirror() -> set[tuple[str, str]]:
     """Do what the reconciler does, as soon as ``start_batch`` has begun."""
     run = run_with(*(TryState(task, -1, 1, "running", AT, None, AT, live=True) for task in reversed(TASKS)))
     wait_until_counted(BATCH_IS_WRITTEN)
-    return mirror_runs([run], lambda _run: {}, lambda _run, _attempt: None)
+    return mirror_runs([run], NOTHING_ASKED)
 
 
 @pytest.mark.parametrize("before", ["first", "again", "mirrored"])
@@ -67,7 +70,7 @@ def test_start_batch_and_the_reconciler_in_each_others_way(monkeypatch: pytest.M
     if before != "first":
         open_batch()
     if before == "mirrored":
-        mirror_runs([run_with()], lambda _run: {}, lambda _run, _attempt: None)
+        mirror_runs([run_with()], NOTHING_ASKED)
     add_first_tries = task_logs.add_first_tries
 
     def late(*arguments: Any) -> None:

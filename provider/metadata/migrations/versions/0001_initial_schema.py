@@ -66,6 +66,9 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("end_cause", sa.String(length=30), nullable=True),
+        sa.Column("ended_by", sa.String(length=250), nullable=True),
+        sa.Column("run_after", sa.DateTime(timezone=True), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("workflow_id", "batch_id", name=op.f("pk_task_batches")),
     )
@@ -86,6 +89,8 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error_type", sa.String(length=250), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("end_cause", sa.String(length=30), nullable=True),
+        sa.Column("ended_by", sa.String(length=250), nullable=True),
         sa.Column("remote_job_id", sa.String(length=1000), nullable=True),
         sa.Column("remote_job_url", sa.Text(), nullable=True),
         sa.Column("config", sa.JSON(), nullable=True),
@@ -101,6 +106,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=50), nullable=False),
         sa.Column("holder", sa.String(length=250), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("current_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leader_leases")),
     )
     op.create_table(

@@ -1,0 +1,138 @@
+"""What people do in Airflow, and what the rows say of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from provider.metadata.engine import read_session
+from provider.metadata.tables import TaskLog
+from provider.reconciler.passes import Reconciler
+from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, provisional, statuses
+from tests.provider.reconciler.conftest import AirflowDatabase
+
+pytestmark = pytest.mark.usefixtures("application_database")
+
+BEFORE = AT - timedelta(minutes=1)
+
+
+def ends() -> dict[str, tuple[str | None, str | None]]:
+    with read_session() as session:
+        rows = session.query(TaskLog).filter(TaskLog.task_id != "start_batch").order_by(TaskLog.try_number)
+        return {log.task_id: (log.end_cause, log.ended_by) for log in rows}
+
+
+@pytest.mark.parametrize("note", ["patch_dag_run", "patch_task_instance", "bulk_dag_runs"])
+def test_a_note_is_no_mark(airflow_database: AirflowDatabase, one: Reconciler, note: str) -> None:
+    airflow_database.run(state="failed", created_at=BEFORE, end_date=AT)
+    airflow_database.task("a", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
+    body: dict[str, Any] = {"note": "see ticket 7"}
+    if note == "bulk_dag_runs":
+        body = {"actions": [{"action": "update", "entities": [{"dag_run_id": "b1", **body}]}]}
+    airflow_database.acts(note, AT - timedelta(seconds=2), extra=body)
+    one.tick()
+    assert statuses() == {("a", -1, 1): "SKIPPED"}
+    assert (batch().end_cause, batch().ended_by) == ("task", None)
+
+
+@pytest.mark.parametrize("dag_id", ["sales", "~"])
+def test_a_mark_on_many_runs_is_seen(airflow_database: AirflowDatabase, one: Reconciler, dag_id: str) -> None:
+    airflow_database.run(state="failed", created_at=BEFORE, end_date=AT)
+    airflow_database.task("open", "skipped", updated_at=AT, end_date=AT)
+    body = {"actions": [{"action": "update", "entities": [{"dag_run_id": "b1", "dag_id": "sales", "state": "failed"}]}]}
+    airflow_database.acts("bulk_dag_runs", AT - timedelta(seconds=1), run_id=None, dag_id=dag_id, extra=body)
+    one.tick()
+    assert logs()[("open", -1, 1)] == ("ERROR", "the DAG run was marked failed by ann before this task was done")
+    assert (batch().end_cause, batch().ended_by) == ("marked_failed", "ann")
+
+
+def test_a_success_of_a_person_on_a_task_that_never_ran_does_not_look_like_one_that_ran(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    airflow_database.run(created_at=BEFORE)
+    airflow_database.task("a", "success", 0, start_date=AT, end_date=AT)
+    airflow_database.acts("patch_task_instance", AT - timedelta(seconds=1), task_id="a", extra={"new_state": "success"})
+    one.tick()
+    with read_session() as session:
+        log = session.get(TaskLog, ("sales", "b1", "a", -1, 1))
+        assert log is not None
+        assert (log.status, log.started_at, log.end_cause, log.ended_by) == ("SUCCESS", None, "marked_success", "ann")
+
+
+def test_a_failed_last_task_that_a_person_marks_as_skipped_is_no_error(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run(state="failed", created_at=BEFORE, end_date=AT + timedelta(seconds=1))
+    airflow_database.task("leaf", "failed")
+    provisional("leaf", "ERROR", error_type="ValueError", error_message="no rows", end_cause="task")
+    one.tick()
+    assert (logs()[("leaf", -1, 1)], ends()["leaf"]) == (("ERROR", "no rows"), ("task", None))
+    now = datetime.now(UTC)
+    airflow_database.acts("patch_task_instance", now, owner="bob", task_id="leaf", extra={"new_state": "skipped"})
+    airflow_database.set(TaskInstance, {"task_id": "leaf"}, state="skipped", updated_at=now + timedelta(seconds=1))
+    one.tick()
+    assert (logs()[("leaf", -1, 1)], ends()["leaf"]) == (("SKIPPED", "marked skipped by bob"), ("marked_skipped", "bob"))
+
+
+def test_what_the_task_says_of_its_end_stays(airflow_database: AirflowDatabase, one: Reconciler) -> None:
+    airflow_database.run()
+    airflow_database.task("a", "failed")
+    provisional("a", "ERROR", error_type="RemoteJobError", error_message="refresh failed", end_cause="remote")
+    one.tick()
+    assert (logs()[("a", -1, 1)], ends()["a"]) == (("ERROR", "refresh failed"), ("remote", None))
+
+
+def test_a_try_whose_process_gave_no_sign_of_life_says_so(airflow_database: AirflowDatabase, one: Reconciler) -> None:
+    from airflow.models.log import Log
+
+    airflow_database.run(created_at=BEFORE)
+    airflow_database.task("a", "failed")
+    key = {"dag_id": "sales", "run_id": "b1", "task_id": "a", "map_index": -1, "try_number": 1}
+    text = "Task did not emit heartbeat within time limit (300 seconds) and will be terminated."
+    airflow_database.insert(Log, event="heartbeat timeout", dttm=AT, extra=text, **key)
+    one.tick()
+    assert (logs()[("a", -1, 1)], ends()["a"]) == (("ERROR", text), ("heartbeat", None))
+
+
+def test_a_try_that_goes_on_has_no_end(airflow_database: AirflowDatabase, one: Reconciler) -> None:
+    """A task that a person clears while it waits for its retry keeps its number."""
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.task("a", "failed")
+    one.tick()
+    assert ends() == {"a": ("killed", None)}
+    airflow_database.set(TaskInstance, {"task_id": "a"}, state="running", end_date=None)
+    one.tick()
+    assert ends() == {"a": (None, None)}
+
+
+def test_another_run_with_the_id_of_a_deleted_one_has_nothing_of_it(airflow_database: AirflowDatabase, one: Reconciler) -> None:
+    open_batch("a", "old", scope=["a"])
+    airflow_database.run(state="failed", end_date=AT)
+    airflow_database.task("a", "failed")
+    airflow_database.task("old", "skipped")
+    provisional("a", "ERROR", error_message="of the first run", end_cause="task")
+    one.tick()
+    assert batch().scope_task_ids == ["a"]
+    airflow_database.delete_run("b1")
+    airflow_database.run(run_after=AT + timedelta(hours=1))
+    airflow_database.task("a", "running")
+    one.tick()
+    assert logs() == {("a", -1, 1): ("PROCESSING", None)}
+    assert (batch().status, batch().error, batch().scope, batch().params) == ("PROCESSING", None, None, {})
+
+
+def test_who_deleted_a_run_that_had_not_ended(airflow_database: AirflowDatabase, one: Reconciler) -> None:
+    airflow_database.run()
+    airflow_database.task("a", "running")
+    one.tick()
+    airflow_database.acts("delete_dag_run", datetime.now(UTC), owner="bob")
+    airflow_database.delete_run("b1")
+    one.tick()
+    assert (logs()[("a", -1, 1)], ends()["a"]) == (("ERROR", "the DAG run was deleted in Airflow by bob"), ("deleted", "bob"))
+    assert (batch().end_cause, batch().ended_by) == ("deleted", "bob")
