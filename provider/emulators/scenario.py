@@ -92,7 +92,12 @@ class WorkflowConfigSpec(Section):
 
 
 class RepositorySpec(Section):
-    """A Dataform repository."""
+    """
+    A Dataform repository.
+
+    :param empty_selection: what becomes of an invocation that no action fits: it ``succeeds`` without having run anything, or
+        is ``refused``. The vendor's reference leaves it open.
+    """
 
     default_database: str = DEFAULT_PROJECT
     default_schema: str = "dataform"
@@ -101,6 +106,7 @@ class RepositorySpec(Section):
     release_configs: list[ReleaseConfigSpec] = []
     workflow_configs: list[WorkflowConfigSpec] = []
     cancel_seconds: Seconds = 0.2
+    empty_selection: Literal["succeeds", "refused"] = "refused"
 
     @model_validator(mode="after")
     def _actions_form_a_graph(self) -> Self:
