@@ -178,12 +178,17 @@ class SemanticModelSpec(Section):
 
 
 class DataflowSpec(Section):
-    """A Power BI dataflow (Gen1)."""
+    """
+    A dataflow.
+
+    :param generation: one of Gen2 is an item of Fabric, of which Power BI's API knows nothing.
+    """
 
     id: str = Field(default_factory=lambda: str(uuid.uuid4()))
     name: str
     seconds: Seconds = 1.0
     fails: bool = False
+    generation: Literal[1, 2] = 1
 
 
 class ReportSpec(Section):

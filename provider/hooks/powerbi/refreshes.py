@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from provider.hooks.paths import is_part, path
 from provider.hooks.powerbi.answers import Entry, parse_time, read, read_all
 from provider.hooks.powerbi.entries import in_the_way, is_new, job_status, service_time
-from provider.hooks.powerbi.errors import already_running
+from provider.hooks.powerbi.errors import GEN2_HINT, already_running
 from provider.hooks.powerbi.transport import ApiRequest, PowerBIApi, json_object
 from provider.hooks.remote_job import (
     AcceptedWithoutIdError,
@@ -309,6 +309,15 @@ class Dataflow(Refreshable):
         """Return the id in the answer to a start; None where it has none."""
         del response  # its headers name the request, not the transaction
         return None
+
+    async def prepare(self, enhanced: bool) -> Intent:
+        """Return the intent to start a refresh; says what to do about a dataflow of Gen2, which the service does not know."""
+        try:
+            return await super().prepare(enhanced)
+        except RemoteCallError as error:
+            if error.status_code not in (400, 404):
+                raise
+            raise RemoteCallError(f"{error} {GEN2_HINT}", retryable=False, status_code=error.status_code) from error
 
     def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
         """Whether an entry's kind does not rule out that a start of ours made it."""

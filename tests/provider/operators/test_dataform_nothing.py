@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from provider.emulators.scenario import RepositorySpec
 from tests.provider.operators.dataform_world import REPOSITORY, dataform, disturb, invocation, of_main, started
@@ -77,8 +77,9 @@ def test_actions_that_cannot_be_read_are_not_taken_for_none(start_cloud, life, s
 def test_a_worker_that_died_before_it_noted_the_end_is_followed_by_the_same_error(start_cloud, life):
     cloud = start_cloud(**nothing_fits())
     task = life(lambda: of_main(included_tags="dayly"))
-    task.begin()  # the process that would resume never comes
-    cloud.ledger.wait_for("workflow_invocation_succeeded")
+    unanswered = disturb(cloud, "GetWorkflowInvocation", grpc_status="UNAVAILABLE", times=None)
+    assert isinstance(task.begin(), TaskDeferred)  # and the process that would resume never comes
+    cloud.rules.remove(unanswered)
 
     with pytest.raises(AirflowFailException, match="ran nothing"):
         task.run()
