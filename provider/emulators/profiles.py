@@ -8,7 +8,7 @@ Service principal profiles: a header of each request tells which of them calls.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
@@ -18,10 +18,10 @@ from provider.emulators.powerbi_state import PowerBIError
 HEADER = "X-PowerBI-profile-id"
 
 
-def recorder(ledger: Ledger, service_of: Callable[[str], str]) -> Callable[[Request], None]:
+def recorder(ledger: Ledger, service_of: Callable[[str], str]) -> Callable[[Request], Awaitable[None]]:
     """Return what looks at each request and records the profile that one names; Entra ID, too, as it should never see one."""
 
-    def record(request: Request) -> None:
+    async def record(request: Request) -> None:
         found = request.headers.getlist(HEADER)
         if not found:
             return

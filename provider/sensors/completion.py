@@ -72,7 +72,8 @@ class TaskCompletionSensor(BaseSensorOperator):
 
     def _what_it_waited_for(self, context: Context) -> str:
         workflow_id, batch_id, task_id = _key(context)
-        text = f"no message said within {self.timeout:g} s how {task_id} has ended in batch {batch_id} of {workflow_id}."
+        waited = timedelta(seconds=float(self.timeout))
+        text = f"no message said within {waited} how {task_id} has ended in batch {batch_id} of {workflow_id}."
         try:
             check_batch_id(batch_id)
         except MessageError as error:

@@ -8,6 +8,7 @@ from google.cloud import dataform_v1
 
 from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.hooks.dataform import parameters
+from provider.hooks.dataform.hook import DataformInvocationHook
 from tests.provider.operators.dataform_world import REPOSITORY, dataform, invocation, of_main
 
 
@@ -50,7 +51,9 @@ def test_every_setting_of_the_compilation_arrives(start_cloud, life, field):
 
     (compiled,) = cloud.ledger.entries(operation="create_compilation_result")
     assert compiled.detail["code_compilation_config"] == {field: "other"}
-    found = dataform_v1.DataformClient.get_compilation_result(of_main().service.client, name=compiled.resource)
+    service = of_main().service
+    assert isinstance(service, DataformInvocationHook)
+    found = service.client.get_compilation_result(name=compiled.resource)
     assert found.code_compilation_config == dataform_v1.CodeCompilationConfig({field: "other"})
 
 

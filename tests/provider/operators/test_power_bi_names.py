@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from provider.exceptions import RemoteJobError
 from provider.hooks.powerbi.names import NAMED
 from tests.provider.operators.powerbi_world import dataflow, disturb, model, posted, powerbi
 
@@ -132,18 +133,28 @@ def test_a_dataflow_of_gen2_is_an_error_that_says_what_to_do(start_cloud, life, 
     """Power BI's API does not list it, and does not know its id."""
     cloud = start_cloud(**powerbi(world("Staging", kind="dataflows", generation=2)))
 
-    with pytest.raises(AirflowFailException, match=f"{GEN2}. Let Fabric run it .* type `external`"):
+    with pytest.raises(AirflowFailException, match=f"{GEN2}. Let Fabric run it, .* type `external`"):
         run(life, "dataflows", asked)
 
     assert cloud.ledger.entries(operation="dataflow_refresh_posted") == []
 
 
-@pytest.mark.parametrize(("status", "explained"), [(400, True), (404, True), (403, False), (429, False), (500, False)])
-def test_other_refusals_are_not_laid_to_gen2(start_cloud, life, status, explained):
+@pytest.mark.parametrize("call", ["GET */transactions", "POST */refreshes"])
+@pytest.mark.parametrize(
+    ("status", "code", "explained"),
+    [
+        (400, "DataflowUnknown", True),
+        (404, "DataflowNotFound", True),
+        (400, "DailyDataflowRefreshLimitExceeded", False),
+        (403, "PowerBINotAuthorizedException", False),
+        (503, "ServiceUnavailable", False),
+    ],
+)
+def test_other_refusals_are_not_laid_to_gen2(start_cloud, life, call, status, code, explained):
     cloud = start_cloud(**powerbi(world("Staging", kind="dataflows")))
-    disturb(cloud, "GET */transactions", http_status=status, times=None)
+    disturb(cloud, call, http_status=status, body={"error": {"code": code, "message": "No."}}, times=None)
 
-    with pytest.raises(Exception, match=f"transactions answered {status}") as failure:
+    with pytest.raises((AirflowFailException, RemoteJobError), match=f"answered {status}: {code}") as failure:
         run(life, "dataflows", GUIDS[1])
 
     assert (GEN2 in str(failure.value)) is explained

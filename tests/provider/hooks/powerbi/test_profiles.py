@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from provider.hooks.powerbi.hook import PowerBIHook
+from provider.hooks.powerbi.hook import PowerBIHook, RefreshRequest
 from provider.hooks.powerbi.transport import PowerBIApi
 
 PROFILE = "81f24a6d-7ebb-4478-99c7-2c36f7870a26"
-REQUEST = {"workspace": "Finance", "semantic_model": "Sales", "body": {"type": "full"}, "enhanced": True}
+REQUEST: RefreshRequest = {"workspace": "Finance", "semantic_model": "Sales", "body": {"type": "full"}, "enhanced": True}
 
 
 def named(cloud):
@@ -24,7 +24,9 @@ def test_every_call_names_the_profile_and_entra_is_not_told(powerbi_cloud, chang
     assert hook.test_connection()[0] is True
     intent = hook.prepare(REQUEST)
     job = hook.start(REQUEST, intent)
-    assert hook.find(intent)["id"] == job["id"]
+    found = hook.find(intent)
+    assert found is not None
+    assert found["id"] == job["id"]
     hook.status(job)
     hook.cancel(job)
 
