@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NoReturn
@@ -60,6 +60,18 @@ def _refuse_constant(word: str) -> NoReturn:
 def as_list(value: Any) -> Any:
     """Return a list of one for a single text or object, which iterating would take apart; everything else as it is."""
     return [value] if isinstance(value, str | Mapping) else value
+
+
+def exactly_one(given: Mapping[str, Any], names: Sequence[str]) -> str:
+    """
+    Return the one of several names that has a value.
+
+    :raises ValueError: none has, or more than one.
+    """
+    found = [name for name in names if given.get(name) is not None]
+    if len(found) != 1:
+        raise ValueError(f"give exactly one of {', '.join(names)}; given: {', '.join(found) or 'none'}")
+    return found[0]
 
 
 class Flaw(Enum):

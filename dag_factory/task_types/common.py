@@ -60,15 +60,3 @@ class RemoteJobConfig(TaskConfig):
     deferrable: StrictBool | None = None
     cancel_on_kill: StrictBool | None = None
     cancel_on_timeout: StrictBool | None = None
-
-
-def exactly_one(config: TaskConfig, *names: str) -> str:
-    """
-    Return the one field of several that is given.
-
-    :raises ValueError: none is, or more than one.
-    """
-    given = [name for name in names if getattr(config, name) is not None]
-    if len(given) != 1:
-        raise ValueError(f"give exactly one of {', '.join(names)}; given: {', '.join(given) or 'none'}")
-    return given[0]

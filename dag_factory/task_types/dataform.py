@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
 
 from dag_factory.problems import describe
 from dag_factory.specs import Spec
 from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
-from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, Texts, exactly_one
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, Texts
 from dag_factory.templates import is_template
+from provider.hooks.dataform import parameters
 from provider.plain_data import as_list
 from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
-
-SOURCES = ("git_commitish", "workspace", "release_config", "workflow_config")
-_BELONGS_TO_WORKFLOW_CONFIG = (
-    "vars",
-    "included_targets",
-    "included_tags",
-    "transitive_dependencies_included",
-    "transitive_dependents_included",
-    "fully_refresh_incremental_tables_enabled",
-    "service_account",
-    "query_priority",
-)
 
 
 class Target(Spec):
@@ -59,12 +48,17 @@ def _check_target(value: Any) -> Any:
 Targets = Annotated[tuple[Annotated[Any, BeforeValidator(_check_target)], ...], BeforeValidator(as_list), Field(min_length=1)]
 
 
+def _check_compilation_fields(value: dict[str, str]) -> dict[str, str]:
+    parameters.check_compilation_fields(value)
+    return value
+
+
 class DataformConfig(RemoteJobConfig):
     """
     Configuration of a Dataform task.
 
-    Parameters: see :class:`provider.operators.dataform.DataformWorkflowInvocationOperator`. Exactly one of ``git_commitish``,
-    ``workspace``, ``release_config`` and ``workflow_config`` is given.
+    Parameters: see :class:`provider.operators.dataform.DataformWorkflowInvocationOperator`. What goes together is said by
+    :mod:`provider.hooks.dataform.parameters`.
     """
 
     project_id: Templated[Text]
@@ -75,6 +69,7 @@ class DataformConfig(RemoteJobConfig):
     release_config: Templated[Text | None] = None
     workflow_config: Templated[Text | None] = None
     vars: Templated[dict[StrictStr, StrictStr] | None] = None
+    compilation_config: Templated[Annotated[dict[StrictStr, StrictStr], AfterValidator(_check_compilation_fields)] | None] = None
     included_targets: Templated[Targets | None] = None
     included_tags: Templated[Texts | None] = None
     transitive_dependencies_included: StrictBool | None = None
@@ -82,15 +77,13 @@ class DataformConfig(RemoteJobConfig):
     fully_refresh_incremental_tables_enabled: StrictBool | None = None
     service_account: Templated[Text | None] = None
     query_priority: Literal["INTERACTIVE", "BATCH"] | None = None
+    allow_empty: StrictBool | None = None
     gcp_conn_id: Templated[Text | None] = None
     impersonation_chain: Templated[Texts | None] = None
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        if exactly_one(self, *SOURCES) == "workflow_config" and (
-            extra := [name for name in _BELONGS_TO_WORKFLOW_CONFIG if getattr(self, name)]
-        ):
-            raise ValueError(f"workflow_config brings its own {', '.join(extra)}; remove them here")
+        parameters.chosen_source(dict(self))
         return self
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 
 from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType, Templated, operator_arguments
-from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts, exactly_one
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts
 from dag_factory.templates import contains_template
+from provider.plain_data import exactly_one
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -46,7 +47,7 @@ class GcsArchiveConfig(TaskConfig):
 
     @model_validator(mode="after")
     def _places(self) -> Self:
-        if exactly_one(self, "source_object", "source_prefix") == "source_object":
+        if exactly_one(dict(self), ("source_object", "source_prefix")) == "source_object":
             source, destination, kind = self.source_object, self.destination_object, "object"
             unused = [name for name in ("destination_prefix", "match_glob") if getattr(self, name) is not None]
         else:

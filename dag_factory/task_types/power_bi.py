@@ -8,9 +8,10 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 
 from dag_factory.problems import describe
 from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
-from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, exactly_one
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text
 from dag_factory.templates import contains_template
 from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh
+from provider.plain_data import exactly_one
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -47,7 +48,7 @@ class PowerBIRefreshConfig(RemoteJobConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if exactly_one(self, "semantic_model", "report", "dataflow") == "dataflow" and self.refresh is not None:
+        if exactly_one(dict(self), ("semantic_model", "report", "dataflow")) == "dataflow" and self.refresh is not None:
             raise ValueError("refresh: a dataflow has no enhanced refresh; remove it")
         if self.refresh is not None and self.notify_option is not None:
             raise ValueError("notify_option: an enhanced refresh sends no mail; remove notify_option or refresh")

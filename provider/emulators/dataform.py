@@ -3,8 +3,8 @@
 The Dataform API over gRPC, ``google.cloud.dataform.v1`` and ``v1beta1`` by one implementation.
 
 Follows https://cloud.google.com/dataform/reference/rpc/google.cloud.dataform.v1. Where that page leaves a refusal open,
-this emulator answers FAILED_PRECONDITION for a resource in the wrong state and INVALID_ARGUMENT for a request that
-selects nothing.
+this emulator answers FAILED_PRECONDITION for a resource in the wrong state and INVALID_ARGUMENT for a request that selects
+nothing (unless the scenario says otherwise) and for settings of the compilation beside a release config, which has its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 from google.cloud import dataform_v1, dataform_v1beta1
 from google.protobuf import empty_pb2
+from google.protobuf.json_format import MessageToDict
 
 from provider.emulators.dataform_graph import CompiledAction, Overrides, PlannedAction, Selection, Target, state_at
 from provider.emulators.dataform_state import Compilation, DataformState, Invocation
@@ -142,13 +143,19 @@ class DataformService:
         if source[0] == "release_config":
             self._check_child(repository, source[1], "releaseConfigs")
             release = self._state.release_config(repository, source[1])
+            if serialize(config):
+                raise invalid_argument("code_compilation_config cannot be set beside release_config.")
             config = self._types.CodeCompilationConfig(vars=release.vars)
         compilation = self._state.compile(repository, source, serialize(config), _overrides(config))
         self._ledger.append(
             "dataform",
             "create_compilation_result",
             compilation.name,
-            detail={source[0]: source[1], "vars": dict(config.vars), "errors": len(compilation.errors)},
+            detail={
+                source[0]: source[1],
+                "code_compilation_config": MessageToDict(type(config).pb(config), preserving_proto_field_name=True),
+                "errors": len(compilation.errors),
+            },
         )
         return self._compilation(compilation)
 

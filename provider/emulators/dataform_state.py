@@ -216,7 +216,7 @@ class DataformState:
             spec = self.repository(compilation.repository)
             self._make_up_actions(spec, compilation, selection)
             return select(compile_actions(spec, compilation.overrides), selection)
-        if not chosen:
+        if not chosen and self.repository(compilation.repository).empty_selection == "refused":
             raise invalid_argument(
                 f"No action of compilation result {compilation.name} matches the included targets"
                 f" {[str(target) for target in selection.targets]} and tags {list(selection.tags)}."

@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
+from provider.emulators import profiles
 from provider.emulators.entra import Entra, TokenStore
 from provider.emulators.http_server import Connections, FaultMiddleware, HttpServer
 from provider.emulators.ledger import Ledger
@@ -56,7 +57,7 @@ class PowerBIEmulator:
     ) -> None:
         self.tokens = TokenStore(scenario.powerbi.token_seconds)
         connections = Connections()
-        app = FastAPI(openapi_url=None)
+        app = FastAPI(openapi_url=None, dependencies=[Depends(profiles.recorder(ledger, service_of_path))])
         app.include_router(PowerBIApi(PowerBIState(scenario, ledger, timers), self.tokens, timers).router())
         app.include_router(Entra(scenario, ledger, self.tokens).router())
         _add_error_handlers(app, ledger)
@@ -197,7 +198,7 @@ class PowerBIApi:
     def dataflows(self, request: Request, group_id: str) -> JSONResponse:
         """Return a workspace's dataflows."""
         with self._timers.lock:
-            found = list(self._state.workspace(group_id).dataflows)
+            found = self._state.dataflows(group_id)
         return _odata(request, [{"objectId": item.id, "name": item.name, "configuredBy": ""} for item in found])
 
     async def post_dataflow_refresh(self, request: Request, group_id: str, dataflow_id: str) -> Response:

@@ -147,6 +147,10 @@ class PowerBIState:
             )  # fmt: skip
         return found
 
+    def dataflows(self, group_id: str) -> list[DataflowSpec]:
+        """Return the dataflows of a workspace that Power BI knows."""
+        return [item for item in self.workspace(group_id).dataflows if item.generation == 1]
+
     def dataflow(self, group_id: str, dataflow_id: str) -> DataflowSpec:
         """Return a dataflow of a workspace."""
         dataflows = self.workspace(group_id).dataflows
@@ -154,7 +158,7 @@ class PowerBIState:
         if found is None and self._auto_create:
             found = DataflowSpec(id=dataflow_id, name=dataflow_id, seconds=self._auto_seconds)
             dataflows.append(found)
-        if found is None:
+        if found is None or found.generation != 1:
             raise PowerBIError(404, "DataflowNotFound", f"Dataflow {dataflow_id} is not found.")
         return found
 

@@ -92,7 +92,12 @@ class WorkflowConfigSpec(Section):
 
 
 class RepositorySpec(Section):
-    """A Dataform repository."""
+    """
+    A Dataform repository.
+
+    :param empty_selection: what becomes of an invocation that no action fits: it ``succeeds`` without having run anything, or
+        is ``refused``. The vendor's reference leaves it open.
+    """
 
     default_database: str = DEFAULT_PROJECT
     default_schema: str = "dataform"
@@ -101,6 +106,7 @@ class RepositorySpec(Section):
     release_configs: list[ReleaseConfigSpec] = []
     workflow_configs: list[WorkflowConfigSpec] = []
     cancel_seconds: Seconds = 0.2
+    empty_selection: Literal["succeeds", "refused"] = "refused"
 
     @model_validator(mode="after")
     def _actions_form_a_graph(self) -> Self:
@@ -172,12 +178,17 @@ class SemanticModelSpec(Section):
 
 
 class DataflowSpec(Section):
-    """A Power BI dataflow (Gen1)."""
+    """
+    A dataflow.
+
+    :param generation: one of Gen2 is an item of Fabric, of which Power BI's API knows nothing.
+    """
 
     id: str = Field(default_factory=lambda: str(uuid.uuid4()))
     name: str
     seconds: Seconds = 1.0
     fails: bool = False
+    generation: Literal[1, 2] = 1
 
 
 class ReportSpec(Section):

@@ -8,6 +8,7 @@ refresh ``..`` would delete the semantic model.
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Annotated
 from urllib.parse import quote, unquote
 
@@ -27,6 +28,14 @@ _DECODED = 3
 def is_part(value: object) -> bool:
     """Whether a value is a text that can be one part of a path, and no other path."""
     return isinstance(value, str) and _PART.fullmatch(value) is not None
+
+
+def is_guid(value: str) -> bool:
+    """Whether a text is a GUID, as all ids of Power BI are that people give."""
+    try:
+        return str(uuid.UUID(value)) == value.lower()
+    except ValueError:
+        return False
 
 
 def path(*parts: object) -> str:

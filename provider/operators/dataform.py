@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from provider.exceptions import ConfigurationError
+from provider.hooks.dataform import parameters
 from provider.links import DataformInvocationLink
 from provider.operators.remote_job import RemoteJobOperator
 from provider.plain_data import as_list
+from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
     from provider.hooks.dataform.hook import InvocationRequest
-    from provider.hooks.remote_job import RemoteJob
+    from provider.hooks.remote_job import JobStatus, RemoteJob
 
 __all__ = ["DataformWorkflowInvocationOperator"]
-
-SOURCES = ("git_commitish", "workspace", "release_config", "workflow_config")
 
 
 class DataformWorkflowInvocationOperator(RemoteJobOperator):
@@ -28,8 +29,9 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
     The compilation result is what makes the start safe to repeat: compiling runs no SQL, its name is recorded first,
     and an invocation is created only if none exists for it. A compilation with errors fails the task at once.
 
-    Give exactly one of ``git_commitish``, ``workspace``, ``release_config`` and ``workflow_config``. A workflow config brings
-    its own release and its own selection of actions, so it goes with none of the other parameters of the run.
+    Give exactly one of ``git_commitish``, ``workspace``, ``release_config`` and ``workflow_config``. A release config brings its
+    own settings for the compilation, so it goes with neither ``vars`` nor ``compilation_config``. A workflow config brings its
+    own release and its own selection of actions, so it goes with none of the other parameters of the run.
 
     Returns ``{"workflow_invocation": name, "state": …, "actions": [{"target", "state", "failure_reason", "job_id"}]}``.
 
@@ -41,6 +43,9 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
     :param release_config: id or full name of the release configuration to compile. (templated)
     :param workflow_config: id or full name of the workflow configuration to run. (templated)
     :param vars: variables for the compilation; they override those of the project's settings. (templated)
+    :param compilation_config: what else of the project's settings is overridden: ``default_database``, ``default_schema``,
+        ``default_location``, ``assertion_schema``, ``database_suffix``, ``schema_suffix``, ``table_prefix``, each a text. An
+        empty text overrides nothing. (templated)
     :param included_targets: actions to run, as ``{"database", "schema", "name"}`` or ``"database.schema.name"`` (database
         and schema may be left out), or a single one. None for all. (templated)
     :param included_tags: tags of the actions to run, or a single one. (templated)
@@ -49,6 +54,7 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
     :param fully_refresh_incremental_tables_enabled: rebuild incremental tables from scratch.
     :param service_account: account BigQuery runs the actions as. (templated)
     :param query_priority: ``INTERACTIVE`` or ``BATCH``.
+    :param allow_empty: succeed, too, where no action fits the selection, so that nothing ran. Otherwise that is an error.
     :param gcp_conn_id: connection to Google Cloud.
     :param impersonation_chain: service account to act as, or a chain of them. (templated)
     :raises RemoteJobError: the invocation failed; AirflowFailException with the same text where a retry cannot help.
@@ -65,15 +71,15 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         "project_id",
         "region",
         "repository_id",
-        *SOURCES,
-        "vars",
+        *parameters.SOURCES,
+        *parameters.COMPILATION,
         "included_targets",
         "included_tags",
         "service_account",
         "gcp_conn_id",
         "impersonation_chain",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"vars": "json", "included_targets": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys((*parameters.COMPILATION, "included_targets"), "json")
 
     def __init__(
         self,
@@ -86,6 +92,7 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         release_config: str | None = None,
         workflow_config: str | None = None,
         vars: Mapping[str, str] | None = None,
+        compilation_config: Mapping[str, str] | None = None,
         included_targets: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] | None = None,
         included_tags: str | Sequence[str] | None = None,
         transitive_dependencies_included: bool = False,
@@ -95,6 +102,7 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         query_priority: Literal["INTERACTIVE", "BATCH"] | None = None,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
+        allow_empty: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -106,6 +114,7 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         self.release_config = release_config
         self.workflow_config = workflow_config
         self.vars = vars
+        self.compilation_config = compilation_config
         self.included_targets = included_targets
         self.included_tags = included_tags
         self.transitive_dependencies_included = transitive_dependencies_included
@@ -115,43 +124,46 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         self.query_priority = query_priority
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
-        self._check_sources()
+        self.allow_empty = allow_empty
+        self._source()
 
-    def _check_sources(self) -> None:
-        given = [name for name in SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ConfigurationError(
-                f"Task {self.task_id}: give exactly one of {', '.join(SOURCES)}; given: {', '.join(given) or 'none'}."
-            )
-        if self.workflow_config is not None and (extra := [*self._invocation_config(), *(["vars"] if self.vars else [])]):
-            raise ConfigurationError(
-                f"Task {self.task_id}: a workflow config brings its own selection and variables; remove {', '.join(extra)}."
-            )
+    def _source(self) -> str:
+        """Return which source is given, once it is known that the parameters go together."""
+        names = (*parameters.SOURCES, *parameters.COMPILATION, *parameters.INVOCATION)
+        try:
+            source = parameters.chosen_source({name: getattr(self, name) for name in names})
+            if isinstance(self.compilation_config, Mapping):  # and not the result of another task, which is not known yet
+                parameters.check_compilation_fields(self.compilation_config)
+        except ValueError as error:
+            raise ConfigurationError(f"Task {self.task_id}: {error}.") from error
+        return source
 
     def _invocation_config(self) -> dict[str, Any]:
         """Return the fields of ``InvocationConfig`` that were given; of a list, one text or target stands for a list of one."""
         lists = ("included_targets", "included_tags")
         return {
-            name: as_list(value) if name in lists else value
-            for name in (
-                *lists,
-                "transitive_dependencies_included",
-                "transitive_dependents_included",
-                "fully_refresh_incremental_tables_enabled",
-                "service_account",
-                "query_priority",
-            )
-            if (value := getattr(self, name))
+            name: as_list(value) if name in lists else value for name in parameters.INVOCATION if (value := getattr(self, name))
         }
+
+    def judged(self, job: RemoteJob, status: JobStatus) -> JobStatus:
+        """Take an invocation for failed that has succeeded without an action; actions that could not be read may be many."""
+        if self.allow_empty or status.state != "done" or status.incomplete is not None or status.result.get("actions") != []:
+            return status
+        given = {name: getattr(self, name) for name in ("workflow_config", "included_targets", "included_tags")}
+        selection = ", ".join(f"{name} {quoted(value)}" for name, value in given.items() if value)
+        fits = f"fits {selection}: correct it" if selection else "is in the repository: look at what was compiled"
+        error = f"{self.job_noun} {job['id']} ran nothing. No action {fits}, or set `allow_empty`. See {job['url']}"
+        return replace(status, state="failed", error=error, retryable=False)
 
     def request(self, context: Context, earlier: RemoteJob | None) -> InvocationRequest:  # noqa: ARG002 - others need them
         """Return the invocation to ask for."""
-        source = next(name for name in SOURCES if getattr(self, name) is not None)
+        source = self._source()
         return {
             "project_id": self.project_id,
             "region": self.region,
             "repository_id": self.repository_id,
             "source": {source: getattr(self, source)},
-            "variables": self.vars,
+            "vars": self.vars,
+            "compilation_config": self.compilation_config,
             "invocation_config": self._invocation_config(),
         }

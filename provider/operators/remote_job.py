@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from provider.airflow_internals import supervisor
 from provider.exceptions import ConfigurationError, RemoteJobError
-from provider.hooks.remote_job import RemoteJob
+from provider.hooks.remote_job import JobStatus, RemoteJob
 from provider.hooks.remote_service import Connection, RemoteService, open_service, service_class
 from provider.hooks.wait_budget import WaitBudget
 from provider.links import RemoteJobLink
@@ -121,6 +121,14 @@ class RemoteJobOperator(BaseOperator):
         :raises ConfigurationError: the parameters make no request.
         """
 
+    def judged(self, job: RemoteJob, status: JobStatus) -> JobStatus:  # noqa: ARG002 - others need it
+        """
+        Return what the end of our job means for this task; the status as it is, unless a subclass is stricter than its service.
+
+        :param status: of a job that has ended; its details may be missing, see :attr:`JobStatus.incomplete`.
+        """
+        return status
+
     @cached_property
     def service(self) -> RemoteService[Any]:
         """The service, with this task's connection."""
@@ -214,6 +222,7 @@ class RemoteJobOperator(BaseOperator):
                 method_name="execute_complete",
                 kwargs={"job": job, "deadline": budget.deadline},
             )
+        status = self.judged(job, status)
         ledger.record_outcome("success" if status.state == "done" else "failed")
         if status.state == "failed":
             raise RemoteJobError(status.error, retryable=status.retryable)

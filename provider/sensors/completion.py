@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout
 
+from provider.batch_ids import check_batch_id
+from provider.exceptions import MessageError
 from provider.metadata.rows import TaskKey
 from provider.metadata.states import SUCCESS
 from provider.pacing import AFTER_DEFERRAL
@@ -42,7 +45,7 @@ class TaskCompletionSensor(BaseSensorOperator):
     :param timeout: seconds until the wait fails; Airflow's ``[sensors] default_timeout``, seven days, by default.
     :raises AirflowFailException: the message says ``ERROR``; a retry would change nothing.
     :raises AirflowException: the application database cannot be used; a retry may help.
-    :raises AirflowSensorTimeout: no message came in time.
+    :raises AirflowSensorTimeout: no message came in time; the text has the message that was missing.
     """
 
     ui_color = "#e8e3f5"
@@ -59,6 +62,27 @@ class TaskCompletionSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, str]:  # noqa: ARG002 - Airflow calls it so
         """Read the message of which the event tells."""
         return self._end(context, _entry(context).get("after", 0))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after the wait; one that took too long says what it waited for, where Airflow has but a word for it."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout as error:
+            raise AirflowSensorTimeout(self._what_it_waited_for(context)) from error
+
+    def _what_it_waited_for(self, context: Context) -> str:
+        workflow_id, batch_id, task_id = _key(context)
+        waited = timedelta(seconds=float(self.timeout))
+        text = f"no message said within {waited} how {task_id} has ended in batch {batch_id} of {workflow_id}."
+        try:
+            check_batch_id(batch_id)
+        except MessageError as error:
+            return f"{text} None can, since no message may name this batch: {error}"
+        message = json.dumps({"previous_task_id": task_id, "batch_id": batch_id, "status": "SUCCESS"})
+        return (
+            f"{text} Whoever does its work publishes {message} to the dispatcher's topic; then clear the task. "
+            "To wait for longer, raise `timeout` (in a row `wait_timeout`)."
+        )
 
     def _end(self, context: Context, after: int) -> dict[str, str]:
         """End with the latest message; wait where there is none that this chain of tries may end with."""

@@ -207,6 +207,31 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         TASK + "config: give exactly one of git_commitish, workspace, release_config, workflow_config; given: git_commitish, "
         "workspace",
     ),
+    "settings beside a release": (
+        lambda rows: (
+            rows.task("dim_date")["config"].pop("git_commitish"),
+            rows.task("dim_date")["config"].update(release_config="production", vars={"a": "b"}),
+        ),
+        TASK + "config: release_config brings its own vars; remove it here",
+    ),
+    "settings beside a workflow config": (
+        lambda rows: (
+            rows.task("dim_date")["config"].pop("git_commitish"),
+            rows.task("dim_date")["config"].update(
+                workflow_config="nightly", compilation_config={"table_prefix": "x"}, included_tags="daily"
+            ),
+        ),
+        TASK + "config: workflow_config brings its own compilation_config, included_tags; remove them here",
+    ),
+    "setting of the compilation": (
+        _config("dim_date", "compilation_config", {"suffix": "dev"}),
+        TASK + "config.compilation_config: compilation_config has no 'suffix'; it has default_database, default_schema, "
+        "default_location, assertion_schema, database_suffix, schema_suffix, table_prefix",
+    ),
+    "setting that is no text": (
+        _config("dim_date", "compilation_config", {"schema_suffix": 3}),
+        TASK + "config.compilation_config.schema_suffix: must be text, not 3",
+    ),
     "target": (
         _config("dim_date", "included_targets", [{"schema": "x"}]),
         TASK + "config.included_targets[0]: name: missing",

@@ -219,6 +219,7 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
                 "repository_id": template,
                 "git_commitish": template,
                 "vars": {"a": template},
+                "compilation_config": {"schema_suffix": template},
                 "included_targets": [template, {"schema": template, "name": template}],
                 "included_tags": [template],
                 "service_account": template,

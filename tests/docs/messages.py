@@ -24,6 +24,7 @@ FOREIGN = frozenset(
     {
         "AirflowException",
         "AirflowFailException",
+        "AirflowSensorTimeout",
         "AirflowSkipException",
         "ArgumentTypeError",
         "DefinitionsUnavailableError",
@@ -38,7 +39,7 @@ FOREIGN = frozenset(
 )
 #: Texts that stand in tables and constants: hints, which follow a service's own words, and reasons of the reconciler.
 TABLES = {
-    "provider/hooks/powerbi/errors.py": ("HINTS", "_PERMISSION_HINT"),
+    "provider/hooks/powerbi/errors.py": ("HINTS", "GEN2_HINT", "_PERMISSION_HINT"),
     "provider/hooks/dataform/errors.py": ("_HINTS", "_ACT_AS_HINT"),
     "provider/hooks/bigquery.py": ("_HINTS",),
     "provider/reconciler/end_causes.py": ("TIMED_OUT_REASON", "DELETED_REASON"),

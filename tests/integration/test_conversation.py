@@ -145,7 +145,8 @@ def statuses(world: World, batch_id: str) -> dict[str, str]:
 def invocations(world: World) -> list[str]:
     """Return the batch of each Dataform compilation, which is made for one invocation."""
     return sorted(
-        entry.detail["vars"]["batch"] for entry in world.emulators.ledger.entries(operation="create_compilation_result")
+        entry.detail["code_compilation_config"]["vars"]["batch"]
+        for entry in world.emulators.ledger.entries(operation="create_compilation_result")
     )
 
 

@@ -47,7 +47,7 @@ def test_integrations_are_declared() -> None:
 def test_the_connection_form_has_every_extra_that_the_hook_reads() -> None:
     (connection_type,) = INFO["connection-types"]
     assert connection_type["connection-type"] == PowerBIHook.conn_type
-    extras = {"tenant_id", "auth", "cloud", "certificate_path", "authority", "portal_url", "ca_file"}
+    extras = {"tenant_id", "auth", "cloud", "certificate_path", "authority", "portal_url", "ca_file", "profile_id"}
     assert set(connection_type["conn-fields"]) == extras
 
 

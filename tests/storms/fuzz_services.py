@@ -174,7 +174,8 @@ def _services() -> list[Service]:
     dataflow = {**model, "kind": "dataflow", "enhanced": False}
     intent = {**handle, "kind": "semantic_model", "enhanced": True, "known": [MODEL], "since": TIMES["startTime"]}
     items = ({"semantic_model": "Sales"}, {"report": "Sales"}, {"report": MODEL}, {"dataflow": "Sales"})
-    invocation: dict[str, Any] = {"project_id": "demo", "region": "europe-west3", "repository_id": "sales", "variables": None}
+    invocation: dict[str, Any] = {"project_id": "demo", "region": "europe-west3", "repository_id": "sales"}
+    invocation |= {"vars": None, "compilation_config": None}
     sources = ({"git_commitish": "main"}, {"workflow_config": "nightly"})
     compiled = {"parent": REPOSITORY, "source": {"compilation_result": f"{REPOSITORY}/compilationResults/1"}}
     scheduled = {"parent": REPOSITORY, "source": {"workflow_config": "w"}, "known": [], "since": "2026-11-28T05:00:00+00:00"}

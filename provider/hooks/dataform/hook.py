@@ -12,9 +12,8 @@ from weakref import WeakKeyDictionary
 
 from pydantic import AfterValidator, Field
 
-from provider.exceptions import ConfigurationError
 from provider.hooks.addresses import check_private
-from provider.hooks.dataform import invocations
+from provider.hooks.dataform import invocations, parameters
 from provider.hooks.dataform.errors import translated
 from provider.hooks.google_service import GoogleService
 from provider.hooks.paths import PathPart, path
@@ -52,7 +51,8 @@ class InvocationRequest(TypedDict):
     What a workflow invocation is asked for with.
 
     :param source: one of ``git_commitish``, ``workspace``, ``release_config``, ``workflow_config``, and its value.
-    :param variables: variables for the compilation.
+    :param vars: variables for the compilation.
+    :param compilation_config: fields of ``CodeCompilationConfig`` beside them.
     :param invocation_config: fields of ``InvocationConfig``.
     """
 
@@ -60,7 +60,8 @@ class InvocationRequest(TypedDict):
     region: str
     repository_id: str
     source: Mapping[str, str]
-    variables: Mapping[str, str] | None
+    vars: Mapping[str, str] | None
+    compilation_config: Mapping[str, str] | None
     invocation_config: Mapping[str, Any]
 
 
@@ -142,8 +143,9 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
         For a workflow config, which has none, what it ran lately.
 
         :raises RemoteJobError: the compilation has errors; not retryable.
-        :raises ConfigurationError: variables or invocation config cannot be sent.
+        :raises ConfigurationError: the configuration of the compilation or of the invocation cannot be sent.
         """
+        config = parameters.code_compilation_config(request["vars"], request["compilation_config"])
         invocations.invocation_config(request["invocation_config"])
         place = (request["project_id"], "locations", request["region"], "repositories", request["repository_id"])
         path("projects", *place)  # raises where one of them is no id
@@ -154,7 +156,7 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
             since = datetime.now(tz=UTC) - CLOCK_SKEW
             lately = [item.name for item in self._invocations(parent, {kind: name}) if invocations.started(item) >= since]
             return {"parent": parent, "source": {kind: name}, "known": lately, "since": since.isoformat()}
-        return {"parent": parent, "source": {"compilation_result": self._compile(parent, {kind: name}, request["variables"])}}
+        return {"parent": parent, "source": {"compilation_result": self._compile(parent, {kind: name}, config)}}
 
     def start(self, request: InvocationRequest, intent: Intent) -> RemoteJob:
         """Create the invocation of an intent."""
@@ -227,14 +229,12 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
 
     # Parts.
 
-    def _compile(self, parent: str, source: Mapping[str, str], variables: Mapping[str, str] | None) -> str:
+    def _compile(self, parent: str, source: Mapping[str, str], config: Mapping[str, Any]) -> str:
         from google.cloud.dataform_v1 import CompilationResult
 
         fields: dict[str, Any] = dict(source)
-        if variables:
-            if wrong := [name for name, value in variables.items() if not isinstance(value, str)]:
-                raise ConfigurationError(f"Dataform variables are strings; put {', '.join(wrong)} in quotes in `vars`.")
-            fields["code_compilation_config"] = {"vars": dict(variables)}
+        if config:
+            fields["code_compilation_config"] = dict(config)
         asked = f"Dataform CreateCompilationResult in {parent}"
         with translated(asked):
             result = self.client.create_compilation_result(

@@ -35,6 +35,7 @@ def connection_type() -> dict[str, Any]:
             ),
             "authority": field("Authority", "Another address of Entra ID, without the tenant."),
             "portal_url": field("Portal URL", "Another address of the Power BI service, for links."),
+            "profile_id": field("Profile ID", "Id of the service principal profile to call Power BI as, if any."),
             "ca_file": field("CA file", "PEM file of the certificate authorities to trust instead of the system's."),
         },
     }

@@ -38,6 +38,13 @@ HINTS: tuple[tuple[str, str, bool], ...] = (
     ("0xC11C0020", "The model was evicted from memory; running it again helps.", True),
     ("CapacityNotActive", "Resume the capacity of the workspace.", True),
 )
+#: Power BI's API does not list dataflows of Gen2, which are items of Fabric. Fabric's own API for them is a preview, and for the
+#: accounts of people: it takes neither service principals nor managed identities.
+#: .. seealso:: https://learn.microsoft.com/rest/api/fabric/dataflow/background-jobs/run-on-demand-execute
+GEN2_HINT = (
+    "If it is a dataflow of Gen2: applications cannot refresh those. Let Fabric run it, by a schedule or a pipeline, and a task "
+    "of type `external` wait for its end."
+)
 _PERMISSION_HINT = (
     "Give the application access: Contributor in the workspace, Build and Write on the semantic model, and 'Service "
     "principals can call Fabric public APIs' in the tenant settings."

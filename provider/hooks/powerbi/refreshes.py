@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from provider.hooks.paths import is_part, path
 from provider.hooks.powerbi.answers import Entry, parse_time, read, read_all
 from provider.hooks.powerbi.entries import in_the_way, is_new, job_status, service_time
-from provider.hooks.powerbi.errors import already_running
+from provider.hooks.powerbi.errors import GEN2_HINT, already_running, hint_for
 from provider.hooks.powerbi.transport import ApiRequest, PowerBIApi, json_object
 from provider.hooks.remote_job import (
     AcceptedWithoutIdError,
@@ -310,6 +311,16 @@ class Dataflow(Refreshable):
         del response  # its headers name the request, not the transaction
         return None
 
+    async def prepare(self, enhanced: bool) -> Intent:
+        """Return the intent to start a refresh; a refusal says what to do about a dataflow of Gen2."""
+        with _explained_for_gen2():
+            return await super().prepare(enhanced)
+
+    async def start(self, body: Mapping[str, Any], intent: Intent) -> RemoteJob:
+        """Post the start; see :meth:`prepare`."""
+        with _explained_for_gen2():
+            return await super().start(body, intent)
+
     def could_be_ours(self, entry: Entry, enhanced: bool) -> bool:
         """Whether an entry's kind does not rule out that a start of ours made it."""
         del enhanced
@@ -326,6 +337,17 @@ class Dataflow(Refreshable):
         answer = json_object(response).get("status")
         if answer in ("invalid", "notFound"):
             raise CannotCancelError(f"{self.noun} {job['id']} cannot be cancelled: the service answers {answer!r}.")
+
+
+@contextmanager
+def _explained_for_gen2() -> Iterator[None]:
+    """Say what to do about a dataflow of Gen2 where the service gives no reason that is known to be another."""
+    try:
+        yield
+    except RemoteCallError as error:
+        if error.status_code not in (400, 404) or hint_for(str(error))[0]:
+            raise
+        raise RemoteCallError(f"{error} {GEN2_HINT}", retryable=False, status_code=error.status_code) from error
 
 
 _KINDS: dict[str, type[Refreshable]] = {cls.kind: cls for cls in (SemanticModel, Dataflow)}

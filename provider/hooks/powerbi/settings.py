@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.addresses import check_private
-from provider.hooks.paths import is_part
+from provider.hooks.paths import is_guid, is_part
 from provider.texts import quoted
 
 AuthMethod = Literal["client_secret", "certificate", "managed_identity", "google_federation"]
@@ -87,6 +87,8 @@ class PowerBISettings:
         list of clouds.
     :param portal_url: the Power BI service, for links.
     :param ca_file: PEM file of the certificate authorities to trust; None for the system's.
+    :param profile_id: profile of the service principal that Power BI is called as; None for the service principal itself.
+        Entra ID knows nothing of profiles.
     """
 
     auth: AuthMethod
@@ -100,6 +102,7 @@ class PowerBISettings:
     custom_authority: bool
     portal_url: str
     ca_file: str | None
+    profile_id: str | None
 
     @classmethod
     def from_connection(cls, connection: Any) -> PowerBISettings:
@@ -107,7 +110,7 @@ class PowerBISettings:
         Read an Airflow connection.
 
         ``login`` is the client id, ``password`` the secret, ``host`` another address of the REST API; the extra takes
-        ``tenant_id``, ``cloud``, ``auth``, ``certificate_path``, ``authority``, ``portal_url`` and ``ca_file``.
+        ``tenant_id``, ``cloud``, ``auth``, ``certificate_path``, ``authority``, ``portal_url``, ``ca_file`` and ``profile_id``.
 
         :raises ConfigurationError: something is missing or unknown.
         """
@@ -127,6 +130,7 @@ class PowerBISettings:
             custom_authority="authority" in extra,
             portal_url=str(extra.get("portal_url", CLOUDS[cloud].portal)).rstrip("/"),
             ca_file=extra.get("ca_file"),
+            profile_id=str(extra["profile_id"]) if "profile_id" in extra else None,
         )
         settings._check(where)
         return settings
@@ -135,6 +139,8 @@ class PowerBISettings:
         if self.ca_file and not Path(self.ca_file).is_file():
             raise ConfigurationError(f"{where}: there is no file {self.ca_file} here; correct extra `ca_file`.")
         check_private(self.api_url, f"{where}: the host")
+        if self.profile_id is not None and not is_guid(self.profile_id):
+            raise ConfigurationError(f"{where}: extra `profile_id` is {quoted(self.profile_id)}; give the profile's id, a GUID.")
         if self.auth == "managed_identity":
             return
         check_private(self.authority, f"{where}: extra `authority`")

@@ -32,6 +32,10 @@ MAX_CONNECTIONS = 32
 #: Seconds for which a connection without a call is kept, longer than the usual pause between two polls.
 KEEPALIVE_SECONDS = 60.0
 
+#: Tells Power BI which of a service principal's profiles calls.
+#: .. seealso:: https://learn.microsoft.com/power-bi/developer/embedded/embed-multi-tenancy
+PROFILE_HEADER = "X-PowerBI-profile-id"
+
 _Key = tuple[str, str | None]
 
 
@@ -64,6 +68,7 @@ class PowerBIApi:
         self.portal_url = settings.portal_url
         self.budget = budget
         self._settings = settings
+        self._profile = {PROFILE_HEADER: settings.profile_id} if settings.profile_id else {}
         self._tokens = tokens
 
     async def send(self, request: ApiRequest) -> httpx.Response:
@@ -95,7 +100,7 @@ class PowerBIApi:
             request.path,
             params=request.params,
             json=request.json,
-            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
+            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip", **self._profile},
         )
         check_path(call.url.raw_path.partition(b"?")[0].decode("ascii"))
         if not call.url.path.endswith(f"/{unquote(request.path)}"):

@@ -121,8 +121,8 @@ def test_parameters_of_dataform_are_checked_before_a_call(start_cloud, place):
     from tests.provider.operators.dataform_world import dataform
 
     cloud = start_cloud(**dataform())
-    request: Any = {"project_id": "p", "region": "r", "repository_id": "s", "variables": None, "invocation_config": {}}
-    request |= {"source": {"git_commitish": "main"}, **place}
+    request: Any = {"project_id": "p", "region": "r", "repository_id": "s", "invocation_config": {}}
+    request |= {"source": {"git_commitish": "main"}, "vars": None, "compilation_config": None, **place}
 
     with pytest.raises(AcceleratorError, match="is no id that can be part of an address"):
         DataformInvocationHook().prepare(request)

@@ -226,6 +226,9 @@ REFUSED = {
     "name of another collection": lambda client: client.get_workflow_invocation(name=f"{REPOSITORY}/compilationResults/x"),
     "no source": lambda client: compiled(client, code_compilation_config={"vars": {"a": "b"}}),
     "workspace of another repository": lambda client: compiled(client, workspace=f"{BROKEN}/workspaces/x"),
+    "settings beside a release config": lambda client: compiled(
+        client, release_config=f"{REPOSITORY}/releaseConfigs/production", code_compilation_config={"vars": {"a": "b"}}
+    ),
     "unknown target": lambda client: invoked(client, "nobody"),
     "unknown tag": lambda client: invoked(client, included_tags=["nobody"]),
     "no compilation": lambda client: client.create_workflow_invocation(parent=REPOSITORY, workflow_invocation={}),

@@ -84,6 +84,27 @@ def test_workspaces(client):
     assert code(client.get("groups", params={"$top": 0})) == (400, "BadRequest")
 
 
+def test_names_are_filtered_with_case(client):
+    """As OData's ``eq`` compares."""
+    for name in ("inventory", "INVENTORY", "Inventory ", "Inventor"):
+        assert client.get("groups", params={"$filter": f"name eq '{name}'"}).json()["value"] == []
+    assert len(client.get("groups", params={"$filter": "name eq 'Inventory'"}).json()["value"]) == 1
+
+
+def test_the_profile_of_a_request_is_recorded(client, emulators):
+    header, profile = "X-PowerBI-profile-id", "81f24a6d-7ebb-4478-99c7-2c36f7870a26"
+
+    assert client.get("groups").status_code == 200
+    assert emulators.ledger.entries(operation="profile_named") == []
+    assert client.get("groups", headers={header: profile}).status_code == 200
+    assert code(client.get("groups", headers={header: "Contoso"})) == (400, "BadRequest")
+    twice = [(header, profile), (header, profile)]
+    assert code(client.get("groups", headers=twice)) == (401, "PowerBINotAuthorizedException")
+
+    first, *_ = emulators.ledger.entries(operation="profile_named")
+    assert (first.service, first.resource, dict(first.detail)) == ("powerbi", "GET /v1.0/myorg/groups", {"profile_id": profile})
+
+
 def test_content_of_a_workspace(client):
     assert len(client.get(f"groups/{WORKSPACE}/datasets").json()["value"]) == len(MODELS)
     assert client.get(f"groups/{WORKSPACE}/datasets/quick").json()["name"] == "Quick"

@@ -234,7 +234,9 @@ def test_defect_full_refresh_is_ignored(start_cloud, life):
         )
     ).run()
 
-    assert cloud.ledger.entries(operation="create_compilation_result")[0].detail["vars"] == {"env": "dev"}
+    assert cloud.ledger.entries(operation="create_compilation_result")[0].detail["code_compilation_config"] == {
+        "vars": {"env": "dev"}
+    }
     config = started(cloud)[0].detail["invocation_config"]
     assert [target["name"] for target in config["included_targets"]] == ["orders", "report"]
     assert config["fully_refresh_incremental_tables_enabled"] is True

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.bases.operator import TRIGGER_FAIL_REPR, TriggerFailureReason
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralError,
+    TaskDeferred,
+)
 from sqlalchemy import update
 
 from provider.messages import read
@@ -65,6 +74,52 @@ def test_without_a_message_it_waits_in_the_triggerer_and_ends_with_it() -> None:
     assert deferred.value.timeout.total_seconds() == 60
     tell("1", "SUCCESS")
     assert one_try(store, resumed=True) == {"message_id": "1"}
+
+
+def time_out(*, run_id: str = "B1", **kwargs: Any) -> Any:
+    """Do what Airflow does with a task whose trigger has not fired in time."""
+    sensor = TaskCompletionSensor(task_id="check", timeout=5400, **kwargs)
+    ti = FakeTaskInstance(1, 2, dag_id="daily_sales", run_id=run_id, task_id="check")
+    context: Any = {"ti": ti, "task_state_store": Store()}
+    return sensor.resume_execution(TRIGGER_FAIL_REPR, {"error": TriggerFailureReason.TRIGGER_TIMEOUT.value}, context)
+
+
+def test_a_wait_that_took_too_long_names_the_message_that_was_missing() -> None:
+    with pytest.raises(AirflowSensorTimeout) as failure:
+        time_out()
+    text = str(failure.value)
+    assert "no message said within 1:30:00 how check has ended in batch B1 of daily_sales" in text
+    (message,) = re.findall(r"publishes (\{.*?\}) to", text)
+    with engine.write_session() as session:
+        inbox.receive(session, SUBSCRIPTION, [read(message.encode(), {}, "m", datetime(2024, 3, 16, tzinfo=UTC))])
+    assert one_try(Store()) == {"message_id": "m"}
+
+
+def test_a_batch_that_no_message_may_name_says_so_at_its_time_out() -> None:
+    with pytest.raises(AirflowSensorTimeout, match="no message may name this batch: .* begins with 'manual__'"):
+        time_out(run_id="manual__2024-03-16T00:00:00+00:00")
+
+
+@pytest.mark.parametrize("lenient", [{"soft_fail": True}, {"never_fail": True}])
+def test_a_time_out_that_may_be_skips_the_task(lenient: dict[str, Any]) -> None:
+    with pytest.raises(AirflowSkipException):
+        time_out(**lenient)
+
+
+def test_a_trigger_that_failed_is_no_time_out() -> None:
+    sensor = TaskCompletionSensor(task_id="check", timeout=60)
+    context: Any = {"ti": FakeTaskInstance(1, 2, dag_id="daily_sales", run_id="B1", task_id="check")}
+    with pytest.raises(TaskDeferralError, match="Trigger failure"):
+        sensor.resume_execution(TRIGGER_FAIL_REPR, {"error": TriggerFailureReason.TRIGGER_FAILURE.value}, context)
+
+
+def test_a_message_that_came_is_read_when_airflow_resumes_the_task() -> None:
+    tell("1", "SUCCESS")
+    sensor = TaskCompletionSensor(task_id="check", timeout=60)
+    ti = FakeTaskInstance(1, 2, dag_id="daily_sales", run_id="B1", task_id="check")
+    context: Any = {"ti": ti, "task_state_store": Store()}
+    found = sensor.resume_execution("execute_complete", {"event": {"status": "reported"}}, context)
+    assert found == {"message_id": "1"}
 
 
 def test_an_event_without_a_message_is_no_end() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from provider.hooks.powerbi import entries, names
+from provider.hooks.paths import is_guid
+from provider.hooks.powerbi import entries
 from provider.hooks.powerbi.answers import Entry, read
 from provider.hooks.powerbi.refreshes import Dataflow, SemanticModel
 from provider.hooks.powerbi.transport import ApiRequest
@@ -141,9 +142,9 @@ class TestConversation:
         assert api.requests[0].path == "groups/w/dataflows/transactions/2020-01-01T00%3A00%3A00Z%40guid%243/cancel"
 
     def test_id_is_a_guid_in_its_usual_form_only(self):
-        assert names.is_id("22222222-2222-4222-8222-222222222222")
-        assert not names.is_id("22222222222242228222222222222222")
-        assert not names.is_id("Sales")
+        assert is_guid("22222222-2222-4222-8222-222222222222")
+        assert not is_guid("22222222222242228222222222222222")
+        assert not is_guid("Sales")
 
 
 def entry(minutes_ago: float | None, status: str, *, ended: bool = False, name: str = "r", **more: Any) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class TestSettings:
             ({"extra": {"cloud": "mars"}}, "extra `cloud` is 'mars'; use one of public, gcc"),
             ({"extra": {"auth": "password"}}, "extra `auth` is 'password'"),
             ({"extra": {"auth": "certificate"}}, "certificate_path"),
+            ({"extra": {"profile_id": "Contoso"}}, "extra `profile_id` is 'Contoso'; give the profile's id, a GUID"),
+            ({"extra": {"profile_id": 7}}, "extra `profile_id` is '7'"),
+            ({"extra": {"profile_id": "81f24a6d7ebb447899c72c36f7870a26"}}, "extra `profile_id` is"),
+            ({"extra": {"auth": "managed_identity", "profile_id": "x\r\nHost: y"}}, r"extra `profile_id` is 'x\\r\\nHost: y'"),
         ],
     )
     def test_what_is_missing_is_named(self, changed, reason):
@@ -77,6 +81,17 @@ class TestSettings:
             connection({"auth": "managed_identity", "tenant_id": None}, login=None, password=None)
         )
         assert settings.client_id == ""
+
+    def test_a_profile_is_another_identity(self):
+        """Settings are the key of tokens and clients."""
+        first, second = (f"81f24a6d-7ebb-4478-99c7-2c36f7870a2{number}" for number in range(2))
+        of_first = PowerBISettings.from_connection(connection({"profile_id": first}))
+
+        assert of_first.profile_id == first
+        assert of_first == PowerBISettings.from_connection(connection({"profile_id": first}))
+        assert of_first != PowerBISettings.from_connection(connection({"profile_id": second}))
+        assert of_first != PowerBISettings.from_connection(connection())
+        assert PowerBISettings.from_connection(connection({"profile_id": ""})).profile_id is None
 
     def test_secret_is_not_shown(self):
         assert "s3cret" not in repr(PowerBISettings.from_connection(connection()))

@@ -1,0 +1,27 @@
+"""What a row of type ``dataform`` says reaches the operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dag_factory.task_types.dataform import DataformConfig, build
+from provider.hooks.dataform.parameters import COMPILATION_FIELDS
+from tests.dag_factory.definitions import DATAFORM
+
+
+def operator(**config: Any) -> Any:
+    return build(DataformConfig.model_validate({**DATAFORM, **config}), {"task_id": "stg_orders"})
+
+
+def test_every_setting_of_the_compilation_is_handed_on() -> None:
+    settings = dict.fromkeys(COMPILATION_FIELDS, "other")
+    assert operator(compilation_config=settings).compilation_config == settings
+    assert operator().compilation_config is None
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_whether_nothing_may_fit_is_handed_on(allowed: bool) -> None:
+    assert operator(allow_empty=allowed).allow_empty is allowed
+    assert operator().allow_empty is False
