@@ -70,6 +70,7 @@ class Workspace:
 
         :raises RuntimeError: mutmut could not; mostly since a test fails without any mutant.
         """
+        self.mutants.mkdir(exist_ok=True)  # Python forgets a folder of PYTHONPATH that is not there when it starts
         surroundings = {**os.environ, "PYTHONPATH": str(self.mutants)}
         command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *names]
         log = self.folder / "mutmut.log"
