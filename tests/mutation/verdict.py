@@ -81,7 +81,7 @@ def describe(change: Change) -> str:
 
 def report(outcomes: Sequence[Outcome]) -> str:
     """Return the table, with what is to be done below it."""
-    rows = [("module", "mutants", "tried", "killed", "(by time)", "equivalent", "survived", "share")]
+    rows: list[tuple[str, ...]] = [("module", "mutants", "tried", "killed", "(by time)", "equivalent", "survived", "share")]
     total = Outcome("all", 0, 0)
     for outcome in outcomes:
         rows.append(_row(outcome))

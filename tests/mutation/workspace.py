@@ -2,13 +2,14 @@
 A copy of the tree in which mutmut works, one for each module: ``.mutate/<module>/``.
 
 The copy keeps the results. A function that was changed is tried anew; when a test was changed or added, so is every mutant that
-no test had noticed.
+no test had noticed; and all of them where other settings, or another mutmut, make others of the same names.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -49,6 +50,8 @@ class Workspace:
     def update(self) -> None:
         """Bring the copy to the state of the tree; forget survivors where the tests have changed."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._changed("settings", f"{importlib.metadata.version('mutmut')} {json.dumps(self.settings)}"):
+            shutil.rmtree(self.mutants, ignore_errors=True)
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -59,10 +62,8 @@ class Workspace:
         for name in filter(None, listed):
             self._copy(name)
         self._write_settings()
-        marker, tests = self.folder / "tests.sha256", self._fingerprint_of_tests()
-        if not marker.exists() or marker.read_text(encoding="utf-8") != tests:
+        if self._changed("tests", "".join((ROOT / name).read_text(encoding="utf-8") for name in self.module.tests)):
             self._forget_survivors()
-        marker.write_text(tests, encoding="utf-8")
 
     def run(self, names: Sequence[str]) -> None:
         """
@@ -136,6 +137,10 @@ class Workspace:
         text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
         (self.folder / "pyproject.toml").write_text("\n".join([text, "[tool.mutmut]", *lines, ""]), encoding="utf-8")
 
-    def _fingerprint_of_tests(self) -> str:
-        parts = [(ROOT / name).read_bytes() for name in self.module.tests]
-        return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    def _changed(self, what: str, text: str) -> bool:
+        """Tell whether something is other than at the last call, and keep its fingerprint for the next one."""
+        marker, found = self.folder / f"{what}.sha256", hashlib.sha256(text.encode()).hexdigest()
+        if marker.exists() and marker.read_text(encoding="utf-8") == found:
+            return False
+        marker.write_text(found, encoding="utf-8")
+        return True
