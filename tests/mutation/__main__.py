@@ -8,6 +8,7 @@ these are more than a twentieth, or an entry of ``equivalent.toml`` is none any 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--full", action="store_true", help="all mutants, and not a sample")
     parser.add_argument("--sample", type=int, default=plan.sample, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=plan.seed, help="draws the sample")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="mutants at a time; default: as many as cores")
     parser.add_argument("--fresh", action="store_true", help="forget the results of earlier runs")
     options = parser.parse_args(arguments)
     if options.fresh:
@@ -35,21 +37,21 @@ def main(arguments: Sequence[str]) -> int:
     sys.stderr.write("All mutants.\n" if sample is None else f"At most {sample} mutants of a module, by seed {options.seed}.\n")
     outcomes = []
     for name in options.only or plan.modules:
-        outcomes.append(examine(plan.modules[name], plan, sample, options.seed))
+        outcomes.append(examine(plan.modules[name], plan, sample, options))
     sys.stdout.write(f"{report(outcomes)}\n")
     return 0 if passed(outcomes) else 1
 
 
-def examine(module: Module, plan: Plan, sample: int | None, seed: int) -> Outcome:
+def examine(module: Module, plan: Plan, sample: int | None, options: argparse.Namespace) -> Outcome:
     """Try the mutants of a module that have no result yet."""
     begun = time.monotonic()
     workspace = Workspace(module, plan.settings)
     workspace.update()
     mutants = all_mutants(workspace)
-    names = draw(list(mutants), sample, seed)
+    names = draw(list(mutants), sample, options.seed)
     known = workspace.results()
     if missing := [name for name in names if name not in known]:
-        workspace.run(missing)
+        workspace.run(missing, options.processes)
     outcome = judge(module.name, mutants, workspace.results(), names, read_equivalent())
     sys.stderr.write(f"{report([outcome]).splitlines()[1]}  {time.monotonic() - begun:.0f} s\n")
     return outcome

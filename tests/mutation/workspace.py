@@ -65,15 +65,16 @@ class Workspace:
         if self._changed("tests", "".join((ROOT / name).read_text(encoding="utf-8") for name in self.module.tests)):
             self._forget_survivors()
 
-    def run(self, names: Sequence[str]) -> None:
+    def run(self, names: Sequence[str], processes: int) -> None:
         """
-        Try mutants by name, on all cores.
+        Try mutants by name.
 
+        :param processes: how many at a time.
         :raises RuntimeError: mutmut could not; mostly since a test fails without any mutant.
         """
         self.mutants.mkdir(exist_ok=True)  # Python forgets a folder of PYTHONPATH that is not there when it starts
         surroundings = {**os.environ, "PYTHONPATH": str(self.mutants)}
-        command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *names]
+        command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(processes), *names]
         log = self.folder / "mutmut.log"
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(

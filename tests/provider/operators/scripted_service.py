@@ -19,8 +19,8 @@ OTHER: dict[str, Any] = {"id": "job-2", "url": "https://example.com/job-2"}
 REQUEST = {"what": "sales"}
 INTENT = {"marker": "ours"}
 RUNNING, DONE, FAILED = JobStatus("running", "InProgress"), JobStatus("done", "Completed"), JobStatus("failed", "Failed")
-#: Waits in which nothing sleeps.
-NO_PAUSES = WaitBudget(call=1.0, lookup=0.0, accepted_lookup=0.0, patience=0.0, short_poll=0.0)
+#: Waits that are over after one look.
+NO_PAUSES = WaitBudget(call=1.0, lookup=0.0, accepted_lookup=0.0, patience=0.0, short_poll=1.0)
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Tries:
     def next(self, budget: WaitBudget = NO_PAUSES, request: Callable[[], Any] = lambda: REQUEST) -> Any:
         """Return the job of the next try, as an operator records it."""
         self.number += 1
-        patient = PatientService(self.service, "job", 0.0, logging.getLogger("task"))  # type: ignore[arg-type]
+        patient = PatientService(self.service, "job", 1.0, logging.getLogger("task"))  # type: ignore[arg-type]
         ledger = self.ledger()
         job = JobStart(patient, ledger, budget, request, self._if_running).reattach_or_start()
         ledger.record_job(job)

@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
 
-from provider.exceptions import ConfigurationError, RemoteJobError
+from provider.exceptions import RemoteJobError
+from provider.hooks import wait_budget
 from provider.hooks.remote_job import AcceptedWithoutIdError, CannotCancelError, JobBusyError, RemoteCallError
+from provider.operators import patient_service
 from provider.operators.job_start import Obstacle
+from tests.provider.clock import Clock
 from tests.provider.operators.scripted_service import (
     DONE,
     FAILED,
@@ -28,8 +30,13 @@ from tests.provider.operators.scripted_service import (
 LOST = RemoteCallError("lost", maybe_done=True)
 REFUSED = RemoteCallError("refused")
 ACCEPTED = AcceptedWithoutIdError("accepted without an id")
-#: As long as no test takes.
+#: Seconds that no service needs to list a job.
 LONG = 3000.0
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch, patient_service, wait_budget)
 
 
 def minutes_ago(minutes: float) -> str:
@@ -113,6 +120,10 @@ def test_outcome_says_how_the_job_ended():
     assert tries.entry["job"] == JOB
 
 
+class WorkerLost(BaseException):
+    """The process is gone."""
+
+
 class TestStartThatTheNextTryFindsUnrecorded:
     """A worker was lost between the start and its record."""
 
@@ -143,6 +154,12 @@ class TestStartThatTheNextTryFindsUnrecorded:
 
         tries.next(replace(NO_PAUSES, lookup=60.0))
         assert tries.service.calls == [("find", INTENT), ("start", REQUEST, INTENT)]
+
+    def test_job_in_the_way_of_the_second_start_is_ours_after_all(self):
+        tries = Tries(ScriptedService(starts=[JobBusyError("busy", other=OTHER)], finds=[None, JOB]), "fail")
+        tries.remember(job=None, intent=INTENT, intent_at=minutes_ago(60))
+
+        assert tries.next() == JOB
 
     def test_it_is_known_by_its_age_only_where_that_was_recorded(self):
         tries = Tries(ScriptedService(finds=[None, JOB]))
@@ -224,6 +241,26 @@ class TestClearedTask:
             4,
         )
 
+    def test_worker_that_is_lost_before_the_new_start_leaves_nothing_of_the_old_chain(self):
+        tries = Tries(ScriptedService())
+        tries.next()
+        tries.remember(intent_at=minutes_ago(1), intent=INTENT, outcome="failed")
+        tries.chain += 1
+
+        def lost() -> Any:
+            raise WorkerLost
+
+        with pytest.raises(WorkerLost):
+            tries.next(request=lost)
+        entry = tries.entry
+        assert (entry["job"], entry["intent"], entry["intent_at"], entry["outcome"], entry["chain"]) == (
+            None,
+            None,
+            None,
+            "running",
+            4,
+        )
+
 
 class TestStartWithoutAClearAnswer:
     def test_found_job_is_ours(self):
@@ -236,6 +273,12 @@ class TestStartWithoutAClearAnswer:
         tries = Tries(ScriptedService(starts=[LOST], finds=[None, None, JOB]))
 
         assert tries.next(replace(NO_PAUSES, lookup=LONG)) == JOB
+
+    def test_it_is_not_looked_up_for_as_long_as_one_that_was_accepted(self):
+        tries = Tries(ScriptedService(starts=[LOST, JOB]))
+
+        tries.next(replace(NO_PAUSES, accepted_lookup=LONG))
+        assert tries.service.asked().count("find") == 1
 
     def test_it_is_sent_again_with_the_same_intent_where_nothing_is_found(self):
         tries = Tries(ScriptedService(starts=[LOST, JOB], prepares=[INTENT, {"marker": "another"}]))
@@ -316,49 +359,3 @@ class TestStartThatWasNotCarriedOut:
 
         with pytest.raises(RemoteJobError, match="3392 s"):
             tries.next()
-
-
-class TestAnotherJobInThePlace:
-    def busy(self, other: dict[str, Any] | None = OTHER) -> ScriptedService:
-        return ScriptedService(starts=[JobBusyError("busy: refreshed by others", other=other)])
-
-    def test_wait(self):
-        tries = Tries(self.busy(), "wait")
-
-        with pytest.raises(Obstacle) as obstacle:
-            tries.next()
-        assert obstacle.value.other == OTHER
-        assert tries.service.asked() == ["prepare", "start"]
-        assert (tries.entry["intent"], tries.entry["job"]) == (None, None)
-
-    def test_adopt(self):
-        assert Tries(self.busy(), "adopt").next() == {**OTHER, "adopted": True}
-
-    def test_cancel(self):
-        tries = Tries(self.busy(), "cancel")
-
-        with pytest.raises(Obstacle) as obstacle:
-            tries.next()
-        assert obstacle.value.other == OTHER
-        assert tries.service.calls[-1] == ("cancel", OTHER)
-
-    def test_fail(self):
-        with pytest.raises(JobBusyError, match="refreshed by others"):
-            Tries(self.busy(), "fail").next()
-
-    def test_skip(self):
-        with pytest.raises(AirflowSkipException, match="refreshed by others"):
-            Tries(self.busy(), "skip").next()
-
-    @pytest.mark.parametrize("policy", ["adopt", "cancel"])
-    def test_a_job_without_a_name_can_only_be_waited_for(self, policy):
-        tries = Tries(self.busy(None), policy)
-
-        with pytest.raises(Obstacle) as obstacle:
-            tries.next()
-        assert obstacle.value.other is None
-        assert "cancel" not in tries.service.asked()
-
-    def test_a_policy_that_is_none(self):
-        with pytest.raises(ConfigurationError, match=r"if_running is 'kill'; use one of wait, adopt, skip, fail, cancel\.$"):
-            Tries(self.busy(), "kill").next()  # type: ignore[arg-type]
