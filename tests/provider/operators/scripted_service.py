@@ -19,6 +19,8 @@ OTHER: dict[str, Any] = {"id": "job-2", "url": "https://example.com/job-2"}
 REQUEST = {"what": "sales"}
 INTENT = {"marker": "ours"}
 RUNNING, DONE, FAILED = JobStatus("running", "InProgress"), JobStatus("done", "Completed"), JobStatus("failed", "Failed")
+#: More calls than any life of a job needs: what would go on for ever ends here.
+FOR_EVER = 1000
 #: Waits that are over after one look.
 NO_PAUSES = WaitBudget(call=1.0, lookup=0.0, accepted_lookup=0.0, patience=0.0, short_poll=1.0)
 
@@ -60,6 +62,7 @@ class ScriptedService:
 
     def _answer(self, name: str, answers: list[Any], *asked: Any) -> Any:
         self.calls.append((name, *asked))
+        assert len(self.calls) < FOR_EVER, f"{name} is repeated for ever"
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):
             raise answer

@@ -56,3 +56,29 @@ def test_an_entry_that_is_no_object_counts_as_none(stored):
     tries.store.set("remote_job", stored)
 
     assert tries.ledger().empty
+
+
+@pytest.mark.parametrize("intent", [{"marker": "ours"}, None])
+def test_after_a_failed_job_a_new_intent_is_of_a_job_that_may_run(intent):
+    """The reconciler would otherwise leave a start alone that a person's end of the task must undo."""
+    tries = Tries(ScriptedService())
+    tries.next()
+    tries.ledger().record_outcome("failed")
+
+    tries.ledger().record_intent(intent)
+
+    assert (tries.entry["outcome"], tries.entry["job"], tries.entry["intent"]) == ("running", None, intent)
+    assert (tries.entry["intent_at"] is None) is (intent is None)
+
+
+def test_recorded_job_has_no_intent_any_more_and_runs():
+    tries = Tries(ScriptedService())
+    tries.next()
+    tries.ledger().record_outcome("failed")
+    tries.ledger().record_intent({"marker": "ours"})
+    tries.remember(outcome="failed")
+
+    tries.ledger().record_job(OTHER)
+
+    entry = tries.entry
+    assert (entry["job"], entry["intent"], entry["intent_at"], entry["outcome"]) == (OTHER, None, None, "running")

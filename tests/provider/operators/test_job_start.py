@@ -31,7 +31,7 @@ LOST = RemoteCallError("lost", maybe_done=True)
 REFUSED = RemoteCallError("refused")
 ACCEPTED = AcceptedWithoutIdError("accepted without an id")
 #: Seconds that no service needs to list a job.
-LONG = 3000.0
+LONG = 300.0
 
 
 @pytest.fixture(autouse=True)
