@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Containers often forbid bytecode. Each airflow command would then compile all of Airflow anew: half of its CPU time.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake scopes fuzz constraints clean
+.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake scopes fuzz mutate constraints clean
 
 PYTEST := $(BIN)/python -m pytest
 # The covered share of the lines, above pytest's closing line.
@@ -47,6 +47,11 @@ scopes: $(READY)
 fuzz: $(READY)
 	$(BIN)/python -m tests.storms.fuzz $(FUZZ_ARGS)
 
+# Small faults in the core, one at a time, and whether its tests notice: a sample takes hours, all of them (FULL=1) days. ONLY=inbox for one
+# module; MUTATE_ARGS="--sample 200 --seed 7". Ctrl-C stops it, and the next run goes on from there.
+mutate: $(READY)
+	$(BIN)/python -m tests.mutation $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full) $(MUTATE_ARGS)
+
 # Speed and cost beside the peers, which get an environment of their own: about half an hour. See benchmarks/README.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -80,4 +85,4 @@ constraints: $(READY)
 		--no-emit-index-url --no-header --no-annotate setup.cfg --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-compat .venv-servers .venv-peers .venv-*.lock .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mutate .venv-compat .venv-servers .venv-peers .venv-*.lock .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
