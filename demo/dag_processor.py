@@ -17,6 +17,7 @@ from provider.cli.dag_file_commands import dag_files
 
 if TYPE_CHECKING:
     from demo.postgres import PostgresServer
+    from provider.metadata.rows import DefinitionRows
 
 #: DAG files that are not about definitions.
 _OTHERS = frozenset({"dispatcher.py", "maintenance.py"})
@@ -85,6 +86,14 @@ class DagProcessor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
+    def store(self, rows: DefinitionRows) -> None:
+        """Put workflows into the tables, or replace them there."""
+        from provider.metadata.definitions import replace_workflows
+        from provider.metadata.engine import write_session
+
+        with write_session(self.database_url) as session:
+            replace_workflows(session, rows)
+
     def start(self) -> None:
         """Start the dag-processor."""
         self.airflow.start_component("dag-processor")
@@ -102,6 +111,11 @@ class DagProcessor:
         """Return DAG file → when the last parse that brought DAGs was stored; greater is later."""
         rows = self._rows("SELECT relative_fileloc, max(last_parsed_time) FROM dag GROUP BY relative_fileloc")
         return {str(file): str(parsed) for file, parsed in rows}
+
+    def longest_parse(self) -> float:
+        """Return how long the longest of the last parses of each DAG file took, in seconds."""
+        ((seconds,),) = self._rows("SELECT max(last_parse_duration) FROM dag WHERE NOT is_stale")
+        return float(seconds)
 
     def import_errors(self) -> dict[str, str]:
         """Return DAG file → its error on Airflow's list of import errors."""

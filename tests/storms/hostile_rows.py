@@ -18,9 +18,6 @@ from statistics import median
 
 from demo.dag_processor import DagProcessor
 from demo.postgres import PostgresServer
-from provider.metadata.definitions import replace_workflows
-from provider.metadata.engine import write_session
-from tests.dag_factory.definitions import Rows
 from tests.dag_factory.hostile_updates import HOSTILE, HostileUpdate, rows
 from tests.storms.outcome import Outcome
 
@@ -95,14 +92,14 @@ def run_storm(
     environment = {**ENVIRONMENT, "AIRFLOW__ACCELERATOR__SNAPSHOT_DIR": str(folder / "snapshot")}
     good = rows(healthy, hostile)
     with DagProcessor(folder, postgres, environment=environment) as processor:
-        _store(processor, good)
+        processor.store(good.definitions())
         processor.start()
         processor.wait_for(lambda: len(processor.dags()) == len(good.workflows), seconds, "all DAGs")
         before = processor.hashes()
         strikes = Strikes(processor, seconds)
         for update in hostile:
             strikes.strike(update, before)
-        _store(processor, good)
+        processor.store(good.definitions())
         processor.wait_for(lambda: not processor.import_errors(), seconds, "no error, once the rows are repaired")
         missing = processor.wait_until_stored(seconds)
         stale = processor.airflow.log("dag-processor").count("Deactivating stale DAG")
@@ -120,11 +117,6 @@ def run_storm(
         "seconds": round(time.monotonic() - begun),
     }
     return Outcome(figures, wrong)
-
-
-def _store(processor: DagProcessor, good: Rows) -> None:
-    with write_session(processor.database_url) as session:
-        replace_workflows(session, good.definitions())
 
 
 def main(arguments: list[str] | None = None) -> int:
