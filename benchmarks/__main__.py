@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import cancel, checkout, intake, machine, task_imports, triggerer, waiting
+from benchmarks import cancel, checkout, factory, intake, machine, task_imports, triggerer, waiting
 from benchmarks.checkout import Checkout
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake")
+BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "factory")
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Checkout | None) -> Iterator[Result]:
@@ -38,6 +38,8 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Ch
         yield from cancel.run(folder)
     if "intake" in chosen:
         yield from intake.run(folder)
+    if "factory" in chosen:
+        yield from factory.run(folder)
 
 
 def main(arguments: list[str]) -> int:
@@ -78,8 +80,7 @@ def _asked(arguments: list[str]) -> argparse.Namespace:
 
 
 def _tell(result: Result) -> None:
-    goal = "" if result.goal is None else f"  goal {result.goal}: {'holds' if result.goal.holds(result.value) else 'FAILS'}"
-    sys.stdout.write(f"{result.name:80} {result.value:12.4g} {result.unit}{goal}\n")
+    sys.stdout.write(f"{result}\n")
     sys.stdout.flush()
 
 

@@ -61,6 +61,10 @@ class Result:
         """Whether the value reaches the goal; None without one."""
         return None if self.goal is None else self.goal.holds(self.value)
 
+    def __str__(self) -> str:
+        goal = "" if self.goal is None else f"  goal {self.goal}: {'holds' if self.holds else 'FAILS'}"
+        return f"{self.name:80} {self.value:12.4g} {self.unit}{goal}"
+
     def as_json(self) -> dict[str, Any]:
         """Return the entry of ``summary.json``."""
         return {

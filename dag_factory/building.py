@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from airflow.sdk import DAG
 
@@ -35,6 +36,23 @@ class Built:
     problems: list[Problem] = field(default_factory=list)
 
 
+class Standing(IntEnum):
+    """How the rows of a workflow stand to its last good ones, in the order of building: what there is to lose comes first."""
+
+    #: The same, or not to be used.
+    KNOWN = 0
+    CHANGED = 1
+    #: There are no last good ones.
+    NEW = 2
+
+    @classmethod
+    def of(cls, rows: DefinitionRows | None, last_good: Entry | None) -> Standing:
+        """Compare them; it looks at each row."""
+        if last_good is None:
+            return cls.NEW
+        return cls.KNOWN if rows is None or entry_of(rows) == last_good else cls.CHANGED
+
+
 class Workshop:
     """
     Builds DAGs, and notes what there was no time for.
@@ -50,17 +68,17 @@ class Workshop:
         self._postponed: list[str] = []
         self._left_out: list[str] = []
 
-    def make(self, workflow_id: str, rows: DefinitionRows | None, last_good: Entry | None, *, optional: bool = False) -> bool:
+    def make(self, workflow_id: str, rows: DefinitionRows | None, last_good: Entry | None, standing: Standing) -> bool:
         """
-        Build one workflow.
+        Build one workflow. Where time is short, the last good definition does as well as changed rows, or nothing.
 
         :param rows: None where they are not to be used.
-        :param optional: where time is short, the last good definition does as well, or nothing.
+        :param standing: how the rows stand to the last good ones.
         :return: whether it was built from its rows.
         """
         if rows is not None:
-            in_time = self._budget.allows(_size(rows), _SHARE_OF_OPTIONAL if optional else 1.0)
-            known = last_good is not None and entry_of(rows) == last_good
+            known = standing is Standing.KNOWN
+            in_time = self._budget.allows(_size(rows), 1.0 if known else _SHARE_OF_OPTIONAL)
             if in_time and self._build(rows, "", known=known):
                 return True
             if not in_time:
@@ -98,8 +116,8 @@ class Workshop:
         good = False
         for workflow_id, spec in validated.workflows.items():
             # What was good and is the same was rehearsed; of types that others write, the code may be another meanwhile.
-            foreign = not all(self._types.is_built_in(task.task_type) for task in spec.tasks)
-            rehearsed = self._only_task is None and (foreign or not known)
+            tried = known and self._types.are_built_in(task.task_type for task in spec.tasks)
+            rehearsed = self._only_task is None and not tried
             try:
                 self.built.dags[workflow_id] = usable_dag(spec, self._types, only_task=self._only_task, rehearsed=rehearsed)
             except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows

@@ -19,14 +19,14 @@ from airflow.sdk import DAG, get_parsing_context
 
 from dag_factory import outage, problem_file, snapshot
 from dag_factory.budget import Budget, seconds_allowed
-from dag_factory.building import Built, Workshop
+from dag_factory.building import Built, Standing, Workshop
 from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
-from dag_factory.settling import loses, settle
+from dag_factory.settling import losses_of, settle
 from dag_factory.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
 from dag_factory.source import DefinitionsUnavailableError, read_meant, read_rows, read_workflow
 from dag_factory.task_types.registry import task_types
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import Entry, Shard, by_workflow, entry_of, to_entry
+from provider.metadata.workflow_rows import Entry, Shard, by_workflow, to_entry
 
 __all__ = ["build_dags", "raise_definition_errors"]
 
@@ -81,7 +81,7 @@ def build_all(shard: Shard = WHOLE) -> Built:
     except DefinitionsUnavailableError as error:
         workshop.built.problems.append(_unavailable(error, can_wait=can_wait))
         for workflow_id in sorted(last_good.entries):
-            workshop.make(workflow_id, None, last_good.entries[workflow_id])
+            workshop.make(workflow_id, None, last_good.entries[workflow_id], Standing.KNOWN)
     else:
         groups = by_workflow(rows)
         settled = settle(last_good, groups, meant)
@@ -89,7 +89,8 @@ def build_all(shard: Shard = WHOLE) -> Built:
         good = _build_groups(workshop, groups, last_good, settled.kept)
         if may_save:
             waiting = {name: waits for name, waits in settled.waiting.items() if name in good}
-            _save(Snapshot(good, waiting, settled.held, meant.newest), shard, workshop.built)
+            pending = {name: settled.meant[name] for name in losses_of(good, groups) if name in settled.meant}
+            _save(Snapshot(good, waiting, settled.held, meant.newest, pending), shard, workshop.built)
     workshop.report(shard)
     try:
         problem_file.save(workshop.built.problems, shard)
@@ -118,9 +119,10 @@ def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None =
         counts = entry is None or _counts(workflow_id, rows, entry, last_good, shard)
     except DefinitionsUnavailableError as error:
         workshop.built.problems.append(_unavailable(error, can_wait=entry is not None))
-        workshop.make(workflow_id, None, entry)
+        workshop.make(workflow_id, None, entry, Standing.KNOWN)
     else:
-        workshop.make(workflow_id, rows if counts else None, entry)
+        used = rows if counts else None
+        workshop.make(workflow_id, used, entry, Standing.of(used, entry))
     return workshop.built
 
 
@@ -134,15 +136,12 @@ def _build_groups(
     """
     known = last_good.entries
 
-    def turn(workflow_id: str) -> tuple[int, str]:
-        if workflow_id in kept or (workflow_id in known and entry_of(groups[workflow_id]) == known[workflow_id]):
-            return 0, workflow_id
-        return 1 if workflow_id in known else 2, workflow_id
-
+    used = {workflow_id: None if workflow_id in kept else groups[workflow_id] for workflow_id in groups.keys() | kept}
+    turns = sorted((Standing.of(rows, known.get(workflow_id)), workflow_id) for workflow_id, rows in used.items())
     good: dict[str, Entry] = {}
-    for is_changed, workflow_id in sorted(map(turn, groups.keys() | kept)):
-        rows = None if workflow_id in kept else groups[workflow_id]
-        if workshop.make(workflow_id, rows, known.get(workflow_id), optional=is_changed > 0) and rows is not None:
+    for standing, workflow_id in turns:
+        rows = used[workflow_id]
+        if workshop.make(workflow_id, rows, known.get(workflow_id), standing) and rows is not None:
             good[workflow_id] = to_entry(rows)
         elif workflow_id in known:
             good[workflow_id] = known[workflow_id]
@@ -151,7 +150,8 @@ def _build_groups(
 
 def _counts(workflow_id: str, rows: DefinitionRows, entry: Entry, last_good: Snapshot, shard: Shard) -> bool:
     """Return whether the rows are what the dag-processor would build from."""
-    if not loses(entry, rows) or not snapshot.is_followed(snapshot.path(shard)):
+    loss = losses_of({workflow_id: entry}, {workflow_id: rows}).get(workflow_id)
+    if loss is None or not snapshot.is_followed(snapshot.path(shard)) or last_good.was_meant(workflow_id, loss):
         return True
     return bool(rows.workflows) and read_meant(workflow_id, last_good.version).covers(workflow_id, to_entry(rows))
 

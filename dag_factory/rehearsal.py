@@ -18,7 +18,7 @@ def rehearse_foreign(workflows: Iterable[WorkflowSpec], types: TaskTypes | None 
     and the libraries of the services, which take seconds to import. Where Airflow is not installed nothing can be told.
     """
     types = types or task_types()
-    foreign = [spec for spec in workflows if not all(types.is_built_in(task.task_type) for task in spec.tasks)]
+    foreign = [spec for spec in workflows if not types.are_built_in(task.task_type for task in spec.tasks)]
     if not foreign or importlib.util.find_spec("airflow") is None:
         return []
     from dag_factory.building import unusable, usable_dag

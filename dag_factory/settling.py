@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from dag_factory.problems import Problem
 from dag_factory.snapshot import Snapshot, Waiting
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import Entry, Meant, digest, edges, entry_of, task_ids, to_entry
+from provider.metadata.workflow_rows import Entry, Loss, Meant, digest, entry_of, to_entry
 
 #: So far apart, in seconds, two parses are at least that count as two.
 APART_SECONDS = 5.0
@@ -29,11 +29,13 @@ class Settled:
     :param waiting: those that lose something, with what was read.
     :param kept: those of them whose loss does not count, or not yet.
     :param held: those of them that stay so until somebody decides.
+    :param meant: what others lose on purpose.
     """
 
     waiting: dict[str, Waiting] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
+    meant: dict[str, Loss] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -45,10 +47,15 @@ def settle(last_good: Snapshot, groups: Mapping[str, DefinitionRows], meant: Mea
     :param meant: what people did on purpose since the snapshot.
     """
     now = {workflow_id: entry_of(groups.get(workflow_id)) for workflow_id in last_good.entries}
-    losing = {workflow_id for workflow_id, entry in last_good.entries.items() if loses(entry, groups.get(workflow_id))}
-    lost = {workflow_id for workflow_id in losing if not meant.covers(workflow_id, now[workflow_id])}
+    losses = losses_of(last_good.entries, groups)
+    on_purpose = {
+        workflow_id: loss
+        for workflow_id, loss in losses.items()
+        if meant.covers(workflow_id, now[workflow_id]) or last_good.was_meant(workflow_id, loss)
+    }
+    lost = losses.keys() - on_purpose.keys()
     held = last_good.held & lost
-    others = last_good.entries.keys() - held - (losing - lost)
+    others = last_good.entries.keys() - held - on_purpose.keys()
     held |= _at_once({name: last_good.entries[name] for name in others if name in lost or now[name] is not None}, now) & lost
     waiting = {workflow_id: _waiting(last_good.waiting.get(workflow_id), now[workflow_id]) for workflow_id in lost}
     latest = time.time() - APART_SECONDS
@@ -57,23 +64,30 @@ def settle(last_good: Snapshot, groups: Mapping[str, DefinitionRows], meant: Mea
         for workflow_id, waits in waiting.items()
         if workflow_id not in last_good.waiting or last_good.waiting[workflow_id] != waits or waits.since > latest
     }
-    problems = [_problem(last_good, now, held)] if held else []
-    return Settled(waiting, frozenset(held | unsettled), frozenset(held), problems)
+    problems = [_problem(last_good, now, {name: losses[name] for name in held})] if held else []
+    return Settled(waiting, frozenset(held | unsettled), frozenset(held), on_purpose, problems)
 
 
-def loses(entry: Entry, rows: DefinitionRows | None) -> bool:
+def losses_of(last_good: Mapping[str, Entry], groups: Mapping[str, DefinitionRows]) -> dict[str, Loss]:
     """
-    Return whether rows lack a task or an edge of an entry.
+    Return workflow id → what its rows lack of its last good ones, where they lack anything.
 
     A workflow without any task, or tasks without the row of their workflow, are a mistake, which keeps the last good
     definition anyway.
     """
+    return {
+        workflow_id: loss
+        for workflow_id, entry in last_good.items()
+        if (loss := _loss(entry, groups.get(workflow_id))) is not None
+    }
+
+
+def _loss(entry: Entry, rows: DefinitionRows | None) -> Loss | None:
     if rows is None:
-        return True
+        return Loss.between(entry, None)
     if not rows.workflows or not rows.tasks:
-        return False
-    now = to_entry(rows)
-    return not (task_ids(entry) <= task_ids(now) and edges(entry) <= edges(now))
+        return None
+    return Loss.between(entry, to_entry(rows)) or None
 
 
 def _waiting(before: Waiting | None, now: Entry | None) -> Waiting:
@@ -100,15 +114,15 @@ def _at_once(before: Mapping[str, Entry], now: Mapping[str, Entry | None]) -> se
     return found
 
 
-def _problem(last_good: Snapshot, now: Mapping[str, Entry | None], held: frozenset[str] | set[str]) -> Problem:
+def _problem(last_good: Snapshot, now: Mapping[str, Entry | None], held: Mapping[str, Loss]) -> Problem:
     gone = sorted(workflow_id for workflow_id in held if now[workflow_id] is None)
-    smaller = sorted(held - set(gone))
+    smaller = sorted(held.keys() - set(gone))
     parts = []
     if gone:
         parts.append(f"{len(gone)} of {len(last_good.entries)} workflows are gone from the table at once ({_names(gone)})")
     if smaller:
-        tasks = sum(len(task_ids(last_good.entries[name]) - task_ids(entry)) for name in smaller if (entry := now[name]))
-        lost_edges = sum(len(edges(last_good.entries[name]) - edges(entry)) for name in smaller if (entry := now[name]))
+        tasks = sum(len(held[name].tasks) for name in smaller)
+        lost_edges = sum(len(held[name].edges) for name in smaller)
         parts.append(f"{len(smaller)} workflows lost {tasks} tasks and {lost_edges} dependencies at once ({_names(smaller)})")
     return Problem(
         "",

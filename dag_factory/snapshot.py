@@ -18,12 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import conf
-
 from provider import settings
 from provider.files import replace_file
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import Entry, Shard, to_rows
+from provider.metadata.workflow_rows import Entry, Loss, Shard, to_rows
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +64,19 @@ class Snapshot:
     :param waiting: those of them that lost something at the last parse.
     :param held: those of them that lost something in a way that looks like an accident, and are kept until somebody decides.
     :param version: what people did up to this version has taken effect.
+    :param meant: what some of them lose on purpose, though it could not take effect yet: the rows had another mistake, or there
+        was no time to build them.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
     version: int = 0
+    meant: Mapping[str, Loss] = field(default_factory=dict)
+
+    def was_meant(self, workflow_id: str, loss: Loss) -> bool:
+        """Return whether all of a loss was meant before, and has not taken effect yet."""
+        return workflow_id in self.meant and loss <= self.meant[workflow_id]
 
     def rows(self, workflow_ids: Iterable[str]) -> DefinitionRows:
         """Return the rows of some workflows; those that are not in the snapshot have none."""
@@ -108,8 +113,21 @@ def load(shard: Shard, only: str | None = None) -> Snapshot:
     return Snapshot(entries, version=min((other.version for other in others), default=0))
 
 
+def load_followed() -> dict[str, Entry] | None:
+    """
+    Return the last good definitions of all shards that a dag-processor looks after; None where this folder has none.
+
+    :raises SnapshotError: one of them cannot be read.
+    """
+    found = [_load(file, None) for file in _all_files() if is_followed(file)]
+    entries = [snapshot.entries for snapshot in found if snapshot is not None]
+    return {name: entry for shard in entries for name, entry in shard.items()} if entries else None
+
+
 def is_followed(file: Path) -> bool:
     """Return whether a dag-processor looks after a file of this folder: it touches the file at every parse."""
+    from airflow.sdk import conf  # commands read snapshots as well, and most of them without Airflow
+
     patience = max(600.0, 5 * conf.getfloat("dag_processor", "min_file_process_interval"))
     try:
         return time.time() - file.stat().st_mtime < patience
@@ -143,6 +161,7 @@ def save(snapshot: Snapshot, shard: Shard) -> None:
         "version": snapshot.version,
         "waiting": {workflow_id: [waits.digest, waits.since] for workflow_id, waits in snapshot.waiting.items()},
         "held": sorted(snapshot.held),
+        "meant": {workflow_id: [sorted(loss.tasks), sorted(loss.edges)] for workflow_id, loss in snapshot.meant.items()},
     }
     lines = [_line(head), *(_line([workflow_id, snapshot.entries[workflow_id]]) for workflow_id in sorted(snapshot.entries))]
     if write(path(shard), "\n".join([*lines, ""]).encode()):
@@ -228,7 +247,11 @@ def _parse(content: bytes, only: str | None) -> Snapshot:
         line = content[start + 1 :].partition(b"\n")[0] if start >= 0 else None
         entries = {} if line is None else dict([_parse_entry(line)])
     waiting = {workflow_id: Waiting(digest, float(since)) for workflow_id, (digest, since) in head["waiting"].items()}
-    return Snapshot(entries, waiting, frozenset(head["held"]), int(head["version"]))
+    meant = {
+        workflow_id: Loss(frozenset(tasks), frozenset((parent, child) for parent, child in edges))
+        for workflow_id, (tasks, edges) in head["meant"].items()
+    }
+    return Snapshot(entries, waiting, frozenset(head["held"]), int(head["version"]), meant)
 
 
 def _parse_entry(line: bytes) -> tuple[str, Entry]:

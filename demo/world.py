@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from demo.airflow_services import AirflowServices
+from demo.databases import Databases
 from demo.expectations import Join, outer_join
 from provider.emulators.scenario import load_scenario
 from provider.emulators.server import Emulators
@@ -57,12 +57,12 @@ class World:
     ) -> None:
         self.home = folder / "airflow"
         self.dags = self.home / "dags"
-        self.airflow_url = f"sqlite:///{self.home}/airflow.db"
-        self.database_url = f"sqlite:///{self.home}/accelerator.db"
+        files = Databases.in_home(self.home)
+        self.airflow_url, self.database_url = files.airflow, files.application
         self._definitions = definitions
         self._services = services
         self._postgres = postgres
-        self._application_postgres = application_postgres or postgres
+        self._application_postgres = application_postgres
         self._environment = dict(environment or {})
         self._stack = ExitStack()
         self.emulators = Emulators(
@@ -91,19 +91,12 @@ class World:
             self._stack = stack.pop_all()
         return self
 
-    def _create_databases(self) -> dict[str, str]:
-        if self._postgres is None or self._application_postgres is None:
+    def _create_databases(self) -> Mapping[str, str]:
+        if self._postgres is None:
             return {}
-        name = f"{self.home.parent.name}_{os.getpid()}"
-        async_url = self._postgres.create_database(f"airflow_{name}")
-        # Airflow's own default driver: the other one does more in Python, and takes a sixth longer to create a run.
-        self.airflow_url = async_url.replace("+psycopg:", "+psycopg2:")
-        self.database_url = self._application_postgres.create_database(f"accelerator_{name}")
-        return {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.airflow_url,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": async_url,
-            "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": self.database_url,
-        }
+        databases = Databases.on_postgres(self.home.parent.name, self._postgres, self._application_postgres)
+        self.airflow_url, self.database_url = databases.airflow, databases.application
+        return databases.environment
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()

@@ -8,7 +8,7 @@ Another package adds a type by an entry point of the group :data:`ENTRY_POINT_GR
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from dag_factory.task_types import TaskType, bigquery, bigquery_query, dataform, external, gcs, power_bi
@@ -32,6 +32,10 @@ class TaskTypes:
     def is_built_in(self, name: str) -> bool:
         """Tell whether a type comes with this package."""
         return name in self._types
+
+    def are_built_in(self, names: Iterable[str]) -> bool:
+        """Tell whether all of these types come with this package, which knows then what their operators do."""
+        return all(self.is_built_in(name) for name in names)
 
     def get(self, name: str) -> TaskType | None:
         """

@@ -44,11 +44,13 @@ class Plan:
     What an import would do.
 
     :param rows: the rows to store: those of the file, with what is operated as it is stored.
+    :param workflows: what they amount to.
     :param problems: what the file would break; with one of them nothing may be stored.
     :param others: problems that stored workflows have already and keep.
     """
 
     rows: DefinitionRows = field(default_factory=DefinitionRows)
+    workflows: list[WorkflowSpec] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     others: list[Problem] = field(default_factory=list)
@@ -69,7 +71,8 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
     )
     before = validate(stored)
     known = {problem for problem in before.problems if problem.workflow_id not in replaced}
-    rehearsed = rehearse_foreign(spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced)
+    workflows = [spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced]
+    rehearsed = rehearse_foreign(workflows)
     if problems := [problem for problem in [*after.problems, *rehearsed] if problem not in known]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}
@@ -87,7 +90,7 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
             Change(workflow_id, REMOVED, rows=row_changes(old_rows[workflow_id], DefinitionRows()))
             for workflow_id in sorted(stored_ids - replaced)
         )
-    return Plan(new, changes, others=list(after.problems))
+    return Plan(new, workflows, changes, others=list(after.problems))
 
 
 def carry_out(session: Session, plan: Plan, stored: DefinitionRows, *, action: str, by: str) -> None:

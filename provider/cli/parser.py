@@ -156,8 +156,9 @@ _ROLLBACK = Command(
 
 _CONFIRM = Command(
     "confirm",
-    "Say that what is gone from the tables was meant to go, where it looks like an accident",
+    "List what is gone from the tables, and say that it was meant to go, where it looks like an accident",
     "provider.cli.version_commands:confirm",
+    (_argument("--dry-run", action="store_true", help="list what is gone, but confirm nothing"),),
 )
 
 _VALIDATE = Command(

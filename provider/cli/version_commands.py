@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 
+from dag_factory import snapshot
+from dag_factory.settling import losses_of
+from dag_factory.snapshot import SnapshotError
 from provider.cli.import_plan import as_operated, carry_out, make_plan
-from provider.cli.output import utc, write_json, write_table
+from provider.cli.output import printable, say, utc, write_json, write_table
 from provider.cli.row_changes import row_changes
 from provider.cli.who import who
 from provider.cli.workflow_commands import refuse, report
@@ -16,7 +20,7 @@ from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import Version
-from provider.metadata.workflow_rows import ROLLED_BACK, by_workflow, to_rows
+from provider.metadata.workflow_rows import ROLLED_BACK, Loss, by_workflow, to_rows
 
 
 def history(args: argparse.Namespace) -> int:
@@ -55,17 +59,52 @@ def rollback(args: argparse.Namespace) -> int:
     return 0
 
 
-def confirm(_args: argparse.Namespace) -> int:
-    """Record that what is gone from the tables was meant to go."""
-    with write_session() as session:
-        versions.one_at_a_time(session)
+def confirm(args: argparse.Namespace) -> int:
+    """List what is gone from the tables, and record that it was meant to go."""
+    with read_session() if args.dry_run else write_session() as session:
+        if not args.dry_run:
+            versions.one_at_a_time(session)
         rows = read_definitions(session)
+        losses = _listed_losses(by_workflow(rows))
+        if losses is not None and not losses:
+            sys.stdout.write("The tables have all that the last good definitions have; there is nothing to confirm.\n")
+            return 0
+        if args.dry_run:
+            sys.stdout.write("Nothing was confirmed (dry run).\n")
+            return 0
         versions.confirm(session, by=who())
     sys.stdout.write(
         f"Confirmed: {len(rows.workflows)} workflows, {len(rows.tasks)} tasks and {len(rows.dependencies)} dependencies are all "
         "that there should be. Airflow sees it when the DAG files are parsed next.\n"
     )
     return 0
+
+
+def _listed_losses(groups: Mapping[str, DefinitionRows]) -> Mapping[str, Loss] | None:
+    """List what the tables lack of the last good definitions; return None where these cannot be seen."""
+    reason = f"this machine has none in {snapshot.folder()} that a dag-processor looks after"
+    last_good = None
+    try:
+        last_good = snapshot.load_followed()
+    except SnapshotError as error:
+        reason = str(error)
+    if last_good is None:
+        sys.stderr.write(f"note: what is gone cannot be listed, as the last good definitions are not known: {reason}\n")
+        return None
+    losses = losses_of(last_good, groups)
+    for workflow_id, loss in sorted(losses.items()):
+        say(f"{'smaller' if workflow_id in groups else 'gone':<9}  {workflow_id} ({_counts(loss)})")
+        for line in (
+            *([] if workflow_id in groups else [f"- workflows row {workflow_id}"]),
+            *(f"- tasks row {task_id}" for task_id in sorted(loss.tasks)),
+            *(f"- task_dependencies row {parent} → {child}" for parent, child in sorted(loss.edges)),
+        ):
+            say(f"             {printable(line)}")
+    return losses
+
+
+def _counts(loss: Loss) -> str:
+    return f"tasks: {len(loss.tasks)}, dependencies: {len(loss.edges)}"
 
 
 def _chosen(found: list[Version], stored: DefinitionRows, args: argparse.Namespace) -> Version:

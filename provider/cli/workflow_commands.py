@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dag_factory.pools import pool_warnings
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.validation import validate
@@ -69,23 +70,28 @@ def validate_workflows(args: argparse.Namespace) -> int:
         rows, problems = _stored(), []
     validated = validate(rows)
     problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
+    warnings = pool_warnings(validated.workflows.values())
     if args.output == "json":
         write_json(
             {
                 "workflows": len(rows.workflows),
                 "tasks": len(rows.tasks),
-                "problems": [
-                    {"workflow_id": problem.workflow_id or None, "row": problem.row, "message": problem.message}
-                    for problem in problems
-                ],
+                "problems": _as_json(problems),
+                "warnings": _as_json(warnings),
             }
         )
-    elif problems:
+        return 1 if problems else 0
+    _warn(warnings)
+    if problems:
         _write_problems(problems)
         sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {args.file or 'the stored workflows'}.\n")
     else:
         sys.stdout.write(f"{_count(len(rows.workflows), 'workflow')}, {_count(len(rows.tasks), 'task')}: no problems.\n")
     return 1 if problems else 0
+
+
+def _as_json(problems: Iterable[Problem]) -> list[dict[str, str | None]]:
+    return [{"workflow_id": problem.workflow_id or None, "row": problem.row, "message": problem.message} for problem in problems]
 
 
 def _stored() -> DefinitionRows:
@@ -105,6 +111,11 @@ def _write_problems(problems: Iterable[Problem]) -> None:
         sys.stdout.write(f"{printable(str(problem))}\n")
 
 
+def _warn(warnings: Iterable[Problem]) -> None:
+    for warning in warnings:
+        sys.stderr.write(f"warning: {printable(str(warning))}.\n")
+
+
 def report(plan: Plan, *, dry_run: bool) -> None:
     """Say what an import did, or would do: each workflow, and each row that changes."""
     for change in plan.changes:
@@ -122,6 +133,7 @@ def report(plan: Plan, *, dry_run: bool) -> None:
             f"warning: workflows that are not in the file have {_count(len(plan.others), 'problem')}; "
             "`accelerator validate` lists them.\n"
         )
+    _warn(pool_warnings(plan.workflows))
 
 
 def _count(number: int, noun: str) -> str:

@@ -119,6 +119,33 @@ def edges(entry: Entry) -> set[tuple[str, str]]:
     return {(row["parent_id"], row["child_id"]) for row in entry["dependencies"]}
 
 
+@dataclass(frozen=True)
+class Loss:
+    """
+    Tasks and edges of an entry that later rows lack.
+
+    :param tasks: ids.
+    :param edges: as parent and child.
+    """
+
+    tasks: frozenset[str] = frozenset()
+    edges: frozenset[tuple[str, str]] = frozenset()
+
+    @classmethod
+    def between(cls, entry: Entry, now: Entry | None) -> Loss:
+        """Return what an entry has and a later one lacks; None is a workflow that is gone."""
+        if now is None:
+            return cls(frozenset(task_ids(entry)), frozenset(edges(entry)))
+        return cls(frozenset(task_ids(entry) - task_ids(now)), frozenset(edges(entry) - edges(now)))
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks or self.edges)
+
+    def __le__(self, other: Loss) -> bool:
+        """Whether the other one has all that is lost by this one."""
+        return self.tasks <= other.tasks and self.edges <= other.edges
+
+
 def digest(entry: Entry) -> str:
     """Return a digest that is the same for the same rows."""
     text = json.dumps(entry, sort_keys=True, separators=(",", ":"))

@@ -238,11 +238,12 @@ class PubSubInboxTrigger(BaseTrigger):
                 return None if due_at is None else (due_at - now).total_seconds()
 
 
-class InboxSweep:
+class Sweep:
     """
-    Deletes old requests on a clock of its own, for all triggers of a process: messages may come in of which none starts anything.
+    Deletes old requests, and old versions of workflows, on a clock of its own, for all triggers of a process.
 
-    A few with each look, so that a look stays short, and again with the next one as long as there are more.
+    Messages may come in of which none starts anything. A few requests with each look, so that a look stays short, and again
+    with the next one as long as there are more.
 
     :param every: seconds between a sweep that found nothing more and the next one.
     """
@@ -255,10 +256,13 @@ class InboxSweep:
         """Delete some, if it is time; blocks."""
         from provider.metadata.engine import write_session
         from provider.metadata.request_queue import delete_old
+        from provider.metadata.versions import sweep
 
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._every
+        with write_session() as session:
+            sweep(session)
         try:
             age = timedelta(days=settings.get_float("inbox_retention_days"))
         except ConfigurationError as error:
@@ -269,7 +273,7 @@ class InboxSweep:
                 self._next = 0.0
 
 
-_sweep = InboxSweep()
+_sweep = Sweep()
 
 
 def _keep_connections() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dag_factory import factory, settling
+from tests.dag_factory.chains import chains
 from tests.dag_factory.definitions import Rows, good_rows, store
 from tests.provider.cli.conftest import accelerator
 
@@ -53,3 +54,14 @@ def stored_embedded(embedded_database: str, rows: Rows) -> Rows:
     store(rows)
     assert factory.build_all().problems == []
     return rows
+
+
+@pytest.fixture
+def five(application_database: str) -> Rows:
+    rows = chains(5)
+    store(rows)
+    assert factory.build_all().problems == []
+    return rows
+
+
+WHOLE = {f"w{number}": (3, 2) for number in range(5)}

@@ -1,4 +1,4 @@
-"""The inbox is swept on its own clock, whether anything is started or not."""
+"""Inbox and versions are swept on their own clock, whether anything is started or not."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from provider.metadata import request_queue
-from provider.metadata.engine import write_session
+from provider.metadata import request_queue, versions
+from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import BatchRequest
+from provider.metadata.workflow_rows import IMPORTED, Entry
 from provider.triggers import pubsub
-from provider.triggers.pubsub import InboxSweep, look_into_inbox
+from provider.triggers.pubsub import Sweep, look_into_inbox
 from tests.provider.metadata.inbox_world import message, receive, rows
 
 pytestmark = pytest.mark.usefixtures("application_database")
@@ -29,7 +30,7 @@ def store_rejected(count: int, *, days_old: float) -> None:
 
 
 def test_looking_into_the_inbox_sweeps_it_though_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pubsub, "_sweep", InboxSweep())
+    monkeypatch.setattr(pubsub, "_sweep", Sweep())
     store_rejected(3, days_old=400)
     store_rejected(1, days_old=1)
     assert look_into_inbox() == (None, None)
@@ -46,7 +47,7 @@ def test_a_look_deletes_a_few_and_the_next_one_goes_on(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(request_queue, "delete_old", delete_two)
     store_rejected(5, days_old=36)
-    sweep, left = InboxSweep(every=3600.0), []
+    sweep, left = Sweep(every=3600.0), []
     for _ in range(6):
         sweep.sweep_if_due()
         left.append(len(rows()))
@@ -54,10 +55,24 @@ def test_a_look_deletes_a_few_and_the_next_one_goes_on(monkeypatch: pytest.Monke
     assert (left, ages) == ([3, 1, 0, 0, 0, 0], [timedelta(days=35)] * 4)
 
 
+def test_old_versions_go_by_the_rule_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__INBOX_RETENTION_DAYS", "soon")  # which is about requests alone
+    entry: Entry = {"workflow": {"workflow_id": "one"}, "tasks": [], "dependencies": []}
+    for workflow_id in ("one", "one", "two", "one", "one"):
+        with write_session() as session:
+            versions.record(session, IMPORTED, {workflow_id: entry}, by="ada")
+    monkeypatch.setattr(versions, "KEPT", 3)
+    Sweep().sweep_if_due()
+    with read_session() as session:
+        left = {workflow_id: [row["version"] for row in versions.history(session, workflow_id)] for workflow_id in ("one", "two")}
+
+    assert left == {"one": [5, 4, 2], "two": [3]}
+
+
 def test_a_retention_that_is_no_number_stops_the_sweep_and_not_the_intake(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pubsub, "_sweep", InboxSweep(every=3600.0))
+    monkeypatch.setattr(pubsub, "_sweep", Sweep(every=3600.0))
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__INBOX_RETENTION_DAYS", "soon")
     store_rejected(1, days_old=400)
     with caplog.at_level(logging.ERROR, logger=pubsub.__name__):
