@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakSet
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -21,9 +24,13 @@ class AnswerTooLongError(requests.RequestException):
     """An answer has more bytes than anybody wants to read."""
 
 
+class BrokenOffError(requests.ConnectionError):
+    """The session was broken off, because nobody waits for its answers any more."""
+
+
 class BoundedAdapter(HTTPAdapter):
     """
-    Gives every call a time, and reads no more than so many bytes of its answer.
+    Gives every call a time, reads no more than so many bytes of its answer, and can be broken off by another thread.
 
     :param longest: how many bytes an answer may have after decompression.
     :param timeout: seconds for connecting, and for each read; None for those of the caller.
@@ -35,6 +42,18 @@ class BoundedAdapter(HTTPAdapter):
         self._longest = longest
         self._timeout = timeout
         self._private = private
+        self._broken_off = False
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+
+    def break_off(self) -> None:
+        """
+        End all calls now, and let no other begin. A call that looks up a name ends after that.
+
+        A timeout of requests begins anew with each byte, so that a call whose answer drips would hold its thread for ever.
+        """
+        self._broken_off = True
+        for opened in list(self._sockets):
+            _shut(opened)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """
@@ -47,9 +66,41 @@ class BoundedAdapter(HTTPAdapter):
             raise RemoteCallError(f"{quoted(address)} is no https address; nothing was sent there.", retryable=False)
         if self._timeout is not None:
             kwargs["timeout"] = self._timeout
+        if self._broken_off:
+            raise BrokenOffError("the session was broken off")
         response = super().send(request, *args, **kwargs)
         response.raw = _Bounded(response.raw, self._longest)
         return response
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool of connections for a request, which tells of each connection."""
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not issubclass(pool.ConnectionCls, _Told):
+            kind = pool.ConnectionCls
+            pool.ConnectionCls = type(kind.__name__, (_Told, kind), {"opened": staticmethod(self._opened)})
+        return pool
+
+    def _opened(self, connected: socket.socket) -> None:
+        self._sockets.add(connected)
+        if self._broken_off:  # meanwhile
+            _shut(connected)
+
+
+class _Told:
+    """A connection of urllib3 that tells of its socket."""
+
+    opened: Any
+    sock: Any
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # of the other base
+        self.opened(self.sock)
+
+
+def _shut(connected: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # closed already
+        # Not the method of an SSL socket, which would take its state from under the thread that reads.
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 class _Bounded:
