@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
@@ -35,13 +36,17 @@ class BoundedAdapter(HTTPAdapter):
     :param longest: how many bytes an answer may have after decompression.
     :param timeout: seconds for connecting, and for each read; None for those of the caller.
     :param private: refuse addresses where others could read what is sent.
+    :param hosts: the only ones that anything is sent to; None for all.
     """
 
-    def __init__(self, longest: int, timeout: float | None = None, *, private: bool = True) -> None:
+    def __init__(
+        self, longest: int, timeout: float | None = None, *, private: bool = True, hosts: frozenset[str] | None = None
+    ) -> None:
         super().__init__()
         self._longest = longest
         self._timeout = timeout
         self._private = private
+        self._hosts = hosts
         self._broken_off = False
         self._sockets: WeakSet[socket.socket] = WeakSet()
 
@@ -59,11 +64,13 @@ class BoundedAdapter(HTTPAdapter):
         """
         Send a request; its answer raises AnswerTooLongError while it is read.
 
-        :raises RemoteCallError: tokens or secrets would travel in clear. Nothing was sent.
+        :raises RemoteCallError: tokens or secrets would travel in clear, or to a stranger. Nothing was sent.
         """
-        if self._private and not is_private(request.url or ""):
-            address = (request.url or "").partition("?")[0]
-            raise RemoteCallError(f"{quoted(address)} is no https address; nothing was sent there.", retryable=False)
+        url = request.url or ""
+        if self._private and not is_private(url):
+            raise RemoteCallError(f"{_shown(url)} is no https address; nothing was sent there.", retryable=False)
+        if self._hosts is not None and urlsplit(url).hostname not in self._hosts:
+            raise RemoteCallError(f"{_shown(url)} is on another host; nothing was sent there.", retryable=False)
         if self._timeout is not None:
             kwargs["timeout"] = self._timeout
         if self._broken_off:
@@ -84,6 +91,10 @@ class BoundedAdapter(HTTPAdapter):
         self._sockets.add(connected)
         if self._broken_off:  # meanwhile
             _shut(connected)
+
+
+def _shown(url: str) -> str:
+    return quoted(url.partition("?")[0])
 
 
 class _Told:

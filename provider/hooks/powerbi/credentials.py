@@ -144,12 +144,14 @@ def _session(settings: PowerBISettings, timeout: float) -> requests.Session:
     Return a session for msal, which trusts ``ca_file``.
 
     It always has a timeout (msal passes none to one it is given) and bounded answers, and follows no redirect: a 307 would
-    carry the secret to wherever the answer says. The endpoint of a managed identity has http only, and is sent no secret.
+    carry the secret to wherever the answer says. So would the description of the tenant, which names the address for tokens:
+    it has to be on a host of Entra ID. The endpoint of a managed identity has http only, and is sent no secret.
     """
     import requests
     from requests.utils import get_environ_proxies
 
-    session = _bounded(requests.Session(), timeout, private=settings.auth != "managed_identity")
+    private = settings.auth != "managed_identity"
+    session = _bounded(requests.Session(), timeout, private=private, hosts=settings.token_hosts if private else None)
     session.max_redirects = 0
     if settings.ca_file:
         # REQUESTS_CA_BUNDLE would win over `verify`; the proxies of the environment still hold.
@@ -159,11 +161,11 @@ def _session(settings: PowerBISettings, timeout: float) -> requests.Session:
     return session
 
 
-def _bounded(session: requests.Session, timeout: float | None, *, private: bool) -> requests.Session:
+def _bounded(session: requests.Session, timeout: float | None, **limits: Any) -> requests.Session:
     from provider.hooks.bounded_session import BoundedAdapter
 
     for scheme in ("https://", "http://"):
-        session.mount(scheme, BoundedAdapter(_LONGEST_ANSWER, timeout, private=private))
+        session.mount(scheme, BoundedAdapter(_LONGEST_ANSWER, timeout, **limits))
     return session
 
 
