@@ -111,7 +111,7 @@ class _Validation:
 
     def _check_workflow(self, row: Row, known: set[str]) -> None:
         key = row.get("workflow_id") if isinstance(row, dict) else None
-        name = f"workflows row {shorten(key) if key else '(without workflow_id)'}"
+        name = _row_name("workflows", "workflow_id", key)
         if isinstance(key, str) and key in known:
             self._report(key, name, "given more than once; keep one")
             return
@@ -130,7 +130,7 @@ class _Validation:
 
     def _check_task(self, row: Row, known: set[str], seen: dict[str, str]) -> None:
         workflow_id, task_id = (row.get("workflow_id"), row.get("task_id")) if isinstance(row, dict) else (None, None)
-        name = f"tasks row {shorten(task_id) if task_id else '(without task_id)'}"
+        name = _row_name("tasks", "task_id", task_id)
         if reasons := list(_unstorable(row)):
             self._report(workflow_id, name, *reasons)
             return
@@ -208,7 +208,7 @@ class _Validation:
 
     def _check_graph(self, workflow_id: str) -> None:
         """Check the workflow as a whole."""
-        name = f"workflows row {shorten(workflow_id)}"
+        name = _row_name("workflows", "workflow_id", workflow_id)
         children: dict[str, list[str]] = {task_id: [] for task_id in self._tasks_of.get(workflow_id, ())}
         if not children:
             self._report(workflow_id, name, "has no task; add a row to tasks")
@@ -217,6 +217,10 @@ class _Validation:
             children.setdefault(child, [])
         if cycle := find_cycle(children):
             self._report(workflow_id, name, f"dependencies form a cycle: {way_around(cycle)}; delete one of them")
+
+
+def _row_name(table: str, column: str, key: Any) -> str:
+    return f"{table} row {shorten(key) if key else f'(without {column})'}"
 
 
 def _unstorable(row: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -54,12 +55,47 @@ def within(seconds: float, call: Callable[[], T], thread_name: str) -> T:
 
 async def awithin(seconds: float, call: Callable[[], T], thread_name: str) -> T:
     """Do what :func:`within` does, from an event loop."""
-    waited = asyncio.wrap_future(in_thread(call, thread_name))
-    done, _ = await asyncio.wait([waited], timeout=seconds)
+    return await _awaited(in_thread(call, thread_name), seconds, seconds)
+
+
+async def _awaited(future: Future[T], left: float, told: float) -> T:
+    """Wait so long; the error tells the time that was given for the whole."""
+    waited = asyncio.wrap_future(future)
+    done, _ = await asyncio.wait([waited], timeout=left)
     if not done:
         waited.cancel()
-        raise TimeoutError(f"no answer within {seconds:g} seconds")
+        raise TimeoutError(f"no answer within {told:g} seconds")
     return waited.result()
+
+
+class LoneThread:
+    """
+    Calls in a thread, of which there is one at a time: while a call hangs that nobody waits for any more, no other begins.
+
+    :param name: name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._call: Future[Any] | None = None
+
+    async def within(self, seconds: float, call: Callable[[], T]) -> T:
+        """
+        Do what :func:`awithin` does, in the same time also where an earlier call has to end first.
+
+        :raises TimeoutError: no answer in time; ``call`` was made only where no earlier one hung.
+        """
+        until = time.monotonic() + seconds
+        if self._call is not None and not self._call.done():
+            earlier = asyncio.wrap_future(self._call)
+            await asyncio.wait([earlier], timeout=seconds)
+            if earlier.done():
+                earlier.exception()  # nobody waits for it
+            else:
+                earlier.cancel()
+                raise TimeoutError(f"no answer within {seconds:g} seconds, to an earlier request that still hangs")
+        self._call = future = in_thread(call, self._name)
+        return await _awaited(future, until - time.monotonic(), seconds)
 
 
 class LoopThread:

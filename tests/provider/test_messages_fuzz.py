@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from random import Random, SystemRandom
 from typing import Any
 
 import httpx
@@ -32,8 +34,10 @@ from provider.triggers.pubsub import commit_to_inbox
 from tests.provider.hostile_messages import LIMITS, PLANTED, Messages, everywhere, received
 from tests.provider.metadata.inbox_world import SUBSCRIPTION, message, receive, rows, store_definitions
 from tests.provider.operators.supervisor import WireSupervisor
+from tests.storms import fuzz_messages
 
 GENERATED = 320
+RANDOM = 250
 WORKFLOWS = {"daily_sales", "small", "stock", "files_a", "files_b", "files_off", "files_bad"}
 TASKS = ["stg_orders", "stg_orders", "dq_check", "refresh", "stg_small", "stg_stock", "load_a", "nobody"]
 FIRST, COPY = "1", "2"
@@ -223,3 +227,25 @@ def test_generated_messages(intake: Intake, application_database: str) -> None:
 
     each_is_accepted_or_has_a_reason()
     assert {"start dispatched", "start duplicate", "start rejected", "completion recorded", "file dispatched"} <= set(intake.seen)
+
+
+@pytest.mark.slow
+def test_random_messages_each_end_in_a_known_state(application_database: str) -> None:
+    """The small form of ``make fuzz``, in which Airflow answers at random, too."""
+    number = SystemRandom().randrange(2**32)
+    sys.stdout.write(f"seed {number} in {application_database}\n")
+    judge = fuzz_messages.Judge()
+
+    fuzz_messages.fuzz(RANDOM, Random(number), application_database, judge)
+
+    assert judge.faults == {}
+    assert judge.counts["messages"] >= RANDOM
+    assert {"start rejected", "start dispatched"} <= set(judge.counts)
+
+
+def test_a_message_without_a_reason_is_told(embedded_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge is no judge otherwise."""
+    monkeypatch.setattr(fuzz_messages, "DONE", ())
+    judge = fuzz_messages.Judge()
+    fuzz_messages.fuzz(25, Random(1), embedded_database, judge)
+    assert "no reason" in judge.faults

@@ -15,7 +15,6 @@ import re
 import sys
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -39,10 +38,8 @@ from provider.plain_data import unstorable
 from provider.triggers.remote_job import RemoteJobTrigger
 from tests.storms.fuzz_answers import RandomAnswers
 from tests.storms.fuzz_wires import Good, GrpcWire, HttpWire
-from tests.storms.outcome import Outcome
+from tests.storms.outcome import Findings, Outcome
 
-#: How many faults of a call are told.
-TOLD = 3
 #: Longest error of ours, in characters.
 LONGEST_ERROR = 12_000
 SECRET = "the-client-secret"
@@ -249,22 +246,19 @@ def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
         for quiet in (RemoteJobTrigger, *(service_class(name) for name in ("powerbi", "dataform", "bigquery", "http_jobs"))):
             stack.enter_context(mock.patch.object(quiet, "log", logging.getLogger("fuzz")))
         stack.enter_context(warnings.catch_warnings(action="ignore"))
-        level = logging.root.manager.disable
-        logging.disable(logging.CRITICAL)
-        stack.callback(logging.disable, level)
+        stack.enter_context(quiet())
         stack.enter_context(wire.open())
         # A loop of its own, so that its threads are none that were there before.
         stack.callback(_close_loop)
         yield wire
 
 
-@dataclass
-class Judge:
+class Judge(Findings):
     """Tries calls, and keeps what must not come of them."""
 
-    wire: HttpWire
-    counts: Counter[str]
-    faults: dict[str, list[str]]
+    def __init__(self, wire: HttpWire) -> None:
+        super().__init__()
+        self.wire = wire
 
     def tries(self, name: str, call: Callable[[], Any]) -> None:
         """Make a call, and look at what comes back and what was asked for."""
@@ -286,13 +280,6 @@ class Judge:
         for host, method, path in self.wire.requests:
             if host not in ALLOWED or not ALLOWED[host].fullmatch(f"{method} {path}"):
                 self.wrong(name, f"asked for {method} {path} of {host}")
-
-    def wrong(self, name: str, what: str) -> None:
-        """Keep a fault."""
-        self.counts["faults"] += 1
-        told = self.faults.setdefault(name, [])
-        if len(told) < TOLD and what not in told:
-            told.append(what)
 
     def _look_at_text(self, name: str, text: str) -> None:
         if (
@@ -385,7 +372,7 @@ def run(answers: int, seed: int, folder: Path, only: tuple[str, ...] = ()) -> Ou
     random = Random(seed)
     spoiler = RandomAnswers(Random(seed + 1))
     with world(spoiler, folder) as wire:
-        judge = Judge(wire, Counter(), {})
+        judge = Judge(wire)
         wire.peaceful.add(ENTRA)
         for of in _services():
             if only and of.name not in only:
@@ -399,5 +386,4 @@ def run(answers: int, seed: int, folder: Path, only: tuple[str, ...] = ()) -> Ou
             _tokens(judge, answers)
         for services in shared_services._opened.values():
             services.clear()
-    figures = {name: judge.counts[name] for name in sorted(judge.counts)}
-    return Outcome({"seed": seed, **figures}, [f"{name}: {fault}" for name, faults in judge.faults.items() for fault in faults])
+    return judge.outcome(seed)

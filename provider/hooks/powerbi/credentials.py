@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class Issuer:
     def __init__(self, settings: PowerBISettings) -> None:
         self._settings = settings
         self._client: Any = None
+        self._sessions: list[requests.Session] = []
 
     def __str__(self) -> str:
         if self._settings.auth == "managed_identity":
@@ -40,6 +42,12 @@ class Issuer:
     def forget(self) -> None:
         """Forget the tokens that msal keeps by itself. Its own way to do so asks Entra ID, and fails with it."""
         self._client = None
+
+    def break_off(self) -> None:
+        """End the calls that other threads are in, and let no other begin: what is asked of it from now on fails."""
+        for session in list(self._sessions):
+            for adapter in session.adapters.values():
+                adapter.break_off()  # type: ignore[attr-defined]  # _bounded has put it there
 
     def issue(self, timeout: float) -> dict[str, Any]:
         """
@@ -54,7 +62,9 @@ class Issuer:
 
         try:
             if self._client is None:
-                self._client = _build_client(self._settings, timeout)
+                session = _session(self._settings, timeout)
+                self._sessions = [session]
+                self._client = _build_client(self._settings, session, self._google_session)
             if self._settings.auth == "managed_identity":
                 answer = self._client.acquire_token_for_client(resource=self._settings.scope.removesuffix("/.default"))
             else:
@@ -71,6 +81,13 @@ class Issuer:
         if not isinstance(answer, dict) or "access_token" not in answer:
             raise self._refusal(answer if isinstance(answer, dict) else {})
         return answer
+
+    def _google_session(self) -> requests.Session:
+        """Return a session for Google's client, which has timeouts of its own, and sends its secrets to Google alone."""
+        import requests
+
+        self._sessions.append(session := _bounded(requests.Session(), None, private=False))
+        return session
 
     def _unreadable(self, error: ValueError) -> RemoteCallError:
         """Return the error for what msal cannot read: a page of a proxy, or the description of a tenant that is none."""
@@ -102,11 +119,10 @@ def _reason(text: Any) -> str:
     return f"{first_line(text).rstrip('.') or 'no reason given'}."
 
 
-def _build_client(settings: PowerBISettings, timeout: float) -> Any:
+def _build_client(settings: PowerBISettings, session: requests.Session, google_session: Callable[[], requests.Session]) -> Any:
     """Build the msal client. That reads the authority's description from the network."""
     import msal
 
-    session = _session(settings, timeout)
     if settings.auth == "managed_identity":
         identity = (
             msal.UserAssignedManagedIdentity(client_id=settings.client_id)
@@ -116,7 +132,7 @@ def _build_client(settings: PowerBISettings, timeout: float) -> Any:
         return msal.ManagedIdentityClient(identity, http_client=session)
     return msal.ConfidentialClientApplication(
         settings.client_id,
-        client_credential=_CREDENTIALS[settings.auth](settings),
+        client_credential=_CREDENTIALS[settings.auth](settings, google_session),
         authority=f"{settings.authority}/{settings.tenant_id}",
         instance_discovery=False if settings.custom_authority else None,
         http_client=session,
@@ -128,17 +144,15 @@ def _session(settings: PowerBISettings, timeout: float) -> requests.Session:
     Return a session for msal, which trusts ``ca_file``.
 
     It always has a timeout (msal passes none to one it is given) and bounded answers, and follows no redirect: a 307 would
-    carry the secret to wherever the answer says. The endpoint of a managed identity has http only, and is sent no secret.
+    carry the secret to wherever the answer says. So would the description of the tenant, which names the address for tokens:
+    it has to be on a host of Entra ID. The endpoint of a managed identity has http only, and is sent no secret.
     """
     import requests
     from requests.utils import get_environ_proxies
 
-    from provider.hooks.bounded_session import BoundedAdapter
-
-    session = requests.Session()
+    private = settings.auth != "managed_identity"
+    session = _bounded(requests.Session(), timeout, private=private, hosts=settings.token_hosts if private else None)
     session.max_redirects = 0
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, BoundedAdapter(_LONGEST_ANSWER, timeout, private=settings.auth != "managed_identity"))
     if settings.ca_file:
         # REQUESTS_CA_BUNDLE would win over `verify`; the proxies of the environment still hold.
         session.trust_env = False
@@ -147,11 +161,19 @@ def _session(settings: PowerBISettings, timeout: float) -> requests.Session:
     return session
 
 
-def _client_secret(settings: PowerBISettings) -> str:
+def _bounded(session: requests.Session, timeout: float | None, **limits: Any) -> requests.Session:
+    from provider.hooks.bounded_session import BoundedAdapter
+
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, BoundedAdapter(_LONGEST_ANSWER, timeout, **limits))
+    return session
+
+
+def _client_secret(settings: PowerBISettings, _: object) -> str:
     return settings.secret
 
 
-def _certificate(settings: PowerBISettings) -> dict[str, Any]:
+def _certificate(settings: PowerBISettings, _: object) -> dict[str, Any]:
     """Read a PEM file with certificate and private key, or name a PFX file; msal reads the latter itself."""
     path = Path(settings.certificate_path or "")
     try:
@@ -188,7 +210,7 @@ def _check_certificate(path: Path, content: bytes, passphrase: str, *, pem: bool
         ) from error
 
 
-def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
+def _google_federation(_settings: PowerBISettings, google_session: Callable[[], requests.Session]) -> dict[str, Any]:
     """
     Let the Google service account of this machine stand for the application; no secret is kept anywhere.
 
@@ -201,7 +223,7 @@ def _google_federation(_settings: PowerBISettings) -> dict[str, Any]:
         from google.oauth2.id_token import fetch_id_token
 
         try:
-            return str(fetch_id_token(Request(), _FEDERATION_AUDIENCE))  # type: ignore[no-untyped-call]
+            return str(fetch_id_token(Request(google_session()), _FEDERATION_AUDIENCE))  # type: ignore[no-untyped-call]
         except DefaultCredentialsError as error:
             raise ConfigurationError(
                 f"auth google_federation finds no Google service account here: {_reason(error)} Run where a service "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.addresses import check_private
@@ -103,6 +104,12 @@ class PowerBISettings:
     portal_url: str
     ca_file: str | None
     profile_id: str | None
+
+    @property
+    def token_hosts(self) -> frozenset[str]:
+        """The hosts that may be asked for a token, with the secret: that of the authority, and Microsoft's own."""
+        logins = (self.authority, *(cloud.authority for cloud in CLOUDS.values()))
+        return frozenset(host for login in logins if (host := urlsplit(login).hostname))
 
     @classmethod
     def from_connection(cls, connection: Any) -> PowerBISettings:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from provider.hooks.powerbi.credentials import Issuer
 from provider.hooks.remote_job import RemoteCallError
-from provider.threads import awithin
+from provider.threads import LoneThread
 
 if TYPE_CHECKING:
     from provider.hooks.powerbi.settings import PowerBISettings
@@ -64,7 +64,8 @@ class TokenSource:
     Asks Entra ID for tokens, and keeps the last one.
 
     Msal blocks, so it is called in a thread, and by one caller at a time: whoever comes while it is called waits for the same
-    answer, a failure included. A thousand cold callers ask once.
+    answer, a failure included. A thousand cold callers ask once. A call that got no answer in time is broken off, and no other
+    begins before it has ended: however long Entra ID is silent, there is one thread.
 
     :param settings: identity and authority.
     :param kept: the last token; none, unless given.
@@ -73,6 +74,7 @@ class TokenSource:
     def __init__(self, settings: PowerBISettings, kept: KeptToken | None = None) -> None:
         self._settings = settings
         self._issuer = Issuer(settings)
+        self._thread = LoneThread("accelerator-entra")
         self._kept = kept or KeptToken()
         self._asking: asyncio.Task[str] | None = None
 
@@ -105,9 +107,10 @@ class TokenSource:
 
     async def _ask(self, seconds: float) -> str:
         try:
-            answer: dict[str, Any] = await awithin(seconds, partial(self._issuer.issue, seconds), "accelerator-entra")
+            answer: dict[str, Any] = await self._thread.within(seconds, partial(self._issuer.issue, seconds))
         except TimeoutError as error:
-            # The call that hangs is left to itself, with its client.
+            # The call that hangs ends with its connections. One that looks up a name has none, and is waited for the next time.
+            self._issuer.break_off()
             self._issuer = Issuer(self._settings)
             raise RemoteCallError(f"{self._issuer} gave no token: {error}.") from error
         value, seconds_to_live = answer["access_token"], answer.get("expires_in", 0)

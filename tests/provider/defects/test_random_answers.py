@@ -19,7 +19,7 @@ ANSWERS = 60
 @pytest.mark.parametrize("service", ["powerbi", "entra", "dataform", "bigquery", "http_jobs"])
 def test_random_answers_end_in_errors_of_ours_alone(service, tmp_path):
     seed = SystemRandom().randrange(2**32)
-    print(f"seed {seed}: python -m tests.storms.fuzz --only services --seed {seed} --answers {ANSWERS}")  # noqa: T201 - what repeats it
+    print(f"seed {seed}: python -m tests.storms.fuzz --only services --seed {seed} --count {ANSWERS}")  # noqa: T201 - what repeats it
 
     outcome = fuzz_services.run(ANSWERS, seed, tmp_path, (service,))
 

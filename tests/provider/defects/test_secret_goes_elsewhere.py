@@ -76,6 +76,27 @@ def test_secret_goes_to_no_plain_address_that_entra_names(monkeypatch):
     assert not [url for url in asked if url.startswith(FOREIGN)]
 
 
+@pytest.mark.parametrize("endpoint", ["https://login.example.com.evil.test/token", "https://login.example.com@evil.test/token"])
+def test_secret_goes_to_no_other_host_that_entra_names(monkeypatch, endpoint):
+    asked = entra(monkeypatch, endpoint, http(200, {"access_token": "x", "expires_in": 3600}))
+
+    with pytest.raises(RemoteCallError, match="is on another host; nothing was sent there") as raised:
+        Issuer(settings(AUTHORITY)).issue(5.0)
+
+    assert not raised.value.retryable
+    assert not [url for url in asked if "evil.test" in url]
+
+
+def test_the_authority_s_name_may_be_one_of_several_of_microsoft():
+    """The description of login.windows.net names login.microsoftonline.com."""
+    assert settings("https://login.windows.net").token_hosts == {
+        "login.windows.net",
+        "login.microsoftonline.com",
+        "login.microsoftonline.us",
+        "login.partner.microsoftonline.cn",
+    }
+
+
 def test_session_for_secrets_sends_nothing_to_a_plain_address():
     """Whatever msal thinks of addresses."""
     session = requests.Session()
