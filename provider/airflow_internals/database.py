@@ -8,6 +8,7 @@ models. The models stand on ``airflow.models`` (3.3.2): :data:`COLUMNS` names wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -44,6 +45,7 @@ __all__ = [
     "operator_of_task",
     "parents_of_run",
     "problems",
+    "sets_a_state",
 ]
 
 _TRY = ("dag_id", "run_id", "task_id", "map_index", "try_number", "state", "start_date", "end_date", "updated_at", "max_tries")
@@ -55,20 +57,27 @@ COLUMNS: Mapping[Any, tuple[str, ...]] = {
     TaskInstance: ("id", "operator", *_TRY),
     TaskInstanceHistory: _TRY,
     TaskStateStoreModel: ("dag_id", "run_id", "task_id", "map_index", "key", "value"),
-    Log: ("dag_id", "run_id", "task_id", "map_index", "try_number", "event", "dttm"),
+    Log: ("dag_id", "run_id", "task_id", "map_index", "try_number", "event", "dttm", "extra"),
 }
 
-#: Event of the audit log when a person sets the state of a run: the name of the API server's function (3.3.2).
+#: Event of the audit log when a person sets the state of a run, or writes a note on it (see :func:`sets_a_state`): the name of
+#: the API server's function (3.3.2).
 PERSON_SET_RUN = "patch_dag_run"
 #: What such events of people begin with, for runs, tasks and task groups, as a pattern of SQL's LIKE.
 PERSON_ACTED = "patch_%"
+#: What the bodies of such requests call the new state of a run and of a task, and the states that end it (3.3.2).
+_NEW_STATE = ("state", "new_state")
+_ENDS = frozenset({"success", "failed", "skipped"})
 #: Events by which processes of Airflow end a task instance: the states that they report, and two of ``fail_fast`` (3.3.2). The
 #: scheduler also writes "failed" for a try that is followed by another.
 ENDED_BY_AIRFLOW = ("success", "failed", "skipped", "upstream_failed", "fail task", "skip task")
 
 #: File of Airflow → the lines in it that write these events. A file that says it otherwise may write others.
 _WRITTEN_BY = {
-    "api_fastapi/logging/decorators.py": ('event_name = event or request.scope["endpoint"].__name__',),
+    "api_fastapi/logging/decorators.py": (
+        'event_name = event or request.scope["endpoint"].__name__',
+        "extra=json.dumps(extra_fields)",
+    ),
     "api_fastapi/core_api/routes/public/dag_run.py": (f"def {PERSON_SET_RUN}(",),
     "api_fastapi/core_api/routes/public/task_instances.py": ("def patch_task_instance(", "def patch_task_group_instances("),
     "api_fastapi/execution_api/routes/task_instances.py": ("event=updated_state.value",),
@@ -84,6 +93,25 @@ def airflow_session() -> AbstractContextManager[Session]:
     the scoped one of its thread, forbids commits while hooks run.
     """
     return create_session(scoped=False)
+
+
+def sets_a_state(extra: str | None, map_index: int | None = None) -> bool:
+    """
+    Tell whether an event of a person ended something: the routes that set states also write notes.
+
+    Stands on the column ``extra`` of the audit log, in which ``airflow.api_fastapi.logging.decorators.action_logging`` keeps the
+    body of the request as JSON (3.3.2).
+
+    :param extra: what the event has in that column.
+    :param map_index: of the task instance that is asked for: an event of one alone names it there, and not in its own column.
+    """
+    try:
+        body = json.loads(extra or "")
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(body, dict) or (map_index is not None and str(body.get("map_index", map_index)) != str(map_index)):
+        return False
+    return any(isinstance(body.get(key), str) and body[key] in _ENDS for key in _NEW_STATE)
 
 
 def parents_of_run(session: Session, dag_id: str, run_id: str) -> dict[str, Collection[str]]:
@@ -111,22 +139,25 @@ def operator_of_task(session: Session, dag_id: str, run_id: str, task_id: str) -
     if dag is None:
         dag = DBDagBag(load_op_links=False).get_latest_version_of_dag(dag_id, session=session)
     task = dag.task_dict.get(task_id) if dag is not None else None
-    return None if task is None else templated_parameters(task)
+    return None if task is None else templated_parameters(task, dag.default_args)
 
 
-def templated_parameters(task: Any) -> dict[str, Any]:
+def templated_parameters(task: Any, default_args: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return what a serialized operator keeps of its ``template_fields``; of a mapped one also what it does not say.
 
     Stands on ``airflow.serialization.serialized_objects.DagSerialization`` and the operators that it reads: a mapped one keeps
     neither its class nor the defaults of its parameters, and ``expand_input.value`` is a mapping for ``expand``, a list for
     ``expand_kwargs`` with a literal (3.3.2).
+
+    :param default_args: of the DAG: those of a mapped operator are applied to the instances that are made of it.
     """
     if not task.is_mapped:
         return {name: vars(task)[name] for name in task.template_fields if name in vars(task)}
     expanded = _expanded_names(task.expand_input.value)
     unsaid = {name: Unsaid.EXPANDED if expanded is None or name in expanded else Unsaid.DEFAULT for name in task.template_fields}
-    return {name: task.partial_kwargs.get(name, unsaid[name]) for name in task.template_fields}
+    said = {name: value for name, value in default_args.items() if unsaid.get(name) is Unsaid.DEFAULT}
+    return {name: task.partial_kwargs.get(name, said.get(name, unsaid[name])) for name in task.template_fields}
 
 
 def _expanded_names(values: Any) -> set[str] | None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from provider.airflow_internals import database
@@ -107,12 +107,15 @@ class DatabaseReader:
         ).one_or_none()
         if reported is None or reported.event != attempt.state:
             return True
-        acted = self._session.scalar(
-            select(func.max(Log.dttm)).where(
-                *of_run, Log.event.like(database.PERSON_ACTED), or_(Log.task_id == attempt.task_id, Log.task_id.is_(None))
+        acted = self._session.scalars(
+            select(Log.extra).where(
+                *of_run,
+                Log.event.like(database.PERSON_ACTED),
+                Log.dttm > reported.dttm,
+                or_(Log.task_id == attempt.task_id, Log.task_id.is_(None)),
             )
         )
-        return acted is not None and acted > reported.dttm
+        return any(database.sets_a_state(extra, attempt.map_index) for extra in acted)
 
     def parents_of_run(self, key: RunKey) -> Mapping[str, Collection[str]]:
         """Return task id → ids of its direct parents, by the DAG version of that run; empty where it is gone."""
@@ -192,7 +195,7 @@ def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[t
     for run_id, task_id, map_index, value in rows:
         try:
             ledger = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # a task writes what it likes
             continue
         if isinstance(ledger, dict):
             found[run_id][(task_id, map_index)] = RemoteJobState(
@@ -216,11 +219,11 @@ def _marked(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, date
     if not run_ids:
         return {}
     statement = (
-        select(Log.run_id, func.max(Log.dttm))
+        select(Log.run_id, Log.dttm, Log.extra)
         .where(Log.dag_id == dag_id, Log.run_id.in_(run_ids), Log.event == database.PERSON_SET_RUN)
-        .group_by(Log.run_id)
+        .order_by(Log.dttm)
     )
-    return {str(run_id): at for run_id, at in session.execute(statement) if at is not None}
+    return {str(run_id): at for run_id, at, extra in session.execute(statement) if database.sets_a_state(extra)}
 
 
 def _plain(value: Any) -> str | None:

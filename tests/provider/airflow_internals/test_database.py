@@ -79,7 +79,7 @@ def test_a_stored_dag_keeps_the_templated_parameters_of_its_operators() -> None:
         listed = PythonOperator(task_id="listed", python_callable=list)
         Refresh.partial(task_id="expanded by a task").expand_kwargs(listed.output)
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    found = {task.task_id: database.templated_parameters(task) for task in stored.tasks}
+    found = {task.task_id: database.templated_parameters(task, {}) for task in stored.tasks}
 
     assert found["plain"]["powerbi_conn_id"] == found["mapped"]["powerbi_conn_id"] == "bi"
     assert found["default"]["powerbi_conn_id"] is found["default of many"]["powerbi_conn_id"] is Unsaid.DEFAULT
@@ -87,12 +87,43 @@ def test_a_stored_dag_keeps_the_templated_parameters_of_its_operators() -> None:
         assert found[task_id]["powerbi_conn_id"] is Unsaid.EXPANDED, task_id
 
 
-def logged_event(route: Any, **path_params: str) -> Log:
+def test_a_mapped_task_has_the_default_args_of_its_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow stores them with the DAG alone, and applies them when it makes an operator of a map index."""
+    from provider.operators.powerbi import PowerBISemanticModelRefreshOperator as Refresh
+
+    with DAG("stored", schedule=None, default_args={"powerbi_conn_id": "bi", "retries": 2}) as dag:
+        mapped = Refresh.partial(task_id="mapped", workspace="w").expand(semantic_model=["m"])
+        Refresh.partial(task_id="said", workspace="w", powerbi_conn_id="own").expand(semantic_model=["m"])
+        Refresh.partial(task_id="expanded", workspace="w", semantic_model="m").expand(powerbi_conn_id=["bi", "other"])
+    assert mapped.unmap({"semantic_model": "m"}).powerbi_conn_id == "bi"
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    monkeypatch.setattr(database, "_dag_of_run", lambda *_: stored)
+    session: Any = None
+    found = {task_id: database.operator_of_task(session, "stored", "b1", task_id) for task_id in stored.task_dict}
+
+    assert {task_id: (one or {})["powerbi_conn_id"] for task_id, one in found.items()} == {
+        "mapped": "bi",
+        "said": "own",
+        "expanded": Unsaid.EXPANDED,
+    }
+
+
+def logged_event(route: Any, body: dict[str, Any] | None = None, **path_params: str) -> Log:
     """Let Airflow log a call of one route of its API server, and return what it has written."""
     (log_action,) = [one.dependency for one in route.dependencies if one.dependency.__name__ == "log_action"]
     written: list[Log] = []
+
+    async def answer() -> Any:
+        return body or {}
+
     request = SimpleNamespace(
-        scope={"endpoint": route.endpoint}, headers={}, query_params={}, path_params=path_params, method="PATCH"
+        scope={"endpoint": route.endpoint},
+        headers={"content-type": "application/json"},
+        query_params={},
+        path_params=path_params,
+        method="PATCH",
+        body=answer,
+        json=answer,
     )
     session = SimpleNamespace(add=written.append, commit=lambda: None)
     asyncio.run(log_action(request, session, None))
@@ -101,19 +132,32 @@ def logged_event(route: Any, **path_params: str) -> Log:
 
 
 def test_a_person_who_sets_a_run_s_state_is_in_the_audit_log() -> None:
+    from airflow.api_fastapi.core_api.datamodels.dag_run import DAGRunPatchBody
     from airflow.api_fastapi.core_api.routes.public.dag_run import dag_run_router
 
+    assert {"state", "note"} <= set(DAGRunPatchBody.model_fields)
     every: list[Any] = dag_run_router.routes
     (route,) = [route for route in every if route.endpoint.__name__ == database.PERSON_SET_RUN]
     assert route.methods == {"PATCH"}
     log = logged_event(route, dag_id="sales", dag_run_id="b1")
     assert (log.event, log.dag_id, log.run_id, log.task_id) == (database.PERSON_SET_RUN, "sales", "b1", None)
     assert log.dttm is not None
+    assert told(route, {"state": "failed"})
+    assert told(route, {"state": "success", "note": "x"})
+    assert not told(route, {"note": "failed"})
+    assert not told(route, {"state": "queued"})
+
+
+def told(route: Any, body: dict[str, Any]) -> bool:
+    """Let Airflow log a request with this body, and tell whether we take it for the end of something."""
+    return database.sets_a_state(logged_event(route, body, dag_id="sales", dag_run_id="b1").extra)
 
 
 def test_a_person_who_sets_a_task_s_state_is_in_the_audit_log() -> None:
+    from airflow.api_fastapi.core_api.datamodels.task_instances import PatchTaskInstanceBody
     from airflow.api_fastapi.core_api.routes.public.task_instances import task_instances_router
 
+    assert {"new_state", "note"} <= set(PatchTaskInstanceBody.model_fields)
     every: list[Any] = task_instances_router.routes
     routes = [route for route in every if route.methods == {"PATCH"}]
     logging = [route for route in routes if any(one.dependency.__name__ == "log_action" for one in route.dependencies)]
@@ -122,6 +166,8 @@ def test_a_person_who_sets_a_task_s_state_is_in_the_audit_log() -> None:
         log = logged_event(route, dag_id="sales", dag_run_id="b1", task_id="load")
         assert (log.event, log.run_id, log.task_id) == (route.endpoint.__name__, "b1", "load")
         assert log.event.startswith(database.PERSON_ACTED.rstrip("%"))
+        assert told(route, {"new_state": "failed"})
+        assert not told(route, {"note": "failed"})
 
 
 def test_what_ends_a_task_is_a_state_or_said_by_fail_fast() -> None:

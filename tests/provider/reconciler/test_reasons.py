@@ -146,10 +146,21 @@ class TestReasons:
         airflow_database.run(state="failed", end_date=AT)
         airflow_database.task("before", "skipped", updated_at=AT - timedelta(seconds=9), end_date=AT - timedelta(seconds=9))
         airflow_database.task("open", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
-        airflow_database.insert(Log, dag_id="sales", run_id="b1", event="patch_dag_run", dttm=AT - timedelta(seconds=2))
+        said = {"event": "patch_dag_run", "dttm": AT - timedelta(seconds=2), "extra": '{"state": "failed", "method": "PATCH"}'}
+        airflow_database.insert(Log, dag_id="sales", run_id="b1", **said)
         one.tick()
         assert statuses() == {("before", -1, 1): "SKIPPED", ("open", -1, 1): "ERROR"}
         assert logs()[("open", -1, 1)][1] == mirror.MARKED_REASON
+
+    def test_a_run_on_which_a_person_wrote_a_note_is_not_marked(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        from airflow.models.log import Log
+
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("open", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
+        said = {"event": "patch_dag_run", "dttm": AT - timedelta(seconds=2), "extra": '{"note": "late", "method": "PATCH"}'}
+        airflow_database.insert(Log, dag_id="sales", run_id="b1", **said)
+        one.tick()
+        assert statuses() == {("open", -1, 1): "SKIPPED"}
 
     def test_a_blocked_task_names_the_failed_one_above(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
