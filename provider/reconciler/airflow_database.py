@@ -223,7 +223,8 @@ def _marked(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, date
         .where(Log.dag_id == dag_id, Log.run_id.in_(run_ids), Log.event == database.PERSON_SET_RUN)
         .order_by(Log.dttm)
     )
-    return {str(run_id): at for run_id, at, extra in session.execute(statement) if database.sets_a_state(extra)}
+    acts = session.execute(statement)
+    return {str(run_id): at for run_id, at, extra in acts if at is not None and database.sets_a_state(extra)}
 
 
 def _plain(value: Any) -> str | None:
