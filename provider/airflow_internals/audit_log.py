@@ -64,6 +64,9 @@ ENDED_BY_SCHEDULER: Mapping[str, str] = {
     "skip task": "scheduler",
 }
 
+#: States that a mark ends something with; a run can be set to "queued" too.
+_ENDS = frozenset({"success", "failed", "skipped"})
+
 #: Longest ``extra`` that is read, in characters.
 _LONGEST_EXTRA = 1_000_000
 
@@ -279,7 +282,8 @@ def _state(body: Mapping[str, Any], key: str) -> str | None:
     if mask is not None and key not in (mask if isinstance(mask, list) else [str(mask)]):
         return None
     value = body.get(key)
-    return value.lower() if isinstance(value, str) and value else None
+    state = value.lower() if isinstance(value, str) else None
+    return state if state in _ENDS else None
 
 
 def _body(extra: str | None) -> Mapping[str, Any]:

@@ -88,22 +88,25 @@ def operator_of_task(session: Session, dag_id: str, run_id: str, task_id: str) -
     if dag is None:
         dag = DBDagBag(load_op_links=False).get_latest_version_of_dag(dag_id, session=session)
     task = dag.task_dict.get(task_id) if dag is not None else None
-    return None if task is None else templated_parameters(task)
+    return None if task is None else templated_parameters(task, dag.default_args)
 
 
-def templated_parameters(task: Any) -> dict[str, Any]:
+def templated_parameters(task: Any, default_args: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return what a serialized operator keeps of its ``template_fields``; of a mapped one also what it does not say.
 
     Stands on ``airflow.serialization.serialized_objects.DagSerialization`` and the operators that it reads: a mapped one keeps
     neither its class nor the defaults of its parameters, and ``expand_input.value`` is a mapping for ``expand``, a list for
     ``expand_kwargs`` with a literal (3.3.2).
+
+    :param default_args: of the DAG: those of a mapped operator are applied to the instances that are made of it.
     """
     if not task.is_mapped:
         return {name: vars(task)[name] for name in task.template_fields if name in vars(task)}
     expanded = _expanded_names(task.expand_input.value)
     unsaid = {name: Unsaid.EXPANDED if expanded is None or name in expanded else Unsaid.DEFAULT for name in task.template_fields}
-    return {name: task.partial_kwargs.get(name, unsaid[name]) for name in task.template_fields}
+    said = {name: value for name, value in default_args.items() if unsaid.get(name) is Unsaid.DEFAULT}
+    return {name: task.partial_kwargs.get(name, said.get(name, unsaid[name])) for name in task.template_fields}
 
 
 def _expanded_names(values: Any) -> set[str] | None:

@@ -179,5 +179,5 @@ class JobStart:
         if policy == "adopt" and other is not None:
             return {**other, "adopted": True}
         if policy == "cancel" and other is not None:
-            self._service.cancel(other)
+            self._patient.ask(lambda: self._service.cancel(other), self._budget)
         raise Obstacle(other)

@@ -203,7 +203,7 @@ def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[t
     for run_id, task_id, map_index, value in rows:
         try:
             ledger = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # a task writes what it likes
             continue
         if isinstance(ledger, dict):
             found[run_id][(task_id, map_index)] = RemoteJobState(

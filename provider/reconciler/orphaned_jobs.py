@@ -36,6 +36,9 @@ _OLDEST = timedelta(days=1)
 _LOOKUP = timedelta(seconds=60)
 """For how long a start that was never recorded is looked up."""
 
+#: How often to look whether a person has ended after all what failed by itself and left its job.
+LOOK_AGAIN = timedelta(minutes=1)
+
 #: Time between the first two attempts to cancel a job; it doubles.
 FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
@@ -53,6 +56,7 @@ class Orphan:
     :param seen_at: when it was found.
     :param due_at: when to do something about it.
     :param run_gone: whether its run was deleted.
+    :param left: whether its task failed by itself, and nobody had ended it at the last look.
     """
 
     run: RunKey
@@ -63,6 +67,7 @@ class Orphan:
     due_at: datetime
     pause: timedelta = FIRST_PAUSE
     run_gone: bool = False
+    left: bool = False
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -90,10 +95,12 @@ class OrphanedJobs:
     What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled.
 
     :param first_pause: time between the first two attempts to cancel a job; it doubles.
+    :param look_again: time between two looks at a task that failed by itself and left its job.
     """
 
-    def __init__(self, first_pause: timedelta = FIRST_PAUSE) -> None:
+    def __init__(self, first_pause: timedelta = FIRST_PAUSE, look_again: timedelta = LOOK_AGAIN) -> None:
         self._first_pause = first_pause
+        self._look_again = look_again
         self._waiting: dict[tuple[Any, ...], Orphan] = {}
         self._working: dict[tuple[Any, ...], tuple[Orphan, Future[bool]]] = {}
         self._settled: OrderedDict[tuple[Any, ...], None] = OrderedDict()
@@ -118,7 +125,7 @@ class OrphanedJobs:
         self._collect(now)
         due = [orphan for orphan in self._waiting.values() if orphan.due_at <= now]
         if due:
-            self._begin(due)
+            self._begin(due, now)
 
     def _find(self, run: RunState, now: datetime, *, run_gone: bool) -> None:
         for attempt, jobs in _unattended(run, now, run_gone=run_gone):
@@ -127,15 +134,23 @@ class OrphanedJobs:
             if orphan.key not in self._settled and orphan.key not in self._working:
                 self._waiting.setdefault(orphan.key, orphan)
 
-    def _begin(self, due: Collection[Orphan]) -> None:
+    def _begin(self, due: Collection[Orphan], now: datetime) -> None:
         with read_airflow() as airflow:
+            runs = airflow.load_runs({orphan.run for orphan in due if orphan.left})
             for orphan in due:
+                del self._waiting[orphan.key]
+                if orphan.left and not orphan.run_gone:
+                    run = runs.get(orphan.run)
+                    if run is not None and orphan.attempt not in run.tries:
+                        continue  # it has gone on since; whatever there is to do then has another key
+                    orphan = replace(orphan, run_gone=run is None, acts=run.acts if run is not None else ())
                 if orphan.run_gone or orphan.cleared or _ended_by_a_person(airflow, orphan):
                     operator = airflow.operator_of_task(orphan.run, orphan.attempt.task_id)
                     self._working[orphan.key] = (orphan, self._calls.submit(end_job(orphan, operator)))
+                elif now - orphan.seen_at < _OLDEST:
+                    self._waiting[orphan.key] = replace(orphan, due_at=now + self._look_again, left=True)
                 else:
                     self._settle(orphan)
-                del self._waiting[orphan.key]
 
     def _collect(self, now: datetime) -> None:
         """Take the results; what could not be done is tried again later."""

@@ -139,8 +139,12 @@ class RemoteJobTrigger(BaseTrigger):
     async def _open(self) -> RemoteService[Any]:
         try:
             return await shared_service(self.service, self.connection, self.budget)
-        except TimeoutError as error:
-            raise RemoteCallError(f"The connection of {self.service} could not be opened: {error}.") from error
+        except AcceleratorError:
+            raise
+        except Exception as error:
+            # Also a connection that "isn't defined": the worker has used it, and Airflow says so where a backend does not answer.
+            what = f"{type(error).__name__}: {error}".rstrip(".")
+            raise RemoteCallError(f"The connection of {self.service} could not be opened: {what}.") from error
 
     async def status(self) -> JobStatus:
         """Ask the service for the status of the job."""

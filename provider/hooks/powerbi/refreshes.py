@@ -242,6 +242,8 @@ class SemanticModel(Refreshable):
             if found := await self._details(job):
                 return found
         except RemoteCallError as error:
+            if error.status_code == 429:  # no more calls, and the history is one
+                raise
             return await self._status_without_details(job, error)
         return await self.status_in_history(job) or self.unlisted(job)
 

@@ -66,6 +66,7 @@ def act(did: Any, **values: Any) -> PersonAct:
     [
         ("patch_dag_run", {"state": "failed"}, RUN, [act("marked", state="failed")]),
         ("patch_dag_run", {"note": "see ticket 7"}, RUN, []),
+        ("patch_dag_run", {"state": "queued"}, RUN, []),
         ("patch_task_instance", {"new_state": "SKIPPED"}, TASK, [act("marked", state="skipped", task_id="load")]),
         (
             "patch_task_instance",

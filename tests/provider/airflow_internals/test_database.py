@@ -76,9 +76,30 @@ def test_a_stored_dag_keeps_the_templated_parameters_of_its_operators() -> None:
         listed = PythonOperator(task_id="listed", python_callable=list)
         Refresh.partial(task_id="expanded by a task").expand_kwargs(listed.output)
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    found = {task.task_id: database.templated_parameters(task) for task in stored.tasks}
+    found = {task.task_id: database.templated_parameters(task, {}) for task in stored.tasks}
 
     assert found["plain"]["powerbi_conn_id"] == found["mapped"]["powerbi_conn_id"] == "bi"
     assert found["default"]["powerbi_conn_id"] is found["default of many"]["powerbi_conn_id"] is Unsaid.DEFAULT
     for task_id in ("expanded", "expanded by many", "expanded by a task"):
         assert found[task_id]["powerbi_conn_id"] is Unsaid.EXPANDED, task_id
+
+
+def test_a_mapped_task_has_the_default_args_of_its_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow stores them with the DAG alone, and applies them when it makes an operator of a map index."""
+    from provider.operators.powerbi import PowerBISemanticModelRefreshOperator as Refresh
+
+    with DAG("stored", schedule=None, default_args={"powerbi_conn_id": "bi", "retries": 2}) as dag:
+        mapped = Refresh.partial(task_id="mapped", workspace="w").expand(semantic_model=["m"])
+        Refresh.partial(task_id="said", workspace="w", powerbi_conn_id="own").expand(semantic_model=["m"])
+        Refresh.partial(task_id="expanded", workspace="w", semantic_model="m").expand(powerbi_conn_id=["bi", "other"])
+    assert mapped.unmap({"semantic_model": "m"}).powerbi_conn_id == "bi"
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    monkeypatch.setattr(database, "_dag_of_run", lambda *_: stored)
+    session: Any = None
+    found = {task_id: database.operator_of_task(session, "stored", "b1", task_id) for task_id in stored.task_dict}
+
+    assert {task_id: (one or {})["powerbi_conn_id"] for task_id, one in found.items()} == {
+        "mapped": "bi",
+        "said": "own",
+        "expanded": Unsaid.EXPANDED,
+    }

@@ -10,6 +10,9 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from provider.exceptions import RemoteJobError
+from provider.hooks.remote_job import RemoteCallError
+from tests.provider.defects.hostile_world import JOB, hook
+from tests.provider.defects.raw_server import http
 from tests.provider.operators.dataform_world import disturb as disturb_dataform
 from tests.provider.operators.dataform_world import of_main, one_action
 from tests.provider.operators.powerbi_world import LONG, disturb, enhanced, hits, posted, powerbi, workspace
@@ -102,3 +105,14 @@ def test_trigger_cuts_the_pause_that_dataform_asks_for(start_cloud, life, capsys
     assert event["status"] == "ended"
     assert "The service asks to wait for 31536000 s; it is asked again after 0 s" in capsys.readouterr().out
     assert task.resume(deferral, event)["state"] == "SUCCEEDED"
+
+
+def test_service_that_asks_to_wait_is_asked_nothing_else(power_bi):
+    """The history would be a second call of each poll, to a service that says it has too many of them."""
+    server = power_bi(lambda method, path, headers: http(429, b"{}", Retry_After="60"))
+
+    with pytest.raises(RemoteCallError) as raised:
+        hook().status(JOB)
+
+    assert raised.value.retry_after == 60.0
+    assert server.count("GET") == 1

@@ -9,6 +9,7 @@ from provider.exceptions import RemoteJobError
 from tests.provider.operators.powerbi_world import (
     LONG,
     cancelled,
+    disturb,
     model,
     posted,
     powerbi,
@@ -83,3 +84,14 @@ def test_policy_when_one_already_runs_cancel(start_cloud, life):
     start_foreign_refresh()
     with pytest.raises(AirflowFailException, match="classic refresh"):
         life(lambda: model(if_running="cancel")).run()
+
+
+def test_cancel_of_what_already_runs_outlives_a_passing_error(start_cloud, life):
+    cloud = start_cloud(**powerbi(workspace(seconds=30.0)))
+    other = start_foreign_refresh(type="full")
+    disturb(cloud, "DELETE *", http_status=503)
+
+    outcome = life(lambda: model(if_running="cancel")).begin()
+
+    assert isinstance(outcome, TaskDeferred) or outcome["status"] == "Completed"
+    assert cancelled(cloud) == [other["id"]]

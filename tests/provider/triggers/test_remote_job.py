@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from provider.airflow_internals import supervisor
 from provider.exceptions import ConfigurationError
@@ -169,6 +170,47 @@ async def test_triggers_share_one_opening_and_its_failure(script, monkeypatch):
 
     assert {status.state for status in await asyncio.gather(*(other.status() for other in others))} == {"running"}
     assert len(opened) == 2
+
+
+def refusing_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the connection be read, and then not, as when a secrets backend is away; and then again."""
+    opened, failures = shared_services.open_service, [error]
+    monkeypatch.setattr(shared_services, "OPEN_SECONDS", -1.0)  # read for each call
+
+    def sometimes(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return opened(*arguments)
+
+    monkeypatch.setattr(shared_services, "open_service", sometimes)
+
+
+async def test_connection_that_cannot_be_read_for_a_moment_ends_no_wait(monkeypatch, slept, script):
+    """Airflow calls a connection undefined where no secrets backend answers; the worker has just used it."""
+    trigger, service = script([RUNNING, DONE])
+    refusing_once(monkeypatch, AirflowNotFoundException("The conn_id `c` isn't defined"))
+
+    assert (await first_event(trigger))["status"] == "ended"
+    assert (service.polled, len(slept)) == (2, 3)
+
+
+async def test_connection_that_is_never_read_again_ends_the_wait_and_says_so(monkeypatch, slept, script):
+    trigger, _ = script([RUNNING], budget={"outage": -1.0})
+    refusing_once(monkeypatch, AirflowNotFoundException("The conn_id `c` isn't defined"))
+
+    event = await first_event(trigger)
+    assert event["status"] == "error"
+    assert "AirflowNotFoundException: The conn_id `c` isn't defined" in event["message"]
+
+
+async def test_cancel_outlives_a_connection_that_cannot_be_read_for_a_moment(monkeypatch, slept, script):
+    monkeypatch.setattr(supervisor, "task_instance_state", lambda **_: "failed")
+    trigger, service = script([RUNNING])
+    trigger.task_instance = TASK
+    refusing_once(monkeypatch, AirflowNotFoundException("The conn_id `c` isn't defined"))
+
+    await trigger.cancel_if_task_ended()
+    assert service.cancelled == 1
 
 
 async def test_unexpected_error_is_not_swallowed(slept, script):
