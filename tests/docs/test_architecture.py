@@ -34,3 +34,10 @@ def test_the_houses_are_those_of_the_import_contract() -> None:
 def test_every_path_on_the_page_is_there() -> None:
     paths = re.findall(r"`((?:provider|dag_factory|tests|docs|dags|demo)/[\w/.]*)`", PAGE)
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_table_of_the_application_database_is_on_the_page() -> None:
+    from provider.metadata.tables import Base
+
+    part = PAGE.partition("## Application database")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \| ", part, re.MULTILINE)) == set(Base.metadata.tables)

@@ -92,7 +92,7 @@ def test_a_mapped_task_has_the_default_args_of_its_dag(monkeypatch: pytest.Monke
         mapped = Refresh.partial(task_id="mapped", workspace="w").expand(semantic_model=["m"])
         Refresh.partial(task_id="said", workspace="w", powerbi_conn_id="own").expand(semantic_model=["m"])
         Refresh.partial(task_id="expanded", workspace="w", semantic_model="m").expand(powerbi_conn_id=["bi", "other"])
-    assert mapped.unmap({"semantic_model": "m"}).powerbi_conn_id == "bi"
+    assert vars(mapped.unmap({"semantic_model": "m"}))["powerbi_conn_id"] == "bi"
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     monkeypatch.setattr(database, "_dag_of_run", lambda *_: stored)
     session: Any = None

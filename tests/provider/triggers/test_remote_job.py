@@ -174,7 +174,7 @@ async def test_triggers_share_one_opening_and_its_failure(script, monkeypatch):
 
 def refusing_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let the connection be read, and then not, as when a secrets backend is away; and then again."""
-    opened, failures = shared_services.open_service, [error]
+    opened, failures = vars(shared_services)["open_service"], [error]
     monkeypatch.setattr(shared_services, "OPEN_SECONDS", -1.0)  # read for each call
 
     def sometimes(*arguments: Any) -> Any:
