@@ -110,7 +110,8 @@ class PowerBIDataflowRefreshOperator(_PowerBIRefreshOperator):
     """
     Refreshes a Power BI dataflow (Gen1), and waits for the end of the refresh.
 
-    One of Gen2 is an item of Fabric, whose API for it is a preview and takes no applications: the task says so and fails.
+    One of Gen2 is an item of Fabric, whose API for it is a preview and takes no applications: where Power BI does not know it,
+    the task says so and fails.
 
     The service answers a start without an id: the new transaction in the dataflow's history is taken for ours. A cancel
     is best effort.

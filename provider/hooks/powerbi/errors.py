@@ -38,7 +38,7 @@ HINTS: tuple[tuple[str, str, bool], ...] = (
     ("0xC11C0020", "The model was evicted from memory; running it again helps.", True),
     ("CapacityNotActive", "Resume the capacity of the workspace.", True),
 )
-#: Power BI's API does not list dataflows of Gen2, which are items of Fabric. Fabric's own API for them is a preview, and for the
+#: Dataflows of Gen2 are items of Fabric, which Power BI's API need not know. Fabric's own API for them is a preview, and for the
 #: accounts of people: it takes neither service principals nor managed identities.
 #: .. seealso:: https://learn.microsoft.com/rest/api/fabric/dataflow/background-jobs/run-on-demand-execute
 GEN2_HINT = (
