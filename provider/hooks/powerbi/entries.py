@@ -31,9 +31,16 @@ def service_time(response: httpx.Response) -> str | None:
 
 
 def word(entry: Entry) -> str:
-    """Return the telling one of ``extendedStatus`` (may be absent) and ``status``."""
-    extended = entry.extended_status
-    return extended if extended and extended != "Unknown" else entry.status or "Unknown"
+    """Return the telling one of ``extendedStatus`` (may be absent) and ``status``: an end, where one of them is one."""
+    extended, status = entry.extended_status, entry.status or "Unknown"
+    if not extended or extended == "Unknown":
+        return status
+    # A refresh that failed before it began is "Failed" and "NotStarted".
+    return status if _is_end(status) and not _is_end(extended) else extended
+
+
+def _is_end(said: str) -> bool:
+    return said.casefold() in DONE | FAILED
 
 
 def state(entry: Entry, now: datetime | None = None) -> Literal["running", "done", "failed"]:

@@ -64,6 +64,8 @@ class TestConversation:
         [
             ({"status": "Unknown"}, "running"),
             ({"status": "Unknown", "extendedStatus": "NotStarted"}, "running"),
+            ({"status": "Failed", "extendedStatus": "NotStarted"}, "failed"),
+            ({"status": "Completed", "extendedStatus": "Cancelled"}, "failed"),
             ({"status": "Unknown", "extendedStatus": "Completed"}, "done"),
             ({"status": "Completed", "extendedStatus": "Unknown"}, "done"),
             ({"status": "Completed"}, "done"),
