@@ -250,8 +250,8 @@ def _is_over(run: RunState, attempt: TryState, now: datetime) -> bool:
 
 def _unexplained(key: TryKey) -> str:
     return (
-        "The task process ended without a message (killed, out of memory, lost heartbeat, or ended by a person); "
-        f"see the Airflow log of try {key[2]}."
+        "The task process ended without a message (killed, out of memory, lost heartbeat, ended by a person, or the application "
+        f"database had no connection for it); see the Airflow log of try {key[2]}."
     )
 
 

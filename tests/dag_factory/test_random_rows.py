@@ -9,6 +9,7 @@ from random import Random, SystemRandom
 import pytest
 
 from dag_factory.problems import Problem
+from dag_factory.validation import validate
 from demo.postgres import PostgresServer
 from tests.dag_factory.definitions import Rows
 from tests.storms import fuzz_rows
@@ -76,9 +77,12 @@ def test_a_seed_makes_the_same_rows_again() -> None:
     assert first == second
 
 
-def test_a_workflow_whose_id_is_empty_is_named_without_it(rows: Rows) -> None:
-    from dag_factory.validation import validate
-
+def test_a_row_whose_key_is_nothing_to_see_has_a_name(rows: Rows) -> None:
     rows.workflows.append({"workflow_id": ""})
-    named = {problem.row for problem in validate(rows.definitions()).problems}
-    assert named == {"workflows row (without workflow_id)"}
+    rows.tasks.append({"task_id": "\x00", "workflow_id": "calendar", "task_type": "external"})
+
+    assert [problem.row for problem in validate(rows.definitions()).problems if "calendar" not in problem.row] == [
+        "workflows row (without workflow_id)",
+        "workflows row (without workflow_id)",
+        "tasks row (with a task_id that cannot be shown)",
+    ]
