@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from random import Random, SystemRandom
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_what_airflow_cannot_store_is_told(
     """The judge is no judge otherwise."""
     store = fuzz_rows.AirflowTables.store
 
-    def spoil(tables: fuzz_rows.AirflowTables, result: fuzz_rows.DagFileParsingResult) -> object:
+    def spoil(tables: fuzz_rows.AirflowTables, result: Any) -> object:
         result.serialized_dags[0].data["dag"]["tasks"][0]["__var"]["task_type"] = "a\x00b"
         return store(tables, result)
 
