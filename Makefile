@@ -48,7 +48,8 @@ scopes: $(READY)
 hostile-rows: $(READY)
 	$(BIN)/python -m tests.storms.hostile_rows $(HOSTILE_ARGS)
 
-# 100,000 random answers to each call of each remote service: hours. FUZZ_ARGS="--count 1000 --seed 7".
+# 100,000 random answers to each call of each remote service, 100,000 rows, 10,000 messages, 2,000 database URLs: hours.
+# FUZZ_ARGS="--only rows --count 1000 --seed 7".
 fuzz: $(READY)
 	$(BIN)/python -m tests.storms.fuzz $(FUZZ_ARGS)
 

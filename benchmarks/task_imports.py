@@ -13,15 +13,22 @@ from benchmarks.result import Result
 SAMPLES = 3
 #: What a task process has imported before it reads a DAG file.
 AIRFLOW = "airflow.sdk.execution_time.task_runner"
-#: What building and running each task imports: the operator, and what its first call to the service needs.
+#: What building and running each task imports: the operator, and what its first call to the service needs. A task of a workflow
+#: also pays for the reading of its rows and for the writing of its TaskLog row.
 TASKS = {
-    "powerbi": ("provider.operators.powerbi", "provider.hooks.powerbi", "msal", "requests"),
-    "dataform": ("provider.operators.dataform", "provider.hooks.dataform", "google.cloud.dataform_v1", "grpc"),
+    "powerbi": ("provider.operators.powerbi", "provider.hooks.powerbi.hook", "msal", "requests"),
+    "dataform": ("provider.operators.dataform", "provider.hooks.dataform.hook", "google.cloud.dataform_v1", "grpc"),
+    "rows": ("dag_factory.factory",),
+    "task_log": ("provider.plugin", "provider.listeners.task_process", "provider.metadata.task_logs"),
 }
 
 
 def import_times(modules: tuple[str, ...], home: Path) -> dict[str, float]:
-    """Return module -> milliseconds that it took itself (``-X importtime``), for a new process that imports *modules*."""
+    """
+    Return module -> milliseconds that it took itself (``-X importtime``), for a new process that imports *modules*.
+
+    :raises subprocess.CalledProcessError: one of them is not there.
+    """
     program = "\n".join(f"import {module}" for module in modules)
     environment = {**os.environ, "AIRFLOW_HOME": str(home)}
     command = [sys.executable, "-X", "importtime", "-c", program]

@@ -220,7 +220,9 @@ class _Validation:
 
 
 def _row_name(table: str, column: str, key: Any) -> str:
-    return f"{table} row {shorten(key) if key else f'(without {column})'}"
+    if not key:
+        return f"{table} row (without {column})"
+    return f"{table} row {shorten(key) or f'(with a {column} that cannot be shown)'}"
 
 
 def _unstorable(row: Any) -> Iterator[str]:

@@ -280,8 +280,8 @@ def _is_over(run: RunState, attempt: TryState, now: datetime) -> bool:
 
 def _unexplained(key: TryKey) -> str:
     return (
-        "The task process ended without a message (killed, out of memory, its machine lost); "
-        f"see the Airflow log of try {key[2]}."
+        "The task process ended without a message (killed, out of memory, its machine lost, or the application database had no "
+        f"connection for it); see the Airflow log of try {key[2]}."
     )
 
 

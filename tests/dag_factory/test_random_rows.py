@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from random import Random, SystemRandom
+from typing import Any
 
 import pytest
 
 from dag_factory.problems import Problem
+from dag_factory.validation import validate
 from demo.postgres import PostgresServer
 from tests.dag_factory.definitions import Rows
 from tests.storms import fuzz_rows
@@ -45,7 +47,7 @@ def test_what_airflow_cannot_store_is_told(
     """The judge is no judge otherwise."""
     store = fuzz_rows.AirflowTables.store
 
-    def spoil(tables: fuzz_rows.AirflowTables, result: fuzz_rows.DagFileParsingResult) -> object:
+    def spoil(tables: fuzz_rows.AirflowTables, result: Any) -> object:
         result.serialized_dags[0].data["dag"]["tasks"][0]["__var"]["task_type"] = "a\x00b"
         return store(tables, result)
 
@@ -76,9 +78,12 @@ def test_a_seed_makes_the_same_rows_again() -> None:
     assert first == second
 
 
-def test_a_workflow_whose_id_is_empty_is_named_without_it(rows: Rows) -> None:
-    from dag_factory.validation import validate
-
+def test_a_row_whose_key_is_nothing_to_see_has_a_name(rows: Rows) -> None:
     rows.workflows.append({"workflow_id": ""})
-    named = {problem.row for problem in validate(rows.definitions()).problems}
-    assert named == {"workflows row (without workflow_id)"}
+    rows.tasks.append({"task_id": "\x00", "workflow_id": "calendar", "task_type": "external"})
+
+    assert [problem.row for problem in validate(rows.definitions()).problems if "calendar" not in problem.row] == [
+        "workflows row (without workflow_id)",
+        "workflows row (without workflow_id)",
+        "tasks row (with a task_id that cannot be shown)",
+    ]

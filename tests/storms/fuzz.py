@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.storms.outcome import Outcome
+
 #: Name of a part, its module, and how many random values it tries: of each call, or in all.
 PARTS = {
     "urls": ("tests.storms.fuzz_urls", 2_000),
@@ -45,7 +47,8 @@ def _run(name: str, count: int | None, seed: int) -> int:
     print(f"{name}: {count or usual} random values, seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIRFLOW_HOME"] = folder
-        return importlib.import_module(module).run(count or usual, seed, Path(folder)).tell()
+        outcome: Outcome = importlib.import_module(module).run(count or usual, seed, Path(folder))
+        return outcome.tell()
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ class RandomAirflow(WireSupervisor):
         if kind < 0.8:
             own = self._random.random() < 0.5
             ids = type("Ids", (), {"workflow_id": message.dag_id, "batch_id": message.run_id})
-            self.runs[message.run_id] = run_of(ids(), message.conf if own else {"x": 1})  # type: ignore[arg-type]
+            self.runs[message.run_id] = run_of(ids(), message.conf if own else {"x": 1})
             return ALREADY_EXISTS
         status = self._random.choice((None, 400, 401, 403, 404, 409, 422, 500, 502, 503))
         raise refusal(
@@ -188,7 +188,7 @@ def fuzz(messages: int, random: Random, url: str, judge: Judge) -> None:
             airflow.requests.clear()
             try:
                 commit_to_inbox(SUBSCRIPTION, taken)
-                operator.execute_complete({})  # type: ignore[typeddict-item]
+                operator.execute_complete({})
                 look_into_inbox()
             except Exception as error:  # noqa: BLE001 - that is what is looked for
                 data = [(item.message.data[:200], dict(item.message.attributes)) for item in taken]

@@ -38,7 +38,7 @@ from provider.plain_data import unstorable
 from provider.triggers.remote_job import RemoteJobTrigger
 from tests.storms.fuzz_answers import RandomAnswers
 from tests.storms.fuzz_wires import Good, GrpcWire, HttpWire
-from tests.storms.outcome import Findings, Outcome
+from tests.storms.outcome import Findings, Outcome, quiet
 
 #: Longest error of ours, in characters.
 LONGEST_ERROR = 12_000
@@ -243,8 +243,8 @@ def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
         for module in ("google.api_core.retry.retry_unary", "msal.application"):
             with_time = importlib.import_module(module)
             stack.enter_context(mock.patch.object(with_time, "time", mock.Mock(wraps=time, sleep=lambda _: None)))
-        for quiet in (RemoteJobTrigger, *(service_class(name) for name in ("powerbi", "dataform", "bigquery", "http_jobs"))):
-            stack.enter_context(mock.patch.object(quiet, "log", logging.getLogger("fuzz")))
+        for noisy in (RemoteJobTrigger, *(service_class(name) for name in ("powerbi", "dataform", "bigquery", "http_jobs"))):
+            stack.enter_context(mock.patch.object(noisy, "log", logging.getLogger("fuzz")))
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         stack.enter_context(quiet())
         stack.enter_context(wire.open())

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,7 @@ from provider.metadata.engine import read_session
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.tables import TaskLog
 from provider.reconciler import host
+from tests.waiting import wait_for
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
@@ -135,6 +138,27 @@ class TestHarmlessness:
         assert len(calls) == 1
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "no answer within" in caplog.text
+
+    def test_a_command_for_the_database_s_address_that_hangs_costs_the_budget(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        """It is run by the first hook, inside its time; the task goes on, and so does its end."""
+        address = tmp_path / "address"
+        os.mkfifo(address)  # whoever reads it waits until somebody writes
+        monkeypatch.delenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", raising=False)
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN_CMD", f"cat {address}")
+        monkeypatch.setattr(settings, "SECRET_SECONDS", 600.0)
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(budget=0.2))
+
+        task_log.on_task_instance_running(task_instance=instance())
+        task_log.on_task_instance_success(task_instance=instance())
+        task_log.on_task_instance_failed(task_instance=instance(), error=ValueError("the text"))
+
+        said = [record for record in caplog.records if record.name.startswith("provider")]
+        assert [record.levelname for record in said] == ["WARNING", "WARNING"], "the second hook did not even try"
+        assert caplog.text.count("no answer within 0.2 seconds") >= 2
+        address.write_text("sqlite:////nowhere/a.db")  # only now the command ends, and what waits for it
+        assert wait_for(lambda: "accelerator-task-log" not in {thread.name for thread in threading.enumerate()}, 60)
 
     @pytest.mark.usefixtures("embedded_database")
     def test_the_exception_of_a_try_is_written_although_an_earlier_write_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:

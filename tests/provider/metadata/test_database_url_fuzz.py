@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import traceback
@@ -29,7 +30,7 @@ def test_two_thousand_urls_and_no_secret_in_any_text(tmp_path: Path) -> None:
 
 def test_a_secret_that_is_said_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge is no judge otherwise."""
-    monkeypatch.setattr(fuzz_urls, "everything_said", lambda log: fuzz_urls.os.environ[fuzz_urls.VARIABLE])
+    monkeypatch.setattr(fuzz_urls, "everything_said", lambda log: os.environ[fuzz_urls.VARIABLE])
 
     assert fuzz_urls.run(5, 7, tmp_path).wrong
 

@@ -17,7 +17,7 @@ import pytest
 
 from provider.reconciler import host as reconciler_host
 from provider.reconciler.host import ReconcilerHost
-from provider.reconciler.process import EXIT_MISCONFIGURED
+from provider.reconciler.process import EXIT_MISCONFIGURED, EXIT_TRY_AGAIN
 
 
 def scheduler() -> SimpleNamespace:
@@ -96,6 +96,25 @@ def test_a_misconfigured_one_is_not_started_again() -> None:
     host.start()
     host.join(30)
     assert not host.is_alive()
+
+
+def test_one_that_could_not_begin_yet_is_started_again(tmp_path: Path) -> None:
+    """Until it can: the third time it stays."""
+    text = f"""
+        import pathlib, sys
+        starts = pathlib.Path({str(tmp_path / "starts")!r})
+        starts.write_text((starts.read_text() if starts.exists() else "") + "x")
+        if len(starts.read_text()) < 3:
+            sys.exit({EXIT_TRY_AGAIN})
+        pathlib.Path({str(tmp_path / "begun")!r}).touch()
+        sys.stdin.read()
+    """
+    host = ReconcilerHost(scheduler(), running(text), first_pause=0.01)
+    host.start()
+    until((tmp_path / "begun").exists, "the one that begins")
+    host.stop()
+    host.join(30)
+    assert (tmp_path / "starts").read_text() == "xxx"
 
 
 @pytest.mark.parametrize("kind", ["TriggererJob", "DagProcessorJob"])

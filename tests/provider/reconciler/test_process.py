@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from provider.reconciler import process
-from provider.reconciler.process import EXIT_MISCONFIGURED, ReconcilerLoop, main
+from provider.reconciler.process import EXIT_MISCONFIGURED, EXIT_TRY_AGAIN, ReconcilerLoop, main
 
 HINT = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "try_number": 2, "error": "heartbeat lost"}
 
@@ -90,6 +92,16 @@ def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     assert main(os.getppid()) == EXIT_MISCONFIGURED
     assert "CeleryExecutor" in caplog.text
+
+
+def test_where_its_database_is_not_known_yet_it_ends_and_is_to_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process itself, as its host starts it: the command for the address fails, as a secrets service does for a moment."""
+    monkeypatch.delenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", raising=False)
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN_CMD", "false")
+    command = [sys.executable, "-m", "provider.reconciler.process", str(os.getpid())]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert ended.returncode == EXIT_TRY_AGAIN == os.EX_TEMPFAIL
+    assert "The reconciler cannot begin yet: the command in AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN_CMD ended" in ended.stderr
 
 
 class NoLoop:
