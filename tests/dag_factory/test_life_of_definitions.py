@@ -130,8 +130,8 @@ def test_the_time_stays_below_airflows_limits(monkeypatch: pytest.MonkeyPatch) -
         return budget.seconds_allowed()
 
     assert allowed("10", "1000") == pytest.approx(7)
-    assert allowed("1000", "100") == pytest.approx(40)
-    assert allowed("0", "100") == pytest.approx(40)
+    assert allowed("1000", "100") == pytest.approx(30)
+    assert allowed("0", "100") == pytest.approx(30)
 
 
 # Shards.
