@@ -47,6 +47,12 @@ def test_result_that_cannot_be_stored_is_left_out_and_says_where_and_why():
     assert "that cannot be stored (" in result["omitted"]
 
 
+def test_place_of_what_cannot_be_stored_is_cut():
+    result = JobStatus("done", result={"x" * 1000: float("nan")}).result
+
+    assert f"'{'x' * DETAIL_LENGTH}' that cannot be stored" in result["omitted"]
+
+
 @pytest.mark.parametrize(("state", "ended"), [("running", False), ("done", True), ("failed", True)])
 def test_job_has_ended_when_it_does_not_run(state, ended):
     assert JobStatus(state).ended is ended

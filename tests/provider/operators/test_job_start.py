@@ -310,6 +310,7 @@ class TestStartWithoutAClearAnswer:
         tries = Tries(ScriptedService(starts=[LOST, JobBusyError("busy", other=OTHER)], finds=[None, JOB]), "fail")
 
         assert tries.next() == JOB
+        assert tries.service.calls[-1] == ("find", INTENT)
 
     def test_unnamed_job_in_the_way_is_looked_up_until_it_can_be_listed(self):
         tries = Tries(ScriptedService(starts=[LOST, JobBusyError("busy", other=None)], finds=[None, None, None, JOB]), "fail")
@@ -331,6 +332,14 @@ class TestStartThatWasNotCarriedOut:
         assert tries.next(replace(NO_PAUSES, starts=3)) == JOB
         assert tries.service.asked() == ["prepare", "start"] * 3
         assert tries.service.calls[-1] == ("start", REQUEST, {"marker": "third"})
+
+    def test_preparation_without_a_clear_answer_has_started_nothing_to_look_up(self):
+        tries = Tries(ScriptedService(starts=[REFUSED, JOB], prepares=[INTENT, LOST, LOST]))
+
+        with pytest.raises(RemoteCallError, match="lost"):
+            tries.next(replace(NO_PAUSES, starts=2))
+        assert "find" not in tries.service.asked()
+        assert tries.entry["intent"] is None
 
     def test_it_is_sent_so_often_and_then_forgotten(self):
         tries = Tries(ScriptedService(starts=[REFUSED]))

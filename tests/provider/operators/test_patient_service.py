@@ -166,8 +166,11 @@ class TestWaitInTheWorker:
 
     def test_it_is_time_to_defer_when_the_slot_was_held_long_enough(self, patient, clock):
         assert patient().wait(JOB, BUDGET, 12.0) is None
-        assert sum(clock.naps) == 15.0
+        assert clock.naps == [5.0, 5.0, 5.0]
+        assert patient().wait(JOB, BUDGET, 10.0) is None
+        assert clock.naps == [5.0] * 5
         assert patient().wait(JOB, BUDGET, 0.0) is None
+        assert clock.naps == [5.0] * 5
 
     def test_service_that_asks_to_wait_for_longer_than_the_slot_is_waited_for_in_the_triggerer(self, patient, clock):
         assert patient(statuses=[RemoteCallError("429.", retry_after=30.0)]).wait(JOB, BUDGET, 20.0) is None
