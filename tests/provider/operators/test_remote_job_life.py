@@ -383,8 +383,12 @@ def test_connection_that_airflow_does_not_store_is_said(life, monkeypatch):
     assert [text[1:] for text in said if "template field" in text[0]] == [("act_as", "Hidden")]
 
 
-def test_job_is_started_with_the_request(life):
+def test_job_is_started_with_the_request_and_by_default_waited_for_a_day(life):
     task = life()
     task.begin()
-
     assert task.service.calls[0] == ("prepare", REQUEST)
+
+    ordinary = JobOperator(task_id="job")
+    waits = (ordinary.deferrable, ordinary.poll_interval, ordinary.wait_timeout, ordinary.initial_wait, ordinary.budget)
+    assert waits == (True, 15.0, 86_400.0, 20.0, WaitBudget(call=30.0))
+    assert (ordinary.cancel_on_kill, ordinary.cancel_on_timeout) == (True, False)
