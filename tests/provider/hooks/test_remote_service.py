@@ -43,7 +43,7 @@ class Jobs(RemoteService[Any]):
     name = "acme_jobs"
     noun = "Acme job"
     connection_fields: ClassVar[tuple[str, ...]] = ("conn_id", "act_as")
-    job_model = Handle
+    job_model: ClassVar[type[ForeignHandle]] = Handle
     intent_model = Marker
 
     def __init__(self, conn_id: str, budget: WaitBudget, act_as: Any = None) -> None:

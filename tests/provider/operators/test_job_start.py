@@ -47,7 +47,12 @@ def test_first_try_records_its_intent_and_then_its_job():
     tries = Tries(ScriptedService())
     remembered: list[dict[str, Any]] = []
     start = tries.service.start
-    tries.service.start = lambda request, intent: (remembered.append(tries.entry), start(request, intent))[1]  # type: ignore[method-assign]
+
+    def started(request: Any, intent: Any) -> Any:
+        remembered.append(tries.entry)
+        return start(request, intent)
+
+    tries.service.start = started  # type: ignore[method-assign]
 
     assert tries.next() == JOB
 
@@ -146,7 +151,8 @@ class TestStartThatTheNextTryFindsUnrecorded:
         tries = Tries(ScriptedService(finds=[None, JOB]))
         tries.remember(job=None, intent=INTENT, intent_at=minutes_ago(1))
 
-        assert tries.next(replace(NO_PAUSES, **{"call": 1.0, "lookup": 1.0, part: LONG})) == JOB
+        seconds: dict[str, Any] = {"call": 1.0, "lookup": 1.0, part: LONG}
+        assert tries.next(replace(NO_PAUSES, **seconds)) == JOB
 
     def test_it_is_sent_again_with_the_same_intent_after_that_time(self):
         tries = Tries(ScriptedService(finds=[None]))

@@ -33,7 +33,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def patient(clock: Clock) -> Callable[..., PatientService]:
     def make(poll_interval: float = 15.0, **answers: Any) -> PatientService:
         service: Any = ScriptedService(budget=BUDGET, **answers)
-        return PatientService(service, "job", poll_interval, logging.getLogger("task"))
+        log: Any = logging.getLogger("task")
+        return PatientService(service, "job", poll_interval, log)
 
     return make
 

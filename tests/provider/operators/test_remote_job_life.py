@@ -373,7 +373,7 @@ def test_ledger_names_the_connection_for_the_reconciler(life, caplog):
 
 def test_connection_that_airflow_does_not_store_is_said(life, monkeypatch):
     class Hidden(JobOperator):
-        template_fields = ("conn_id",)
+        template_fields = ("conn_id",)  # type: ignore[assignment]
 
     said: list[Any] = []
     monkeypatch.setattr(logging.Logger, "warning", lambda self, *text, **_: said.append(text))

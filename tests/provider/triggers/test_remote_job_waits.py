@@ -21,7 +21,7 @@ JOB = {"id": "job-1", "url": "https://example.com/job-1"}
 CONNECTION = {"conn_id": "c"}
 RUNNING, DONE = JobStatus("running", "InProgress"), JobStatus("done", "Completed")
 BUSY, NEVER = RemoteCallError("503."), RemoteCallError("403.", retryable=False)
-TASK = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=7)
+TASK: Any = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=7)
 
 
 class Service:
