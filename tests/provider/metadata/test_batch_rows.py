@@ -45,7 +45,13 @@ def change(model: type[TaskBatch | TaskLog], **values: Any) -> None:
 
 
 def recorded(**values: Any) -> Any:
-    row: dict[str, Any] = {"workflow_id": "sales", "batch_id": "b1", "status": "SUCCESS", "airflow_state": "success", "source": "api"}
+    row: dict[str, Any] = {
+        "workflow_id": "sales",
+        "batch_id": "b1",
+        "status": "SUCCESS",
+        "airflow_state": "success",
+        "source": "api",
+    }
     row |= {"params": {"x": 1}, "message_id": "m9", "created_at": AT, "started_at": AT, "ended_at": AT, "error": None}
     return {**row, **values}
 
