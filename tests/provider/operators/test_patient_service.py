@@ -143,6 +143,7 @@ class TestStatus:
 
         service = patient(statuses=[without, DONE])
         assert service.look(JOB) == DONE
+        assert service.service.calls == [("status", JOB)] * 2
         assert clock.naps == [5.0]
 
         service = patient(statuses=[without])
@@ -158,7 +159,10 @@ class TestStatus:
 
 class TestWaitInTheWorker:
     def test_it_ends_with_the_job(self, patient, clock):
-        assert patient(statuses=[RUNNING, RUNNING, DONE]).wait(JOB, BUDGET, 60.0) == DONE
+        service = patient(statuses=[RUNNING, RUNNING, DONE])
+
+        assert service.wait(JOB, BUDGET, 60.0) == DONE
+        assert service.service.calls == [("status", JOB)] * 3
         assert clock.naps == [5.0, 5.0]
 
     def test_without_a_deferral_polls_are_an_interval_apart(self, patient, clock):

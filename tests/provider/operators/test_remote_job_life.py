@@ -225,8 +225,8 @@ class TestAnotherJobInTheWay:
         arguments = deferral.trigger.serialize()[1]
         assert (arguments["job"], arguments["cancel_on_kill"]) == (OTHER, False)
 
-        task.service.statuses = [ENDED]
-        assert task.resume(deferral, {"status": "ended"}) == {"rows": 7}
+        again = deferral_of(task.resume(deferral, {"status": "ended"}))
+        assert again.kwargs == {"job": JOB, "deadline": clock.now + 600.0}
         assert task.entry["job"] == JOB
 
     def test_error_of_its_trigger_is_told(self, life):
