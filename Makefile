@@ -53,8 +53,8 @@ hostile-rows: $(READY)
 fuzz: $(READY)
 	$(BIN)/python -m tests.storms.fuzz $(FUZZ_ARGS)
 
-# Small faults in the core, one at a time, and whether its tests notice: a sample takes hours, all of them (FULL=1) days. ONLY=inbox for one
-# module; MUTATE_ARGS="--sample 200 --seed 7". Ctrl-C stops it, and the next run goes on from there.
+# Small faults in the core, one at a time, and whether its tests notice: a sample takes hours. ONLY=inbox for one module, FULL=1 for all
+# mutants, MUTATE_ARGS="--sample 200 --seed 7". It can be stopped, and goes on from there. See CONTRIBUTING.md.
 mutate: $(READY)
 	$(BIN)/python -m tests.mutation $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full) $(MUTATE_ARGS)
 

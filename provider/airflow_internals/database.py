@@ -87,8 +87,8 @@ def operator_of_task(session: Session, dag_id: str, run_id: str, task_id: str) -
     dag = _dag_of_run(session, dag_id, run_id)
     if dag is None:
         dag = DBDagBag(load_op_links=False).get_latest_version_of_dag(dag_id, session=session)
-    task = dag.task_dict.get(task_id) if dag is not None else None
-    return None if task is None else templated_parameters(task, dag.default_args)
+    task = None if dag is None else dag.task_dict.get(task_id)
+    return None if dag is None or task is None else templated_parameters(task, dag.default_args)
 
 
 def templated_parameters(task: Any, default_args: Mapping[str, Any]) -> dict[str, Any]:

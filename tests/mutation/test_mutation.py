@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.mutation.mutants import change, draw, function_name
-from tests.mutation.plan import ROOT, Change, read_equivalent, read_plan
+from tests.mutation import workspace as workspaces
+from tests.mutation.mutants import all_mutants, change, draw, function_name
+from tests.mutation.plan import ROOT, Change, Module, read_equivalent, read_plan
 from tests.mutation.verdict import judge, passed, report
+from tests.mutation.workspace import Workspace
 
 PLAN = read_plan()
 EQUIVALENT = read_equivalent()
@@ -106,3 +109,38 @@ def test_one_survivor_of_twenty_is_as_many_as_may_be() -> None:
 
     assert passed([judge("m", mutants, results, list(mutants), {})])
     assert not passed([judge("m", mutants, results, list(mutants)[:19], {})])
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A copy of nothing but one file, ``provider/a.py``."""
+    monkeypatch.setattr(workspaces, "FOLDER", tmp_path)
+    made = Workspace(Module("m", ("provider/a.py",), ()), PLAN.settings)
+    (made.mutants / "provider").mkdir(parents=True)
+    (made.folder / "provider").mkdir()
+    return made
+
+
+def test_mutants_are_named_by_their_function_and_lines_of_the_log_have_none(workspace: Workspace) -> None:
+    source = "class Klass:\n    def f(self, a: int) -> bool:\n        self.log.info('a %s', a + 1)\n        return a < 1\n"
+    (workspace.folder / "provider" / "a.py").write_text(source)
+    workspace._write_settings()
+
+    changes = set(all_mutants(workspace).values())
+
+    assert Change("provider/a.py", "Klass.f", "return a < 1", "return a <= 1") in changes
+    assert {found.line for found in changes} == {"return a < 1"}
+
+
+def test_after_a_changed_test_what_none_had_noticed_is_tried_again(workspace: Workspace) -> None:
+    codes = {"killed": KILLED, "survived": SURVIVED, "slow": TIMED_OUT, "interrupted": 2, "untried": None}
+    meta = workspace.mutants / "provider" / "a.py.meta"
+    meta.write_text(json.dumps({"exit_code_by_key": codes, "durations_by_key": {}}))
+    assert workspace.results() == {"killed": KILLED, "survived": SURVIVED, "slow": TIMED_OUT}
+
+    workspace._forget_survivors()
+    assert workspace.results() == {"killed": KILLED}
+
+
+def test_a_change_is_seen_once(workspace: Workspace) -> None:
+    assert [workspace._changed("tests", text) for text in ("a", "a", "b", "b", "a")] == [True, False, True, False, True]

@@ -62,7 +62,7 @@ class Workspace:
         for name in filter(None, listed):
             self._copy(name)
         self._write_settings()
-        if self._changed("tests", "".join((ROOT / name).read_text(encoding="utf-8") for name in self.module.tests)):
+        if self._changed("tests", self._tests()):
             self._forget_survivors()
 
     def run(self, names: Sequence[str], processes: int) -> None:
@@ -95,6 +95,14 @@ class Workspace:
             codes = json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
             found.update({name: code for name, code in codes.items() if code in KILLED | TIMED_OUT | {SURVIVED, UNREACHED}})
         return found
+
+    def _tests(self) -> str:
+        """Return the text of the module's tests, and of what lies beside them for them to share."""
+        beside = {path for name in self.module.tests for path in (ROOT / name).parent.glob("*.py")}
+        shared = {path for path in beside if not path.name.startswith("test_")}
+        return "".join(
+            path.read_text(encoding="utf-8") for path in sorted({*shared, *(ROOT / name for name in self.module.tests)})
+        )
 
     def _metas(self) -> list[Path]:
         paths = [self.mutants / f"{file}.meta" for file in self.module.files]

@@ -47,22 +47,35 @@ def test_result_that_cannot_be_stored_is_left_out_and_says_where_and_why():
     assert "that cannot be stored (" in result["omitted"]
 
 
+def test_place_of_what_cannot_be_stored_is_cut():
+    result = JobStatus("done", result={"x" * 1000: float("nan")}).result
+
+    assert f"'{'x' * DETAIL_LENGTH}' that cannot be stored" in result["omitted"]
+
+
 @pytest.mark.parametrize(("state", "ended"), [("running", False), ("done", True), ("failed", True)])
 def test_job_has_ended_when_it_does_not_run(state, ended):
     assert JobStatus(state).ended is ended
 
 
 @pytest.mark.parametrize(
-    ("error", "retryable", "maybe_done", "retry_after", "status_code"),
+    ("make", "retryable", "maybe_done", "retry_after", "status_code"),
     [
-        (RemoteCallError("text"), True, False, None, None),
-        (RemoteCallError("text", retryable=False, maybe_done=True, retry_after=7.0, status_code=503), False, True, 7.0, 503),
-        (AcceptedWithoutIdError("text"), True, True, None, None),
-        (JobNotFoundError("text"), False, False, None, 404),
-        (CannotCancelError("text"), False, False, None, None),
+        (lambda: RemoteCallError("text"), True, False, None, None),
+        (
+            lambda: RemoteCallError("text", retryable=False, maybe_done=True, retry_after=7.0, status_code=503),
+            False,
+            True,
+            7.0,
+            503,
+        ),
+        (lambda: AcceptedWithoutIdError("text"), True, True, None, None),
+        (lambda: JobNotFoundError("text"), False, False, None, 404),
+        (lambda: CannotCancelError("text"), False, False, None, None),
     ],
 )
-def test_error_of_a_call_says_what_can_be_done(error, retryable, maybe_done, retry_after, status_code):
+def test_error_of_a_call_says_what_can_be_done(make, retryable, maybe_done, retry_after, status_code):
+    error = make()
     assert str(error) == "text"
     assert (error.retryable, error.maybe_done, error.retry_after, error.status_code) == (
         retryable,

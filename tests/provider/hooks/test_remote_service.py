@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import threading
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -42,7 +43,7 @@ class Jobs(RemoteService[Any]):
     name = "acme_jobs"
     noun = "Acme job"
     connection_fields: ClassVar[tuple[str, ...]] = ("conn_id", "act_as")
-    job_model = Handle
+    job_model: ClassVar[type[ForeignHandle]] = Handle
     intent_model = Marker
 
     def __init__(self, conn_id: str, budget: WaitBudget, act_as: Any = None) -> None:
@@ -121,6 +122,16 @@ def test_handle_is_what_its_service_knows_of_it_and_nothing_else():
     assert Jobs.check_intent({**INTENT, "accepted": True}) == INTENT
 
 
+def test_handle_is_plain_json_whatever_its_model_reads():
+    class Dated(ForeignHandle):
+        since: datetime
+
+    class Others(Jobs):
+        job_model = Dated
+
+    assert Others.check_job({"since": "2026-03-16T04:00:00Z"}) == {"since": "2026-03-16T04:00:00Z"}
+
+
 def test_wrong_handle_is_refused_with_up_to_three_reasons():
     with pytest.raises(ConfigurationError, match=r"^The recorded Acme job is not what this service records: id: .*; url: .*\.$"):
         Jobs.check_job({})
@@ -191,5 +202,5 @@ def test_opened_service_has_its_connection_and_its_budget(entry_points):
 
 
 def test_connection_as_a_key_does_not_depend_on_its_order_and_takes_lists():
-    assert connection_key({"b": ["x", "y"], "a": "text"}) == (("a", "text"), ("b", ("x", "y")))
+    assert connection_key({"b": ["x", "y"], "a": "text", "c": None}) == (("a", "text"), ("b", ("x", "y")), ("c", None))
     assert hash(connection_key({"act_as": ["x"], "conn_id": "c"})) == hash(connection_key({"conn_id": "c", "act_as": ["x"]}))

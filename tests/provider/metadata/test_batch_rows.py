@@ -21,7 +21,14 @@ MIDDLE = Scope(["stage"], "downstream", ["report", "stage"])
 
 
 def open_batch(requested: Scope = MIDDLE, workflow_id: str = "sales", batch_id: str = "b1", **values: Any) -> Scope:
-    told = {"source": "message", "params": {"country": "DE"}, "message_id": "m1", "all_task_ids": TASKS, **values}
+    told = {
+        "run_after": AT,
+        "source": "message",
+        "params": {"country": "DE"},
+        "message_id": "m1",
+        "all_task_ids": TASKS,
+        **values,
+    }
     with write_session() as session:
         return batches.open_batch(session, workflow_id, batch_id, requested=requested, **told)
 
@@ -45,8 +52,15 @@ def change(model: type[TaskBatch | TaskLog], **values: Any) -> None:
 
 
 def recorded(**values: Any) -> Any:
-    row = {"workflow_id": "sales", "batch_id": "b1", "status": "SUCCESS", "airflow_state": "success", "source": "api"}
+    row: dict[str, Any] = {
+        "workflow_id": "sales",
+        "batch_id": "b1",
+        "status": "SUCCESS",
+        "airflow_state": "success",
+        "source": "api",
+    }
     row |= {"params": {"x": 1}, "message_id": "m9", "created_at": AT, "started_at": AT, "ended_at": AT, "error": None}
+    row |= {"end_cause": "task", "ended_by": None, "run_after": AT}
     return {**row, **values}
 
 
@@ -91,7 +105,7 @@ def test_a_scope_of_the_whole_workflow_has_a_row_of_every_task() -> None:
 
     assert tries() == dict.fromkeys(TASKS, ("NEW", None))
     with read_session() as session:
-        assert batches.stored_scope(session, "sales", "b1") == Scope(None, "workflow", None)
+        assert batches.stored_scope(session, "sales", "b1", AT) == Scope(None, "workflow", None)
 
 
 def test_tasks_done_elsewhere_have_a_row_that_says_so_and_win_over_disabled_ones() -> None:
@@ -106,13 +120,13 @@ def test_tasks_done_elsewhere_have_a_row_that_says_so_and_win_over_disabled_ones
 
 def test_a_batch_has_a_scope_when_start_batch_has_run() -> None:
     with read_session() as session:
-        assert batches.stored_scope(session, "sales", "b1") is None
+        assert batches.stored_scope(session, "sales", "b1", AT) is None
     record(recorded())
     with read_session() as session:
-        assert batches.stored_scope(session, "sales", "b1") is None
+        assert batches.stored_scope(session, "sales", "b1", AT) is None
     open_batch()
     with read_session() as session:
-        assert batches.stored_scope(session, "sales", "b1") == MIDDLE
+        assert batches.stored_scope(session, "sales", "b1", AT) == MIDDLE
 
 
 def test_airflows_word_counts_but_for_scope_params_and_message() -> None:
@@ -173,7 +187,7 @@ def test_when_any_batch_was_written_last() -> None:
 class TestRunThatIsGone:
     def end(self, workflow_id: str = "sales", batch_id: str = "b1") -> None:
         with write_session() as session:
-            batches.end_deleted_batch(session, (workflow_id, batch_id), "its run was deleted")
+            batches.end_deleted_batch(session, (workflow_id, batch_id), "its run was deleted", "bob")
 
     def test_its_batch_and_what_had_not_ended_end_with_the_reason(self) -> None:
         open_batch(Scope(None, "workflow", None))
@@ -187,6 +201,7 @@ class TestRunThatIsGone:
 
         batch = stored()
         assert (batch.status, batch.airflow_state, batch.error) == ("ERROR", None, "its run was deleted")
+        assert (batch.end_cause, batch.ended_by) == ("deleted", "bob")
         assert batch.ended_at == batch.updated_at > AT
         deleted = ("ERROR", "its run was deleted")
         assert tries() == {"load": ("SUCCESS", None), "report": deleted, "stage": deleted}

@@ -47,7 +47,12 @@ def test_first_try_records_its_intent_and_then_its_job():
     tries = Tries(ScriptedService())
     remembered: list[dict[str, Any]] = []
     start = tries.service.start
-    tries.service.start = lambda request, intent: (remembered.append(tries.entry), start(request, intent))[1]  # type: ignore[method-assign]
+
+    def started(request: Any, intent: Any) -> Any:
+        remembered.append(tries.entry)
+        return start(request, intent)
+
+    tries.service.start = started  # type: ignore[method-assign]
 
     assert tries.next() == JOB
 
@@ -146,7 +151,8 @@ class TestStartThatTheNextTryFindsUnrecorded:
         tries = Tries(ScriptedService(finds=[None, JOB]))
         tries.remember(job=None, intent=INTENT, intent_at=minutes_ago(1))
 
-        assert tries.next(replace(NO_PAUSES, **{"call": 1.0, "lookup": 1.0, part: LONG})) == JOB
+        seconds: dict[str, Any] = {"call": 1.0, "lookup": 1.0, part: LONG}
+        assert tries.next(replace(NO_PAUSES, **seconds)) == JOB
 
     def test_it_is_sent_again_with_the_same_intent_after_that_time(self):
         tries = Tries(ScriptedService(finds=[None]))
@@ -310,6 +316,7 @@ class TestStartWithoutAClearAnswer:
         tries = Tries(ScriptedService(starts=[LOST, JobBusyError("busy", other=OTHER)], finds=[None, JOB]), "fail")
 
         assert tries.next() == JOB
+        assert tries.service.calls[-1] == ("find", INTENT)
 
     def test_unnamed_job_in_the_way_is_looked_up_until_it_can_be_listed(self):
         tries = Tries(ScriptedService(starts=[LOST, JobBusyError("busy", other=None)], finds=[None, None, None, JOB]), "fail")
@@ -331,6 +338,14 @@ class TestStartThatWasNotCarriedOut:
         assert tries.next(replace(NO_PAUSES, starts=3)) == JOB
         assert tries.service.asked() == ["prepare", "start"] * 3
         assert tries.service.calls[-1] == ("start", REQUEST, {"marker": "third"})
+
+    def test_preparation_without_a_clear_answer_has_started_nothing_to_look_up(self):
+        tries = Tries(ScriptedService(starts=[REFUSED, JOB], prepares=[INTENT, LOST, LOST]))
+
+        with pytest.raises(RemoteCallError, match="lost"):
+            tries.next(replace(NO_PAUSES, starts=2))
+        assert "find" not in tries.service.asked()
+        assert tries.entry["intent"] is None
 
     def test_it_is_sent_so_often_and_then_forgotten(self):
         tries = Tries(ScriptedService(starts=[REFUSED]))

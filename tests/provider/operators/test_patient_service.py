@@ -33,7 +33,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def patient(clock: Clock) -> Callable[..., PatientService]:
     def make(poll_interval: float = 15.0, **answers: Any) -> PatientService:
         service: Any = ScriptedService(budget=BUDGET, **answers)
-        return PatientService(service, "job", poll_interval, logging.getLogger("task"))
+        log: Any = logging.getLogger("task")
+        return PatientService(service, "job", poll_interval, log)
 
     return make
 
@@ -142,6 +143,7 @@ class TestStatus:
 
         service = patient(statuses=[without, DONE])
         assert service.look(JOB) == DONE
+        assert service.service.calls == [("status", JOB)] * 2
         assert clock.naps == [5.0]
 
         service = patient(statuses=[without])
@@ -157,7 +159,10 @@ class TestStatus:
 
 class TestWaitInTheWorker:
     def test_it_ends_with_the_job(self, patient, clock):
-        assert patient(statuses=[RUNNING, RUNNING, DONE]).wait(JOB, BUDGET, 60.0) == DONE
+        service = patient(statuses=[RUNNING, RUNNING, DONE])
+
+        assert service.wait(JOB, BUDGET, 60.0) == DONE
+        assert service.service.calls == [("status", JOB)] * 3
         assert clock.naps == [5.0, 5.0]
 
     def test_without_a_deferral_polls_are_an_interval_apart(self, patient, clock):
@@ -166,8 +171,11 @@ class TestWaitInTheWorker:
 
     def test_it_is_time_to_defer_when_the_slot_was_held_long_enough(self, patient, clock):
         assert patient().wait(JOB, BUDGET, 12.0) is None
-        assert sum(clock.naps) == 15.0
+        assert clock.naps == [5.0, 5.0, 5.0]
+        assert patient().wait(JOB, BUDGET, 10.0) is None
+        assert clock.naps == [5.0] * 5
         assert patient().wait(JOB, BUDGET, 0.0) is None
+        assert clock.naps == [5.0] * 5
 
     def test_service_that_asks_to_wait_for_longer_than_the_slot_is_waited_for_in_the_triggerer(self, patient, clock):
         assert patient(statuses=[RemoteCallError("429.", retry_after=30.0)]).wait(JOB, BUDGET, 20.0) is None

@@ -225,8 +225,8 @@ class TestAnotherJobInTheWay:
         arguments = deferral.trigger.serialize()[1]
         assert (arguments["job"], arguments["cancel_on_kill"]) == (OTHER, False)
 
-        task.service.statuses = [ENDED]
-        assert task.resume(deferral, {"status": "ended"}) == {"rows": 7}
+        again = deferral_of(task.resume(deferral, {"status": "ended"}))
+        assert again.kwargs == {"job": JOB, "deadline": clock.now + 600.0}
         assert task.entry["job"] == JOB
 
     def test_error_of_its_trigger_is_told(self, life):
@@ -373,7 +373,7 @@ def test_ledger_names_the_connection_for_the_reconciler(life, caplog):
 
 def test_connection_that_airflow_does_not_store_is_said(life, monkeypatch):
     class Hidden(JobOperator):
-        template_fields = ("conn_id",)
+        template_fields = ("conn_id",)  # type: ignore[assignment]
 
     said: list[Any] = []
     monkeypatch.setattr(logging.Logger, "warning", lambda self, *text, **_: said.append(text))
@@ -383,8 +383,12 @@ def test_connection_that_airflow_does_not_store_is_said(life, monkeypatch):
     assert [text[1:] for text in said if "template field" in text[0]] == [("act_as", "Hidden")]
 
 
-def test_job_is_started_with_the_request(life):
+def test_job_is_started_with_the_request_and_by_default_waited_for_a_day(life):
     task = life()
     task.begin()
-
     assert task.service.calls[0] == ("prepare", REQUEST)
+
+    ordinary = JobOperator(task_id="job")
+    waits = (ordinary.deferrable, ordinary.poll_interval, ordinary.wait_timeout, ordinary.initial_wait, ordinary.budget)
+    assert waits == (True, 15.0, 86_400.0, 20.0, WaitBudget(call=30.0))
+    assert (ordinary.cancel_on_kill, ordinary.cancel_on_timeout) == (True, False)
