@@ -9,6 +9,11 @@ from typing import Protocol, runtime_checkable
 PARENT_SKIPPED = "parent skipped: "
 
 
+#: Key of Airflow's task state store for the text of an error that the application database had no connection for:
+#: ``{"try": number, "type", "message", "cause"}``. The reconciler reads it.
+ERROR_KEY = "accelerator_error"
+
+
 @runtime_checkable
 class TellsRemoteJob(Protocol):
     """

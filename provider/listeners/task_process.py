@@ -23,7 +23,7 @@ from provider.listeners.task_ends import cause_of_end, error_text
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
 from provider.pacing import backoff
-from provider.task_reports import TellsRemoteJob, TellsSkipReason
+from provider.task_reports import ERROR_KEY, TellsRemoteJob, TellsSkipReason
 from provider.texts import one_line, plain, storable, storable_or_none
 
 #: Longest time that a hook takes, in seconds.
@@ -108,6 +108,19 @@ def write(row: TaskLogRow) -> None:
         record_tries(session, [row], authoritative=False)
 
 
+def _keep_text(ti: Any, row: TaskLogRow | None) -> None:
+    """
+    Leave the text of a last failure in Airflow's task state store, where the reconciler finds it.
+
+    Airflow takes it while it still calls the try running. Of a try that will be retried it has begun the next one by then.
+    """
+    if row is None or row["airflow_state"] != "failed" or row["error_message"] is None:
+        return
+    text = {"try": row["try_number"], "type": row["error_type"], "message": row["error_message"], "cause": row["end_cause"]}
+    ti.get_template_context()["task_state_store"].set(ERROR_KEY, text)
+    log.info("The text of the error was left to the reconciler, in Airflow's task state store.")
+
+
 class TryRecorder:
     """
     Records the tries of one task process, and remembers whether that went well.
@@ -132,6 +145,7 @@ class TryRecorder:
         """
         if self._switched_off or (self._missed and error is None) or not _belongs_to_batch(ti):
             return
+        row: TaskLogRow | None = None
         try:
             _watch_dag_test(ti)
             row = _row(ti, state, error)
@@ -139,14 +153,15 @@ class TryRecorder:
             import provider.metadata.task_logs  # noqa: F401
 
             self._write_in_time(row)
-        except SettingUnavailableError:
-            self._missed = True
-            raise
         except ConfigurationError as problem:
+            if isinstance(problem, SettingUnavailableError):
+                self._missed = True
+                raise
             self._switched_off = True
             log.error("%s", problem)
         except BaseException:
             self._missed = True
+            _keep_text(ti, row)
             raise
 
     def _write_in_time(self, row: TaskLogRow) -> None:

@@ -8,12 +8,11 @@ stands in :mod:`provider.airflow_internals.database`.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
@@ -22,9 +21,11 @@ from provider.airflow_internals import audit_log, database
 from provider.airflow_internals.audit_log import Entry, PersonAct
 from provider.airflow_internals.database import DagModel, DagRun, Log, TaskInstance, TaskInstanceHistory
 from provider.airflow_internals.database import TaskStateStoreModel as Store
-from provider.operators.job_ledger import LEDGER_KEY
-from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryReport, TryState
+from provider.reconciler import task_store
+from provider.reconciler.airflow_state import LeftText, RemoteJobState, RunKey, RunState, TryReport, TryState
 from provider.texts import chunks, plain
+
+T = TypeVar("T", RemoteJobState, LeftText)
 
 #: Longest list in a statement.
 _IN_LIST = 500
@@ -136,7 +137,7 @@ class DatabaseReader:
         if not runs:
             return
         tries = _tries(self._session, dag_id, run_ids)
-        jobs = _jobs(self._session, dag_id, run_ids)
+        kept = _task_store(self._session, dag_id, run_ids)
         # Read after the states: whatever a person did was logged before it was done.
         since = min(run.created_at or run.run_after for run in runs)
         entries = self._audit_log(dag_id, run_ids, since, (*audit_log.PERSON_EVENTS, *audit_log.ENDED_BY_SCHEDULER))
@@ -157,7 +158,8 @@ class DatabaseReader:
                 tries=tuple(tries[run.run_id]),
                 acts=acts.get(run.run_id, ()),
                 scheduler_ends=ends.get(run.run_id, {}),
-                jobs=jobs[run.run_id],
+                jobs=_of_kind(kept[run.run_id], RemoteJobState),
+                texts=_of_kind(kept[run.run_id], LeftText),
             )
 
     def _audit_log(self, dag_id: str, run_ids: Collection[str], since: datetime, events: Collection[str]) -> list[Entry]:
@@ -192,34 +194,21 @@ def _tries(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, list[
     return found
 
 
-def _jobs(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[tuple[str, int], RemoteJobState]]:
-    """Read the operators' ledgers; a store kept elsewhere just has none here."""
-    found: dict[str, dict[tuple[str, int], RemoteJobState]] = defaultdict(dict)
+def _task_store(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, dict[tuple[str, int], list[Any]]]:
+    """Read what tasks keep for the reconciler; a store kept elsewhere just has nothing here."""
+    found: dict[str, dict[tuple[str, int], list[Any]]] = defaultdict(lambda: defaultdict(list))
     rows = session.execute(
-        select(Store.run_id, Store.task_id, Store.map_index, Store.value).where(
-            Store.dag_id == dag_id, Store.run_id.in_(run_ids), Store.key == LEDGER_KEY
+        select(Store.run_id, Store.task_id, Store.map_index, Store.key, Store.value).where(
+            Store.dag_id == dag_id, Store.run_id.in_(run_ids), Store.key.in_(task_store.KEYS)
         )
     )
-    for run_id, task_id, map_index, value in rows:
-        try:
-            ledger = json.loads(value)
-        except (ValueError, RecursionError):  # a task writes what it likes
-            continue
-        if isinstance(ledger, dict):
-            found[run_id][(task_id, map_index)] = RemoteJobState(
-                tries=_mapping(ledger, "tries") or {},
-                job=_mapping(ledger, "job"),
-                intent=_mapping(ledger, "intent"),
-                running=ledger.get("outcome") == "running",
-                chain=ledger.get("chain") if isinstance(ledger.get("chain"), int) else None,
-                service=_mapping(ledger, "service"),
-            )
+    for run_id, task_id, map_index, key, value in rows:
+        found[run_id][(task_id, map_index)].append(task_store.read_entry(key, value))
     return found
 
 
-def _mapping(entry: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
-    value = entry.get(key)
-    return value if isinstance(value, Mapping) else None
+def _of_kind(entries: Mapping[tuple[str, int], list[Any]], kind: type[T]) -> dict[tuple[str, int], T]:
+    return {task: entry for task, found in entries.items() for entry in found if isinstance(entry, kind)}
 
 
 def _plain(value: Any) -> str | None:

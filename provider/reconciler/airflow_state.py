@@ -61,6 +61,20 @@ class RemoteJobState:
 
 
 @dataclass(frozen=True)
+class LeftText:
+    """
+    The text of an error that a task's process has left in Airflow's task state store; see ``provider.listeners.task_process``.
+
+    :param cause: ``TaskLog.end_cause``.
+    """
+
+    try_number: int
+    type: str | None
+    message: str
+    cause: str | None
+
+
+@dataclass(frozen=True)
 class TryReport:
     """
     The last end of a try that a process of Airflow has reported.
@@ -81,6 +95,7 @@ class RunState:
     :param acts: what people did to it and its tasks, by Airflow's audit log, oldest first.
     :param scheduler_ends: (task_id, map_index, try_number) → why the scheduler ended a try whose process said nothing.
     :param jobs: (task_id, map_index) → its remote jobs.
+    :param texts: (task_id, map_index) → what its process could not write to the application database.
     """
 
     dag_id: str
@@ -97,6 +112,7 @@ class RunState:
     acts: tuple[PersonAct, ...] = ()
     scheduler_ends: Mapping[tuple[str, int, int], SchedulerEnd] = field(default_factory=dict)
     jobs: Mapping[tuple[str, int], RemoteJobState] = field(default_factory=dict)
+    texts: Mapping[tuple[str, int], LeftText] = field(default_factory=dict)
 
     @property
     def key(self) -> RunKey:

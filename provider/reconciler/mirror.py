@@ -20,7 +20,7 @@ from provider.metadata.definitions import disabled_task_ids
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import TaskBatchRow, TaskLogRow
 from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
-from provider.reconciler.airflow_state import RunKey, RunState, TryState
+from provider.reconciler.airflow_state import LeftText, RunKey, RunState, TryState
 from provider.reconciler.end_causes import End, Reports, cause_of_try, end_of_run, end_of_try, kept_end
 from provider.texts import cut, storable_or_none
 
@@ -116,27 +116,24 @@ def effective_tries(run: RunState) -> dict[TryKey, TryState]:
 
 def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Iterator[tuple[TaskLogRow, bool]]:
     """Yield the TaskLog row of every try, and whether its error message can still come from the task process."""
-    scope = stored.batch.scope_task_ids if stored.batch is not None else None
     for key, attempt in effective_tries(run).items():
         log = stored.logs.get(key)
         status = STATUS_OF_TASK_STATE.get(attempt.state, PROCESSING)
         end = end_of_try(run, attempt, asked.reports)
         status = (end.status if end is not None else None) or status
         known = _known_message(log, status, attempt)
+        left = _left_text(run, key)
         message, waiting = None, False
         if end is not None and end.status is not None:
             message = end.text
         elif known is None:
-            if status == ERROR:
-                message = (end.text if end is not None else None) or asked.note(run.key, key)
-                waiting = message is None and not _is_over(run, attempt, now)
-                message = None if waiting else message or _unexplained(key)
-            elif status == SKIPPED:
-                message = end.text if end is not None else _skip_reason(run, attempt, key, scope, stored.disabled)
-            elif status == BLOCKED:
-                message = _blocked_by(run, attempt.task_id, asked.parents(run.key))
+            message = (end.text if end is not None else None) or _explanation(run, key, attempt, status, stored, asked)
+            if message is None and status == ERROR:
+                waiting = not _is_over(run, attempt, now)
+                message = None if waiting else _unexplained(key)
         if end is None:
-            end = kept_end(status, log) or End(cause_of_try(status, log, message or known))
+            cause = left.cause if left is not None and status == ERROR else None
+            end = kept_end(status, log) or End(cause or cause_of_try(status, log, message or known))
         job = _job_of_try(run, key)
         yield (
             {
@@ -152,7 +149,7 @@ def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Ite
                 "ended_at": None
                 if status in (NEW, PROCESSING)
                 else attempt.ended_at or (run.ended_at if status == ERROR else None),
-                "error_type": None,
+                "error_type": left.type if left is not None and message == left.message else None,
                 "error_message": message,
                 "end_cause": None if waiting else end.cause,
                 "ended_by": end.person,
@@ -162,6 +159,22 @@ def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Ite
             },
             waiting,
         )
+
+
+def _explanation(run: RunState, key: TryKey, attempt: TryState, status: str, stored: Stored, asked: Asked) -> str | None:
+    """Return why a try ended that nobody has explained yet; None where nobody knows."""
+    if status == ERROR:
+        left = _left_text(run, key)
+        return left.message if left is not None else asked.note(run.key, key)
+    if status == SKIPPED:
+        scope = stored.batch.scope_task_ids if stored.batch is not None else None
+        return _skip_reason(run, attempt, key, scope, stored.disabled)
+    return _blocked_by(run, attempt.task_id, asked.parents(run.key)) if status == BLOCKED else None
+
+
+def _left_text(run: RunState, key: TryKey) -> LeftText | None:
+    text = run.texts.get(key[:2])
+    return text if text is not None and text.try_number == key[2] else None
 
 
 def _job_of_try(run: RunState, key: TryKey) -> Mapping[str, Any]:

@@ -177,6 +177,27 @@ class TestHarmlessness:
         assert row is not None
         assert (row.status, row.error_type, row.error_message) == ("ERROR", "ValueError", "Table raw.suppliers was not found")
 
+    @pytest.mark.parametrize(("state", "kept"), [(None, True), ("up_for_retry", False)])
+    def test_the_text_of_a_last_failure_is_left_in_airflow_where_the_database_has_no_connection(
+        self, monkeypatch: pytest.MonkeyPatch, state: str | None, kept: bool
+    ) -> None:
+        """Of a try that is retried Airflow has begun the next one by then, and takes nothing more."""
+
+        def refuse(_row: Any) -> None:
+            raise ConnectionError("sorry, too many clients already")
+
+        left: dict[str, Any] = {}
+        store = SimpleNamespace(set=left.__setitem__)
+        context = {"task_state_store": store}
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(refuse, budget=0.05))
+        ti = instance(state=state, get_template_context=lambda: context)
+        task_log.on_task_instance_running(task_instance=ti)
+        assert left == {}
+        error = ValueError("Table raw.suppliers was not found")
+        task_log.on_task_instance_failed(task_instance=ti, error=error)
+        text = {"try": 1, "type": "ValueError", "message": str(error), "cause": "task"}
+        assert left == ({"accelerator_error": text} if kept else {})
+
     @pytest.mark.parametrize("problem", [RuntimeError("x"), SystemExit(1), GeneratorExit(), MemoryError()])
     def test_nothing_that_happens_in_a_hook_reaches_the_task(
         self, monkeypatch: pytest.MonkeyPatch, problem: BaseException

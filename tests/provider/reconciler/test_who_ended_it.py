@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -136,3 +137,47 @@ def test_who_deleted_a_run_that_had_not_ended(airflow_database: AirflowDatabase,
     one.tick()
     assert (logs()[("a", -1, 1)], ends()["a"]) == (("ERROR", "the DAG run was deleted in Airflow by bob"), ("deleted", "bob"))
     assert (batch().end_cause, batch().ended_by) == ("deleted", "bob")
+
+
+def keep(airflow_database: AirflowDatabase, value: Any) -> None:
+    """Leave in the task state store what a task's process leaves there."""
+    from airflow.models.task_state_store import TaskStateStoreModel
+
+    key = {"dag_id": "sales", "run_id": "b1", "task_id": "a", "map_index": -1, "dag_run_id": 1, "key": "accelerator_error"}
+    airflow_database.insert(TaskStateStoreModel, **key, value=value, updated_at=AT)
+
+
+def test_the_text_that_the_database_had_no_connection_for_is_found_in_airflow(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    airflow_database.run()
+    airflow_database.task("a", "failed", 2)
+    left = {"try": 2, "type": "RemoteJobError", "message": "refresh\nfailed", "cause": "remote"}
+    keep(airflow_database, json.dumps(left))
+    one.tick()
+    assert (logs()[("a", -1, 2)], ends()["a"]) == (("ERROR", "refresh failed"), ("remote", None))
+    with read_session() as session:
+        log = session.get(TaskLog, ("sales", "b1", "a", -1, 2))
+        assert log is not None
+        assert log.error_type == "RemoteJobError"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "no JSON",
+        "[]",
+        "[" * 50_000,
+        json.dumps({"try": 1, "message": "of another try"}),
+        json.dumps({"try": "2", "message": "x"}),
+        json.dumps({"try": 2, "message": ["x"]}),
+    ],
+)
+def test_a_text_that_makes_no_sense_or_is_of_another_try_is_none(
+    airflow_database: AirflowDatabase, one: Reconciler, value: str
+) -> None:
+    airflow_database.run()
+    airflow_database.task("a", "failed", 2)
+    keep(airflow_database, value)
+    one.tick()
+    assert "ended without a message" in str(logs()[("a", -1, 2)][1])
