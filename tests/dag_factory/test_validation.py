@@ -51,6 +51,13 @@ def test_a_bad_row_spoils_its_own_workflow_only(case: str, rows: Rows) -> None:
     assert len(validate(rows.definitions()).workflows) == 1
 
 
+@pytest.mark.parametrize("row", [{"enabled": True}, {"workflow_id": None}])
+def test_a_workflow_without_an_id_is_called_so(row: dict[str, Any], rows: Rows) -> None:
+    rows.workflows.append(row)
+
+    assert [line for line in problems_of(rows) if line.startswith("workflows row (without workflow_id): workflow_id: ")] != []
+
+
 def test_every_problem_of_a_row_is_named(rows: Rows) -> None:
     rows.task("dim_date").update(retries=-1, on_parent_skip="x", config={"project_id": 1})
 
