@@ -205,7 +205,7 @@ class TestHarmlessness:
         def fail(*_arguments: Any) -> None:
             raise problem
 
-        monkeypatch.setattr(settings, "refuse_embedded_database_across_machines", fail)
+        monkeypatch.setattr(task_process, "_row", fail)
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_running(task_instance=SimpleNamespace())
         task_log.on_dag_run_failed(dag_run=object())
