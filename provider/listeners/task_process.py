@@ -18,7 +18,7 @@ from provider.airflow_internals.processes import is_supervised_in_process
 from provider.airflow_internals.secrets import redact
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError, SettingUnavailableError
-from provider.listeners.task_ends import cause_of_end, error_text
+from provider.listeners.task_ends import cause_of_end, error_text, note_skip_reason
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
 from provider.pacing import backoff
@@ -147,6 +147,8 @@ class TryRecorder:
         row: TaskLogRow | None = None
         try:
             _watch_dag_test(ti)
+            if state == "running":
+                note_skip_reason(ti.task)
             row = _row(ti, state, error)
             # Importing is our own work, not the database's, and must not eat the time for it.
             import provider.metadata.task_logs  # noqa: F401
