@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from provider.exceptions import RemoteJobError
@@ -30,6 +32,32 @@ def cause_of_end(status: str, error: BaseException | str | None, skip_reason: st
     if isinstance(error, BaseException) and isinstance(error.__cause__ or error, RemoteJobError):
         return REMOTE
     return TASK
+
+
+def note_skip_reason(task: Any) -> None:
+    """
+    Let a task that skips itself leave the reason in ``task.skip_reason``.
+
+    Airflow tells its listeners that a task has skipped itself, and only the task's log why. The runner takes these methods from
+    the instance, after the hooks of the start.
+    """
+
+    def noting(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            from airflow.sdk.exceptions import AirflowSkipException
+
+            try:
+                return method(*args, **kwargs)
+            except AirflowSkipException as skip:
+                if str(skip):
+                    task.skip_reason = str(skip)
+                raise
+
+        return call
+
+    for name in ("execute", "resume_execution"):
+        object.__setattr__(task, name, noting(getattr(task, name)))
 
 
 def error_text(error: BaseException | str, task: Any) -> str:

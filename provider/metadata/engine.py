@@ -46,7 +46,8 @@ def get_engine(url: str | None = None) -> Engine:
     Return this process's engine; SQLite databases are created and upgraded on the way.
 
     :param url: SQLAlchemy URL; by default ``[accelerator] sql_alchemy_conn``.
-    :raises ConfigurationError: the URL cannot be parsed, names an unsupported database, or its driver is not installed.
+    :raises ConfigurationError: the URL cannot be parsed, names an unsupported database, or its driver is not installed; or it is
+        an SQLite file where tasks run on several machines.
     :raises SchemaOutOfDateError: the schema is not the one this version needs.
     """
     url = url or settings.get("sql_alchemy_conn")
@@ -75,6 +76,7 @@ def create_engine(url: str, *, keep: bool = False) -> Engine:
     """
     parsed = parse_database_url(url)
     if parsed.get_backend_name() == "sqlite":
+        settings.refuse_embedded_database_across_machines()
         _create_file(parsed.database)
         engine = sqlalchemy.create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS}, hide_parameters=True)
         _make_transactions_explicit(engine)

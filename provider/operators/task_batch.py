@@ -26,7 +26,7 @@ from provider import settings
 from provider.airflow_internals.secrets import redact
 from provider.airflow_internals.supervisor import is_of_dags_test, is_resuming, literal_map_length, states_of_tasks
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
-from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError
+from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError, SettingUnavailableError
 from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
 from provider.run_conf import Scope, checked_message_id, completed_task_id, requested_scope, run_source, used_params
 from provider.task_reports import PARENT_SKIPPED
@@ -73,16 +73,17 @@ class StartBatchOperator(BaseOperator):
         dag_run = context["dag_run"]
         conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
         try:
-            settings.refuse_embedded_database_across_machines()
             requested = requested_scope({**context["params"], **conf}, self.edges)
             message_id = checked_message_id(conf, dag_run.run_type)
+            done_elsewhere = {task_id for task_id in [completed_task_id(conf)] if task_id in self.edges}
+            if dag_run.run_id.startswith(TEMPORARY_RUN_PREFIX):
+                scope, disabled = requested, set[str]()
+            else:
+                scope, disabled = self._open(context, requested, message_id, done_elsewhere)
+        except SettingUnavailableError as error:
+            raise AirflowException(str(error)) from error
         except (ConfigurationError, RunConfError) as error:
             raise AirflowFailException(str(error)) from error
-        done_elsewhere = {task_id for task_id in [completed_task_id(conf)] if task_id in self.edges}
-        if dag_run.run_id.startswith(TEMPORARY_RUN_PREFIX):
-            scope, disabled = requested, set[str]()
-        else:
-            scope, disabled = self._open(context, requested, message_id, done_elsewhere)
         in_scope = set(self.edges) if scope.task_ids is None else set(scope.task_ids)
         context["ti"].xcom_push(key=SCOPE_XCOM_KEY, value={"task_ids": scope.task_ids, "disabled": sorted(disabled & in_scope)})
         out = (set(self.edges) - in_scope) | (disabled & set(self.edges))

@@ -226,6 +226,10 @@ class PubSubInboxTrigger(BaseTrigger):
         while True:
             try:
                 due_at, waiting_since = await asyncio.to_thread(look_into_inbox)
+            except ConfigurationError as error:
+                failures += 1
+                self.log.error("Nothing is pulled: %s", error)
+                await asyncio.sleep(LONGEST_PAUSE_SECONDS)
             except Exception:
                 failures += 1
                 delay = backoff(failures, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)

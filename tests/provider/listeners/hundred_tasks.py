@@ -13,6 +13,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import airflow.sdk.execution_time.task_runner  # noqa: F401 - each process has these when the moment comes
 
@@ -25,10 +26,17 @@ class Start:
     task_type = "StartBatchOperator"
 
 
-def instance(number: int) -> SimpleNamespace:
-    task = SimpleNamespace(dag=SimpleNamespace(task_dict={"start_batch": Start()}), template_fields=())
+def instance(number: int, left: dict[str, Any] | None = None) -> SimpleNamespace:
+    """
+    A task instance as the task SDK has it.
+
+    :param left: gets what is left in Airflow's task state store.
+    """
+    methods = {"execute": lambda context: None, "resume_execution": lambda **_: None}
+    task = SimpleNamespace(dag=SimpleNamespace(task_dict={"start_batch": Start()}), template_fields=(), **methods)
+    context = {"task_state_store": SimpleNamespace(set=({} if left is None else left).__setitem__)}
     ids = {"dag_id": "sales", "run_id": f"b{number}", "task_id": "load", "map_index": None, "try_number": 1, "state": None}
-    return SimpleNamespace(**ids, start_date=datetime.now(UTC), end_date=None, task=task)
+    return SimpleNamespace(**ids, start_date=datetime.now(UTC), end_date=None, task=task, get_template_context=lambda: context)
 
 
 def main(count: int, seconds: float) -> None:
@@ -39,9 +47,9 @@ def main(count: int, seconds: float) -> None:
     for number in range(count):
         reading, writing = os.pipe()
         if os.fork() == 0:
-            lost = ""
+            lost, left = "", dict[str, Any]()
             try:
-                ti, recorder = instance(number), TryRecorder(budget=seconds)
+                ti, recorder = instance(number, left), TryRecorder(budget=seconds)
                 time.sleep(max(0.0, moment - time.time()))
                 try:
                     recorder.record(ti, "running", None)
@@ -50,7 +58,7 @@ def main(count: int, seconds: float) -> None:
                 recorder.record(ti, "failed", ValueError(f"the one text of {number}"))
             except BaseException as error:  # noqa: BLE001 - told to the test
                 lost += repr(error)
-            os.write(writing, json.dumps(lost).encode())
+            os.write(writing, json.dumps({"missed": lost, "left": left}).encode())
             os._exit(0)
         os.close(writing)
         pipes.append(reading)

@@ -33,7 +33,8 @@ def instance(start_operator: str = "StartBatchOperator", **values: Any) -> Any:
     """A task instance as the task SDK has it: what matters to the hooks is where its class comes from."""
     kind = type("RuntimeTaskInstance", (SimpleNamespace,), {"__module__": "airflow.sdk.execution_time.task_runner"})
     dag = SimpleNamespace(task_dict={"start_batch": SimpleNamespace(task_type=start_operator)})
-    task = SimpleNamespace(dag=dag, template_fields=("sql", "api_key"), sql="SELECT 1", api_key="hunter2")
+    methods = {"execute": lambda context: None, "resume_execution": lambda **_: None}
+    task = SimpleNamespace(dag=dag, template_fields=("sql", "api_key"), sql="SELECT 1", api_key="hunter2", **methods)
     defaults = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": None, "try_number": 1, "state": None}
     return kind(**{**defaults, "start_date": AT, "end_date": None, "task": task, **values})
 
@@ -205,7 +206,7 @@ class TestHarmlessness:
         def fail(*_arguments: Any) -> None:
             raise problem
 
-        monkeypatch.setattr(settings, "refuse_embedded_database_across_machines", fail)
+        monkeypatch.setattr(task_process, "_row", fail)
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_running(task_instance=SimpleNamespace())
         task_log.on_dag_run_failed(dag_run=object())
