@@ -172,7 +172,8 @@ def read_acts(entry: Entry) -> list[PersonAct]:
     """
     Return what a person did by one entry; nothing for a note, for other events, and for what makes no sense.
 
-    An entry is written before the request is carried out, so one that was refused has an entry too.
+    Stands on ``airflow.api_fastapi.logging.decorators.action_logging`` (3.3.2), which writes an entry before the request is
+    carried out, so that one which was refused has an entry too.
     """
     if entry.event not in PERSON_EVENTS:
         return []
@@ -181,7 +182,11 @@ def read_acts(entry: Entry) -> list[PersonAct]:
 
 
 def acts_of_runs(entries: Iterable[Entry], dag_id: str, run_ids: Collection[str]) -> dict[str, tuple[PersonAct, ...]]:
-    """Return run id → what people did to these runs of a DAG and to their tasks, in the order of the entries."""
+    """
+    Return run id → what people did to these runs of a DAG and to their tasks, in the order of the entries.
+
+    Stands on ``airflow.api_fastapi.logging.decorators.action_logging`` (3.3.2).
+    """
     found: dict[str, list[PersonAct]] = {}
     for entry in entries:
         for act in read_acts(entry):
@@ -191,7 +196,11 @@ def acts_of_runs(entries: Iterable[Entry], dag_id: str, run_ids: Collection[str]
 
 
 def ends_by_scheduler(entries: Iterable[Entry]) -> dict[str, dict[tuple[str, int, int], SchedulerEnd]]:
-    """Return run id → (task_id, map_index, try_number) → why the scheduler ended that try."""
+    """
+    Return run id → (task_id, map_index, try_number) → why the scheduler ended that try.
+
+    Stands on the entries that ``airflow.jobs.scheduler_job_runner.SchedulerJobRunner`` writes (3.3.2).
+    """
     found: dict[str, dict[tuple[str, int, int], SchedulerEnd]] = {}
     for entry in entries:
         cause = ENDED_BY_SCHEDULER.get(entry.event)

@@ -41,7 +41,7 @@ def show_logs(args: argparse.Namespace) -> int:
     if args.output == "json":
         write_json({"batch": batch, "task_logs": logs, "record_current_at": current_at})
         return 0
-    write_fields({**_header(batch), "record as of": utc(current_at)})
+    write_fields({**_header(batch), "as of": utc(current_at)})
     sys.stdout.write("\n")
     columns = ("task", "try", "status", "started", "ended", "duration", "ended by", "remote job", "error")
     if logs:

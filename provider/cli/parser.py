@@ -11,6 +11,7 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 #: Does the work of one command and returns its exit code: 0, or 1 where it found problems.
@@ -74,6 +75,13 @@ def _positive(value: str) -> int:
     return number
 
 
+def _day(value: str) -> datetime:
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a day such as 2026-01-31") from None
+
+
 def _port(value: str) -> int:
     number = _positive(value)
     if number > 65_535:
@@ -111,6 +119,15 @@ _DB = Group(
             "provider.cli.database_commands:upgrade",
         ),
         Command("current", "Show the schema of the application database", "provider.cli.database_commands:current"),
+        Command(
+            "clean",
+            "Delete batches that ended long ago, with their task logs; never one that has not ended",
+            "provider.cli.database_commands:clean",
+            (
+                _argument("--before", type=_day, required=True, metavar="DAY", help="those that ended before this day, in UTC"),
+                _argument("--dry-run", action="store_true", help="only count them"),
+            ),
+        ),
     ),
 )
 

@@ -12,8 +12,8 @@ from provider.task_reports import PARENT_SKIPPED
 
 #: Exceptions of Airflow's timeouts, by name: their own texts are "Timeout, PID: 7" and "Trigger timeout".
 _TIMEOUTS = frozenset({"AirflowTaskTimeout", "TaskDeferralTimeout"})
-#: An error as short as this is no sentence: "7", "'orders'".
-_NO_SENTENCE = 3
+#: An error of fewer words is no sentence: "7", "'orders'".
+_SENTENCE = 2
 
 
 def cause_of_end(status: str, error: BaseException | str | None, skip_reason: str | None) -> str | None:
@@ -71,7 +71,7 @@ def error_text(error: BaseException | str, task: Any) -> str:
         return f"ran longer than its timeout of {_seconds(task.execution_timeout)} ({text or kind})"
     if kind == "TaskDeferralTimeout":
         return f"waited longer than its timeout allows: its trigger did not fire in time ({text or kind})"
-    if isinstance(error, BaseException) and len(text.split()) < _NO_SENTENCE:
+    if isinstance(error, BaseException) and len(text.split()) < _SENTENCE:
         return f"{kind}: {text}" if text else kind
     return text
 

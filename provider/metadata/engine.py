@@ -64,7 +64,8 @@ def get_engine(url: str | None = None) -> Engine:
 
 def is_outage(error: BaseException) -> bool:
     """Tell whether a database could not be reached or did not answer in time, so that the same may work later."""
-    return isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError | sqlalchemy.exc.TimeoutError)
+    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError, OSError)
+    return isinstance(error, away)
 
 
 def create_engine(url: str, *, keep: bool = False) -> Engine:

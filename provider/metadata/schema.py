@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The newest revision in ``migrations/versions``; written here so that Alembic is imported only to upgrade.
-HEAD = "0002"
+HEAD = "0003"
 
 
 def current_revision(connectable: Engine | Connection) -> str | None:

@@ -12,7 +12,8 @@ class Colour(Enum):
 
 
 def test_one_line_has_no_line_breaks_and_a_limit():
-    assert texts.one_line(" a\n\tb  c ", 4) == "a b "[:4]
+    assert texts.one_line(" a\n\tb  c ", 5) == "a b c"
+    assert texts.one_line(" a\n\tb  c ", 4) == "a b…"
     assert texts.one_line(ValueError("a\r\nb")) == "a b"
 
 

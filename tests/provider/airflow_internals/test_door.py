@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from provider import airflow_internals
-from provider.airflow_internals import check, database
+from provider.airflow_internals import audit_log, check
 
 MODULES: dict[str, ModuleType] = {
     found.name: importlib.import_module(f"{airflow_internals.__name__}.{found.name}")
@@ -70,7 +70,7 @@ def test_a_problem_names_the_version_and_what_is_lost(monkeypatch: pytest.Monkey
     def away() -> list[str]:
         raise ImportError("cannot import name 'Log'")
 
-    monkeypatch.setattr(database, "problems", away)
+    monkeypatch.setattr(audit_log, "problems", away)
     (problem,) = check()
     assert re.fullmatch(r"Airflow 3\.\d+\.\d+\S* is not as .*: cannot import name 'Log'; no task logs are reconciled\.", problem)
 

@@ -58,7 +58,7 @@ def _history(application_database: str) -> None:
                 ),
                 _log("stg_suppliers", 2, status="ERROR", started_at=NOON + minute, ended_at=NOON + 2 * minute),
                 _log("stg_stock", 1, status="SUCCESS", started_at=NOON + timedelta(seconds=1), ended_at=NOON + minute),
-                _log("refresh_stock_levels", 1, status="BLOCKED"),
+                _log("refresh_stock_levels", 1, status="BLOCKED", end_cause="marked_failed", ended_by="ann_b"),
                 _log("mapped", 1, map_index=3, status="PROCESSING", started_at=NOON + 3 * minute),
             ]
         )
@@ -111,8 +111,8 @@ def test_logs_of_a_batch(accelerator) -> None:
         "error       no table suppliers",
     ]
     error = "Not found: Table [bold]demo-project:raw.suppliers[/bold] \\x1b[31mwas not found"
-    assert [line.split(maxsplit=7) for line in table.splitlines()[1:]] == [
-        ["stg_suppliers", "1", "ERROR", "2026-03-16T12:00:00Z", "2026-03-16T12:00:04Z", "4.2s", LONG_ID, error],
+    assert [line.split(maxsplit=8) for line in table.splitlines()[1:]] == [
+        ["stg_suppliers", "1", "ERROR", "2026-03-16T12:00:00Z", "2026-03-16T12:00:04Z", "4.2s", "-", LONG_ID, error],
         [
             "stg_suppliers",
             "2",
@@ -121,11 +121,22 @@ def test_logs_of_a_batch(accelerator) -> None:
             "2026-03-16T12:02:00Z",
             "1m",
             "00s",
+            "-",
             "-".ljust(len(LONG_ID)) + "  -",
         ],
-        ["stg_stock", "1", "SUCCESS", "2026-03-16T12:00:01Z", "2026-03-16T12:01:00Z", "59.0s", "-", "-"],
-        ["mapped[3]", "1", "PROCESSING", "2026-03-16T12:03:00Z", "-", "-", "-", "-"],
-        ["refresh_stock_levels", "1", "BLOCKED", "-", "-", "-", "-", "-"],
+        ["stg_stock", "1", "SUCCESS", "2026-03-16T12:00:01Z", "2026-03-16T12:01:00Z", "59.0s", "-", "-", "-"],
+        ["mapped[3]", "1", "PROCESSING", "2026-03-16T12:03:00Z", "-", "-", "-", "-", "-"],
+        [
+            "refresh_stock_levels",
+            "1",
+            "BLOCKED",
+            "-",
+            "-",
+            "-",
+            "marked",
+            "failed",
+            "by ann_b  " + "-".ljust(len(LONG_ID)) + "  -",
+        ],
     ]
 
 

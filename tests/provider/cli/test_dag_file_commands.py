@@ -113,9 +113,13 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
     from sqlalchemy import text
 
     from provider.metadata.engine import write_session
+    from provider.metadata.schema import HEAD
+    from provider.metadata.views import VIEWS
 
     with write_session() as session:
         session.execute(text("DELETE FROM accelerator_alembic_version"))
+        for view in VIEWS:
+            session.execute(text(f"DROP VIEW {view}"))
         for table in (
             "workflow_versions",
             "batch_requests",
@@ -132,5 +136,5 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
     dag: Any = bag.dags["accelerator_maintenance"]
     assert (dag.schedule, dag.is_paused_upon_creation) == (None, False)
     (task,) = dag.tasks
-    assert task.python_callable() == {"before": None, "after": "0002"}
-    assert task.python_callable() == {"before": "0002", "after": "0002"}
+    assert task.python_callable() == {"before": None, "after": HEAD}
+    assert task.python_callable() == {"before": HEAD, "after": HEAD}

@@ -88,9 +88,9 @@ def test_a_postgresql_database_without_schema_says_what_to_run(
     assert "accelerator db upgrade" in result.err
 
     result = accelerator("db", "current")
-    assert (result.code, result.out) == (1, "Schema none; this version needs 0002: run `accelerator db upgrade`.\n")
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0002.\n"
-    assert accelerator("db", "upgrade").out == "The application database already has schema 0002.\n"
+    assert (result.code, result.out) == (1, "Schema none; this version needs 0003: run `accelerator db upgrade`.\n")
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0003.\n"
+    assert accelerator("db", "upgrade").out == "The application database already has schema 0003.\n"
     assert accelerator("db", "current").code == 0
     assert accelerator("batches").out == "No batches.\n"
 
@@ -149,7 +149,7 @@ def test_airflow_runs_the_same_commands_with_exit_codes(tmp_path: Path, workflow
 
     result = airflow("validate", "--output", "json")
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout) == {"workflows": 3, "tasks": 7, "problems": []}
+    assert json.loads(result.stdout) == {"workflows": 3, "tasks": 7, "problems": [], "warnings": []}
 
     result = airflow("logs", "nope")
     assert result.returncode == 1

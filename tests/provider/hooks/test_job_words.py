@@ -29,8 +29,8 @@ def nested(depth: int) -> dict[str, Any]:
 def test_texts_of_a_status_are_one_line_and_no_longer_than_their_columns():
     status = JobStatus("failed", "In\nProgress" * 1000, "a\nb" * 10_000)
 
-    assert status.detail == ("In Progress" * 1000)[:DETAIL_LENGTH]
-    assert status.error == ("a b" * 10_000)[:LONGEST_MESSAGE]
+    assert status.detail == ("In Progress" * 1000)[: DETAIL_LENGTH - 1] + "…"
+    assert status.error == ("a b" * 10_000)[: LONGEST_MESSAGE - 1] + "…"
 
 
 def test_result_is_kept_as_it_is_up_to_a_depth():
@@ -50,7 +50,7 @@ def test_result_that_cannot_be_stored_is_left_out_and_says_where_and_why():
 def test_place_of_what_cannot_be_stored_is_cut():
     result = JobStatus("done", result={"x" * 1000: float("nan")}).result
 
-    assert f"'{'x' * DETAIL_LENGTH}' that cannot be stored" in result["omitted"]
+    assert f"'{'x' * (DETAIL_LENGTH - 1)}…' that cannot be stored" in result["omitted"]
 
 
 @pytest.mark.parametrize(("state", "ended"), [("running", False), ("done", True), ("failed", True)])

@@ -310,6 +310,7 @@ def test_connection_form_and_test(start_cloud, monkeypatch):
         "auth": "managed_identity",
         "cloud": "gcc",
         "certificate_path": "/etc/app.pem",
+        "profile_id": "66666666-6666-4666-8666-666666666666",
         "authority": "https://login.example.com",
         "portal_url": "https://bi.example.com",
         "ca_file": __file__,

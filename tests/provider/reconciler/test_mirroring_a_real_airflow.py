@@ -274,8 +274,9 @@ class TestServices:
         mirror.services.rest("DELETE", "/dags/endless/dagRuns/deleted")
         mirror.services.start_component("scheduler")
         mirror.services.wait_for(lambda: mirror.batch("deleted")[0] == "ERROR", 60, "the end of the deleted batch")
-        assert mirror.batch("deleted")[3] == DELETED_REASON
-        assert mirror.mirrored("deleted")[("endless", -1, 1)][1:] == ("ERROR", None, DELETED_REASON)
+        reason = f"{DELETED_REASON} by Anonymous"
+        assert mirror.batch("deleted")[3] == reason
+        assert mirror.mirrored("deleted")[("endless", -1, 1)][1:] == ("ERROR", None, reason)
 
     def test_a_scheduler_that_is_killed_and_what_happens_meanwhile(self, mirror: Mirror) -> None:
         services = mirror.services

@@ -151,7 +151,7 @@ async def test_connection_that_opens_too_slowly_is_an_error_that_passes(trigger,
     monkeypatch.setattr(remote_job, "shared_service", slow)
     event = await event_of(waiting)
 
-    assert event["message"] == "The connection of scripted could not be opened: no answer within 120 seconds."
+    assert event["message"] == "The connection of scripted could not be opened: TimeoutError: no answer within 120 seconds."
 
 
 class TestCancel:

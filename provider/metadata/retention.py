@@ -1,0 +1,72 @@
+"""What is deleted of old batches, and never of those that have not ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Select, delete, func, select, tuple_
+
+from provider.exceptions import AcceleratorError
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.states import UNFINISHED
+from provider.metadata.tables import TaskBatch, TaskLog
+
+#: Batches deleted in one transaction, so that nobody waits long for the database.
+AT_ONCE = 200
+
+#: The reconciler looks back so far, and would write younger ones anew.
+YOUNGEST = timedelta(days=8)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """How many rows were deleted, or would be."""
+
+    batches: int = 0
+    tries: int = 0
+
+
+def clean(before: datetime, *, dry_run: bool = False) -> Cleaned:
+    """
+    Delete batches that ended before a time, with their tries.
+
+    :param before: with a zone.
+    :param dry_run: only count.
+    :raises AcceleratorError: it is not long enough ago.
+    """
+    newest = datetime.now(UTC) - YOUNGEST
+    if before > newest:
+        raise AcceleratorError(
+            f"batches are deleted from {YOUNGEST.days} days after their end on, since the reconciler would write younger ones "
+            f"anew; give a time before {newest:%Y-%m-%d}."
+        )
+    if dry_run:
+        return _count(before)
+    batches = tries = 0
+    while True:
+        with write_session() as session:
+            keys = [tuple(key) for key in session.execute(_ended(before).limit(AT_ONCE))]
+            of_batches = tuple_(TaskLog.workflow_id, TaskLog.batch_id).in_(keys)
+            tries += session.scalar(select(func.count()).select_from(TaskLog).where(of_batches)) or 0
+            session.execute(delete(TaskLog).where(of_batches))
+            session.execute(delete(TaskBatch).where(tuple_(TaskBatch.workflow_id, TaskBatch.batch_id).in_(keys)))
+        batches += len(keys)
+        if len(keys) < AT_ONCE:
+            return Cleaned(batches, tries)
+
+
+def _ended(before: datetime) -> Select[str, str]:
+    old = select(TaskBatch.workflow_id, TaskBatch.batch_id).where(
+        TaskBatch.ended_at < before, TaskBatch.status.not_in(UNFINISHED)
+    )
+    return old.order_by(TaskBatch.ended_at)
+
+
+def _count(before: datetime) -> Cleaned:
+    with read_session() as session:
+        keys = _ended(before).order_by(None).subquery()
+        batches = session.scalar(select(func.count()).select_from(keys)) or 0
+        same = (TaskLog.workflow_id == keys.c.workflow_id) & (TaskLog.batch_id == keys.c.batch_id)
+        tries = session.scalar(select(func.count()).select_from(TaskLog).join(keys, same)) or 0
+    return Cleaned(batches, tries)
