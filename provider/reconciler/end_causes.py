@@ -49,8 +49,10 @@ class End:
 
 def end_of_try(run: RunState, attempt: TryState, reports: Reports) -> End | None:
     """Return who ended a try: a person, the run's end or the scheduler; None where it was the task, or nobody yet."""
-    if states.STATUS_OF_TASK_STATE.get(attempt.state, PROCESSING) in (NEW, PROCESSING) or attempt.state == "up_for_retry":
-        return _end_by_scheduler(run, attempt) if attempt.state == "up_for_retry" else None
+    if attempt.state == "up_for_retry":
+        return _end_by_scheduler(run, attempt)
+    if states.STATUS_OF_TASK_STATE.get(attempt.state, PROCESSING) in (NEW, PROCESSING):
+        return None
     if act := _mark(run, attempt):
         if not _was_reported(run, attempt, act, reports):
             return _marked(attempt, act)

@@ -81,6 +81,9 @@ class Choosy(BaseOperator):
 def test_a_task_that_skips_itself_leaves_its_reason(call: str, skip: Any, reason: str | None) -> None:
     task: Any = Choosy(task_id="choosy")
     note_skip_reason(task)
+    noting = task.execute
+    note_skip_reason(task)
+    assert task.execute is noting, "once is enough"
     context: Any = {"skip": skip}
     arguments = {"context": context} if call == "execute" else {"next_method": "choose", "next_kwargs": {}, "context": context}
     if skip is None:
