@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["VIEWS", "create_statements"]
-
 _SECONDS = {
     "sqlite": "(julianday(coalesce({end}, CURRENT_TIMESTAMP)) - julianday({start})) * 86400.0",
     "postgresql": "CAST(EXTRACT(EPOCH FROM coalesce({end}, CURRENT_TIMESTAMP) - {start}) AS double precision)",

@@ -19,7 +19,7 @@ from dag_factory import building, factory, source
 from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
 from dag_factory.task_types.registry import ENTRY_POINT_GROUP, TaskTypes, task_types
 from provider.exceptions import DefinitionError
-from provider.metadata.engine import get_engine, write_session
+from provider.metadata.engine import dispose_engines, get_engine, write_session
 from tests.dag_factory.built import ids, lines, spoil
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store
 
@@ -327,6 +327,7 @@ def test_an_embedded_database_across_machines_is_refused_and_costs_no_dag(
     stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    dispose_engines()  # as in a process that has opened none yet
 
     assert ids(factory.build_all()) == ["calendar", "daily_sales"]
     with pytest.raises(DefinitionError, match=r"\[core\] executor = CeleryExecutor runs tasks on several machines"):

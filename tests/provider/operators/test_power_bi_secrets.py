@@ -171,6 +171,7 @@ class Seen:
         operator, ti = self.task.operator, self.task.ti
         fields = {name: getattr(operator, name) for name in operator.template_fields}
         dag = SimpleNamespace(task_dict={"start_batch": SimpleNamespace(task_type="StartBatchOperator")})
+        fields |= {"execute": operator.execute, "resume_execution": operator.resume_execution}
         task = SimpleNamespace(dag=dag, template_fields=operator.template_fields, remote_job=operator.remote_job, **fields)
         now = datetime.now(tz=UTC)
         seen = kind(**{**vars(ti), "task": task, "start_date": now, "end_date": now, "state": None})
