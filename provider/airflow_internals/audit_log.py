@@ -263,20 +263,23 @@ def _task_mark(entry: Entry, body: Mapping[str, Any]) -> Iterator[PersonAct]:
     if state is None:
         return
     group = entry.event == "patch_task_group_instances"
-    around = any(body.get(f"include_{which}") for which in ("upstream", "downstream", "future", "past"))
     of_task: dict[str, Any] = {"task_id": None if group else entry.task_id, "map_index": _index(body.get("map_index"))}
     # Those of other runs are in their rows' states alone: the log does not say which runs these were.
-    yield from _act(entry, "marked", entry.dag_id, entry.run_id, state=state, wide=group or around, **of_task)
+    yield from _act(entry, "marked", entry.dag_id, entry.run_id, state=state, wide=group or _is_around(body), **of_task)
 
 
 def _task_clear(entry: Entry, body: Mapping[str, Any]) -> Iterator[PersonAct]:
     tasks = _list(body.get("task_ids"))
-    around = any(body.get(f"include_{which}") for which in ("upstream", "downstream", "future", "past"))
-    wide = around or body.get("task_ids") is None
+    wide = _is_around(body) or body.get("task_ids") is None
     for task in tasks or [None]:
         task_id, map_index = (task[0], task[1]) if isinstance(task, list) and len(task) == 2 else (task, None)
         named: dict[str, Any] = {"task_id": _text(task_id), "map_index": _index(map_index)}
         yield from _act(entry, "cleared", entry.dag_id, entry.run_id, wide=wide or task_id is None, **named)
+
+
+def _is_around(body: Mapping[str, Any]) -> bool:
+    """Tell whether tasks around the named ones were meant too."""
+    return any(body.get(f"include_{which}") for which in ("upstream", "downstream", "future", "past"))
 
 
 def _act(

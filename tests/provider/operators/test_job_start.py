@@ -129,6 +129,12 @@ class WorkerLost(BaseException):
     """The process is gone."""
 
 
+def told(tries: Tries) -> tuple[Any, ...]:
+    """Return what the ledger says of the latest chain: job, intent and its time, outcome, number of the chain."""
+    entry = tries.entry
+    return entry["job"], entry["intent"], entry["intent_at"], entry["outcome"], entry["chain"]
+
+
 class TestStartThatTheNextTryFindsUnrecorded:
     """A worker was lost between the start and its record."""
 
@@ -238,14 +244,7 @@ class TestClearedTask:
         with pytest.raises(RemoteCallError):
             tries.next()
 
-        entry = tries.entry
-        assert (entry["job"], entry["intent"], entry["intent_at"], entry["outcome"], entry["chain"]) == (
-            None,
-            None,
-            None,
-            "running",
-            4,
-        )
+        assert told(tries) == (None, None, None, "running", 4)
 
     def test_worker_that_is_lost_before_the_new_start_leaves_nothing_of_the_old_chain(self):
         tries = Tries(ScriptedService())
@@ -258,14 +257,7 @@ class TestClearedTask:
 
         with pytest.raises(WorkerLost):
             tries.next(request=lost)
-        entry = tries.entry
-        assert (entry["job"], entry["intent"], entry["intent_at"], entry["outcome"], entry["chain"]) == (
-            None,
-            None,
-            None,
-            "running",
-            4,
-        )
+        assert told(tries) == (None, None, None, "running", 4)
 
 
 class TestStartWithoutAClearAnswer:
