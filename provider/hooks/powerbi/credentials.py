@@ -86,7 +86,9 @@ class Issuer:
         """Return a session for Google's client, which has timeouts of its own, and sends its secrets to Google alone."""
         import requests
 
-        self._sessions.append(session := _bounded(requests.Session(), None, private=False))
+        session = _bounded(requests.Session(), None, private=False)
+        # One for each assertion; the one before has ended, since tokens are asked for one after the other.
+        self._sessions = [*self._sessions[:1], session]
         return session
 
     def _unreadable(self, error: ValueError) -> RemoteCallError:
