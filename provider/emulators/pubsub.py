@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
@@ -119,6 +120,16 @@ class GooglePubSub:
 
         :raises AcceleratorError: it ended, or does not serve in time.
         """
+        try:
+            # A signal's handler that raises runs in the main thread: not between the birth of the process and its record.
+            with ThreadPoolExecutor(1) as starter:
+                starter.submit(self._spawn).result()
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _spawn(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the launcher was found on this machine's own paths
                 [str(self._launcher), "--host=127.0.0.1", f"--port={self._port}"],
@@ -127,11 +138,6 @@ class GooglePubSub:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a group of its own, so that the JVM below the shell script can be ended too
             )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
 
     def stop(self) -> None:
         """End the whole process group."""

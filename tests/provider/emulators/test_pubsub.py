@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -17,7 +20,7 @@ from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient, SubscriberAsyncClient, SubscriberClient
 
 from provider.emulators.ledger import Ledger
-from provider.emulators.pubsub import choose_pubsub, create_resources, find_google_emulator
+from provider.emulators.pubsub import GooglePubSub, choose_pubsub, create_resources, find_google_emulator
 from provider.emulators.pubsub_store import PubSubStore, Subscription
 from provider.emulators.rules import Rule, RuleBook
 from provider.emulators.scenario import PubSubScenario
@@ -355,6 +358,31 @@ def test_builtin_refuses_what_it_would_ignore(builtin):
         for option in ({"filter": "attributes.a"}, {"enable_message_ordering": True}):
             with pytest.raises(exceptions.MethodNotImplemented, match=next(iter(option))):
                 client.create_subscription(request={"name": f"{PROJECT}/subscriptions/sub", "topic": TOPIC, **option})
+
+
+def test_signal_at_the_birth_of_the_process_leaves_none_behind(tmp_path, monkeypatch):
+    launcher = tmp_path / "launcher"
+    launcher.write_text("#!/bin/sh\nexec sleep 600\n")
+    launcher.chmod(0o755)
+    born = []
+
+    class SignalledPopen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            born.append(self)
+            os.kill(os.getpid(), signal.SIGTERM)  # before the caller can know of the process
+
+    monkeypatch.setattr(subprocess, "Popen", SignalledPopen)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with pytest.raises(SystemExit):
+            GooglePubSub(launcher, tmp_path).start()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (process,) = born
+    ended = process.poll()
+    process.kill()
+    assert ended == -signal.SIGTERM, "a process that nobody knows of is left"
 
 
 def test_choice(tmp_path, ledger, monkeypatch):
