@@ -45,7 +45,7 @@ def parse_database_url(text: str) -> URL:
         raise _unreadable() from None
     backend, _, driver = url.drivername.partition("+")
     if backend == "sqlite" and driver in ("", "pysqlite"):
-        names_user = _USER_AND_PASSWORD.match(url.database or "")
+        names_user = _USER_AND_PASSWORD.match("?".join([url.database or "", text.partition("?")[2]]))
         if names_user or url.username or url.password or url.host or url.port or not set(url.query) <= _SQLITE_PARAMETERS:
             raise ConfigurationError(
                 f"{_SETTING} is an SQLite URL that names more than a file; it looks like sqlite:////folder/file.db."

@@ -47,6 +47,7 @@ def test_a_secret_that_is_said_is_found(tmp_path: Path, monkeypatch: pytest.Monk
         ("postgresql://u@h/db?host=hunter2:a&host=b", "cannot be read"),
         ("sqlite://user:hunter2@host/db", "names more than a file"),
         ("sqlite:///a.db?timeout=hunter2", "names more than a file"),
+        ("sqlite:///user:hunter2?x@host/db", "names more than a file"),
         ("hunter2://x", "names another database"),
         ("postgresql+hunter2://u@h/x", "names another driver"),
     ],
