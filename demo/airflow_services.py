@@ -58,6 +58,8 @@ class AirflowServices:
     :param dags_folder: folder with the DAG files.
     :param env: additional environment, over this class's settings; a value of None removes a variable.
     :param components: which of :data:`COMPONENTS` to start.
+    :param people: users by name → role (``ADMIN``, ``OP``, ``USER``, ``VIEWER``), the first one for :meth:`rest` where nobody is
+        named; without any everybody is an administrator, and Airflow calls all of them Anonymous.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class AirflowServices:
         env: Mapping[str, str | None] | None = None,
         *,
         components: tuple[str, ...] = tuple(COMPONENTS),
+        people: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home.resolve()
         self.dags_folder = dags_folder.resolve()
@@ -75,9 +78,10 @@ class AirflowServices:
         self._components = components
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
-        self._env = self._environment(env or {})
-        self._client: httpx.Client | None = None
+        self._passwords = {name: secrets.token_urlsafe(12) for name in people or {}}
+        self._clients: dict[str | None, httpx.Client] = {}
         self.home.mkdir(parents=True, exist_ok=True)
+        self._env = self._environment({**self._users(people or {}), **(env or {})})
 
     def _environment(self, extra: Mapping[str, str | None]) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW"))}
@@ -108,6 +112,26 @@ class AirflowServices:
             "SPT_NOENV": "1",  # setproctitle shall not write over the environment, by which we know our processes
         }
         return {key: value for key, value in {**inherited, **own, **extra}.items() if value is not None}
+
+    def _users(self, people: Mapping[str, str]) -> dict[str, str]:
+        if not people:
+            return {}
+        file = self.home / "passwords.json"
+        file.write_text(jsonlib.dumps(self._passwords))
+        file.chmod(0o600)
+        return {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in people.items()),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(file),
+        }
+
+    def api_connection(self, person: str) -> str:
+        """Return what ``AIRFLOW_CONN_AIRFLOW_API`` has to be, for somebody of *people*."""
+        return jsonlib.dumps({"conn_type": "airflow_api", "host": self.url, "login": person, "password": self._passwords[person]})
+
+    def set_environment(self, **values: str) -> None:
+        """Change the environment of what is started from now on."""
+        self._env |= values
 
     def environment(self) -> dict[str, str]:
         """Return the environment of every process, for a process of your own that shall belong to this Airflow."""
@@ -179,9 +203,8 @@ class AirflowServices:
 
     def stop(self) -> None:
         """End every process, politely first; also those that a killed component has left behind."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        while self._clients:
+            self._clients.popitem()[1].close()
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
@@ -266,27 +289,36 @@ class AirflowServices:
 
     # --- REST API
 
-    def rest(self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+    def rest(
+        self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None, person: str | None = None
+    ) -> Any:
         """
         Call the public REST API v2.
 
         :param path: below ``/api/v2``, such as ``/dags/x/dagRuns``; quote what you put in.
+        :param person: who does it, of *people*.
         :return: the decoded answer, None for an empty one.
         :raises httpx.HTTPStatusError: the answer is an error; its text is in the exception.
         """
-        response = self.client().request(method, f"/api/v2{path}", json=json, params=params)
+        response = self.client(person).request(method, f"/api/v2{path}", json=json, params=params)
         if response.is_error:
             message = f"{method} {path}: {response.status_code} {response.text}"
             raise httpx.HTTPStatusError(message, request=response.request, response=response)
         return response.json() if response.content else None
 
-    def client(self) -> httpx.Client:
-        """Return an authorised client of the api-server (its base URL has no ``/api/v2``)."""
-        if self._client is None:
-            token = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()["access_token"]
-            headers = {"Authorization": f"Bearer {token}"}
-            self._client = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
-        return self._client
+    def client(self, person: str | None = None) -> httpx.Client:
+        """Return a client of the api-server that is authorised as a person (its base URL has no ``/api/v2``)."""
+        person = person or next(iter(self._passwords), None)
+        if person not in self._clients:
+            url = f"{self.url}/auth/token"
+            if person is None:
+                answer = httpx.get(url, timeout=30, trust_env=False)
+            else:
+                body = {"username": person, "password": self._passwords[person]}
+                answer = httpx.post(url, json=body, timeout=30, trust_env=False)
+            headers = {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
+            self._clients[person] = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return self._clients[person]
 
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Start a run without a logical date, as a message would."""

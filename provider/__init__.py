@@ -18,7 +18,8 @@ def get_provider_info() -> dict[str, Any]:
     :return: a dict by Airflow's ``provider_info.schema.json``.
     """
     from provider import settings
-    from provider.hooks.powerbi.connection_form import connection_type
+    from provider.hooks import airflow_api_form
+    from provider.hooks.powerbi import connection_form
 
     return {
         "package-name": "airflow-provider-cloud-accelerator",
@@ -36,7 +37,12 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Google Cloud Pub/Sub", "external-doc-url": "https://cloud.google.com/pubsub", "tags": ["gcp"]},
         ],
         "operators": [
-            _modules("Cloud Accelerator", "provider.operators.task_batch", "provider.operators.dispatch"),
+            _modules(
+                "Cloud Accelerator",
+                "provider.operators.task_batch",
+                "provider.operators.dispatch",
+                "provider.reconciler.operator",
+            ),
             _modules("Microsoft Power BI", "provider.operators.powerbi"),
             _modules("Google Dataform", "provider.operators.dataform"),
             _modules(
@@ -51,12 +57,15 @@ def get_provider_info() -> dict[str, Any]:
             _modules("Microsoft Power BI", "provider.hooks.powerbi.hook"),
             _modules("Google Dataform", "provider.hooks.dataform.hook"),
             _modules("Google Cloud", "provider.hooks.bigquery"),
+            _modules("Cloud Accelerator", "provider.hooks.airflow_api"),
         ],
         "triggers": [
             _modules("Google Cloud Pub/Sub", "provider.triggers.pubsub"),
-            _modules("Cloud Accelerator", "provider.triggers.remote_job", "provider.triggers.completion"),
+            _modules(
+                "Cloud Accelerator", "provider.triggers.remote_job", "provider.triggers.completion", "provider.reconciler.trigger"
+            ),
         ],
-        "connection-types": [connection_type()],
+        "connection-types": [connection_form.connection_type(), airflow_api_form.connection_type()],
         "extra-links": [
             f"provider.links.{link}" for link in ("PowerBILink", "DataformInvocationLink", "BigQueryJobLink", "RemoteJobLink")
         ],

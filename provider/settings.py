@@ -84,6 +84,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": None,
         "default": "2.0",
     },
+    "airflow_conn_id": {
+        "description": "Airflow connection of type airflow_api to this Airflow's own REST API. With it the DAG "
+        "accelerator_reconciler keeps batches and task logs up to date where the scheduler cannot, as on Cloud Composer. "
+        "Without one the DAG is not created.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "airflow_api",
+        "default": "",
+    },
     "outage_wait_hours": {
         "description": "How long start_batch waits for an application database that is away, in hours, without holding a "
         "worker. Then its try fails.",

@@ -43,7 +43,8 @@ PUBLIC: dict[str, set[str]] = {
     "provider.hooks.dataform.hook": {"DataformInvocationHook"},
     "provider.hooks.http_call": {"http_call"},
     "provider.hooks.powerbi.enhanced_refresh": {"EnhancedRefresh", "RefreshObject"},
-    "provider.hooks.addresses": {"check_private", "is_private"},
+    "provider.hooks.addresses": {"check_private", "connection_address", "is_private"},
+    "provider.hooks.airflow_api": {"AirflowApi", "AirflowApiHook", "AirflowApiSettings", "api_path"},
     "provider.hooks.paths": {"PathPart", "path"},
     "provider.hooks.powerbi.hook": {"PowerBIHook"},
     "provider.hooks.remote_job": {
@@ -60,6 +61,8 @@ PUBLIC: dict[str, set[str]] = {
     "provider.hooks.wait_budget": {"WaitBudget"},
     # Triggers and links
     "provider.triggers.completion": {"TaskCompletionTrigger"},
+    "provider.reconciler.operator": {"ReconcileOperator"},
+    "provider.reconciler.trigger": {"ReconcilerTrigger"},
     "provider.triggers.remote_job": {"RemoteJobTrigger"},
     "provider.triggers.pubsub": {"PubSubInboxTrigger"},
     "provider.links": {"BigQueryJobLink", "DataformInvocationLink", "PowerBILink", "RemoteJobLink"},

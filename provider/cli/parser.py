@@ -211,6 +211,24 @@ _LOGS = Command(
     ),
 )
 
+_RECONCILE = Command(
+    "reconcile",
+    "Make batches and task logs equal to Airflow's state, where no scheduler does that",
+    "provider.cli.reconcile_commands:reconcile",
+    (
+        _argument("--since", type=_day, metavar="DAY", help="look at what changed since this day, in UTC (default: a week)"),
+        _argument("--check", action="store_true", help="change nothing; show what differs, and exit with 1 where anything does"),
+        _argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C"),
+        _argument(
+            "--reader",
+            choices=("auto", "database", "api"),
+            default="auto",
+            help="where Airflow's state is read: its own database where that is reached (auto), or its REST API",
+        ),
+        _OUTPUT,
+    ),
+)
+
 _REQUESTS = Command(
     "requests",
     "List the messages that wait or were rejected, newest first; `requests retry ID` gives them another chance",
@@ -257,7 +275,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
-    *(_BATCHES, _LOGS, _REQUESTS, _EMULATORS),
+    *(_BATCHES, _LOGS, _RECONCILE, _REQUESTS, _EMULATORS),
 )
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"

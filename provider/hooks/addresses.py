@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 from urllib.parse import urlsplit
 
 from provider.exceptions import ConfigurationError
 from provider.texts import quoted
 
-__all__ = ["check_private", "is_private"]
+__all__ = ["check_private", "connection_address", "is_private"]
 
 
 def is_loopback(host: str) -> bool:
@@ -40,3 +41,18 @@ def check_private(url: str, where: str) -> str:
     if not is_private(url):
         raise ConfigurationError(f"{where} is {quoted(url)}, where tokens would travel in clear; give an https:// address.")
     return url
+
+
+def connection_address(connection: Any) -> str | None:
+    """
+    Return the address in ``host`` (and ``port``) of an Airflow connection, https unless it says otherwise.
+
+    :return: None where there is no host.
+    """
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        return None
+    if "://" not in host:
+        scheme = connection.schema if connection.schema in ("http", "https") else "https"
+        host = f"{scheme}://{host}"
+    return f"{host}:{connection.port}" if connection.port else host

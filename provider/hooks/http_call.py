@@ -42,6 +42,7 @@ def http_call(
     *,
     name: str = "",
     also: tuple[int, ...] = (),
+    client: httpx.Client | None = None,
     **content: Any,
 ) -> httpx.Response:
     """
@@ -55,6 +56,7 @@ def http_call(
     :param budget: how long the call may take and the answer may be.
     :param name: what messages call the service.
     :param also: statuses that are answers too, beside those of success.
+    :param client: keeps connections for further calls, and no cookies (:func:`no_cookies`); None for one of its own.
     :param content: further parameters of ``httpx.Client.stream``: ``json``, ``headers``, ``params`` and the like.
     :raises JobNotFoundError: the answer is 404, and not among *also*.
     :raises RemoteCallError: any other answer, or none; or the path can be taken for another one.
@@ -64,7 +66,7 @@ def http_call(
     asked = f"{name} {method} {_path(url)}".strip()
     check_path(_path(url))
     try:
-        response = within(budget.call, partial(_exchange, asked, method, url, budget, content), "accelerator-http")
+        response = within(budget.call, partial(_exchange, asked, method, url, budget, client, content), "accelerator-http")
     except httpx.InvalidURL as error:
         raise RemoteCallError(f"{asked} cannot be sent: {error}. Correct the address.", retryable=False) from error
     except (httpx.RequestError, TimeoutError) as error:
@@ -85,14 +87,18 @@ def _path(url: str) -> str:
     return "/" + url.split("://", 1)[-1].partition("/")[2].partition("?")[0].partition("#")[0]
 
 
-def _exchange(asked: str, method: str, url: str, budget: WaitBudget, content: dict[str, Any]) -> httpx.Response:
+def _exchange(
+    asked: str, method: str, url: str, budget: WaitBudget, client: httpx.Client | None, content: dict[str, Any]
+) -> httpx.Response:
     import httpx
 
     end = time.monotonic() + budget.call
     headers = {**(content.pop("headers", None) or {}), "Accept-Encoding": "gzip"}
     # The time holds for each read of the socket alone. Where the caller has given up, the loop ends this thread too.
-    bounds: dict[str, Any] = {"timeout": budget.call, "follow_redirects": False, "cookies": no_cookies()}
-    with httpx.stream(method, url, headers=headers, **{**content, **bounds}) as response:
+    bounds: dict[str, Any] = {"timeout": budget.call, "follow_redirects": False}
+    if client is None:
+        bounds["cookies"] = no_cookies()
+    with (client or httpx).stream(method, url, headers=headers, **{**content, **bounds}) as response:
         body = AnswerBody(response, asked, method, budget.body)
         for chunk in response.iter_raw():
             body.add(chunk)

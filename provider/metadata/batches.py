@@ -154,6 +154,11 @@ def open_batches(session: Session) -> set[BatchKey]:
     return {(workflow_id, batch_id) for workflow_id, batch_id in session.execute(statement)}
 
 
+def workflow_ids(session: Session) -> set[str]:
+    """Return all workflows that have a batch."""
+    return set(session.scalars(select(TaskBatch.workflow_id).distinct()))
+
+
 def last_written(session: Session) -> datetime | None:
     """Return when any batch was last written."""
     return session.scalar(select(func.max(TaskBatch.updated_at)))

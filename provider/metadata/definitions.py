@@ -111,6 +111,28 @@ def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
     return {task_id for task_id, enabled in session.execute(statement) if _boolean(enabled) is False}
 
 
+def workflow_ids(session: Session) -> set[str]:
+    """Return all workflows in the tables."""
+    return set(session.scalars(select(Workflow.workflow_id)))
+
+
+def task_parameters(session: Session, workflow_id: str, task_id: str) -> dict[str, Any] | None:
+    """
+    Return what a task's row, and for the rest its workflow's row, say of its operator's parameters.
+
+    :return: None where there is no such task, or its rows are not what they should be.
+    """
+    columns = (cast(Task.config, Text), cast(Workflow.default_args, Text))
+    statement = select(*columns).join(Workflow, Workflow.workflow_id == Task.workflow_id)
+    row = session.execute(statement.where(Task.workflow_id == workflow_id, Task.task_id == task_id)).one_or_none()
+    if row is None:
+        return None
+    config, default_args = (_parsed(text) for text in row)
+    if not isinstance(config, Mapping) or not isinstance(default_args, Mapping):
+        return None
+    return {**default_args, **config}
+
+
 def _as_text(table: Any) -> list[Any]:
     """Return a table's columns, those with JSON and booleans as the text that is stored."""
     return [column if _reader(column) is None else cast(column, Text).label(column.name) for column in table.columns]

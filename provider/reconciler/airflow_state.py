@@ -6,8 +6,8 @@ Where it is read is the reader's own affair; the rest of the reconciler only kno
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -91,6 +91,7 @@ class RunState:
     """
     One DAG run with all its tries.
 
+    :param created_at: None where the reader cannot tell.
     :param run_after: when Airflow was to start it. It never changes, and tells a run from a deleted one with the same id.
     :param acts: what people did to it and its tasks, by Airflow's audit log, oldest first.
     :param scheduler_ends: (task_id, map_index, try_number) → why the scheduler ended a try whose process said nothing.
@@ -105,7 +106,7 @@ class RunState:
     triggered_by: str | None
     conf: Mapping[str, Any]
     run_after: datetime
-    created_at: datetime
+    created_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
     tries: tuple[TryState, ...]
@@ -153,12 +154,40 @@ class AirflowState(Protocol):
         """Return the templated parameters of a task's operator as its DAG has them; None where that is gone."""
 
 
+#: Opens a reader of Airflow's state, for a ``with`` statement.
+OpenAirflow = Callable[[], AbstractContextManager[AirflowState]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Where Airflow's state is read, and what of it how often.
+
+    :param search_pause: how many times as long as a search for changed tasks took, the next one has to wait.
+    :param sweep: seconds between two sweeps over everything recent.
+    :param swept: runs of the sweep in one pass.
+    :param idle: seconds between two passes while no batch is open; None for no more than usual.
+    """
+
+    open: OpenAirflow
+    search_pause: float
+    sweep: float
+    swept: int
+    idle: float | None = None
+
+
+def database_source() -> Source:
+    """Return Airflow's own database, for processes that have it."""
+    # A person can change a task of a finished run, and no index finds it. So the search may take 2 % of the time.
+    return Source(read_airflow, search_pause=50.0, sweep=300.0, swept=200)
+
+
 @contextmanager
 def read_airflow() -> Iterator[AirflowState]:
     """
-    Open a reader of Airflow's state, for a ``with`` statement.
+    Open a reader of Airflow's database, for a ``with`` statement.
 
-    Only for processes that have Airflow's database: the reconciler's and ``airflow dags test``.
+    Only for processes that have it: the reconciler's and ``airflow dags test``.
     """
     # Here and nowhere else, because it brings SQLAlchemy and Airflow's models.
     from provider.reconciler.airflow_database import DatabaseReader

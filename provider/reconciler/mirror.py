@@ -201,7 +201,7 @@ def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored
         "source": run_conf.run_source(run.run_type, run.triggered_by, by_message=message_id is not None),
         "params": run_conf.used_params(run.conf, redact),
         "message_id": message_id,
-        "created_at": run.created_at,
+        "created_at": run.created_at or (stored.batch.created_at if stored.batch is not None else run.run_after),
         "started_at": run.started_at,
         "ended_at": run.ended_at if run.ended else None,
         "error": error_of_batch(rows, stored, end) if status == ERROR else None,
@@ -242,11 +242,28 @@ def difference(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Di
             ghosts.append(key)
         else:
             settled = False
-    changed = [row for key, row in rows.items() if key not in stored.logs or _differs(row, stored.logs[key])]
+    changed = [row for key, row in rows.items() if key not in stored.logs or differing_columns(row, stored.logs[key])]
     batch: TaskBatchRow | None = batch_row(run, rows.values(), stored)
-    if stored.batch is not None and batch is not None and not _batch_differs(batch, stored.batch):
+    if stored.batch is not None and batch is not None and not differing_batch_columns(batch, stored.batch):
         batch = None
     return Difference(changed, ghosts, batch, settled, stored.replaced)
+
+
+def compare_runs(runs: Collection[RunState], asked: Asked, now: datetime) -> dict[RunKey, tuple[Stored, Difference]]:
+    """Return what is stored of each run, and how it differs from what Airflow says."""
+
+    @cache
+    def disabled(workflow_id: str) -> set[str]:
+        with read_session() as session:
+            return disabled_task_ids(session, workflow_id)
+
+    with read_session() as session:
+        logs, opened = batches.stored_runs(session, [run.key for run in runs])
+    found: dict[RunKey, tuple[Stored, Difference]] = {}
+    for run in runs:
+        stored = Stored.of(run, opened.get(run.key), logs.get(run.key, {}), disabled)
+        found[run.key] = (stored, difference(run, stored, asked, now))
+    return found
 
 
 def mirror_runs(runs: Collection[RunState], asked: Asked, confirm: Confirm | None = None) -> set[RunKey]:
@@ -256,19 +273,8 @@ def mirror_runs(runs: Collection[RunState], asked: Asked, confirm: Confirm | Non
     :param confirm: makes sure, in the transaction that writes, that this process may; None where there is no other.
     :return: the runs that need no second look while Airflow's state of them stays the same.
     """
-
-    @cache
-    def disabled(workflow_id: str) -> set[str]:
-        with read_session() as session:
-            return disabled_task_ids(session, workflow_id)
-
     now = datetime.now(UTC)
-    with read_session() as session:
-        logs, opened = batches.stored_runs(session, [run.key for run in runs])
-    differences: dict[RunKey, Difference] = {}
-    for run in runs:
-        stored = Stored.of(run, opened.get(run.key), logs.get(run.key, {}), disabled)
-        differences[run.key] = difference(run, stored, asked, now)
+    differences = {key: found for key, (_stored, found) in compare_runs(runs, asked, now).items()}
     to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
     if to_write:
         with write_session() as session:
@@ -341,23 +347,25 @@ def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[st
     return f"blocked by {', '.join(sorted(blockers))}" if blockers else None
 
 
-def _differs(row: Mapping[str, Any], log: TaskLog) -> bool:
-    """Tell whether :func:`~provider.metadata.task_logs.record_tries` would change anything."""
-    if any(row[column] != getattr(log, column) for column in ("status", "airflow_state", "started_at", "ended_at")):
-        return True
-    if any(row[column] is not None and row[column] != getattr(log, column) for column in ("remote_job_id", "remote_job_url")):
-        return True
-    if row["end_cause"] is not None and (row["end_cause"], row["ended_by"]) != (log.end_cause, log.ended_by):
-        return True
+def differing_columns(row: Mapping[str, Any], log: TaskLog) -> list[str]:
+    """Return the columns that :func:`~provider.metadata.task_logs.record_tries` would change."""
+    names = ["status", "airflow_state", "started_at", "ended_at"]
+    # Of these, what nobody says changes nothing.
+    names += [column for column in ("remote_job_id", "remote_job_url") if row[column] is not None]
+    if row["end_cause"] is not None:
+        names += ["end_cause", "ended_by"]
+    found = [column for column in names if row[column] != getattr(log, column)]
     if row["status"] == BLOCKED:
-        return row["error_message"] not in (None, log.error_message)
-    if row["status"] in (PROCESSING, ERROR, SKIPPED):
-        return log.error_message is None and row["error_message"] is not None
-    return log.error_message is not None or log.error_type is not None
+        other_text = row["error_message"] not in (None, log.error_message)
+    elif row["status"] in (PROCESSING, ERROR, SKIPPED):
+        other_text = log.error_message is None and row["error_message"] is not None
+    else:
+        other_text = log.error_message is not None or log.error_type is not None
+    return [*found, "error_message"] if other_text else found
 
 
-def _batch_differs(row: Mapping[str, Any], batch: TaskBatch) -> bool:
-    kept = ("params", "message_id")
-    if any(value != getattr(batch, column) for column, value in row.items() if column not in kept):
-        return True
-    return any(row[column] is not None and getattr(batch, column) is None for column in kept)
+def differing_batch_columns(row: Mapping[str, Any], batch: TaskBatch) -> list[str]:
+    """Return the columns that :func:`~provider.metadata.batches.record_batches` would change."""
+    once = ("params", "message_id")
+    found = [column for column, value in row.items() if column not in once and value != getattr(batch, column)]
+    return found + [column for column in once if row[column] is not None and getattr(batch, column) is None]

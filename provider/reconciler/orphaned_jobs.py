@@ -9,9 +9,10 @@ of the earlier tries, but that try may be a long time coming.
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,15 @@ from typing import Any
 from provider.airflow_internals.audit_log import PersonAct
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
-from provider.reconciler.airflow_state import AirflowState, RemoteJobState, RunKey, RunState, TryState, read_airflow
+from provider.reconciler.airflow_state import (
+    AirflowState,
+    OpenAirflow,
+    RemoteJobState,
+    RunKey,
+    RunState,
+    TryState,
+    read_airflow,
+)
 from provider.reconciler.end_causes import ended_by_a_person
 from provider.reconciler.job_services import recorded_service
 from provider.texts import quoted
@@ -94,11 +103,19 @@ class OrphanedJobs:
     """
     What is known of such jobs, and an event loop in a thread of its own, in which they are cancelled.
 
+    :param open_airflow: where Airflow's state is read.
     :param first_pause: time between the first two attempts to cancel a job; it doubles.
     :param look_again: time between two looks at a task that failed by itself and left its job.
     """
 
-    def __init__(self, first_pause: timedelta = FIRST_PAUSE, look_again: timedelta = LOOK_AGAIN) -> None:
+    def __init__(
+        self,
+        open_airflow: OpenAirflow = read_airflow,
+        *,
+        first_pause: timedelta = FIRST_PAUSE,
+        look_again: timedelta = LOOK_AGAIN,
+    ) -> None:
+        self._open_airflow = open_airflow
         self._first_pause = first_pause
         self._look_again = look_again
         self._waiting: dict[tuple[Any, ...], Orphan] = {}
@@ -127,6 +144,21 @@ class OrphanedJobs:
         if due:
             self._begin(due, now)
 
+    def finish(self, seconds: float) -> bool:
+        """Wait for the cancels that have begun, and begin those that are due meanwhile; tell whether that is done in time."""
+        end = time.monotonic() + seconds
+        while True:
+            self.cancel_due()
+            due = [orphan.due_at for orphan in self._waiting.values() if not orphan.left]
+            if not due and not self._working:
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            wait([future for _orphan, future in self._working.values()], min(left, 0.5))
+            if not self._working:
+                time.sleep(min(left, 0.5))
+
     def _find(self, run: RunState, now: datetime, *, run_gone: bool) -> None:
         for attempt, jobs in _unattended(run, now, run_gone=run_gone):
             due_at = now if run_gone else max(now, (attempt.updated_at or now) + _GRACE)
@@ -135,7 +167,7 @@ class OrphanedJobs:
                 self._waiting.setdefault(orphan.key, orphan)
 
     def _begin(self, due: Collection[Orphan], now: datetime) -> None:
-        with read_airflow() as airflow:
+        with self._open_airflow() as airflow:
             runs = airflow.load_runs({orphan.run for orphan in due if orphan.left})
             for orphan in due:
                 del self._waiting[orphan.key]

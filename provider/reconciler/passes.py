@@ -15,10 +15,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from provider.exceptions import LostLeadError
+from provider.hooks.remote_job import RemoteCallError
 from provider.metadata import batches
 from provider.metadata.engine import is_outage, read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
-from provider.reconciler.airflow_state import AirflowState, RunKey, RunState, TryReport, TryState, read_airflow
+from provider.reconciler.airflow_state import (
+    AirflowState,
+    OpenAirflow,
+    RunKey,
+    RunState,
+    Source,
+    TryReport,
+    TryState,
+    database_source,
+    read_airflow,
+)
 from provider.reconciler.end_causes import DELETED_REASON
 from provider.reconciler.mirror import Asked, Confirm, TryKey, mirror_runs
 from provider.reconciler.orphaned_jobs import OrphanedJobs
@@ -30,26 +41,30 @@ log = logging.getLogger(__name__)
 _OVERLAP = timedelta(seconds=30)
 _FIRST_SWEEP = timedelta(days=7)
 _SWEEP = timedelta(days=1)
-_SWEEP_SECONDS = 300.0
 _RUNS_AT_ONCE = 50
-_SWEPT_IN_A_PASS = 200
 #: How far back it is looked for who deleted a run.
 _DELETED_WITHIN = timedelta(days=30)
 _NOTES = 1000
+#: Statuses of Airflow's API, or none, that say nothing of the run that was asked for.
+_UNREACHABLE = frozenset({None, 401, 403, 408, 429, 502, 503, 504})
 
 
 class Reconciler:
     """
     What is looked at in each pass: runs that changed, batches that have not ended, and now and then everything recent.
 
-    :param interval: seconds between two passes.
+    :param source: where Airflow's state is read; by default in its own database.
+    :param since: how far back the first sweep looks; None for a week, or as long as nobody has written.
     """
 
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._orphaned_jobs = OrphanedJobs()
+    def __init__(self, source: Source | None = None, since: datetime | None = None) -> None:
+        self._source = source or database_source()
+        self._since = since
+        self._orphaned_jobs = OrphanedJobs(self._source.open)
         self._lock = LeaderLock()
         self._leads = False
+        #: Whether the last pass found no open batch, and nothing that changed.
+        self.idle = False
         self._notes: OrderedDict[tuple[RunKey, TryKey], str] = OrderedDict()
         self._forget()
 
@@ -77,7 +92,7 @@ class Reconciler:
 
         :return: whether it is.
         """
-        led, self._leads = self._leads, False
+        led, self._leads, self.idle = self._leads, False, False
         if not self._lock.acquire():
             return False
         if not led:
@@ -104,9 +119,10 @@ class Reconciler:
         started = datetime.now(UTC)
         with read_session() as session:
             unfinished = batches.open_batches(session)
-        with read_airflow() as airflow:
+        with self._source.open() as airflow:
             dag_ids = airflow.workflow_ids()
             keys = unfinished | self._unsettled | self._changed(airflow, dag_ids, started)
+        self.idle = not keys
         keys |= self._next_swept(dag_ids, started)
         seen: dict[RunKey, RunState] = {}
         unsettled: set[RunKey] = set()
@@ -115,7 +131,7 @@ class Reconciler:
             runs, unreadable = self._load(chunk)
             unsettled |= unreadable
             gone = chunk - runs.keys() - unreadable
-            end_deleted(unfinished & gone, self._lock.confirm)
+            end_deleted(unfinished & gone, self._source.open, self._lock.confirm)
             self._orphaned_jobs.look(runs.values(), [self._seen[key] for key in gone if key in self._seen])
             same = {key for key, run in runs.items() if self._seen.get(key) == run}
             new = [run for key, run in runs.items() if key not in same]
@@ -132,7 +148,7 @@ class Reconciler:
     def _mirror(self, runs: Collection[RunState]) -> set[RunKey]:
         """Mirror runs; where that fails one by one, so that one that cannot be read or written keeps none of the others back."""
         try:
-            return mirror(runs, self._note_of, self._lock.confirm)
+            return mirror(runs, self._note_of, self._source.open, self._lock.confirm)
         except Exception as error:
             if isinstance(error, LostLeadError) or is_outage(error):
                 raise
@@ -144,9 +160,9 @@ class Reconciler:
     def _load(self, keys: Collection[RunKey]) -> tuple[dict[RunKey, RunState], set[RunKey]]:
         """Read runs, where that fails one by one; return them, and which of them cannot be read."""
         try:
-            return dict(load(keys)), set()
+            return dict(load(keys, self._source.open)), set()
         except Exception as error:
-            if is_outage(error):
+            if is_outage(error) or _is_unreachable(error):
                 raise
             if len(keys) == 1:
                 self._tell_broken(set(keys))
@@ -158,6 +174,15 @@ class Reconciler:
         for dag_id, run_id in sorted(keys - self._told):
             log.exception("The record of run %s of %s cannot be kept; the others go on.", run_id, dag_id)
         self._told |= keys
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether runs of the sweep wait for the next pass."""
+        return bool(self._to_sweep)
+
+    def finish_jobs(self, seconds: float) -> bool:
+        """Wait for the remote jobs that are being cancelled; tell whether that is done in time."""
+        return self._orphaned_jobs.finish(seconds)
 
     def release(self) -> None:
         """Let another process lead."""
@@ -173,32 +198,38 @@ class Reconciler:
         keys = airflow.changed_runs(dag_ids, since)
         if time.monotonic() < self._next_task_look:
             return keys
-        # A person can change a task of a finished run, and no index finds it. So the search may take 2 % of the time.
         begun = time.monotonic()
         keys |= airflow.runs_with_changed_tasks(dag_ids, self._tasks_looked_at - _OVERLAP)
         self._task_look_begun = now
-        self._next_task_look = time.monotonic() + 50 * (time.monotonic() - begun)
+        self._next_task_look = time.monotonic() + self._source.search_pause * (time.monotonic() - begun)
         return keys
 
     def _next_swept(self, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
         """Return the next runs of the sweep, and begin a new one when it is time."""
         if time.monotonic() >= self._next_sweep:
             since = now - _SWEEP if self._looked_at is not None else self._first_sweep_since(now)
-            with read_airflow() as airflow:
+            with self._source.open() as airflow:
                 self._to_sweep = sorted(airflow.changed_runs(dag_ids, since))
             self._seen = {}
-            self._next_sweep = time.monotonic() + _SWEEP_SECONDS
-        swept, self._to_sweep = self._to_sweep[:_SWEPT_IN_A_PASS], self._to_sweep[_SWEPT_IN_A_PASS:]
+            self._next_sweep = time.monotonic() + self._source.sweep
+        swept, self._to_sweep = self._to_sweep[: self._source.swept], self._to_sweep[self._source.swept :]
         return set(swept)
 
     def _first_sweep_since(self, now: datetime) -> datetime:
         """Go back to when anybody last wrote, however long nobody has reconciled."""
+        if self._since is not None:
+            return self._since
         with read_session() as session:
             written = batches.last_written(session)
         return min(now - _FIRST_SWEEP, written - _OVERLAP) if written is not None else now - _FIRST_SWEEP
 
     def _note_of(self, run: RunKey, attempt: TryKey) -> str | None:
         return self._notes.get((run, attempt))
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Tell whether Airflow's API could not be asked at all; other errors can be the fault of one run."""
+    return isinstance(error, RemoteCallError) and error.status_code in _UNREACHABLE
 
 
 def reconcile_runs(keys: Collection[RunKey]) -> set[RunKey]:
@@ -209,41 +240,49 @@ def reconcile_runs(keys: Collection[RunKey]) -> set[RunKey]:
     """
     with read_airflow() as airflow:
         workflows = set(airflow.workflow_ids())
-    runs = load([key for key in keys if key[0] in workflows])
-    mirror(list(runs.values()), lambda _run, _attempt: None)
+    runs = load([key for key in keys if key[0] in workflows], read_airflow)
+    mirror(list(runs.values()), lambda _run, _attempt: None, read_airflow)
     return {key for key, run in runs.items() if run.ended} | {key for key in keys if key[0] not in workflows}
 
 
-def load(keys: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
+def load(keys: Iterable[RunKey], open_airflow: OpenAirflow) -> Mapping[RunKey, RunState]:
     """Read runs from Airflow."""
-    with read_airflow() as airflow:
+    with open_airflow() as airflow:
         return airflow.load_runs(keys)
 
 
 def mirror(
-    runs: Collection[RunState], note: Callable[[RunKey, TryKey], str | None], confirm: Confirm | None = None
+    runs: Collection[RunState],
+    note: Callable[[RunKey, TryKey], str | None],
+    open_airflow: OpenAirflow,
+    confirm: Confirm | None = None,
 ) -> set[RunKey]:
     """Write what differs; see :func:`provider.reconciler.mirror.mirror_runs`."""
+    return mirror_runs(runs, asked_of(open_airflow, note), confirm) if runs else set()
+
+
+def asked_of(open_airflow: OpenAirflow, note: Callable[[RunKey, TryKey], str | None]) -> Asked:
+    """Return what asks Airflow for more of single runs, and of each but once for their edges."""
     known: dict[RunKey, Mapping[str, Collection[str]]] = {}
 
     def parents(key: RunKey) -> Mapping[str, Collection[str]]:
         if key not in known:
-            with read_airflow() as airflow:
+            with open_airflow() as airflow:
                 known[key] = airflow.parents_of_run(key)
         return known[key]
 
     def report(key: RunKey, attempt: TryState) -> TryReport | None:
-        with read_airflow() as airflow:
+        with open_airflow() as airflow:
             return airflow.last_report(key, attempt)
 
-    return mirror_runs(runs, Asked(parents, note, report), confirm) if runs else set()
+    return Asked(parents, note, report)
 
 
-def end_deleted(keys: Collection[RunKey], confirm: Confirm) -> None:
+def end_deleted(keys: Collection[RunKey], open_airflow: OpenAirflow, confirm: Confirm) -> None:
     """End batches whose runs are gone."""
     if not keys:
         return
-    people = {key: _deleted_by(key) for key in keys}
+    people = {key: _deleted_by(key, open_airflow) for key in keys}
     with write_session() as session:
         confirm(session)
         for key in sorted(keys):
@@ -252,7 +291,7 @@ def end_deleted(keys: Collection[RunKey], confirm: Confirm) -> None:
             batches.end_deleted_batch(session, key, reason, person)
 
 
-def _deleted_by(key: RunKey) -> str | None:
-    with read_airflow() as airflow:
+def _deleted_by(key: RunKey, open_airflow: OpenAirflow) -> str | None:
+    with open_airflow() as airflow:
         acts = airflow.acts_on_runs(key[0], [key[1]], datetime.now(UTC) - _DELETED_WITHIN).get(key[1], ())
     return next((act.person for act in reversed(acts) if act.did == "deleted"), None)

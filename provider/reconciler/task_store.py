@@ -28,6 +28,11 @@ def read_entry(key: str, value: str) -> RemoteJobState | LeftText | None:
         entry = json.loads(value)
     except (ValueError, RecursionError):
         return None
+    return read_value(key, entry)
+
+
+def read_value(key: str, entry: object) -> RemoteJobState | LeftText | None:
+    """Do what :func:`read_entry` does, with what its JSON says."""
     if not isinstance(entry, dict):
         return None
     return _ledger(entry) if key == LEDGER_KEY else _text(entry)

@@ -11,6 +11,7 @@ import pytest
 
 import provider
 from provider import get_provider_info, settings
+from provider.hooks.airflow_api import AirflowApiHook
 from provider.hooks.powerbi.hook import PowerBIHook
 
 INFO = get_provider_info()
@@ -44,11 +45,14 @@ def test_integrations_are_declared() -> None:
     assert {row["integration-name"] for kind in KINDS for row in INFO[kind]} <= declared
 
 
-def test_the_connection_form_has_every_extra_that_the_hook_reads() -> None:
-    (connection_type,) = INFO["connection-types"]
-    assert connection_type["connection-type"] == PowerBIHook.conn_type
-    extras = {"tenant_id", "auth", "cloud", "certificate_path", "authority", "portal_url", "ca_file", "profile_id"}
-    assert set(connection_type["conn-fields"]) == extras
+def test_the_connection_forms_have_every_extra_that_the_hooks_read() -> None:
+    forms = {form["connection-type"]: set(form["conn-fields"]) for form in INFO["connection-types"]}
+    assert forms == {
+        PowerBIHook.conn_type: {
+            *("tenant_id", "auth", "cloud", "certificate_path", "authority", "portal_url", "ca_file", "profile_id"),
+        },
+        AirflowApiHook.conn_type: {"gcp_conn_id", "impersonation_chain", "ca_file", "allow_http"},
+    }
 
 
 def test_entry_points_of_the_installed_package_lead_here() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from provider.exceptions import ConfigurationError
-from provider.hooks.addresses import check_private
+from provider.hooks.addresses import check_private, connection_address
 from provider.hooks.paths import is_guid, is_part
 from provider.texts import quoted
 
@@ -131,7 +131,7 @@ class PowerBISettings:
             client_id=connection.login or "",
             secret=connection.password or "",
             certificate_path=extra.get("certificate_path"),
-            api_url=_address(connection) or CLOUDS[cloud].api,
+            api_url=connection_address(connection) or CLOUDS[cloud].api,
             scope=f"{CLOUDS[cloud].resource}/.default",
             authority=str(extra.get("authority", CLOUDS[cloud].authority)).rstrip("/"),
             custom_authority="authority" in extra,
@@ -168,14 +168,3 @@ def _choice(where: str, name: str, value: Any, choices: Any) -> Any:
     if value not in choices:
         raise ConfigurationError(f"{where}: extra `{name}` is {value!r}; use one of {', '.join(choices)}.")
     return value
-
-
-def _address(connection: Any) -> str | None:
-    """Return the address in ``host`` (and ``port``), https unless it says otherwise; None where there is no host."""
-    host = (connection.host or "").strip().rstrip("/")
-    if not host:
-        return None
-    if "://" not in host:
-        scheme = connection.schema if connection.schema in ("http", "https") else "https"
-        host = f"{scheme}://{host}"
-    return f"{host}:{connection.port}" if connection.port else host

@@ -49,6 +49,8 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
         ["logs", "B1", "--workflow", "a"],
         ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],
+        ["reconcile", "--since", "2026-03-01", "--check", "--reader", "api", "-o", "json"],
+        ["reconcile", "--watch"],
         ["requests", "retry", "17", "18"],
         ["emulators", "--scenario", "s.yaml", "--env-file", "e", "--pubsub-port", "8085"],
     ]

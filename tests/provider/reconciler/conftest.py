@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-import pytest
-
-from provider.reconciler.passes import Reconciler
-
-if TYPE_CHECKING:
-    pass
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import pytest
 import sqlalchemy
 from sqlalchemy.orm import Session
 
+from provider.reconciler import airflow_api as airflow_api_reader
+from provider.reconciler.airflow_api import ApiReader, api_source
+from provider.reconciler.airflow_database import DatabaseReader
+from provider.reconciler.passes import Reconciler
+from tests.provider.reconciler.api_world import api_behind, api_server, serve_tables_of
+
+if TYPE_CHECKING:
+    from provider.hooks.airflow_api import AirflowApi
+
+HERE = "tests/provider/reconciler/"
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 
@@ -42,6 +46,10 @@ class AirflowDatabase:
         with Session(self.engine) as session:
             known = session.scalar(sqlalchemy.select(DagModel.dag_id).where(DagModel.dag_id == dag_id))
         if known is None:
+            from airflow.models.dagbundle import DagBundleModel
+
+            with Session(self.engine) as session, session.begin():
+                session.merge(DagBundleModel(name="b"))
             counts = {"max_active_tasks": 16, "max_consecutive_failed_dag_runs": 0, "has_task_concurrency_limits": False}
             self.insert(DagModel, dag_id=dag_id, bundle_name="b", fileloc="x.py", **counts)
         defaults = {"run_type": "manual", "run_after": AT, "created_at": AT, "start_date": AT, "updated_at": datetime.now(UTC)}
@@ -58,7 +66,7 @@ class AirflowDatabase:
         from airflow.models.taskinstancehistory import TaskInstanceHistory
 
         row = self._task(task_id, state, try_number, values)
-        self.insert(TaskInstanceHistory, **row, task_instance_id=self._id())
+        self.insert(TaskInstanceHistory, **row, task_instance_id=self._id(), task_display_name=task_id)
 
     def set(self, model: Any, where: dict[str, Any], **values: Any) -> None:
         """Change rows, stamped as Airflow stamps them."""
@@ -140,9 +148,38 @@ def airflow_database(empty_airflow_database: Path, tmp_path: Path, monkeypatch: 
     engine.dispose()
 
 
+def edges_are(edges: Mapping[str, Collection[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Airflow say this of the parents of tasks."""
+    for reader in (DatabaseReader, ApiReader):
+        monkeypatch.setattr(reader, "parents_of_run", lambda _reader, _key: edges)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the reader of the API with every application database but one: it reads neither of them."""
+    twice = [item for item in items if item.nodeid.startswith(HERE) and "[postgres-api" in item.nodeid]
+    config.hook.pytest_deselected(items=twice)
+    items[:] = [item for item in items if item not in twice]
+
+
+@pytest.fixture(scope="session")
+def api_client() -> Iterator[Any]:
+    """Airflow's API server."""
+    with api_server() as client:
+        yield client
+
+
 @pytest.fixture
-def one() -> Iterator[Reconciler]:
-    """A reconciler that leads."""
-    leader = Reconciler(1.0)
+def airflow_api(airflow_database: AirflowDatabase, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AirflowApi:
+    """Airflow's REST API over ``airflow_database``; what is looked at now and then is looked at each time."""
+    monkeypatch.setattr(airflow_api_reader, "_OPEN_RUNS_SECONDS", 0.0)
+    serve_tables_of(airflow_database.engine, monkeypatch)
+    return api_behind(request.getfixturevalue("api_client"))
+
+
+@pytest.fixture(params=["database", "api"])
+def one(request: pytest.FixtureRequest, airflow_database: AirflowDatabase) -> Iterator[Reconciler]:
+    """A reconciler that leads, with each reader."""
+    by_api = request.param == "api"
+    leader = Reconciler(api_source(request.getfixturevalue("airflow_api"), known={"sales"}) if by_api else None)
     yield leader
     leader.release()

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from provider.reconciler.hints import LONGEST_LINE, hint_line, read_hint
-from provider.reconciler.process import ReconcilerLoop
+from provider.reconciler.loop import ReconcilerLoop
 from tests.provider.reconciler.test_process import HINT, FakeReconciler
 
 
@@ -50,7 +50,7 @@ BAD = [
 @pytest.mark.parametrize("line", BAD)
 def test_a_line_that_is_no_hint_is_skipped_and_the_next_one_heard(line: bytes) -> None:
     fake = FakeReconciler()
-    loop = ReconcilerLoop(fake, 3600, os.getppid())
+    loop = ReconcilerLoop(fake, 3600, parent=os.getppid())
     loop.listen([line, hint_line(HINT)])
     assert fake.notes == [(("sales", "b1"), ("load", -1, 2), "heartbeat lost")]
     assert loop._stopping.is_set()

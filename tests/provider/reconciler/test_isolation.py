@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from provider.reconciler import passes
+from provider.reconciler.airflow_api import ApiReader
 from provider.reconciler.airflow_database import DatabaseReader
 from provider.reconciler.passes import Reconciler
 from tests.provider.reconciler.batch_rows import batch
@@ -20,7 +21,7 @@ def broken_for(run_id: str, real: Any) -> Any:
     """Return a function that fails where it is asked about this run."""
 
     def call(first: Any, *args: Any) -> Any:
-        if run_id in str(args[0] if isinstance(first, DatabaseReader) else first):
+        if run_id in str(args[0] if isinstance(first, DatabaseReader | ApiReader) else first):
             raise ValueError("a DAG that nobody can read")
         return real(first, *args)
 
@@ -30,7 +31,8 @@ def broken_for(run_id: str, real: Any) -> Any:
 def test_one_unreadable_dag_keeps_no_other_workflow_back(
     airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(DatabaseReader, "parents_of_run", broken_for("bad", DatabaseReader.parents_of_run))
+    for reader in (DatabaseReader, ApiReader):
+        monkeypatch.setattr(reader, "parents_of_run", broken_for("bad", reader.parents_of_run))
     for run_id in ("a", "bad", "z"):
         airflow_database.run(run_id)
         airflow_database.task("t", "upstream_failed", run_id=run_id)

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from demo.airflow_services import AirflowServices, airflow_command
+from provider.cli.dag_file_commands import TEMPLATES
 from provider.metadata.states import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.end_causes import DELETED_REASON, TIMED_OUT_REASON
 
@@ -107,6 +108,13 @@ def expect_every_kind_of_end(rows: dict[Row, Row]) -> None:
     }
 
 
+def without_reconciler_process(folder: Path) -> Path:
+    """Return a folder for ``PYTHONPATH`` with which no scheduler can host the reconciler, as on Cloud Composer."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['provider.reconciler.process'] = None\n")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def cli_mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     """An Airflow home without any service."""
@@ -117,16 +125,24 @@ def cli_mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     services.stop()
 
 
-@pytest.fixture(scope="module")
-def services_mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
-    """A real scheduler, triggerer, dag-processor and api-server."""
+@pytest.fixture(scope="module", params=["database", "api"])
+def services_mirror(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+    """A real scheduler, triggerer, dag-processor and api-server; the reconciler in the scheduler, or in the triggerer alone."""
     folder = tmp_path_factory.mktemp("services")
     env = {"AIRFLOW__ACCELERATOR__RECONCILE_INTERVAL": "1", "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20"}
-    services = AirflowServices(folder / "home", dags_folder(folder / "dags"), env)
+    services = AirflowServices(folder / "home", dags_folder(folder / "dags"), env, people={"ann": "ADMIN", "reader": "VIEWER"})
+    if request.param == "api":
+        shutil.copy(TEMPLATES / "reconciler.py", services.dags_folder)
+        services.set_environment(
+            PYTHONPATH=str(without_reconciler_process(folder / "site")),
+            AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID="airflow_api",
+            AIRFLOW_CONN_AIRFLOW_API=services.api_connection("reader"),
+        )
     with services:
         for dag_id in ("mirrored", "endless", "hurried"):
             services.wait_for_dag(dag_id)
         yield Mirror(services)
+        assert ("The reconciler ended with status 1" in services.log("scheduler")) == (request.param == "api")
     assert services.own_processes() == []
 
 
@@ -208,7 +224,7 @@ class TestDagsTest:
 
 
 class TestServices:
-    """The reconciler in the scheduler."""
+    """The reconciler in the scheduler, and in the triggerer."""
 
     @pytest.fixture
     def mirror(self, services_mirror: Mirror) -> Mirror:
@@ -257,7 +273,7 @@ class TestServices:
         rows = mirror.wait_until_equal("marked")
         assert rows[("endless", -1, 1)][1] == "ERROR"
         assert rows[("after", -1, 1)][:2] == ("skipped", "ERROR")
-        assert rows[("after", -1, 1)][3] == "the DAG run was marked failed by Anonymous before this task was done"
+        assert rows[("after", -1, 1)][3] == "the DAG run was marked failed by ann before this task was done"
 
     def test_a_run_that_times_out(self, mirror: Mirror) -> None:
         self.waits(mirror, "hurried", "late")
@@ -274,7 +290,7 @@ class TestServices:
         mirror.services.rest("DELETE", "/dags/endless/dagRuns/deleted")
         mirror.services.start_component("scheduler")
         mirror.services.wait_for(lambda: mirror.batch("deleted")[0] == "ERROR", 60, "the end of the deleted batch")
-        reason = f"{DELETED_REASON} by Anonymous"
+        reason = f"{DELETED_REASON} by ann"
         assert mirror.batch("deleted")[3] == reason
         assert mirror.mirrored("deleted")[("endless", -1, 1)][1:] == ("ERROR", None, reason)
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from provider.reconciler import process
-from provider.reconciler.process import EXIT_MISCONFIGURED, EXIT_TRY_AGAIN, ReconcilerLoop, main
+from provider.reconciler.loop import ReconcilerLoop
+from provider.reconciler.process import EXIT_MISCONFIGURED, EXIT_TRY_AGAIN, main
 
 HINT = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": -1, "try_number": 2, "error": "heartbeat lost"}
 
@@ -28,6 +29,7 @@ class FakeReconciler:
         self.problem: Exception | None = None
         self.notes: list[Any] = []
         self.released = False
+        self.idle = False
 
     def note(self, *note: Any) -> None:
         self.notes.append(note)
@@ -44,7 +46,7 @@ class FakeReconciler:
 
 def test_hints_wake_it_and_the_end_of_the_input_is_its_end_after_a_last_look() -> None:
     fake = FakeReconciler()
-    loop = ReconcilerLoop(fake, 3600, os.getppid())
+    loop = ReconcilerLoop(fake, 3600, parent=os.getppid())
     working = threading.Thread(target=loop.run)
     working.start()
     assert fake.passed.acquire(timeout=30)
@@ -74,7 +76,7 @@ def test_it_ends_when_its_scheduler_is_gone_though_the_input_stays_open() -> Non
 
 def test_an_outage_is_logged_once_and_outlived(caplog: pytest.LogCaptureFixture) -> None:
     fake = FakeReconciler()
-    loop = ReconcilerLoop(fake, 1, os.getppid())
+    loop = ReconcilerLoop(fake, 1, parent=os.getppid())
     fake.problem = ConnectionError("no route")
     with caplog.at_level(logging.INFO, logger=process.__name__):
         loop.make_pass()
@@ -107,7 +109,7 @@ def test_where_its_database_is_not_known_yet_it_ends_and_is_to_be_started_again(
 class NoLoop:
     """In place of the loop: has nothing to do."""
 
-    def __init__(self, *_arguments: object) -> None:
+    def __init__(self, *_arguments: object, parent: int) -> None:
         pass
 
     def listen(self, _lines: object) -> None:

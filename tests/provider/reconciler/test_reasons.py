@@ -17,7 +17,7 @@ from provider.reconciler.passes import Reconciler
 if TYPE_CHECKING:
     pass
 from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, statuses
-from tests.provider.reconciler.conftest import AirflowDatabase
+from tests.provider.reconciler.conftest import AirflowDatabase, edges_are
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
@@ -68,9 +68,7 @@ class TestReasons:
     ) -> None:
         from airflow.models.taskinstance import TaskInstance
 
-        from provider.reconciler.airflow_database import DatabaseReader
-
-        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"out": {"a"}})
+        edges_are({"out": {"a"}}, monkeypatch)
         open_batch("a", "out", scope=["a"])
         airflow_database.run()
         airflow_database.task("a", "failed")
@@ -151,10 +149,8 @@ class TestReasons:
     def test_a_blocked_task_names_the_failed_one_above(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from provider.reconciler.airflow_database import DatabaseReader
-
         edges = {"b": {"a"}, "c": {"b", "ok"}, "a": set(), "ok": set()}
-        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: edges)
+        edges_are(edges, monkeypatch)
         airflow_database.run()
         for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed"), ("ok", "success")):
             airflow_database.task(task_id, state)
@@ -167,14 +163,13 @@ class TestReasons:
         """The one that had failed was cleared alone, and has succeeded."""
         from airflow.models.taskinstance import TaskInstance
 
-        from provider.reconciler.airflow_database import DatabaseReader
-
-        monkeypatch.setattr(DatabaseReader, "parents_of_run", lambda _reader, _key: {"b": {"a"}, "c": {"b"}, "a": set()})
+        edges_are({"b": {"a"}, "c": {"b"}, "a": set()}, monkeypatch)
         airflow_database.run()
         for task_id, state in (("a", "failed"), ("b", "upstream_failed"), ("c", "upstream_failed")):
             airflow_database.task(task_id, state)
         one.tick()
         assert logs()[("c", -1, 1)] == ("BLOCKED", "blocked by a")
+        airflow_database.acts("post_clear_task_instances", datetime.now(UTC), extra={"task_ids": ["a"]})
         airflow_database.set(TaskInstance, {"task_id": "a"}, state="success", try_number=2)
         airflow_database.set(TaskInstance, {"task_id": "c"}, state="upstream_failed")  # again; Airflow keeps its end
         one.tick()

@@ -39,12 +39,18 @@ def test_a_note_is_no_mark(airflow_database: AirflowDatabase, one: Reconciler, n
 
 
 @pytest.mark.parametrize("dag_id", ["sales", "~"])
-def test_a_mark_on_many_runs_is_seen(airflow_database: AirflowDatabase, one: Reconciler, dag_id: str) -> None:
+def test_a_mark_on_many_runs_is_seen(
+    airflow_database: AirflowDatabase, one: Reconciler, dag_id: str, request: pytest.FixtureRequest
+) -> None:
     airflow_database.run(state="failed", created_at=BEFORE, end_date=AT)
     airflow_database.task("open", "skipped", updated_at=AT, end_date=AT)
     body = {"actions": [{"action": "update", "entities": [{"dag_run_id": "b1", "dag_id": "sales", "state": "failed"}]}]}
     airflow_database.acts("bulk_dag_runs", AT - timedelta(seconds=1), run_id=None, dag_id=dag_id, extra=body)
     one.tick()
+    if dag_id == "~" and "airflow_api" in request.fixturenames:
+        # Airflow's API shows nobody the entries of no DAG; the state is right all the same.
+        assert (statuses(), batch().ended_by) == ({("open", -1, 1): "SKIPPED"}, None)
+        return
     assert logs()[("open", -1, 1)] == ("ERROR", "the DAG run was marked failed by ann before this task was done")
     assert (batch().end_cause, batch().ended_by) == ("marked_failed", "ann")
 

@@ -1,0 +1,293 @@
+"""
+Airflow's public REST API (v2), as one user sees it.
+
+.. seealso:: https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.sdk import BaseHook
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.addresses import check_private, connection_address
+from provider.hooks.http_call import http_call, no_cookies
+from provider.hooks.remote_job import RemoteCallError
+from provider.hooks.wait_budget import WaitBudget
+from provider.threads import within
+
+if TYPE_CHECKING:
+    import httpx
+    from google.auth.credentials import Credentials
+
+__all__ = ["AirflowApi", "AirflowApiHook", "AirflowApiSettings", "api_path"]
+
+#: Most rows that Airflow gives at once, unless ``[api] maximum_page_limit`` allows fewer.
+PAGE = 100
+#: Connections of one process.
+_CONNECTIONS = 8
+_KEEPALIVE_SECONDS = 60.0
+
+_HINTS = {
+    401: "Correct login and password of the connection, or its token.",
+    403: "Give the connection's user a role that may read DAG runs, task instances and the audit log, such as Viewer.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AirflowApiSettings:
+    """
+    What a connection of type ``airflow_api`` says.
+
+    :param address: of the API server, without ``/api/v2``.
+    :param login: user of the auth manager; empty where *secret* is a token already.
+    :param secret: the user's password, or a bearer token.
+    :param gcp_conn_id: connection whose Google identity is the user, as on Cloud Composer; None for the other ways.
+    :param impersonation_chain: Google service account to act as.
+    :param ca_file: PEM file of the certificate authorities to trust; None for the system's.
+    """
+
+    address: str
+    login: str = ""
+    secret: str = field(default="", repr=False)
+    gcp_conn_id: str | None = None
+    impersonation_chain: str | None = None
+    ca_file: str | None = None
+
+    @classmethod
+    def from_connection(cls, connection: Any) -> AirflowApiSettings:
+        """
+        Read an Airflow connection.
+
+        ``host`` is the address of the API server. ``login`` and ``password`` belong to a user of its auth manager; a password
+        alone is a bearer token. With ``gcp_conn_id`` in the extra a Google identity is used instead; further extras are
+        ``impersonation_chain``, ``ca_file``, and ``allow_http`` for an address without TLS inside a network of one's own.
+
+        :raises ConfigurationError: something is missing.
+        """
+        where = f"Connection {connection.conn_id}"
+        extra = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
+        address = connection_address(connection)
+        if address is None:
+            raise ConfigurationError(f"{where} has no host; give the address of Airflow's API server.")
+        if extra.get("allow_http") is not True:
+            check_private(address, f"{where}: the host")
+        settings = cls(
+            address=address,
+            login=connection.login or "",
+            secret=connection.password or "",
+            gcp_conn_id=_text(extra, "gcp_conn_id"),
+            impersonation_chain=_text(extra, "impersonation_chain"),
+            ca_file=_text(extra, "ca_file"),
+        )
+        if settings.ca_file and not Path(settings.ca_file).is_file():
+            raise ConfigurationError(f"{where}: there is no file {settings.ca_file} here; correct extra `ca_file`.")
+        if not (settings.secret or settings.gcp_conn_id):
+            raise ConfigurationError(
+                f"{where} says not who asks: give login and password, a bearer token as password, or extra `gcp_conn_id`."
+            )
+        return settings
+
+
+class AirflowApiHook(BaseHook):
+    """
+    Reads a connection to Airflow's REST API.
+
+    :param airflow_conn_id: connection of type ``airflow_api``, see :class:`AirflowApiSettings`.
+    """
+
+    conn_name_attr = "airflow_conn_id"
+    default_conn_name = "airflow_api"
+    conn_type = "airflow_api"
+    hook_name = "Airflow REST API"
+
+    def __init__(self, airflow_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.airflow_conn_id = airflow_conn_id
+
+    def get_conn(self) -> AirflowApi:
+        """Return the API; raises ConfigurationError where the connection is incomplete."""
+        settings = AirflowApiSettings.from_connection(self.get_connection(self.airflow_conn_id))
+        return AirflowApi(settings, _google_credentials(settings) if settings.gcp_conn_id else None)
+
+    async def aget_conn(self) -> AirflowApi:
+        """Return the API, from an event loop."""
+        from asgiref.sync import sync_to_async
+
+        settings = AirflowApiSettings.from_connection(await self.aget_connection(self.airflow_conn_id))
+        # The hook of the Google provider blocks, and speaks to the supervisor through this loop.
+        return AirflowApi(settings, await sync_to_async(_google_credentials)(settings) if settings.gcp_conn_id else None)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for one DAG, for Airflow's button Test."""
+        try:
+            self.get_conn().get("dags", limit=1)
+        except (ConfigurationError, RemoteCallError) as error:
+            return False, str(error)
+        return True, "Airflow's REST API answers."
+
+
+def api_path(*parts: object) -> str:
+    """Return a path below ``/api/v2/`` of parts that are quoted here: ids of DAGs and runs may hold nearly anything."""
+    return "/".join(quote(str(part), safe="~") for part in parts)
+
+
+class AirflowApi:
+    """
+    The API for one user. Safe to be used by several threads; connections are kept.
+
+    Calls raise :class:`~provider.hooks.remote_job.RemoteCallError`. None is repeated here except once with a new token.
+
+    :param settings: address and user.
+    :param credentials: of Google, where the user is a Google identity.
+    :param budget: how long a call may take, and an answer be.
+    """
+
+    def __init__(
+        self, settings: AirflowApiSettings, credentials: Credentials | None = None, budget: WaitBudget | None = None
+    ) -> None:
+        self.settings = settings
+        self._credentials = credentials
+        self.budget = budget or WaitBudget()
+        #: How many requests were sent, without those for tokens.
+        self.calls = 0
+        self._token: str | None = None
+        self._lock = threading.Lock()
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """
+        Return the object in an answer.
+
+        :param path: see :func:`api_path`.
+        :param params: query; a list gives the name several times, and None leaves it out.
+        """
+        found = self._object(self._send("GET", path, params={name: one for name, one in params.items() if one is not None}))
+        if found is None:
+            raise RemoteCallError(f"Airflow GET {path} answered with something that is no JSON object. Is that the API server?")
+        return found
+
+    def find(self, path: str, *, also: tuple[int, ...] = (), **params: Any) -> dict[str, Any] | None:
+        """
+        Return the object in an answer; None where the answer is 404.
+
+        :param also: further statuses that are answers; one without an object has an empty one.
+        """
+        response = self._send("GET", path, also=(404, *also), params=params)
+        return None if response.status_code == 404 else self._object(response) or {}
+
+    def listed(self, path: str, entries: str, *, by_cursor: bool = False, **params: Any) -> Iterator[Any]:
+        """
+        Yield the entries of a list, page by page.
+
+        :param entries: name of the list in the answers.
+        :param by_cursor: ask for page after page by cursor, which misses nothing while rows change; not all lists can.
+        :raises RemoteCallError: the list has more entries than the budget's ``listed``.
+        """
+        read, cursor = 0, ""
+        while True:
+            where: dict[str, Any] = {"cursor": cursor} if by_cursor else {"offset": read}
+            answer = self.get(path, limit=PAGE, **where, **params)
+            page = answer.get(entries)
+            if not isinstance(page, list):
+                raise RemoteCallError(f"Airflow GET {path} answered without a list of {entries}. Is that the API server?")
+            yield from page
+            read += len(page)
+            cursor = answer.get("next_cursor") or ""
+            total = answer.get("total_entries")
+            if not page or (not cursor if by_cursor else not isinstance(total, int) or read >= total):
+                return
+            if read >= self.budget.listed:
+                raise RemoteCallError(f"Airflow GET {path} lists more than {self.budget.listed} entries.", retryable=False)
+
+    def post(self, path: str, body: Mapping[str, Any], *, also: tuple[int, ...] = ()) -> httpx.Response:
+        """Send a body; statuses in *also* are answers, too."""
+        return self._send("POST", path, also=also, json=body)
+
+    def _send(self, method: str, path: str, *, also: tuple[int, ...] = (), **content: Any) -> httpx.Response:
+        token = self._bearer(None)
+        response = self._call(method, path, token, (401, *also), content)
+        if response.status_code == 401:
+            response = self._call(method, path, self._bearer(token), also, content)
+        return response
+
+    def _call(self, method: str, path: str, token: str, also: tuple[int, ...], content: Mapping[str, Any]) -> httpx.Response:
+        self.calls += 1
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{self.settings.address}/api/v2/{path}"
+        try:
+            return http_call(method, url, self.budget, name="Airflow", also=also, client=self._client, headers=headers, **content)
+        except RemoteCallError as error:
+            if hint := _HINTS.get(error.status_code or 0):
+                raise RemoteCallError(f"{error} {hint}", retryable=False, status_code=error.status_code) from error
+            raise
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        file = self.settings.ca_file
+        return httpx.Client(
+            verify=ssl.create_default_context(cafile=file) if file else httpx.create_ssl_context(),
+            cookies=no_cookies(),
+            limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEPALIVE_SECONDS),
+        )
+
+    def _bearer(self, refused: str | None) -> str:
+        """Return a token; where one was refused, another one."""
+        with self._lock:
+            if self._token is None or self._token == refused:
+                self._token = self._new_token()
+            return self._token
+
+    def _new_token(self) -> str:
+        if self._credentials is not None:
+            return within(self.budget.call, partial(_google_token, self._credentials), "accelerator-google-token")
+        if not self.settings.login:
+            return self.settings.secret
+        body = {"username": self.settings.login, "password": self.settings.secret}
+        url = f"{self.settings.address}/auth/token"
+        token = (self._object(http_call("POST", url, self.budget, name="Airflow", client=self._client, json=body)) or {}).get(
+            "access_token"
+        )
+        if not isinstance(token, str) or not token:
+            raise RemoteCallError("Airflow POST /auth/token answered without a token. Is that the API server?", retryable=False)
+        return token
+
+    @staticmethod
+    def _object(response: httpx.Response) -> dict[str, Any] | None:
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):
+            return None
+        return body if isinstance(body, dict) else None
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    return str(extra[name]) if name in extra else None
+
+
+def _google_credentials(settings: AirflowApiSettings) -> Credentials:
+    from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+
+    hook = GoogleBaseHook(gcp_conn_id=settings.gcp_conn_id or "", impersonation_chain=settings.impersonation_chain)
+    credentials: Credentials = hook.get_credentials()
+    return credentials
+
+
+def _google_token(credentials: Credentials) -> str:
+    from google.auth.exceptions import GoogleAuthError
+    from google.auth.transport.requests import Request
+
+    try:
+        credentials.refresh(Request())  # type: ignore[no-untyped-call]
+    except GoogleAuthError as error:
+        raise RemoteCallError(f"Google gave no token for Airflow's API: {error}") from error
+    return str(credentials.token)

@@ -1,0 +1,230 @@
+"""The client of Airflow's REST API, against a server that answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from airflow.sdk import Connection
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.airflow_api import AirflowApi, AirflowApiHook, AirflowApiSettings, api_path
+from provider.hooks.remote_job import RemoteCallError
+from provider.hooks.wait_budget import WaitBudget
+
+#: status and body of an answer
+Answer = tuple[int, Any]
+
+
+class Server:
+    """Answers each request by ``answer``, and keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, dict[str, list[str]], str | None, Any]] = []
+        self.answer: Callable[[str, dict[str, list[str]]], Answer] = lambda _path, _query: (200, {})
+        self.tokens = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                url = urlsplit(self.path)
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null")
+                query = parse_qs(url.query, keep_blank_values=True)
+                if url.path == "/auth/token":
+                    outer.tokens += 1
+                    known = body == {"username": "reader", "password": "hunter2"}
+                    given: Answer = (201, {"access_token": f"t{outer.tokens}"})
+                    status, found = given if known else (401, {"detail": "Invalid credentials"})
+                else:
+                    outer.asked.append((self.command, url.path, query, self.headers.get("Authorization"), body))
+                    status, found = outer.answer(url.path, query)
+                text = found.encode() if isinstance(found, str) else json.dumps(found).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                if status == 307:
+                    self.send_header("Location", "https://elsewhere.example/")
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = _serve
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+def connection(host: str = "https://airflow.example.com", **values: Any) -> Connection:
+    extra = values.pop("extra", {})
+    return Connection(conn_id="airflow_api", conn_type="airflow_api", host=host, extra=json.dumps(extra), **values)
+
+
+def api(server: Server, **values: Any) -> AirflowApi:
+    login = {"login": "reader", "secret": "hunter2"}
+    return AirflowApi(AirflowApiSettings(server.address, **{**login, **values}), budget=WaitBudget(call=10.0, listed=250))
+
+
+class TestSettings:
+    def test_a_user(self) -> None:
+        found = AirflowApiSettings.from_connection(connection(login="reader", password="hunter2"))
+        assert (found.address, found.login, found.secret) == ("https://airflow.example.com", "reader", "hunter2")
+        assert "hunter2" not in repr(found)
+
+    def test_a_google_identity(self) -> None:
+        extra = {"gcp_conn_id": "google_cloud_default", "impersonation_chain": "reader@p.iam.gserviceaccount.com"}
+        found = AirflowApiSettings.from_connection(connection(extra=extra))
+        assert (found.gcp_conn_id, found.impersonation_chain) == tuple(extra.values())
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"host": "", "password": "t"}, "has no host"),
+            ({"host": "http://airflow.example.com", "password": "t"}, "travel in clear"),
+            ({}, "says not who asks"),
+            ({"password": "t", "extra": {"ca_file": "/no/such.pem"}}, "there is no file /no/such.pem"),
+            ({"host": "http://airflow.example.com", "password": "t", "extra": {"allow_http": "yes"}}, "travel in clear"),
+        ],
+    )
+    def test_what_is_missing_is_named(self, values: dict[str, Any], says: str) -> None:
+        with pytest.raises(ConfigurationError, match=says):
+            AirflowApiSettings.from_connection(connection(**values))
+
+    def test_http_inside_a_network_of_ones_own(self) -> None:
+        found = AirflowApiSettings.from_connection(
+            connection("http://api-server", port=8080, password="t", extra={"allow_http": True})
+        )
+        assert found.address == "http://api-server:8080"
+
+
+class TestTokens:
+    def test_one_token_for_all_calls(self, server: Server) -> None:
+        reader = api(server)
+        reader.get("dags")
+        reader.get("dags")
+        assert (server.tokens, [asked[3] for asked in server.asked]) == (1, ["Bearer t1", "Bearer t1"])
+
+    def test_a_refused_token_is_renewed_once(self, server: Server) -> None:
+        reader = api(server)
+        reader.get("dags")
+        server.answer = lambda _path, _query: (200, {"dags": []}) if server.tokens == 2 else (401, {"detail": "expired"})
+        assert reader.get("dags") == {"dags": []}
+        server.answer = lambda _path, _query: (401, {"detail": "no"})
+        with pytest.raises(RemoteCallError, match="answered 401.*Correct login and password") as raised:
+            reader.get("dags")
+        assert (server.tokens, raised.value.retryable) == (3, False)
+
+    def test_wrong_password(self, server: Server) -> None:
+        with pytest.raises(RemoteCallError, match="POST /auth/token answered 401") as raised:
+            api(server, secret="wrong").get("dags")
+        assert "wrong" not in str(raised.value)
+
+    def test_a_bearer_token(self, server: Server) -> None:
+        api(server, login="", secret="given").get("dags")
+        assert (server.tokens, server.asked[0][3]) == (0, "Bearer given")
+
+    def test_a_google_token_is_renewed_when_it_is_refused(self, server: Server) -> None:
+        class Credentials:
+            token = ""
+            count = 0
+
+            def refresh(self, _request: Any) -> None:
+                self.count += 1
+                self.token = f"g{self.count}"
+
+        credentials: Any = Credentials()
+        reader = AirflowApi(AirflowApiSettings(server.address, gcp_conn_id="g"), credentials)
+        server.answer = lambda _path, _query: (200, {}) if server.asked[-1][3] == "Bearer g2" else (401, {})
+        reader.get("dags")
+        assert [asked[3] for asked in server.asked] == ["Bearer g1", "Bearer g2"]
+
+    def test_a_redirect_gets_no_token(self, server: Server) -> None:
+        server.answer = lambda _path, _query: (307, "")
+        with pytest.raises(RemoteCallError, match="answered 307"):
+            api(server).get("dags")
+
+
+class TestAnswers:
+    def test_ids_are_quoted(self, server: Server) -> None:
+        path = api_path("dags", "a/b ?#ü", "dagRuns", "manual__2026-03-16T04:00:00+00:00")
+        api(server).get(path, dag_id=["x", "y"], nothing=None)
+        method, asked, query, _token, _body = server.asked[0]
+        assert (method, asked) == (
+            "GET",
+            "/api/v2/dags/a%2Fb%20%3F%23%C3%BC/dagRuns/manual__2026-03-16T04%3A00%3A00%2B00%3A00",
+        )
+        assert query == {"dag_id": ["x", "y"]}
+
+    def test_what_is_no_object_is_no_answer(self, server: Server) -> None:
+        bodies = ["[]", "<html>", ""]
+        server.answer = lambda _path, _query: (200, bodies.pop())
+        while bodies:
+            with pytest.raises(RemoteCallError, match="no JSON object"):
+                api(server).get("dags")
+
+    def test_what_is_not_there(self, server: Server) -> None:
+        server.answer = lambda _path, _query: (404, {"detail": "gone"})
+        assert api(server).find("dags/x") is None
+        server.answer = lambda _path, _query: (500, "Internal Server Error")
+        assert api(server).find("dags/x", also=(500,)) == {}
+
+    def test_a_role_that_may_not_read(self, server: Server) -> None:
+        server.answer = lambda _path, _query: (403, {"detail": "Forbidden"})
+        with pytest.raises(RemoteCallError, match="role that may read"):
+            api(server).get("eventLogs")
+
+    def test_pages_by_offset(self, server: Server) -> None:
+        def answer(_path: str, query: dict[str, list[str]]) -> Answer:
+            first = int(query["offset"][0])
+            return 200, {"dags": list(range(first, min(first + 100, 230))), "total_entries": 230}
+
+        server.answer = answer
+        assert list(api(server).listed("dags", "dags")) == list(range(230))
+        assert len(server.asked) == 3
+
+    def test_pages_by_cursor(self, server: Server) -> None:
+        def answer(_path: str, query: dict[str, list[str]]) -> Answer:
+            first = int(query["cursor"][0] or 0)
+            return 200, {"dags": list(range(first, first + 100)), "next_cursor": str(first + 100) if first < 100 else None}
+
+        server.answer = answer
+        assert list(api(server).listed("dags", "dags", by_cursor=True)) == list(range(200))
+
+    def test_a_list_without_an_end(self, server: Server) -> None:
+        server.answer = lambda _path, _query: (200, {"dags": [1] * 100, "next_cursor": "again"})
+        with pytest.raises(RemoteCallError, match="lists more than 250 entries"):
+            list(api(server).listed("dags", "dags", by_cursor=True))
+
+    def test_something_else_than_the_list(self, server: Server) -> None:
+        server.answer = lambda _path, _query: (200, {"dags": {"a": 1}})
+        with pytest.raises(RemoteCallError, match="without a list of dags"):
+            list(api(server).listed("dags", "dags"))
+
+
+def test_the_button_test_of_the_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"conn_type": "airflow_api", "host": server.address, "login": "reader", "password": "hunter2"}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(settings))
+    assert AirflowApiHook().test_connection() == (True, "Airflow's REST API answers.")
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps({**settings, "password": "wrong"}))
+    found, said = AirflowApiHook().test_connection()
+    assert (found, "401" in said) == (False, True)
