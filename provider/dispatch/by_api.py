@@ -13,8 +13,6 @@ from provider.hooks.remote_job import RemoteCallError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ApiRuns"]
-
 #: Statuses by which Airflow says something of the run that it was asked for.
 _REFUSALS = (400, 404, 422)
 #: What it says of a DAG whose file cannot be imported.

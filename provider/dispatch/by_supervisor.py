@@ -7,8 +7,6 @@ from typing import Any
 from provider.airflow_internals.supervisor import FoundRun, get_dag_run, trigger_dag_run
 from provider.batch_ids import quote_run_id
 
-__all__ = ["SupervisorRuns"]
-
 
 class SupervisorRuns:
     """:class:`provider.dispatch.outcomes.DagRuns` of a task's process, which sends one message after the other."""
