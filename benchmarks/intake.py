@@ -340,11 +340,7 @@ def run_direct(folder: Path) -> Iterator[Result]:
 
 @contextmanager
 def _started(folder: Path, *, api: bool = False) -> Iterator[Intake]:
-    """
-    Start an Airflow with both contenders.
-
-    :param api: whether ours starts runs by Airflow's REST API.
-    """
+    """Start an Airflow with both contenders; ours starts runs by Airflow's REST API, or by a task."""
     folder.mkdir()
     file = folder / "workflows.yaml"
     file.write_text(yaml.safe_dump(definitions()), encoding="utf-8")
