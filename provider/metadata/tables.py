@@ -19,23 +19,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from provider.metadata.record_tables import TaskBatch, TaskLog
-from provider.metadata.table_base import ID, Base, UtcDateTime, checked_boolean, utc_now
-
-__all__ = [
-    "ID",
-    "Base",
-    "BatchRequest",
-    "LeaderLease",
-    "Task",
-    "TaskBatch",
-    "TaskDependency",
-    "TaskLog",
-    "UtcDateTime",
-    "Workflow",
-    "WorkflowVersion",
-    "utc_now",
-]
+from provider.metadata.record_tables import TaskBatch as TaskBatch
+from provider.metadata.record_tables import TaskLog as TaskLog
+from provider.metadata.table_base import ID, checked_boolean
+from provider.metadata.table_base import Base as Base
+from provider.metadata.table_base import UtcDateTime as UtcDateTime
+from provider.metadata.table_base import utc_now as utc_now
 
 
 class Workflow(Base):
