@@ -3,7 +3,8 @@ DAG ``accelerator_maintenance``: what is otherwise done by commands, where there
 
 - Trigger it by hand after installing a new version of airflow-provider-cloud-accelerator: it upgrades the application database,
   as ``accelerator db upgrade`` does, and changes nothing where the schema is already the one this version needs.
-- ``workflows`` names a file in the folder ``import`` of ``[accelerator] snapshot_dir``: it is stored as by ``accelerator import``.
+- ``workflows`` names a file in the folder ``import`` of ``[accelerator] snapshot_dir``, which is stored as by
+  ``accelerator import``; ``prune`` also deletes what the file does not have.
 - ``downgrade_to`` takes the schema back before an earlier version is installed, as ``accelerator db downgrade`` does. Without
   ``agreed`` the task fails, and its log says what would be lost.
 """
@@ -26,7 +27,9 @@ from airflow.sdk import Param, dag, task
     tags=["accelerator"],
     doc_md=__doc__,
     params={
-        "workflows": Param(None, type=["null", "string"], description="File in the folder import of snapshot_dir: workflows to store"),
+        "workflows": Param(
+            None, type=["null", "string"], description="File in the folder import of snapshot_dir: workflows to store"
+        ),
         "prune": Param(False, type="boolean", description="Also delete every stored workflow that the file does not have"),
         "downgrade_to": Param(None, type=["null", "string"], description="Schema of an earlier version, instead of an upgrade"),
         "agreed": Param(False, type="boolean", description="Lose what the log of a run without this says would be lost"),

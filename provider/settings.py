@@ -40,8 +40,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "snapshot_dir": {
         "description": "Folder that keeps the last good definitions, from which DAGs are built while the application database "
-        "is away. May be a folder shared by several machines. On Cloud Composer the default is /home/airflow/gcs/data/accelerator, "
-        "which is in the environment's bucket.",
+        "is away. May be a folder shared by several machines. On Cloud Composer the default is "
+        "/home/airflow/gcs/data/accelerator, which is in the environment's bucket.",
         "version_added": "0.1.0",
         "type": "string",
         "example": "/home/airflow/gcs/data/accelerator",

@@ -54,7 +54,9 @@ def import_file(params: Mapping[str, Any]) -> None:
         raise AirflowFailException("workflows and downgrade_to do not go together: import with the version that stays.")
     folder = Path(settings.get("snapshot_dir")).expanduser() / "import"
     if not _FILE_NAME.fullmatch(name):
-        raise AirflowFailException(f"workflows is {name!r}; give the name of a .yaml or .json file in {folder}, without a folder.")
+        raise AirflowFailException(
+            f"workflows is {name!r}; give the name of a .yaml or .json file in {folder}, without a folder."
+        )
     args = build_parser().parse_args(["import", *(["--prune"] if params.get("prune") else []), str(folder / name)])
     if run(args.command_definition, args) != 0:
         raise AirflowFailException(f"{folder / name} was not imported, nothing was stored; the lines of the log above say why.")

@@ -58,8 +58,8 @@ def plan(connection: Connection, wanted: str) -> Downgrade:
     steps = [script.module for script in newest_first if wanted < script.revision <= found]
     if hindrances := [text for step in steps for text in _told(step, "hindrances", connection)]:
         raise SchemaOutOfDateError(
-            f"schema {wanted} cannot hold all that waits: {'; '.join(hindrances)}. Pause the DAG accelerator_dispatcher once they "
-            "have started, then go back; nothing was changed."
+            f"schema {wanted} cannot hold all that waits: {'; '.join(hindrances)}. Let them start, pause the DAG "
+            "accelerator_dispatcher, then go back; nothing was changed."
         )
     return Downgrade(found, wanted, tuple(text for step in steps for text in _told(step, "losses", connection)))
 

@@ -1,8 +1,8 @@
 """
 Makes ``google_schema.json``: what of the Terraform provider for Google Cloud the kit uses, as that provider would tell Terraform.
 
-The provider itself is a download that not every machine can make. Its schema is in the package cdktf-cdktf-provider-google too, in
-``_jsii/*.tgz`` as ``package/.jsii``, from where this program takes it::
+The provider itself is a download that not every machine can make. Its schema is in the package cdktf-cdktf-provider-google
+too, in ``_jsii/*.tgz`` as ``package/.jsii``, from where this program takes it::
 
     python -m tests.deploy.google_schema path/to/.jsii
 

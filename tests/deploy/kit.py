@@ -1,4 +1,4 @@
-"""What of the kit several tests read: its files, the settings of both ways, and a cloud that only writes down what it is asked."""
+"""What several tests of the kit share: its files, the settings of both ways, and a cloud that only notes what it is asked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 KIT = ROOT / "deploy" / "composer"
@@ -25,8 +26,9 @@ given = "".join((sys.stdin if flag == "-" else open(flag)).read() for flag in fl
 with open(os.path.join(folder, "calls"), "a") as calls:
     calls.write(json.dumps([sys.argv[1], arguments, given]) + "\\n")
 line = " ".join(arguments)
-for part, answer in {"projectNumber": "123456789", "uniqueId": "2000", "airflowUri": "https://airflow.example",
-                     "dagGcsPrefix": "gs://made/dags", "ipAddresses": "10.0.0.5", "service-agent": "service-123456789@gs"}.items():
+known = {"projectNumber": "123456789", "uniqueId": "2000", "airflowUri": "https://airflow.example",
+         "dagGcsPrefix": "gs://made/dags", "ipAddresses": "10.0.0.5", "service-agent": "service-123456789@gs"}
+for part, answer in known.items():
     if part in line:
         print(answer)
         sys.exit(0)
@@ -57,7 +59,7 @@ class Outcome:
         return [call for call in self.calls if set(words) <= set(call)]
 
 
-def run_scripts(folder: Path, *steps: str, there: bool = False, password: str = "0123456789abcdef", **settings: str) -> Outcome:  # noqa: S107
+def run_scripts(folder: Path, *steps: str, there: bool = False, password: str = "0123456789abcdef", **settings: str) -> Outcome:
     """
     Run ``setup.sh`` in a copy of the scripts, against a cloud that notes what it is asked.
 
@@ -97,7 +99,7 @@ def run_scripts(folder: Path, *steps: str, there: bool = False, password: str = 
 
 
 #: Settings with which the scripts do everything that they can.
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "LANDING_BUCKET": "landing",
     "LANDING_PREFIX": "incoming/",
     "ARCHIVE_BUCKET": "archive",

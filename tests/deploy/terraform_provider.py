@@ -1,8 +1,8 @@
 """
 A stand-in for the Terraform provider for Google Cloud: it has that one's schema, accepts what fits it, and can do nothing.
 
-Terraform asks for the schema by gRPC (protocol 5) and judges the kit by it: names, types, what is required, what may be a secret. It
-is started by Terraform's own way for providers under test, TF_REATTACH_PROVIDERS, so nothing is installed or downloaded.
+Terraform asks for the schema by gRPC (protocol 5) and judges the kit by it: names, types, what is required, what may be a
+secret. It is reached by Terraform's own way for providers under test, TF_REATTACH_PROVIDERS: nothing is installed or downloaded.
 """
 
 from __future__ import annotations

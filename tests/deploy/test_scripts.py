@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,9 @@ def test_an_environment_that_is_there_is_only_changed(tmp_path: Path) -> None:
     assert outcome.commands("environments", "create") == []
     assert len(outcome.commands("environments", "update")) == 2
     assert "roles/composer.worker" not in str(outcome.calls)
-    (granted,) = [call for call in outcome.commands("subscriptions", f"serviceAccount:{account}") if "roles/pubsub.subscriber" in call]
+    (granted,) = [
+        call for call in outcome.commands("subscriptions", f"serviceAccount:{account}") if "roles/pubsub.subscriber" in call
+    ]
     assert "task-batches-accelerator" in granted
 
 
@@ -113,7 +116,9 @@ def commands_of_gcloud() -> dict[str, Any]:
         pytest.skip("there is no gcloud on this machine, whose list of commands would be looked at")
     names: dict[str, Any] = {}
     exec(compile(tree.read_text(encoding="utf-8"), str(tree), "exec"), names)
-    (found,) = [value for name, value in names.items() if isinstance(value, dict) and "commands" in value and name != "__builtins__"]
+    (found,) = [
+        value for name, value in names.items() if isinstance(value, dict) and "commands" in value and name != "__builtins__"
+    ]
     return found
 
 
@@ -149,8 +154,21 @@ def test_a_command_that_there_is_not_is_seen() -> None:
 
 def test_the_next_commands_are_gclouds_too(tmp_path: Path) -> None:
     commands_of_gcloud()
-    outcome = run_scripts(tmp_path, **EVERYTHING)
-    lines = [part.strip() for line in outcome.out.splitlines() for part in line.split("&&")]
-    gclouds = [re.sub(r"\s--\s.*", "", line).split()[1:] for line in lines if line.startswith("gcloud ")]
-    assert len(gclouds) >= 6
-    assert {" ".join(call): found for call in gclouds if (found := unknown_flags(call))} == {}
+    calls = calls_in(run_scripts(tmp_path, **EVERYTHING).out)
+    assert len(calls) >= 6
+    assert {" ".join(call): found for call in calls if (found := unknown_flags(call))} == {}
+
+
+def test_the_commands_of_the_pages_are_gclouds() -> None:
+    commands_of_gcloud()
+    texts = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [block for text in texts for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)]
+    calls = [call for block in blocks for call in calls_in(block.replace("\\\n", " ").replace("$ ", ""))]
+    assert len(calls) >= 7
+    assert {" ".join(call): found for call in calls if (found := unknown_flags(call))} == {}
+
+
+def calls_in(text: str) -> list[list[str]]:
+    """Return the gcloud commands of a text, without what they hand on to others."""
+    parts = [part.strip() for line in text.splitlines() for part in line.split("&&")]
+    return [shlex.split(re.sub(r"\s--\s.*", "", part))[1:] for part in parts if part.startswith("gcloud ")]

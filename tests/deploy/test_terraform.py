@@ -82,7 +82,11 @@ def test_what_comes_of_the_settings_is_right(terraform: Terraform) -> None:
         ("  role               =", "  rule               =", 'The argument "role" is required'),
         ("max_delivery_attempts = 50", 'max_delivery_attempts = "many"', "a number is required"),
         ("password_wo         = var", "password         = var", "Ephemeral values are not valid"),
-        ("google_service_account.reader.email", "google_service_account.reader.mail", 'no argument, nested block, or exported attribute named "mail"'),
+        (
+            "google_service_account.reader.email",
+            "google_service_account.reader.mail",
+            'no argument, nested block, or exported attribute named "mail"',
+        ),
     ],
 )
 def test_what_does_not_fit_the_provider_is_seen(terraform: Terraform, module: Path, right: str, wrong: str, says: str) -> None:
