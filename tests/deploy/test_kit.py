@@ -44,23 +44,6 @@ def overrides(text: str) -> set[str]:
     return set(re.findall(rf'["\s~(]({sections}-[a-z_]+)"?\s*=', text))
 
 
-def test_both_ways_give_the_same_roles() -> None:
-    assert roles(TEXTS["Terraform"]) == roles(TEXTS["the scripts"])
-    assert len(roles(TEXTS["Terraform"])) >= 12
-
-
-def test_no_role_is_a_broad_one() -> None:
-    broad = re.compile(r"roles/(owner|editor|viewer|.*\.admin|storage\.admin|iam\.serviceAccountUser)$")
-    assert [role for role in roles(TEXTS["Terraform"]) if broad.search(role)] == []
-
-
-def test_both_ways_override_the_same_options(outcome: Outcome) -> None:
-    (call,) = outcome.commands("--update-airflow-configs")
-    given = overrides(f"~{call[-1].removeprefix('^~^')}")
-    assert given - {"accelerator-outage_wait_hours", "accelerator-burst_helpers"} == overrides(TEXTS["Terraform"])
-    assert len(given) >= 6
-
-
 @pytest.mark.parametrize("where", [*TEXTS, "the page"])
 def test_every_option_of_the_accelerator_is_one(where: str, outcome: Outcome) -> None:
     text = {**TEXTS, "the page": PAGE}[where]
@@ -107,14 +90,6 @@ def test_both_ways_have_the_same_figures(terraform: str, script: str) -> None:
     )
     assert ours != []
     assert set(ours) == set(theirs)
-
-
-def test_both_ways_make_the_same_accounts_and_names() -> None:
-    for name in ("accelerator-environment", "accelerator-reader", "accelerator-commands", "airflow-connections-"):
-        assert all(name in text for text in TEXTS.values()), name
-    for suffix in ("-accelerator", "-dead", "-dead-kept", "-private-services"):
-        assert f'}}{suffix}"' in TEXTS["Terraform"], suffix
-    assert "SUBSCRIPTION=$TOPIC-accelerator" in TEXTS["the scripts"]
 
 
 def test_entra_is_asked_with_the_audience_that_is_trusted() -> None:

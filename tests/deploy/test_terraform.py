@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.deploy.conftest import Judged, Terraform, TerraformIn
 from tests.deploy.kit import TERRAFORM, blocks, terraform_text
-from tests.deploy.terraform_provider import google_provider
 
-Terraform = Callable[..., "subprocess.CompletedProcess[str]"]
 VARIABLES = blocks("variable")
 OUTPUTS = blocks("output")
-
-
-@pytest.fixture(scope="module")
-def program() -> str:
-    found = shutil.which("terraform")
-    if found is None:
-        pytest.skip("there is no terraform on this machine")
-    return found
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[dict[str, str]]:
-    with google_provider() as variables:
-        yield variables
 
 
 @pytest.fixture
@@ -40,22 +22,8 @@ def module(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def terraform(program: str, provider: dict[str, str], module: Path, tmp_path: Path) -> Terraform:
-    (tmp_path / "config").write_text("")
-    quiet = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_CLI_CONFIG_FILE": str(tmp_path / "config")}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [program, *arguments, "-no-color"],
-            cwd=module,
-            env={**os.environ, **provider, **quiet},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    assert run("init", "-backend=false").returncode == 0
-    return run
+def terraform(module: Path, terraform_in: TerraformIn) -> Terraform:
+    return terraform_in(module)
 
 
 def test_it_is_formatted(terraform: Terraform) -> None:
@@ -68,11 +36,9 @@ def test_it_is_valid(terraform: Terraform) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.slow
-def test_what_comes_of_the_settings_is_right(terraform: Terraform) -> None:
-    done = terraform("test")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^Success! [1-9]\d* passed, 0 failed\.", done.stdout, re.MULTILINE)
+def test_what_comes_of_the_settings_is_right(judged: Judged) -> None:
+    assert judged.code == 0, judged.told
+    assert re.search(r"^Success! [1-9]\d* passed, 0 failed\.", judged.told, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

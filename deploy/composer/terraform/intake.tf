@@ -43,19 +43,19 @@ resource "google_pubsub_subscription" "messages" {
 }
 
 resource "google_pubsub_topic_iam_member" "dead_letters" {
-  topic  = google_pubsub_topic.dead.id
+  topic  = google_pubsub_topic.dead.name
   role   = "roles/pubsub.publisher"
   member = local.pubsub_member
 }
 
 resource "google_pubsub_subscription_iam_member" "dead_letters" {
-  subscription = google_pubsub_subscription.messages.id
+  subscription = google_pubsub_subscription.messages.name
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_member
 }
 
 resource "google_pubsub_subscription_iam_member" "environment" {
-  subscription = google_pubsub_subscription.messages.id
+  subscription = google_pubsub_subscription.messages.name
   role         = "roles/pubsub.subscriber"
   member       = local.environment_member
 }
@@ -63,7 +63,7 @@ resource "google_pubsub_subscription_iam_member" "environment" {
 resource "google_pubsub_topic_iam_member" "publishers" {
   for_each = var.publishers
 
-  topic  = google_pubsub_topic.messages.id
+  topic  = google_pubsub_topic.messages.name
   role   = "roles/pubsub.publisher"
   member = each.key
 }
@@ -76,7 +76,7 @@ data "google_storage_project_service_account" "this" {
 resource "google_pubsub_topic_iam_member" "files" {
   count = var.landing_bucket == null ? 0 : 1
 
-  topic  = google_pubsub_topic.messages.id
+  topic  = google_pubsub_topic.messages.name
   role   = "roles/pubsub.publisher"
   member = data.google_storage_project_service_account.this[0].member
 }

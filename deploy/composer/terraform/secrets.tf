@@ -66,8 +66,8 @@ resource "google_secret_manager_secret_version" "connection" {
 
 resource "google_secret_manager_secret_iam_member" "environment" {
   for_each = merge(
-    { database_url = google_secret_manager_secret.database_url.id },
-    { for name in local.connection_names : name => google_secret_manager_secret.connection[name].id },
+    { database_url = google_secret_manager_secret.database_url.secret_id },
+    { for name in local.connection_names : name => google_secret_manager_secret.connection[name].secret_id },
   )
 
   secret_id = each.value
@@ -76,7 +76,7 @@ resource "google_secret_manager_secret_iam_member" "environment" {
 }
 
 resource "google_secret_manager_secret_iam_member" "commands" {
-  secret_id = google_secret_manager_secret.database_url.id
+  secret_id = google_secret_manager_secret.database_url.secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.commands.member
 }

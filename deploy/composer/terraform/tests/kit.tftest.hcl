@@ -18,7 +18,7 @@ mock_provider "google" {
   }
 
   mock_resource "google_service_account" {
-    defaults = { email = "made@my-project.iam.gserviceaccount.com", member = "serviceAccount:made@my-project.iam.gserviceaccount.com", unique_id = "2000" }
+    defaults = { email = "accelerator-environment@my-project.iam.gserviceaccount.com", unique_id = "2000" }
   }
 
   mock_resource "google_composer_environment" {
@@ -34,12 +34,51 @@ mock_provider "google" {
   }
 }
 
+override_resource {
+  target = google_service_account.reader
+  values = {
+    name      = "projects/my-project/serviceAccounts/accelerator-reader@my-project.iam.gserviceaccount.com"
+    email     = "accelerator-reader@my-project.iam.gserviceaccount.com"
+    member    = "serviceAccount:accelerator-reader@my-project.iam.gserviceaccount.com"
+    unique_id = "3000"
+  }
+}
+
+override_resource {
+  target = google_service_account.commands
+  values = {
+    name   = "projects/my-project/serviceAccounts/accelerator-commands@my-project.iam.gserviceaccount.com"
+    email  = "accelerator-commands@my-project.iam.gserviceaccount.com"
+    member = "serviceAccount:accelerator-commands@my-project.iam.gserviceaccount.com"
+  }
+}
+
 variables {
   project_id        = "my-project"
   region            = "europe-west3"
   network           = "projects/my-project/global/networks/default"
   subnetwork        = "projects/my-project/regions/europe-west3/subnetworks/default"
   database_password = "0123456789abcdef"
+}
+
+# Before anything is there, ids and addresses are not known; the plan must not need them.
+run "everything_planned" {
+  command = plan
+
+  variables {
+    landing_bucket   = "landing"
+    archive_bucket   = "archive"
+    datasets_read    = ["raw"]
+    datasets_written = ["sales"]
+    publishers       = ["serviceAccount:crm@my-project.iam.gserviceaccount.com"]
+    command_users    = ["user:ada@example.com"]
+    power_bi         = { client_id = "11111111-1111-1111-1111-111111111111", tenant_id = "22222222-2222-2222-2222-222222222222" }
+  }
+
+  assert {
+    condition     = google_storage_notification.files[0].bucket == "landing"
+    error_message = "The landing bucket is planned to tell of its files."
+  }
 }
 
 run "defaults" {
@@ -91,23 +130,24 @@ run "everything" {
 
   variables {
     landing_bucket            = "landing"
+    landing_prefix            = "incoming/"
     archive_bucket            = "archive"
     datasets_read             = ["raw"]
-    datasets_written          = ["sales"]
+    datasets_written          = ["sales", "marts"]
     publishers                = ["serviceAccount:crm@my-project.iam.gserviceaccount.com"]
     command_users             = ["user:ada@example.com"]
     airflow_registration_role = "Viewer"
-    accelerator_options       = { outage_wait_hours = "6" }
+    accelerator_options       = { outage_wait_hours = "6", burst_helpers = "0" }
     power_bi                  = { client_id = "11111111-1111-1111-1111-111111111111", tenant_id = "22222222-2222-2222-2222-222222222222" }
   }
 
   assert {
-    condition     = toset([for binding in google_bigquery_dataset_iam_member.data : "${binding.role} ${binding.dataset_id}"]) == toset(["roles/bigquery.dataViewer raw", "roles/bigquery.dataEditor sales"])
+    condition     = toset([for binding in google_bigquery_dataset_iam_member.data : "${binding.role} ${binding.dataset_id}"]) == toset(["roles/bigquery.dataViewer raw", "roles/bigquery.dataEditor sales", "roles/bigquery.dataEditor marts"])
     error_message = "What is read may be read, what is written may be written."
   }
 
   assert {
-    condition     = length(google_bigquery_dataset_iam_member.data) == 4
+    condition     = length(google_bigquery_dataset_iam_member.data) == 6
     error_message = "The environment and Dataform's own account work on the datasets."
   }
 
@@ -129,6 +169,25 @@ run "everything" {
   assert {
     condition     = output.entra_federated_credential == { name = "composer-accelerator", issuer = "https://accounts.google.com", subject = "2000", audiences = ["api://AzureADTokenExchange"] }
     error_message = "Entra ID trusts the numeric id of the environment's account."
+  }
+}
+
+run "files_alone" {
+  command = apply
+
+  variables {
+    landing_bucket = "landing"
+    dataform       = false
+  }
+
+  assert {
+    condition     = [for binding in google_storage_bucket_iam_member.objects : "${binding.role} ${binding.bucket}"] == ["roles/storage.objectViewer landing"]
+    error_message = "What is only read may only be read."
+  }
+
+  assert {
+    condition     = !contains(keys(google_project_service.used), "dataform.googleapis.com") && length(google_project_iam_member.dataform) == 0
+    error_message = "Without Dataform nothing of it is set up."
   }
 }
 
