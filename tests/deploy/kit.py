@@ -27,7 +27,8 @@ with open(os.path.join(folder, "calls"), "a") as calls:
     calls.write(json.dumps([sys.argv[1], arguments, given]) + "\\n")
 line = " ".join(arguments)
 known = {"projectNumber": "123456789", "uniqueId": "2000", "airflowUri": "https://airflow.example",
-         "dagGcsPrefix": "gs://made/dags", "ipAddresses": "10.0.0.5", "service-agent": "service-123456789@gs"}
+         "dagGcsPrefix": "gs://made/dags", "softwareConfig.airflow": os.environ["FAKE_OVERRIDES"],
+         "softwareConfig.pypi": os.environ["FAKE_PACKAGES"], "ipAddresses": "10.0.0.5", "service-agent": "service-123456789@gs"}
 for part, answer in known.items():
     if part in line:
         print(answer)
@@ -59,12 +60,20 @@ class Outcome:
         return [call for call in self.calls if set(words) <= set(call)]
 
 
-def run_scripts(folder: Path, *steps: str, there: bool = False, password: str = "0123456789abcdef", **settings: str) -> Outcome:
+def run_scripts(
+    folder: Path,
+    *steps: str,
+    there: bool = False,
+    has: tuple[str, str] = ("", ""),
+    password: str = "0123456789abcdef",
+    **settings: str,
+) -> Outcome:
     """
     Run ``setup.sh`` in a copy of the scripts, against a cloud that notes what it is asked.
 
     :param folder: an empty one, of the test's own.
     :param there: whether everything is there already.
+    :param has: overrides and packages of the environment, in gcloud's words.
     :param settings: what is other than in the example.
     """
     kit = folder / "kit"
@@ -80,6 +89,7 @@ def run_scripts(folder: Path, *steps: str, there: bool = False, password: str = 
     calls = folder / "calls"
     calls.unlink(missing_ok=True)
     surroundings = {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE_CLOUD": str(folder), "FAKE_THERE": "1" if there else "0"}
+    surroundings |= {"FAKE_OVERRIDES": has[0], "FAKE_PACKAGES": has[1]}
     done = subprocess.run(
         ["bash", str(kit / "setup.sh"), *steps],
         env={**surroundings, "DATABASE_PASSWORD": password},

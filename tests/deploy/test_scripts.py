@@ -42,6 +42,23 @@ def test_everything_is_made_once(tmp_path: Path) -> None:
     assert "there already: " in again.err
 
 
+def test_an_environment_that_has_all_is_not_changed(tmp_path: Path) -> None:
+    """Each change takes Composer minutes, and restarts its processes."""
+    first = run_scripts(tmp_path)
+    (made,) = first.commands("environments", "create")
+    (changed,) = first.commands("--update-airflow-configs")
+    (packages,) = first.commands("--update-pypi-package")
+    assert made[-2:] == ["--airflow-configs", changed[-1]]
+    overrides = ";".join(["core-parallelism=64", *changed[-1].removeprefix("^~^").split("~")])
+    package = packages[-1].replace("[", "=[", 1)
+
+    again = run_scripts(tmp_path, there=True, has=(overrides, f"numpy=;{package}"))
+    assert again.code == 0, again.err
+    assert again.commands("environments", "update") == []
+    newer = run_scripts(tmp_path, there=True, has=(overrides, f"{package}.1"), WORKERS_CONCURRENCY="7")
+    assert len(newer.commands("environments", "update")) == 2
+
+
 def test_the_password_is_seen_by_nobody(tmp_path: Path) -> None:
     """Neither in the arguments of a command nor in what is printed."""
     outcome = run_scripts(tmp_path, password="hunter2-hunter2-hunter2", **EVERYTHING)

@@ -149,8 +149,8 @@ step_secrets() {
 }
 
 # Composer takes no AIRFLOW__… variables: everything is a configuration override, SECTION-OPTION.
-overrides() {
-  local -a found=(
+know_overrides() {
+  OVERRIDES=(
     secrets-backend=airflow.providers.google.cloud.secrets.secret_manager.CloudSecretManagerBackend
     "secrets-backend_kwargs={\"project_id\":\"$PROJECT_ID\"}"
     accelerator-sql_alchemy_conn_secret=accelerator-url
@@ -158,27 +158,38 @@ overrides() {
     "celery-worker_concurrency=$WORKERS_CONCURRENCY"
   )
   if [[ -n $AIRFLOW_REGISTRATION_ROLE ]]; then
-    found+=("api-composer_auth_user_registration_role=$AIRFLOW_REGISTRATION_ROLE")
+    OVERRIDES+=("api-composer_auth_user_registration_role=$AIRFLOW_REGISTRATION_ROLE")
   fi
   local option
-  for option in $ACCELERATOR_OPTIONS; do found+=("accelerator-$option"); done
+  for option in $ACCELERATOR_OPTIONS; do OVERRIDES+=("accelerator-$option"); done
   # ^~^ makes ~ what separates: a value may have commas.
   local IFS='~'
-  printf '^~^%s' "${found[*]}"
+  OVERRIDES_FLAG="^~^${OVERRIDES[*]}"
 }
 
 environment() { g composer environments "$1" "$ENVIRONMENT_NAME" --location "$REGION" "${@:2}"; }
 
+# has FIELD PAIR…: whether the environment's software has all of these; a change for nothing would take minutes.
+has() {
+  local there pair
+  there=";$(environment describe --format "value(config.softwareConfig.$1)");"
+  for pair in "${@:2}"; do
+    [[ $there == *";$pair;"* ]] || return 1
+  done
+  say "there already: $1"
+}
+
 step_environment() {
+  know_overrides
   if [[ $MANAGE_ENVIRONMENT == true ]]; then
     unless_there environment describe -- environment create --image-version "$IMAGE_VERSION" \
       --environment-size small --service-account "$ENVIRONMENT_ACCOUNT" --network "$NETWORK" --subnetwork "$SUBNETWORK" \
       --min-workers "$WORKERS_MIN" --max-workers "$WORKERS_MAX" --triggerer-count "$TRIGGERERS" \
-      --triggerer-cpu 1 --triggerer-memory 2GB --scheduler-count "$SCHEDULERS"
+      --triggerer-cpu 1 --triggerer-memory 2GB --scheduler-count "$SCHEDULERS" --airflow-configs "$OVERRIDES_FLAG"
   fi
   # One kind of change at a time, which is what Composer takes.
-  environment update --update-airflow-configs "$(overrides)"
-  environment update --update-pypi-package "$PACKAGE_NAME$PACKAGE_VERSION"
+  has airflowConfigOverrides "${OVERRIDES[@]}" || environment update --update-airflow-configs "$OVERRIDES_FLAG"
+  has pypiPackages "$PACKAGE_NAME=$PACKAGE_VERSION" || environment update --update-pypi-package "$PACKAGE_NAME$PACKAGE_VERSION"
   local uri
   uri=$(environment describe --format 'value(config.airflowUri)')
   secret airflow-connections-airflow_api \
