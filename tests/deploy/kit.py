@@ -33,6 +33,8 @@ for part, answer in known.items():
     if part in line:
         print(answer)
         sys.exit(0)
+if "access" in arguments and os.environ["FAKE_URL"] and "airflow-config-accelerator-url" in arguments:
+    print(os.environ["FAKE_URL"], end="")
 if "describe" in arguments and os.environ["FAKE_THERE"] == "0":
     sys.exit(1)
 if "notifications list" in line and os.environ["FAKE_THERE"] == "1":
@@ -65,6 +67,7 @@ def run_scripts(
     *steps: str,
     there: bool = False,
     has: tuple[str, str] = ("", ""),
+    stored: str = "",
     password: str = "0123456789abcdef",
     **settings: str,
 ) -> Outcome:
@@ -74,6 +77,7 @@ def run_scripts(
     :param folder: an empty one, of the test's own.
     :param there: whether everything is there already.
     :param has: overrides and packages of the environment, in gcloud's words.
+    :param stored: the URL that Secret Manager has.
     :param settings: what is other than in the example.
     """
     kit = folder / "kit"
@@ -89,7 +93,7 @@ def run_scripts(
     calls = folder / "calls"
     calls.unlink(missing_ok=True)
     surroundings = {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE_CLOUD": str(folder), "FAKE_THERE": "1" if there else "0"}
-    surroundings |= {"FAKE_OVERRIDES": has[0], "FAKE_PACKAGES": has[1]}
+    surroundings |= {"FAKE_OVERRIDES": has[0], "FAKE_PACKAGES": has[1], "FAKE_URL": stored}
     done = subprocess.run(
         ["bash", str(kit / "setup.sh"), *steps],
         env={**surroundings, "DATABASE_PASSWORD": password},

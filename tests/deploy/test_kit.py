@@ -76,7 +76,7 @@ def test_both_ways_have_the_same_settings_with_the_same_defaults() -> None:
     [
         (r"ack_deadline_seconds\s+= (\d+)", r"--ack-deadline (\d+)"),
         (r"max_delivery_attempts\s+= (\d+)", r"--max-delivery-attempts (\d+)"),
-        (r'secret_id\s+= "airflow-config-([\w-]+)"', r"airflow-config-([\w-]+) \"postgresql"),
+        (r'secret_id\s+= "airflow-config-([\w-]+)"', r"URL_SECRET=airflow-config-([\w-]+)"),
         (r'issuer\s+= "(.*?)"', r'"issuer":"(.*?)"'),
         (r'audiences\s+= \["(.*?)"\]', r'"audiences":\["(.*?)"\]'),
         (r'event_types\s+= \["(\w+)"\]', r"--event-types (\w+)"),

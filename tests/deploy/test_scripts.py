@@ -68,6 +68,49 @@ def test_the_password_is_seen_by_nobody(tmp_path: Path) -> None:
     assert "postgresql://accelerator:hunter2-hunter2-hunter2@10.0.0.5/accelerator?sslmode=require" in outcome.given
 
 
+STORED = "postgresql://accelerator:the-stored-password@10.0.0.5/accelerator?sslmode=require"
+
+
+@pytest.mark.parametrize("password", ["", "the-stored-password"])
+def test_a_stored_password_stays(tmp_path: Path, password: str) -> None:
+    outcome = run_scripts(tmp_path, there=True, stored=STORED, password=password)
+    assert outcome.code == 0, outcome.err
+    assert [given for given in outcome.given if "password" in given] == []
+
+
+def test_another_password_is_refused_since_all_processes_know_the_stored_one(tmp_path: Path) -> None:
+    outcome = run_scripts(tmp_path, there=True, stored=STORED, password="another-password-of-mine")
+    assert outcome.code == 1
+    assert "another than the stored one. Unset it, or change the database's by ./setup.sh password." in outcome.err
+    assert "another-password" not in outcome.err
+    assert outcome.given == []
+
+
+def test_a_password_is_changed_on_purpose(tmp_path: Path) -> None:
+    outcome = run_scripts(tmp_path, "password", there=True, stored=STORED, password="another-password-of-mine")
+    assert outcome.code == 0, outcome.err
+    assert outcome.given[:2] == [
+        '--password: "another-password-of-mine"\n',
+        STORED.replace("the-stored-password", "another-password-of-mine"),
+    ]
+    assert len(outcome.commands("users", "set-password")) == 1
+    assert "until they are started anew" in outcome.err
+
+
+def test_a_user_whose_password_was_never_stored_gets_this_one(tmp_path: Path) -> None:
+    outcome = run_scripts(tmp_path, there=True)
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.commands("users", "set-password")) == 1
+    assert '--password: "0123456789abcdef"\n' in outcome.given
+
+
+def test_without_any_password_nothing_is_made(tmp_path: Path) -> None:
+    outcome = run_scripts(tmp_path, password="")
+    assert outcome.code == 1
+    assert "DATABASE_PASSWORD is not set: export" in outcome.err
+    assert outcome.commands("create") == []
+
+
 def test_without_files_and_data_there_are_no_roles_on_them(tmp_path: Path) -> None:
     outcome = run_scripts(tmp_path, DATAFORM="false")
     assert outcome.code == 0, outcome.err

@@ -67,8 +67,7 @@ check_database_settings() {
   must DATABASE_DELETION_PROTECTION '(true|false)' 'true or false'
   must MAX_CONNECTIONS '[1-9][0-9]{1,4}' 'a number'
   may PRIVATE_SERVICES_RANGE '(1[6-9]|2[0-4])' 'a number from 16 to 24'
-  [[ ${DATABASE_PASSWORD-} =~ ^[A-Za-z0-9._~-]{16,100}$ ]] ||
-    fail 'DATABASE_PASSWORD has 16 to 100 letters, digits and . _ ~ -: export it.'
+  [[ ${DATABASE_PASSWORD-} =~ ^([A-Za-z0-9._~-]{16,100})?$ ]] || fail 'DATABASE_PASSWORD has 16 to 100 letters, digits and . _ ~ -.'
   local needed=$((5 * (TRIGGERERS + SCHEDULERS) + WORKERS_MAX * WORKERS_CONCURRENCY + 10))
   ((MAX_CONNECTIONS >= needed)) || fail "MAX_CONNECTIONS is $MAX_CONNECTIONS; this environment needs $needed."
 }

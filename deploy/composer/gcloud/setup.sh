@@ -18,10 +18,11 @@ STEPS=(services accounts database intake work secrets environment)
 (($#)) || set -- "${STEPS[@]}"
 
 for step in "$@"; do
-  [[ " ${STEPS[*]} " == *" $step "* ]] || fail "there is no step $step; there are: ${STEPS[*]}."
+  [[ " ${STEPS[*]} password " == *" $step "* ]] || fail "there is no step $step; there are: ${STEPS[*]} password."
 done
 check_settings
 know_names
+know_password "$@"
 for step in "$@"; do
   say "$step"
   "step_$step"

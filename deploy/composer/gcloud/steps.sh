@@ -11,9 +11,22 @@ know_names() {
   COMMANDS=accelerator-commands@$domain
   SUBSCRIPTION=$TOPIC-accelerator
   DEAD_TOPIC=$TOPIC-dead
+  URL_SECRET=airflow-config-accelerator-url
   # Pub/Sub's own account moves the dead letters; Dataform's runs the SQL of an invocation.
   PUBSUB_MEMBER=serviceAccount:service-$PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com
   DATAFORM_MEMBER=serviceAccount:service-$PROJECT_NUMBER@gcp-sa-dataform.iam.gserviceaccount.com
+}
+
+# know_password STEP…: the database's is the stored one, where one is stored. A new one has a step of its own: every process of the
+# environment knows the old one, until it is started anew.
+know_password() {
+  STORED_URL=$(g secrets versions access latest --secret "$URL_SECRET" 2>/dev/null || true)
+  local stored=${STORED_URL#*://accelerator:}
+  stored=${stored%%@*}
+  DATABASE_PASSWORD=${DATABASE_PASSWORD:-$stored}
+  [[ -n $DATABASE_PASSWORD ]] || fail "DATABASE_PASSWORD is not set: export DATABASE_PASSWORD=\$(openssl rand -hex 24)."
+  [[ -z $stored || $stored == "$DATABASE_PASSWORD" || $* == password ]] ||
+    fail "DATABASE_PASSWORD is another than the stored one. Unset it, or change the database's by ./setup.sh password."
 }
 
 step_services() {
@@ -57,10 +70,23 @@ step_database() {
     --backup --enable-point-in-time-recovery --database-flags "max_connections=$MAX_CONNECTIONS" "$protection"
   unless_there g sql databases describe accelerator --instance "$DATABASE_INSTANCE" -- \
     g sql databases create accelerator --instance "$DATABASE_INSTANCE"
-  # By a file, not by an argument: others on this machine see those.
-  unless_there g sql users describe accelerator --instance "$DATABASE_INSTANCE" -- \
-    g sql users create accelerator --instance "$DATABASE_INSTANCE" \
-    --flags-file <(printf -- '--password: "%s"\n' "$DATABASE_PASSWORD")
+  if ! g sql users describe accelerator --instance "$DATABASE_INSTANCE" >/dev/null 2>&1; then
+    user create
+  elif [[ -z $STORED_URL ]]; then
+    user set-password
+  fi
+}
+
+# By a file, not by an argument: others on this machine see those.
+user() {
+  g sql users "$1" accelerator --instance "$DATABASE_INSTANCE" --flags-file <(printf -- '--password: "%s"\n' "$DATABASE_PASSWORD")
+}
+
+# Not among the steps that are run by themselves.
+step_password() {
+  user set-password
+  step_secrets
+  say "The environment's processes know the old password until they are started anew: change any of its settings."
 }
 
 topic() { unless_there g pubsub topics describe "$1" -- g pubsub topics create "$1"; }
@@ -138,8 +164,8 @@ step_secrets() {
   local address
   address=$(g sql instances describe "$DATABASE_INSTANCE" --format 'value(ipAddresses[0].ipAddress)')
   [[ -n $address ]] || fail "the instance $DATABASE_INSTANCE has no address yet; wait for it, then run ./setup.sh secrets environment."
-  secret airflow-config-accelerator-url "postgresql://accelerator:$DATABASE_PASSWORD@$address/accelerator?sslmode=require"
-  g secrets add-iam-policy-binding airflow-config-accelerator-url --member "serviceAccount:$COMMANDS" \
+  secret "$URL_SECRET" "postgresql://accelerator:$DATABASE_PASSWORD@$address/accelerator?sslmode=require"
+  g secrets add-iam-policy-binding "$URL_SECRET" --member "serviceAccount:$COMMANDS" \
     --role roles/secretmanager.secretAccessor
   secret airflow-connections-accelerator_reader \
     "{\"conn_type\":\"google_cloud_platform\",\"extra\":{\"impersonation_chain\":\"$READER\"}}"
