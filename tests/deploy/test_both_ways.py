@@ -163,3 +163,25 @@ def test_the_next_commands_are_the_same(judged: Judged, scripts: Outcome) -> Non
     assert federation.partition(" --parameters ")[0] == other.partition(" --parameters ")[0]
     told, tells = (json.loads(line.partition(" --parameters ")[2].strip("'")) for line in (federation, other))
     assert told == tells
+
+
+def requests(text: str) -> dict[str, list[Any]]:
+    """Return what the curl commands of a text send, by the path they send it to."""
+    found: dict[str, list[Any]] = {}
+    for path, body in re.findall(r"https://airflow\.example(/\S+) -d '(\{.*?\})'(?= && |$)", text, re.MULTILINE):
+        found.setdefault(path, []).append(json.loads(body.replace("'\"$(openssl rand -hex 24)\"'", "x" * 48)))
+    return found
+
+
+def test_airflow_takes_what_the_next_commands_send(scripts: Outcome) -> None:
+    from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+
+    sent = requests(scripts.out)
+    bodies = [TriggerDAGRunPostBody.model_validate(body) for body in sent.pop("/api/v2/dags/accelerator_maintenance/dagRuns")]
+    assert [body.conf for body in bodies] == [{}, {"workflows": "workflows.yaml"}]
+    ((role,), (user,)) = sent.pop("/auth/fab/v1/roles"), sent.pop("/auth/fab/v1/users")
+    assert sent == {}
+    # What Airflow's own roles lack, the reconciler reads: who ended a task is in the audit log.
+    assert role["actions"] == [{"action": {"name": "can_read"}, "resource": {"name": "Audit Logs"}}]
+    assert user["roles"] == [{"name": "Viewer"}, {"name": role["name"]}]
+    assert (user["username"], len(user["password"])) == ("accounts.google.com:2000", 48)

@@ -223,16 +223,20 @@ step_environment() {
 }
 
 next_commands() {
-  local run="gcloud composer environments run $ENVIRONMENT_NAME --project $PROJECT_ID --location $REGION" bucket id subject
+  local bucket id subject uri post
   bucket=$(environment describe --format 'value(config.dagGcsPrefix)')
   bucket=${bucket%/dags}
+  uri=$(environment describe --format 'value(config.airflowUri)')
   id=$(g iam service-accounts describe "$READER" --format 'value(uniqueId)')
   subject=$(g iam service-accounts describe "$ENVIRONMENT_ACCOUNT" --format 'value(uniqueId)')
+  # Airflow's REST API, as who runs the command: needs roles/composer.user and a role in Airflow.
+  post="curl --fail-with-body -X POST -H \"Authorization: Bearer \$(gcloud auth print-access-token)\" -H 'Content-Type: application/json'"
+  local maintenance="$post $uri/api/v2/dags/accelerator_maintenance/dagRuns"
   cat <<END
 accelerator init dags-for-composer && gcloud storage cp 'dags-for-composer/*.py' $bucket/dags/
-$run dags trigger -- accelerator_maintenance
-gcloud storage cp workflows.yaml $bucket/data/accelerator/import/ && $run dags trigger -- accelerator_maintenance --conf '{"workflows": "workflows.yaml"}'
-$run users create -- --username accounts.google.com:$id --email $READER --firstname accelerator --lastname reader --role Viewer --use-random-password
+$maintenance -d '{"logical_date": null}'
+gcloud storage cp workflows.yaml $bucket/data/accelerator/import/ && $maintenance -d '{"logical_date": null, "conf": {"workflows": "workflows.yaml"}}'
+$post $uri/auth/fab/v1/roles -d '{"actions":[{"action":{"name":"can_read"},"resource":{"name":"Audit Logs"}}],"name":"AuditLogReader"}' && $post $uri/auth/fab/v1/users -d '{"email":"$READER","first_name":"accelerator","last_name":"reader","password":"'"\$(openssl rand -hex 24)"'","roles":[{"name":"Viewer"},{"name":"AuditLogReader"}],"username":"accounts.google.com:$id"}'
 END
   if [[ -n $POWER_BI_CLIENT_ID ]]; then
     cat <<END

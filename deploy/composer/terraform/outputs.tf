@@ -1,10 +1,22 @@
 # In this order: each says the next command. docs/composer.md explains them.
 
 locals {
-  run    = "gcloud composer environments run ${var.environment_name} --project ${var.project_id} --location ${var.region}"
-  update = "gcloud composer environments update ${var.environment_name} --project ${var.project_id} --location ${var.region}"
+  # Airflow's REST API, as who runs the command: needs roles/composer.user and a role in Airflow.
+  post         = "curl --fail-with-body -X POST -H \"Authorization: Bearer $(gcloud auth print-access-token)\" -H 'Content-Type: application/json'"
+  maintenance  = "${local.post} ${local.airflow_uri}/api/v2/dags/accelerator_maintenance/dagRuns"
+  reader_roles = ["Viewer", "AuditLogReader"]
+  update       = "gcloud composer environments update ${var.environment_name} --project ${var.project_id} --location ${var.region}"
   # ^~^ makes ~ what separates: a value may have commas.
   overrides = "^~^${join("~", [for name, value in local.airflow_config_overrides : "${name}=${value}"])}"
+  # Google tells Airflow who it is; the password that Airflow wants is for nobody.
+  reader_user = {
+    username   = "accounts.google.com:${google_service_account.reader.unique_id}"
+    email      = google_service_account.reader.email
+    first_name = "accelerator"
+    last_name  = "reader"
+    roles      = [for name in local.reader_roles : { name = name }]
+    password   = "PASSWORD"
+  }
   federated_credential = {
     name      = "composer-${var.environment_name}"
     issuer    = "https://accounts.google.com"
@@ -27,18 +39,21 @@ output "next_2_copy_dag_files" {
 }
 
 output "next_3_upgrade_schema" {
-  description = "Makes the tables; again after each new version of the package."
-  value       = "${local.run} dags trigger -- accelerator_maintenance"
+  description = "Makes the tables; again after each new version of the package. Or trigger the DAG accelerator_maintenance in Airflow's UI."
+  value       = "${local.maintenance} -d '{\"logical_date\": null}'"
 }
 
 output "next_4_import_workflows" {
   description = "Puts a file of workflows into the bucket and stores them."
-  value       = "gcloud storage cp workflows.yaml ${local.bucket}/data/accelerator/import/ && ${local.run} dags trigger -- accelerator_maintenance --conf '{\"workflows\": \"workflows.yaml\"}'"
+  value       = "gcloud storage cp workflows.yaml ${local.bucket}/data/accelerator/import/ && ${local.maintenance} -d '{\"logical_date\": null, \"conf\": {\"workflows\": \"workflows.yaml\"}}'"
 }
 
 output "next_5_register_reader" {
-  description = "Makes the reader an Airflow user with the role Viewer, before its first request would give it composer_auth_user_registration_role."
-  value       = "${local.run} users create -- --username accounts.google.com:${google_service_account.reader.unique_id} --email ${google_service_account.reader.email} --firstname accelerator --lastname reader --role Viewer --use-random-password"
+  description = "Makes the reader an Airflow user who may look and change nothing, before its first request would give it composer_auth_user_registration_role. Who runs it is an Admin in Airflow."
+  value = join(" && ", [
+    "${local.post} ${local.airflow_uri}/auth/fab/v1/roles -d '${jsonencode({ name = local.reader_roles[1], actions = [{ action = { name = "can_read" }, resource = { name = "Audit Logs" } }] })}'",
+    "${local.post} ${local.airflow_uri}/auth/fab/v1/users -d '${replace(jsonencode(local.reader_user), "PASSWORD", "'\"$(openssl rand -hex 24)\"'")}'",
+  ])
 }
 
 output "next_6_trust_in_entra_id" {
