@@ -88,7 +88,7 @@ def run_scripts(
     programs.mkdir(exist_ok=True)
     (folder / "fake.py").write_text(_FAKE, encoding="utf-8")
     for name in ("gcloud", "bq"):
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {folder}/fake.py {name} "$@"\n', encoding="utf-8")
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {folder}/fake.py {name} "$@"\n', encoding="utf-8")
         (programs / name).chmod(0o755)
     calls = folder / "calls"
     calls.unlink(missing_ok=True)
