@@ -40,7 +40,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "snapshot_dir": {
         "description": "Folder that keeps the last good definitions, from which DAGs are built while the application database "
-        "is away. May be a folder shared by several machines.",
+        "is away. May be a folder shared by several machines. On Cloud Composer the default is "
+        "/home/airflow/gcs/data/accelerator, which is in the environment's bucket.",
         "version_added": "0.1.0",
         "type": "string",
         "example": "/home/airflow/gcs/data/accelerator",
@@ -102,6 +103,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": "12.0",
     },
 }
+
+#: The data folder of the bucket of a Cloud Composer environment, as its machines see it. The disk of a machine there is gone with
+#: the machine, and one that is replaced while the application database is away would have no definitions to make DAGs from.
+COMPOSER_DATA = Path("/home/airflow/gcs/data")
 
 #: How long a command or a secrets backend may take to give a setting, in seconds.
 SECRET_SECONDS = 10.0
@@ -215,7 +220,7 @@ def _from_file(section: str, option: str, *, sensitive: bool) -> str | None:
         ) from None
     value = _expand(given[option])
     # Airflow writes every default into a new airflow.cfg; such a line says nothing.
-    if value and not (section == SECTION and value == _default(option)):
+    if value and not (section == SECTION and value == _declared_default(option)):
         return value
     if sensitive and (command := given[f"{option}_cmd"]):
         return _run_command(command, f"[{section}] {option}_cmd")
@@ -225,6 +230,13 @@ def _from_file(section: str, option: str, *, sensitive: bool) -> str | None:
 
 
 def _default(option: str) -> str:
+    if option == "snapshot_dir" and COMPOSER_DATA.is_dir() and os.access(COMPOSER_DATA, os.W_OK | os.X_OK):
+        return str(COMPOSER_DATA / "accelerator")
+    return _declared_default(option)
+
+
+def _declared_default(option: str) -> str:
+    """Return the default that Airflow is told of, which is one for all places."""
     return str(OPTIONS[option]["default"]).replace("{AIRFLOW_HOME}", str(airflow_home()))
 
 

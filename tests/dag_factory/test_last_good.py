@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dag_factory import factory, snapshot
+from provider import settings
 from provider.metadata import versions
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import write_session
@@ -98,6 +99,24 @@ def test_a_folder_that_cannot_be_written_is_reported(
     assert ids(built) == ["calendar", "daily_sales"]
     assert all("set [accelerator] snapshot_dir" in line or "give Airflow's user access" in line for line in lines(built))
     assert built.problems
+
+
+def test_on_composer_a_dag_processor_that_is_replaced_in_an_outage_makes_all_dags(
+    embedded_database: str, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_down: Callable[[], None]
+) -> None:
+    """Its disk, with Airflow's home on it, is gone with it; the environment's bucket is not."""
+    bucket = tmp_path / "gcs" / "data"
+    bucket.mkdir(parents=True)
+    monkeypatch.setattr(settings, "COMPOSER_DATA", bucket)
+    monkeypatch.delenv("AIRFLOW__ACCELERATOR__SNAPSHOT_DIR")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "first"))
+    store(rows)
+    assert factory.build_all().problems == []
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "second"))
+    database_down()
+
+    assert ids(factory.build_all()) == ["calendar", "daily_sales"]
+    assert (bucket / "accelerator" / "definitions.json").exists()
 
 
 def test_nothing_new_is_not_written(stored_embedded: Rows, snapshot_file: Path) -> None:

@@ -145,6 +145,46 @@ def test_the_embedded_database_is_refused_across_machines(home: Path, monkeypatc
     settings.refuse_embedded_database_across_machines()
 
 
+@pytest.fixture
+def bucket(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder of a Cloud Composer environment."""
+    folder = home / "gcs" / "data"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(settings, "COMPOSER_DATA", folder)
+    return folder
+
+
+@pytest.mark.parametrize("airflow_wrote_the_default", [False, True])
+def test_on_composer_the_snapshot_is_in_the_bucket(
+    home: Path, bucket: Path, write: Config, airflow_wrote_the_default: bool
+) -> None:
+    write(f"snapshot_dir = {home}/accelerator" if airflow_wrote_the_default else "")
+    assert settings.get("snapshot_dir") == f"{bucket}/accelerator"
+    assert settings.get("sql_alchemy_conn") == f"sqlite:///{home}/accelerator.db"
+
+
+def test_on_composer_too_a_configured_folder_counts(home: Path, bucket: Path, write: Config) -> None:
+    write("snapshot_dir = /mnt/shared")
+    assert settings.get("snapshot_dir") == "/mnt/shared"
+
+
+@pytest.mark.parametrize("what", ["no folder", "a file", "read only"])
+def test_without_a_bucket_to_write_to_the_snapshot_is_in_airflows_home(
+    home: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    if what == "read only":  # root, as whom tests may run, could write all the same
+        monkeypatch.setattr(os, "access", lambda path, mode: path != bucket or not mode & os.W_OK)
+    else:
+        bucket.rmdir()
+        if what == "a file":
+            bucket.write_text("")
+    assert settings.get("snapshot_dir") == f"{home}/accelerator"
+
+
+def test_the_bucket_is_where_composer_says_it_is() -> None:
+    assert str(settings.COMPOSER_DATA / "accelerator") == settings.OPTIONS["snapshot_dir"]["example"]
+
+
 READ_BOTH = """
 import json
 from provider import settings

@@ -13,5 +13,10 @@ def upgrade() -> None:
     ${upgrades if upgrades else "pass"}
 
 
+def losses(connection: sa.Connection) -> list[str]:
+    """What a person loses by the downgrade, line by line; `hindrances` beside it says what has to be done before."""
+    return []
+
+
 def downgrade() -> None:
     ${downgrades if downgrades else "pass"}

@@ -135,6 +135,6 @@ def test_maintenance_dag_upgrades_the_database(application_database: str, monkey
     assert bag.import_errors == {}
     dag: Any = bag.dags["accelerator_maintenance"]
     assert (dag.schedule, dag.is_paused_upon_creation) == (None, False)
-    (task,) = dag.tasks
+    task = dag.task_dict["upgrade_application_database"]
     assert task.python_callable() == {"before": None, "after": HEAD}
     assert task.python_callable() == {"before": HEAD, "after": HEAD}

@@ -102,10 +102,29 @@ def test_a_schema_of_a_newer_version_is_left_alone(accelerator, application_data
 
     with write_session() as session:
         session.execute(text("UPDATE accelerator_alembic_version SET version_num = '9999'"))
-    for command in ("upgrade", "current"):
-        result = accelerator("db", command)
+    for command in (["upgrade"], ["current"], ["downgrade", "--to", "0002", "--yes"]):
+        result = accelerator("db", *command)
         assert result.code == 1
         assert "schema 9999, newer than" in result.err
+
+
+def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_database: str) -> None:
+    accelerator("batches")  # makes the embedded database
+    result = accelerator("db", "downgrade", "--to", "0002")
+    assert result.code == 1
+    assert result.out == (
+        "Would be lost with schema 0003, on the way back to 0002:\n"
+        "- the views v_batch_summary, v_task_duration, v_what_failed; no row is lost with them\n"
+    )
+    assert result.err == "error: nothing was changed; keep a backup of the database, then say --yes to lose that.\n"
+    assert accelerator("db", "current").code == 0
+
+    result = accelerator("db", "downgrade", "--to", "0002", "--yes")
+    assert (result.code, result.out.splitlines()[0]) == (0, "Lost with schema 0003, on the way back to 0002:")
+    assert "The application database has schema 0002. Install the version that needs it" in result.out
+    assert accelerator("db", "downgrade", "--to", "0002").out == "The application database already has schema 0002.\n"
+    assert accelerator("db", "downgrade", "--to", "0003").code == 1
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema 0002 to 0003.\n"
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

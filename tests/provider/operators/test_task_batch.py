@@ -14,11 +14,12 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     DownstreamTasksSkipped,
 )
+from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from provider.metadata import batches
 from provider.metadata.definitions import replace_workflows
-from provider.metadata.engine import read_session, write_session
+from provider.metadata.engine import dispose_engines, read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.operators.task_batch import OUTAGE_PAUSE, ScopeGuard, StartBatchOperator
@@ -46,6 +47,20 @@ class TestOutage:
         with pytest.raises(AirflowException, match="could not be written to the application database") as outage:
             start(first_wait=datetime.now(UTC) - timedelta(minutes=31))
         assert not isinstance(outage.value, AirflowRescheduleException)
+
+    @pytest.mark.parametrize("revision", ["0002", "9999"])
+    def test_it_waits_while_people_upgrade_or_go_back(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, revision: str
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", postgres_url)
+        with write_session() as session:
+            session.execute(text(f"UPDATE accelerator_alembic_version SET version_num = '{revision}'"))
+        dispose_engines()
+        with caplog.at_level("WARNING"), pytest.raises(AirflowRescheduleException):
+            start()
+        assert f"the application database has schema {revision}" in caplog.text
+        with pytest.raises(AirflowException, match="could not be written to the application database: the application database"):
+            start(first_wait=datetime.now(UTC) - timedelta(hours=13))
 
     @pytest.mark.usefixtures("application_database")
     def test_what_waiting_cannot_mend_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:

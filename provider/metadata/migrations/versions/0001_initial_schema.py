@@ -193,34 +193,3 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("workflow_versions", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_workflow_versions_workflow_id"), ["workflow_id"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_table("workflow_versions")
-    with op.batch_alter_table("task_dependencies", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_task_dependencies_child_id"))
-
-    op.drop_table("task_dependencies")
-    with op.batch_alter_table("tasks", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_tasks_workflow_id"))
-
-    op.drop_table("tasks")
-    op.drop_table("workflows")
-    with op.batch_alter_table("task_logs", schema=None) as batch_op:
-        batch_op.drop_index("ix_task_logs_status")
-
-    op.drop_table("task_logs")
-    with op.batch_alter_table("task_batches", schema=None) as batch_op:
-        batch_op.drop_index("ix_task_batches_status")
-        batch_op.drop_index("ix_task_batches_created_at")
-
-    op.drop_table("task_batches")
-    with op.batch_alter_table("batch_requests", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_batch_requests_start",
-            sqlite_where=sa.text("kind IN ('start', 'file') AND state IN ('received', 'dispatched')"),
-            postgresql_where=sa.text("kind IN ('start', 'file') AND state IN ('received', 'dispatched')"),
-        )
-        batch_op.drop_index(batch_op.f("ix_batch_requests_state"))
-
-    op.drop_table("batch_requests")

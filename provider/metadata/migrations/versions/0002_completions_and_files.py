@@ -9,6 +9,8 @@ revision = "0002"
 down_revision = "0001"
 
 _STARTS = sa.text("state IN ('received', 'dispatched')")
+_STARTS_BEFORE = sa.text("kind IN ('start', 'file') AND state IN ('received', 'dispatched')")
+_COLUMNS = ("part", "start_task_ids", "status", "error", "claimed_until")
 
 
 def upgrade() -> None:
@@ -46,3 +48,37 @@ def _tell_waiting_requests_where_they_start() -> None:
     waiting = connection.execute(sa.select(requests.c.id, requests.c.task_id).where(requests.c.state == "received"))
     for request_id, task_id in waiting.all():
         connection.execute(requests.update().where(requests.c.id == request_id).values(start_task_ids=[task_id]))
+
+
+def hindrances(connection: sa.Connection) -> list[str]:
+    waiting = connection.scalar(sa.text("SELECT count(*) FROM batch_requests WHERE state = 'received' AND kind <> 'start'"))
+    return [f"{waiting} waiting rows of batch_requests are of files and completions"] if waiting else []
+
+
+def losses(connection: sa.Connection) -> list[str]:
+    parts = connection.scalar(sa.text("SELECT count(*) FROM batch_requests WHERE part > 0"))
+    ends = connection.scalar(sa.text("SELECT count(*) FROM batch_requests WHERE status IS NOT NULL OR error IS NOT NULL"))
+    return [
+        f"{parts} rows of batch_requests: the second and further workflows that a file started",
+        f"status and error of {ends} rows of batch_requests: how tasks elsewhere ended",
+        "of batch_requests the columns part, start_task_ids and claimed_until: where requests start, and who is at work on them",
+    ]
+
+
+def downgrade() -> None:
+    op.execute("DELETE FROM batch_requests WHERE part > 0")
+    for index in ("uq_batch_requests_start", "ix_batch_requests_dispatched_at", "ix_batch_requests_completion"):
+        op.drop_index(index, table_name="batch_requests")
+    with op.batch_alter_table("batch_requests") as batch_op:
+        batch_op.drop_constraint("uq_batch_requests_message", type_="unique")
+        for column in _COLUMNS:
+            batch_op.drop_column(column)
+        batch_op.create_unique_constraint("uq_batch_requests_message", ["subscription", "message_id"])
+    op.create_index(
+        "uq_batch_requests_start",
+        "batch_requests",
+        ["workflow_id", "batch_id"],
+        unique=True,
+        sqlite_where=_STARTS_BEFORE,
+        postgresql_where=_STARTS_BEFORE,
+    )
