@@ -126,7 +126,7 @@ def test_airflow_reads_the_connections(outcome: Outcome) -> None:
         [sys.executable, "-c", CONNECTIONS], input=json.dumps(secrets), capture_output=True, text=True, check=True
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert found["airflow_api"] == ["http", "https://airflow.example", None, {"gcp_conn_id": "accelerator_reader"}]
+    assert found["airflow_api"] == ["airflow_api", "https://airflow.example", None, {"gcp_conn_id": "accelerator_reader"}]
     reader = "accelerator-reader@my-project.iam.gserviceaccount.com"
     assert found["accelerator_reader"] == ["google_cloud_platform", None, None, {"impersonation_chain": reader}]
     client, tenant = EVERYTHING["POWER_BI_CLIENT_ID"], EVERYTHING["POWER_BI_TENANT_ID"]

@@ -180,6 +180,7 @@ know_overrides() {
     secrets-backend=airflow.providers.google.cloud.secrets.secret_manager.CloudSecretManagerBackend
     "secrets-backend_kwargs={\"project_id\":\"$PROJECT_ID\"}"
     accelerator-sql_alchemy_conn_secret=accelerator-url
+    "accelerator-airflow_conn_id=airflow_api"
     "accelerator-pubsub_subscriptions=projects/$PROJECT_ID/subscriptions/$SUBSCRIPTION"
     "celery-worker_concurrency=$WORKERS_CONCURRENCY"
   )
@@ -219,7 +220,7 @@ step_environment() {
   local uri
   uri=$(environment describe --format 'value(config.airflowUri)')
   secret airflow-connections-airflow_api \
-    "{\"conn_type\":\"http\",\"host\":\"$uri\",\"extra\":{\"gcp_conn_id\":\"accelerator_reader\"}}"
+    "{\"conn_type\":\"airflow_api\",\"host\":\"$uri\",\"extra\":{\"gcp_conn_id\":\"accelerator_reader\"}}"
 }
 
 next_commands() {

@@ -9,6 +9,7 @@ locals {
       "secrets-backend"                     = "airflow.providers.google.cloud.secrets.secret_manager.CloudSecretManagerBackend"
       "secrets-backend_kwargs"              = jsonencode({ project_id = var.project_id })
       "accelerator-sql_alchemy_conn_secret" = trimprefix(google_secret_manager_secret.database_url.secret_id, "airflow-config-")
+      "accelerator-airflow_conn_id"         = "airflow_api"
       "accelerator-pubsub_subscriptions"    = google_pubsub_subscription.messages.id
       "celery-worker_concurrency"           = tostring(var.workers.concurrency)
     },

@@ -9,7 +9,7 @@ locals {
         extra     = { impersonation_chain = google_service_account.reader.email }
       }
       airflow_api = {
-        conn_type = "http"
+        conn_type = "airflow_api"
         host      = local.airflow_uri
         extra     = { gcp_conn_id = "accelerator_reader" }
       }

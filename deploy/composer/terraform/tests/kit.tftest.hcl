@@ -110,7 +110,7 @@ run "defaults" {
   }
 
   assert {
-    condition     = google_secret_manager_secret_version.connection["airflow_api"].secret_data == "{\"conn_type\":\"http\",\"extra\":{\"gcp_conn_id\":\"accelerator_reader\"},\"host\":\"https://airflow.example\"}"
+    condition     = google_secret_manager_secret_version.connection["airflow_api"].secret_data == "{\"conn_type\":\"airflow_api\",\"extra\":{\"gcp_conn_id\":\"accelerator_reader\"},\"host\":\"https://airflow.example\"}"
     error_message = "The reconciler finds Airflow's REST API by its connection."
   }
 
