@@ -1,37 +1,52 @@
 """
-DAG ``accelerator_maintenance``: upgrades the application database where there is no shell, as on Cloud Composer.
+DAG ``accelerator_maintenance``: commands of `accelerator` where there is no shell, as on Cloud Composer.
 
-Trigger it by hand after installing a new version of airflow-provider-cloud-accelerator. It does the same as
-``accelerator db upgrade`` and changes nothing where the schema is already the one this version needs.
+Trigger it by hand and choose an **action**; the log of the task `carry_out` shows what the command prints, and the task fails
+where the command does. The default, `db upgrade`, makes or upgrades the schema of the application database: do it after
+installing a new version of airflow-provider-cloud-accelerator. The other actions and their fields are in docs/operations.md.
 """
 
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 from airflow.sdk import dag, task
+
+from provider.cli.maintenance import form
 
 
 @dag(
     dag_id="accelerator_maintenance",
-    description="Upgrades the application database to the schema of the installed version",
+    description="Commands of accelerator where there is no shell: db upgrade, import, validate, doctor and others",
     schedule=None,
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
     tags=["accelerator"],
+    params=form(),
     doc_md=__doc__,
 )
 def accelerator_maintenance() -> None:
-    @task(retries=2, retry_delay=datetime.timedelta(seconds=30))
-    def upgrade_application_database() -> dict[str, str | None]:
-        """Return the schema revision found and the one the database now has."""
-        from provider.metadata.maintenance import upgrade_configured
+    @task
+    def leave_token(params: dict[str, Any], run_id: str) -> None:
+        """For the doctor: leave a token in the database, which the other task's process has to see. Skipped for the others."""
+        from airflow.sdk.exceptions import AirflowSkipException
 
-        revisions = upgrade_configured()
-        return {"before": revisions.found, "after": revisions.needed}
+        from provider.cli import maintenance
 
-    upgrade_application_database()
+        if not maintenance.leave_token(params, run_id):
+            raise AirflowSkipException("Only the doctor needs a token.")
+
+    # Whatever became of the token: a doctor is needed most where the database is away.
+    @task(retries=2, retry_delay=datetime.timedelta(seconds=30), trigger_rule="all_done")
+    def carry_out(params: dict[str, Any], run_id: str) -> None:
+        """Carry out the action."""
+        from provider.cli import maintenance
+
+        maintenance.carry_out(params, run_id)
+
+    leave_token() >> carry_out()
 
 
 accelerator_maintenance()

@@ -188,8 +188,8 @@ def refuse_embedded_database_across_machines() -> None:
     spanning = spanning_executors()
     if spanning:
         raise ConfigurationError(
-            f"[core] executor = {', '.join(spanning)} runs tasks on several machines, but the application database is an SQLite file on "
-            f"this one, so batches and task logs would be split without a sign. Set [{SECTION}] sql_alchemy_conn "
+            f"[core] executor = {', '.join(spanning)} runs tasks on several machines, but the application database is an SQLite "
+            f"file on this one, so batches and task logs would be split without a sign. Set [{SECTION}] sql_alchemy_conn "
             f"(AIRFLOW__{SECTION.upper()}__SQL_ALCHEMY_CONN) to a PostgreSQL URL and run `accelerator db upgrade`."
         )
 

@@ -134,8 +134,8 @@ def look_at_dag(view: Shared[AirflowView], dag_id: str, setting: str) -> Verdict
         return Verdict(
             State.ERROR,
             f"Airflow has no DAG {dag_id}",
-            f"Write the DAG files with `accelerator init`, set [accelerator] {setting} for the dag-processor too, and see Airflow's "
-            "list of import errors.",
+            f"Write the DAG files with `accelerator init`, set [accelerator] {setting} for the dag-processor too, and see "
+            "Airflow's list of import errors.",
         )
     if found.paused:
         return Verdict(State.ERROR, f"{dag_id} is paused", f"Unpause the DAG {dag_id}.")

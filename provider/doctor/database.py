@@ -63,7 +63,7 @@ def rows() -> Iterator[Session]:
 def look_at_database() -> Verdict:
     """Look whether the database answers."""
     url = settings.get("sql_alchemy_conn")
-    where = address(parse_database_url(url))
+    where = address(parse_database_url(url)).partition("://")[2].removeprefix("/")
     if settings.uses_embedded_database() and settings.spanning_executors():
         raise UnseenError(f"{where} was not opened", "See the check database shared.")
     engine = create_engine(url)
@@ -73,7 +73,7 @@ def look_at_database() -> Verdict:
             version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
     finally:
         engine.dispose()
-    return ok(f"{where} answers ({engine.dialect.name} {version})")
+    return ok(f"{engine.dialect.name} {version} at {where} answers")
 
 
 def look_whether_shared() -> Verdict:
@@ -149,7 +149,5 @@ def look_for_token(token: str) -> Verdict:
         return Verdict(State.ERROR, "the token that another process has left is not there", _SHARE)
     seen = f"a token that process {found.pid} on {found.host} has left is there"
     if is_of_this_process(found):
-        return Verdict(
-            State.UNKNOWN, f"{seen}, and that is this process", "Run the DAG in Airflow, where each task has a process."
-        )
+        return Verdict(State.UNKNOWN, f"{seen}, and that is this process", "Look from another process.")
     return ok(seen)

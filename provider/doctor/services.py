@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -51,11 +52,10 @@ def service_checks() -> list[Check]:
 
 
 def _subscription_checks() -> list[Check]:
-    return [Check(f"Pub/Sub {name}", partial(look_at_subscription, name), _SUBSCRIPTION) for name in _subscriptions()]
-
-
-def _subscriptions() -> list[str]:
-    return list(dict.fromkeys(settings.get_list("pubsub_subscriptions")))
+    names = dict.fromkeys(settings.get_list("pubsub_subscriptions"))
+    if names:
+        _import_first("google.pubsub_v1", "provider.hooks.google_service")
+    return [Check(f"Pub/Sub {name}", partial(look_at_subscription, name), _SUBSCRIPTION) for name in names]
 
 
 def look_at_subscription(name: str) -> Verdict:
@@ -103,6 +103,8 @@ def _connection_checks() -> list[Check]:
         tasks = within(_ROWS_SECONDS, _stored_tasks, "accelerator-doctor-tasks")
     except (UnseenError, TimeoutError):
         return [Check("connections of tasks", _unread, SEE_DATABASE)]
+    if tasks:
+        _import_first("provider.hooks.google_service", "provider.hooks.powerbi.hook", "provider.hooks.dataform.hook")
     checks = []
     for named, configs in sorted(named_connections(tasks).items(), key=lambda item: str(item[0])):
         look = look_at_power_bi if named.field == "powerbi_conn_id" else look_at_dataform
@@ -111,6 +113,12 @@ def _connection_checks() -> list[Check]:
         remedy = f"Correct the connection {named.conn_id}: {_SEE_PAGE}"
         checks.append(Check(f"{what} {named.conn_id}{as_whom}", partial(look, named, configs), remedy))
     return checks
+
+
+def _import_first(*modules: str) -> None:
+    """Import what the checks need before there are several threads: libraries import each other in circles."""
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _unread() -> Verdict:
