@@ -63,7 +63,7 @@ def carry_out(params: Params, token: str) -> None:
 
     :param params: see :func:`form`.
     :param token: what :func:`leave_token` was given.
-    :raises AirflowFailException: the command would have ended with another exit code than 0, or needs something that is not there.
+    :raises AirflowFailException: the command would have ended with another exit code than 0, or something is missing.
     """
     action = params["action"]
     try:
