@@ -72,7 +72,13 @@ class TestAllWell:
         lead()
         found = examined(airflow)
         assert {one.state for one in found.values()} == {State.OK}
-        assert list(found) == ["airflow", *("scheduler", "triggerer", "dag-processor"), "plugin", "reconciler", "waiting requests"]
+        assert list(found) == [
+            "airflow",
+            *("scheduler", "triggerer", "dag-processor"),
+            "plugin",
+            "reconciler",
+            "waiting requests",
+        ]
 
     def test_where_a_dag_is_the_reconciler(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(API, "airflow_api")
@@ -241,7 +247,9 @@ class TestViews:
 
     def test_the_api_is_taken_where_it_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(API, "doctors_api")
-        monkeypatch.setenv("AIRFLOW_CONN_DOCTORS_API", '{"conn_type": "airflow_api", "host": "https://a.example", "password": "t"}')
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_DOCTORS_API", '{"conn_type": "airflow_api", "host": "https://a.example", "password": "t"}'
+        )
         assert open_view().told == "by its REST API (connection doctors_api)"
 
     def test_neither_is_at_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
