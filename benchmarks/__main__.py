@@ -21,7 +21,7 @@ from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "factory")
+BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "intake_direct", "factory")
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Checkout | None) -> Iterator[Result]:
@@ -38,6 +38,8 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Ch
         yield from cancel.run(folder)
     if "intake" in chosen:
         yield from intake.run(folder)
+    if "intake_direct" in chosen:
+        yield from intake.run_direct(folder)
     if "factory" in chosen:
         yield from factory.run(folder)
 

@@ -8,7 +8,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,10 @@ QUIET_SECONDS = 120.0
 
 P50_RATIO = AtMost(0.5)
 BURST_SECONDS = AtMost(30)
+#: Where the triggerer starts the runs itself.
+DIRECT_P50_RATIO = AtMost(0.15)
+DIRECT_P50_SECONDS = AtMost(0.3)
+DIRECT_BURST_SECONDS = AtMost(25)
 
 ENVIRONMENT = {
     # Airflow's own default: a finished task often keeps its slot for another 5 s, and of four slots none would be left.
@@ -126,11 +130,13 @@ STEPS = (
 _ARMED = """
 SELECT count(DISTINCT dag_id) FROM task_instance JOIN trigger ON trigger.id = task_instance.trigger_id
 WHERE state = 'deferred' AND trigger.triggerer_id IS NOT NULL AND (dag_id <> :dispatcher OR trigger.created_date < :before)
+    AND dag_id LIKE '%dispatcher'
 """
 _BUSY = """
 SELECT (SELECT count(*) FROM task_instance WHERE state IN ('scheduled', 'queued', 'running', 'restarting', 'up_for_retry'))
     + (SELECT count(*) FROM dag_run JOIN dag ON dag.dag_id = dag_run.dag_id
-    WHERE dag_run.state IN ('queued', 'running') AND NOT dag.is_paused AND dag_run.dag_id NOT LIKE '%dispatcher')
+    WHERE dag_run.state IN ('queued', 'running') AND NOT dag.is_paused AND dag_run.dag_id NOT LIKE '%dispatcher'
+    AND dag_run.dag_id <> 'accelerator_reconciler')
 """
 
 
@@ -311,16 +317,37 @@ class Intake:
 
 
 def run(folder: Path) -> Iterator[Result]:
-    """Yield the figures of the intake."""
-    folder = folder / "intake"
+    """Yield the figures of the intake with a task that starts the runs."""
+    with _started(folder / "intake") as intake:
+        yield from _arrivals(intake, "intake", P50_RATIO)
+        for name, samples in intake.steps().items():
+            yield Result(f"intake.ours.step.{name}", "ms", samples)
+        yield from _bursts(intake, "intake", BURST_SECONDS)
+        intake.wait_until_quiet(PEER)
+        runs, _ = intake.burst(PEER.topic, PEER.workflow_id, PEER.task_id, seconds=PEER_BURST_SECONDS)
+        yield Result(f"intake.google.burst_{BURST}.runs_in_{PEER_BURST_SECONDS:.0f}_s", "runs", [runs])
+
+
+def run_direct(folder: Path) -> Iterator[Result]:
+    """Yield the figures where the triggerer starts the runs; first of all a burst in an Airflow that has just come up."""
+    with _started(folder / "intake_direct", api=True) as intake:
+        runs, seconds = intake.burst(OURS.topic, BURST_WORKFLOW, BURST_TASK, seconds=4 * DIRECT_BURST_SECONDS.limit)
+        yield Result(f"intake_direct.ours.cold_burst_{BURST}.runs", "runs", [runs])
+        yield Result(f"intake_direct.ours.cold_burst_{BURST}.seconds", "s", [seconds], DIRECT_BURST_SECONDS)
+        yield from _arrivals(intake, "intake_direct", DIRECT_P50_RATIO, DIRECT_P50_SECONDS)
+        yield from _bursts(intake, "intake_direct", DIRECT_BURST_SECONDS)
+
+
+@contextmanager
+def _started(folder: Path, *, api: bool = False) -> Iterator[Intake]:
+    """Start an Airflow with both contenders; ours starts runs by Airflow's REST API, or by a task."""
     folder.mkdir()
     file = folder / "workflows.yaml"
     file.write_text(yaml.safe_dump(definitions()), encoding="utf-8")
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer())
-        world = stack.enter_context(
-            World(folder, definitions=file, scenario=scenario(), postgres=postgres, environment=ENVIRONMENT, pubsub="builtin")
-        )
+        settings: dict[str, Any] = {"environment": ENVIRONMENT, "pubsub": "builtin", "api": api}
+        world = stack.enter_context(World(folder, definitions=file, scenario=scenario(), postgres=postgres, **settings))
         shutil.copy(PEER_DAG, world.dags)
         world.wait_for_dags(
             [*(item.dispatcher for item in CONTENDERS), *(item.workflow_id for item in CONTENDERS), BURST_WORKFLOW]
@@ -328,12 +355,17 @@ def run(folder: Path) -> Iterator[Result]:
         publisher = stack.enter_context(Publisher(world.emulators.pubsub_host))
         intake = Intake(world, publisher)
         stack.callback(intake.close)
-        yield from _arrivals(intake)
-        yield from _bursts(intake)
+        yield intake
 
 
-def _arrivals(intake: Intake) -> Iterator[Result]:
-    """Let messages arrive in turns, each alone in a quiet Airflow at a random moment of its loops."""
+def _arrivals(intake: Intake, name: str, ratio_goal: AtMost, goal: AtMost | None = None) -> Iterator[Result]:
+    """
+    Let messages arrive in turns, each alone in a quiet Airflow at a random moment of its loops.
+
+    :param name: first part of the figures' names.
+    :param ratio_goal: of the moments before the workflow's own task.
+    :param goal: of our median until the run is there.
+    """
     chance = random.Random(SEED)  # noqa: S311 - spreads moments, protects nothing
     for number in range(-1, ARRIVALS):
         for contender in CONTENDERS:
@@ -345,25 +377,22 @@ def _arrivals(intake: Intake) -> Iterator[Result]:
     seen = {contender: intake.moments(contender) for contender in CONTENDERS}
     for contender in CONTENDERS:
         lost = ARRIVALS - len(seen[contender][MOMENTS[-1]])
-        yield Result(f"intake.{contender.name}.lost", f"of {ARRIVALS} messages", [lost], AtMost(0) if contender is OURS else None)
+        yield Result(f"{name}.{contender.name}.lost", f"of {ARRIVALS} messages", [lost], AtMost(0) if contender is OURS else None)
     for moment in MOMENTS:
         for contender in CONTENDERS:
             samples = seen[contender][moment]
-            yield Result(f"intake.{contender.name}.{moment}.p50", "s", samples)
-            yield Result(f"intake.{contender.name}.{moment}.p95", "s", samples, statistic="p95")
+            ours = contender is OURS and moment == MOMENTS[0]
+            yield Result(f"{name}.{contender.name}.{moment}.p50", "s", samples, goal if ours else None)
+            yield Result(f"{name}.{contender.name}.{moment}.p95", "s", samples, statistic="p95")
         ratio = median(seen[OURS][moment]) / median(seen[PEER][moment])
-        yield Result(f"intake.{moment}.p50_ratio", "ours / google", [ratio], None if moment == MOMENTS[-1] else P50_RATIO)
-    for name, samples in intake.steps().items():
-        yield Result(f"intake.ours.step.{name}", "ms", samples)
+        held = moment == MOMENTS[0] or (goal is None and moment != MOMENTS[-1])
+        yield Result(f"{name}.{moment}.p50_ratio", "ours / google", [ratio], ratio_goal if held else None)
 
 
-def _bursts(intake: Intake) -> Iterator[Result]:
+def _bursts(intake: Intake, name: str, goal: AtMost) -> Iterator[Result]:
     ours = []
     for _ in range(BURSTS):
         intake.wait_until_quiet(OURS)
-        ours.append(intake.burst(OURS.topic, BURST_WORKFLOW, BURST_TASK, seconds=4 * BURST_SECONDS.limit))
-    yield Result(f"intake.ours.burst_{BURST}.runs", "runs", [runs for runs, _ in ours], statistic="minimum")
-    yield Result(f"intake.ours.burst_{BURST}.seconds", "s", [seconds for _, seconds in ours], BURST_SECONDS)
-    intake.wait_until_quiet(PEER)
-    runs, _ = intake.burst(PEER.topic, PEER.workflow_id, PEER.task_id, seconds=PEER_BURST_SECONDS)
-    yield Result(f"intake.google.burst_{BURST}.runs_in_{PEER_BURST_SECONDS:.0f}_s", "runs", [runs])
+        ours.append(intake.burst(OURS.topic, BURST_WORKFLOW, BURST_TASK, seconds=4 * goal.limit))
+    yield Result(f"{name}.ours.burst_{BURST}.runs", "runs", [runs for runs, _ in ours], statistic="minimum")
+    yield Result(f"{name}.ours.burst_{BURST}.seconds", "s", [seconds for _, seconds in ours], goal)

@@ -33,6 +33,7 @@ if subscriptions:
             task_id="dispatch",
             subscriptions=subscriptions,
             gcp_conn_id=settings.get("gcp_conn_id"),
+            airflow_conn_id=settings.get("airflow_conn_id") or None,
             burst_dag_id="accelerator_burst" if helpers else None,
             burst_helpers=helpers,
         )

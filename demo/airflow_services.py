@@ -36,6 +36,8 @@ from urllib.parse import quote
 import httpx
 import psutil
 
+from demo.airflow_users import AirflowUsers
+
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
@@ -58,8 +60,7 @@ class AirflowServices:
     :param dags_folder: folder with the DAG files.
     :param env: additional environment, over this class's settings; a value of None removes a variable.
     :param components: which of :data:`COMPONENTS` to start.
-    :param people: users by name → role (``ADMIN``, ``OP``, ``USER``, ``VIEWER``), the first one for :meth:`rest` where nobody is
-        named; without any everybody is an administrator, and Airflow calls all of them Anonymous.
+    :param people: see :class:`~demo.airflow_users.AirflowUsers`; the first one is who :meth:`rest` asks as.
     """
 
     def __init__(
@@ -78,10 +79,10 @@ class AirflowServices:
         self._components = components
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
-        self._passwords = {name: secrets.token_urlsafe(12) for name in people or {}}
         self._clients: dict[str | None, httpx.Client] = {}
         self.home.mkdir(parents=True, exist_ok=True)
-        self._env = self._environment({**self._users(people or {}), **(env or {})})
+        self._users = AirflowUsers(people or {}, self.home / "passwords.json")
+        self._env = self._environment({**self._users.environment(), **(env or {})})
 
     def _environment(self, extra: Mapping[str, str | None]) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW"))}
@@ -95,7 +96,6 @@ class AirflowServices:
             # Not the 30 and 50 s of Airflow: tasks import Google's clients with pandas, on a busy machine many at once.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "240",
             "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
@@ -113,21 +113,9 @@ class AirflowServices:
         }
         return {key: value for key, value in {**inherited, **own, **extra}.items() if value is not None}
 
-    def _users(self, people: Mapping[str, str]) -> dict[str, str]:
-        if not people:
-            return {}
-        file = self.home / "passwords.json"
-        file.write_text(jsonlib.dumps(self._passwords))
-        file.chmod(0o600)
-        return {
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in people.items()),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(file),
-        }
-
     def api_connection(self, person: str) -> str:
         """Return what ``AIRFLOW_CONN_AIRFLOW_API`` has to be, for somebody of *people*."""
-        return jsonlib.dumps({"conn_type": "airflow_api", "host": self.url, "login": person, "password": self._passwords[person]})
+        return self._users.connection(self.url, person)
 
     def set_environment(self, **values: str) -> None:
         """Change the environment of what is started from now on."""
@@ -308,16 +296,8 @@ class AirflowServices:
 
     def client(self, person: str | None = None) -> httpx.Client:
         """Return a client of the api-server that is authorised as a person (its base URL has no ``/api/v2``)."""
-        person = person or next(iter(self._passwords), None)
         if person not in self._clients:
-            url = f"{self.url}/auth/token"
-            if person is None:
-                answer = httpx.get(url, timeout=30, trust_env=False)
-            else:
-                body = {"username": person, "password": self._passwords[person]}
-                answer = httpx.post(url, json=body, timeout=30, trust_env=False)
-            headers = {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
-            self._clients[person] = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+            self._clients[person] = self._users.client(self.url, person)
         return self._clients[person]
 
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class World:
     :param postgres: server that gets Airflow's database and the application database; None for SQLite files in the home.
     :param application_postgres: server that gets the application database instead, so that it can go away alone.
     :param environment: additional environment of Airflow.
+    :param api: whether Airflow knows its own REST API (connection ``airflow_api``): the triggerer starts runs by it, and can
+        reconcile.
     :param pubsub: which Pub/Sub to start, see :func:`provider.emulators.pubsub.choose_pubsub`.
     """
 
@@ -53,6 +55,7 @@ class World:
         postgres: PostgresServer | None = None,
         application_postgres: PostgresServer | None = None,
         environment: Mapping[str, str] | None = None,
+        api: bool = False,
         pubsub: Implementation = "auto",
     ) -> None:
         self.home = folder / "airflow"
@@ -61,6 +64,7 @@ class World:
         self.airflow_url, self.database_url = files.airflow, files.application
         self._definitions = definitions
         self._services = services
+        self._api = api
         self._postgres = postgres
         self._application_postgres = application_postgres
         self._environment = dict(environment or {})
@@ -78,7 +82,13 @@ class World:
                 **self._create_databases(),
                 **self._environment,
             }
-            self.airflow = AirflowServices(self.home, self.dags, environment)
+            people = {"ann": "ADMIN", "accelerator": "USER"} if self._api else None
+            self.airflow = AirflowServices(self.home, self.dags, environment, people=people)
+            if self._api:
+                self.airflow.set_environment(
+                    AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID="airflow_api",
+                    AIRFLOW_CONN_AIRFLOW_API=self.airflow.api_connection("accelerator"),
+                )
             if self._postgres:
                 self.accelerator("db", "upgrade")
             self.accelerator("init", str(self.dags))

@@ -36,6 +36,24 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Google Cloud", "external-doc-url": "https://cloud.google.com", "tags": ["gcp"]},
             {"integration-name": "Google Cloud Pub/Sub", "external-doc-url": "https://cloud.google.com/pubsub", "tags": ["gcp"]},
         ],
+        **_parts(),
+        "connection-types": [connection_form.connection_type(), airflow_api_form.connection_type()],
+        "extra-links": [
+            f"provider.links.{link}" for link in ("PowerBILink", "DataformInvocationLink", "BigQueryJobLink", "RemoteJobLink")
+        ],
+        "config": {
+            settings.SECTION: {
+                "description": "Settings of airflow-provider-cloud-accelerator.",
+                "options": settings.OPTIONS,
+            }
+        },
+        "cli": ["provider.cli.airflow_group.get_accelerator_cli_commands"],
+    }
+
+
+def _parts() -> dict[str, Any]:
+    """Return the modules by what is in them."""
+    return {
         "operators": [
             _modules(
                 "Cloud Accelerator",
@@ -65,17 +83,6 @@ def get_provider_info() -> dict[str, Any]:
                 "Cloud Accelerator", "provider.triggers.remote_job", "provider.triggers.completion", "provider.reconciler.trigger"
             ),
         ],
-        "connection-types": [connection_form.connection_type(), airflow_api_form.connection_type()],
-        "extra-links": [
-            f"provider.links.{link}" for link in ("PowerBILink", "DataformInvocationLink", "BigQueryJobLink", "RemoteJobLink")
-        ],
-        "config": {
-            settings.SECTION: {
-                "description": "Settings of airflow-provider-cloud-accelerator.",
-                "options": settings.OPTIONS,
-            }
-        },
-        "cli": ["provider.cli.airflow_group.get_accelerator_cli_commands"],
     }
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow.sdk.observability import stats
 
 from provider.dispatch.burst import Burst
-from provider.dispatch.outcomes import Outcome, start_dag_run
+from provider.dispatch.by_supervisor import SupervisorRuns
+from provider.dispatch.outcomes import DagRuns, Outcome, start_dag_run
 from provider.metadata.rows import CLAIM_SECONDS, ClaimedRequest
 from provider.metadata.states import DISPATCHED, RECEIVED
+from provider.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -34,6 +37,7 @@ FIRST_CLAIM_FACTOR = 4
 
 def dispatch(
     log: Logger,
+    runs: DagRuns | None = None,
     *,
     limit: int = 25,
     seconds: float = DISPATCH_SECONDS,
@@ -47,6 +51,7 @@ def dispatch(
     What came of the requests of one claim is recorded together, as a transaction for each would take longer than its start.
     After a crash before that, the next attempt finds the runs there and knows them for its own.
 
+    :param runs: how runs are started; by default as a task does it.
     :param limit: requests claimed at a time, but for the first time where there may be helpers.
     :param seconds: after which nothing is claimed any more.
     :param start_seconds: after which what is left of a claim is given back.
@@ -60,7 +65,7 @@ def dispatch(
     counts: Counter[str] = Counter()
     end = time.monotonic() + seconds
     burst = Burst(log, burst_dag_id, helpers)
-    starts = _Starts(log)
+    starts = _Starts(log, runs or SupervisorRuns())
     size = limit if burst_dag_id is None else FIRST_CLAIM_FACTOR * limit
     while True:
         start_until = time.monotonic() + start_seconds
@@ -96,6 +101,7 @@ class _Starts:
     """
 
     log: Logger
+    runs: DagRuns
     _outcomes: list[tuple[ClaimedRequest, Outcome]] = field(default_factory=list)
     #: Workflow → answer, of those for which Airflow did not answer.
     _failing: dict[str, Outcome] = field(default_factory=dict)
@@ -105,26 +111,38 @@ class _Starts:
         """Whether it makes no sense to go on."""
         return len(self._failing) > 1
 
-    def start(self, requests: Iterable[ClaimedRequest], until: float) -> None:
+    def start(self, requests: Sequence[ClaimedRequest], until: float) -> None:
         """
         Start the runs of some requests.
 
         :param until: monotonic time after which nothing is started any more.
         """
-        for request in requests:
-            spared = self._spared(request, until)
-            if spared is not None:
-                self._outcomes.append((request, replace(spared, attempted=False)))
-                continue
-            outcome = start_dag_run(request)
-            self._outcomes.append((request, outcome))
-            if outcome.state != DISPATCHED:
-                self.log.info(
-                    "Request %d, batch %s of workflow %s: %s (%s)",
-                    *(request.id, request.batch_id, request.workflow_id, outcome.state, outcome.reason),
-                )
-            if outcome.outage:
-                self._failing[request.workflow_id] = outcome
+        for first in range(0, len(requests), self.runs.concurrency):
+            group = requests[first : first + self.runs.concurrency]
+            begun: list[tuple[ClaimedRequest, Callable[[], Outcome]]] = []
+            for request in group:
+                spared = self._spared(request, until)
+                if spared is not None:
+                    self._outcomes.append((request, replace(spared, attempted=False)))
+                else:
+                    begun.append((request, self._begin(request)))
+            for request, result in begun:
+                self._take(request, result())
+
+    def _begin(self, request: ClaimedRequest) -> Callable[[], Outcome]:
+        """Begin to start a run where several are started at a time; return what waits for the outcome."""
+        start = partial(start_dag_run, request, self.runs)
+        return start if self.runs.concurrency == 1 else in_thread(start, "accelerator-start-run").result
+
+    def _take(self, request: ClaimedRequest, outcome: Outcome) -> None:
+        self._outcomes.append((request, outcome))
+        if outcome.state != DISPATCHED:
+            self.log.info(
+                "Request %d, batch %s of workflow %s: %s (%s)",
+                *(request.id, request.batch_id, request.workflow_id, outcome.state, outcome.reason),
+            )
+        if outcome.outage:
+            self._failing[request.workflow_id] = outcome
 
     def _spared(self, request: ClaimedRequest, until: float) -> Outcome | None:
         """Return what becomes of a request that is not worth an attempt; None for one that is."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from provider.airflow_internals.supervisor import AirflowRefusedError, FoundRun, get_dag_run, trigger_dag_run
-from provider.batch_ids import check_batch_id, check_dag_id, quote_run_id
+from provider.airflow_internals.supervisor import AirflowRefusedError, FoundRun
+from provider.batch_ids import check_batch_id, check_dag_id
 from provider.exceptions import MessageError
 from provider.metadata.rows import ClaimedRequest
 from provider.metadata.states import DISPATCHED, DUPLICATE, RECEIVED, RECORDED, REJECTED
@@ -16,6 +16,19 @@ from provider.texts import one_line
 
 #: Longest part of what Airflow says that goes into a reason, in characters.
 _LONGEST_ANSWER = 1000
+
+
+class DagRuns(Protocol):
+    """The DAG runs of this Airflow, by one of the ways to reach them. Both methods raise AirflowRefusedError."""
+
+    #: How many runs may be started at a time.
+    concurrency: int
+
+    def start(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
+        """Start a run without a logical date; return False where there is such a run already."""
+
+    def find(self, dag_id: str, run_id: str) -> FoundRun:
+        """Return a run that is there."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +47,20 @@ class Outcome:
     attempted: bool = True
 
 
-def start_dag_run(request: ClaimedRequest) -> Outcome:
+def start_dag_run(request: ClaimedRequest, runs: DagRuns) -> Outcome:
     """
     Start the DAG run of a request.
 
     The ids are checked once more, as a row may have come from elsewhere than the inbox.
     """
     try:
-        dag_id = check_dag_id(request.workflow_id)
-        run_id = quote_run_id(check_batch_id(request.batch_id))
+        dag_id, run_id = check_dag_id(request.workflow_id), check_batch_id(request.batch_id)
     except MessageError as error:
         return Outcome(REJECTED, str(error))
     try:
-        if trigger_dag_run(dag_id, run_id, conf_of_request(request)):
+        if runs.start(dag_id, run_id, conf_of_request(request)):
             return Outcome(DISPATCHED)
-        return _outcome_of_existing(request, get_dag_run(dag_id, run_id))
+        return _outcome_of_existing(request, runs.find(dag_id, run_id))
     except AirflowRefusedError as refusal:
         return _outcome_of_refusal(request, refusal)
 

@@ -20,16 +20,23 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     """
     Waits for batch requests, for as long as it takes, and starts one DAG run for each that waits.
 
-    The wait is in the triggerer from the start and takes no worker. One short task then starts all runs, 15 to 45 ms each.
+    The wait is in the triggerer from the start and takes no worker. With a connection to Airflow's REST API the runs are started
+    from there, too, and the wait never ends. Without one a short task starts them, 15 to 45 ms each.
     Parameters: see :class:`~provider.sensors.pubsub.PubSubBatchRequestSensor`; its ``timeout`` has no meaning here.
 
+    :param airflow_conn_id: connection of type ``airflow_api`` of a user who may start DAG runs; while it does not work a task
+        starts them.
     :param burst_dag_id: a DAG with a :class:`DispatchDueRequestsOperator`, of which runs are started in a burst; None where this
         task starts all runs itself.
     :param burst_helpers: runs of that DAG at a time.
     """
 
-    def __init__(self, *, burst_dag_id: str | None = None, burst_helpers: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self, *, airflow_conn_id: str | None = None, burst_dag_id: str | None = None, burst_helpers: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.airflow_conn_id = airflow_conn_id
+        self._start_in_triggerer()
         self.burst_dag_id = burst_dag_id
         self.burst_helpers = burst_helpers
 

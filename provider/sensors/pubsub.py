@@ -37,6 +37,8 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
     """
 
     start_from_trigger = True
+    #: Connection by which the trigger starts runs itself; a sensor only says that there is something to start.
+    airflow_conn_id: str | None = None
 
     def __init__(
         self,
@@ -53,6 +55,9 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self.max_messages = max_messages
+        self._start_in_triggerer()
+
+    def _start_in_triggerer(self) -> None:
         self.start_trigger_args = start_trigger_args(self._trigger(0.0), timeout=self.wait_limit())
 
     def execute(self, context: Context) -> NoReturn:  # noqa: ARG002 - Airflow calls it so
@@ -69,6 +74,7 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
 
     def _trigger(self, first_event_after: float) -> PubSubInboxTrigger:
         return PubSubInboxTrigger(
+            airflow_conn_id=self.airflow_conn_id,
             subscriptions=self.subscriptions,
             gcp_conn_id=self.gcp_conn_id,
             impersonation_chain=self.impersonation_chain,

@@ -18,6 +18,7 @@ from provider import settings
 from provider.exceptions import ConfigurationError
 from provider.hooks.pubsub import SubscriptionReader
 from provider.pacing import backoff
+from provider.triggers.direct_dispatch import DirectDispatch
 
 if TYPE_CHECKING:
     from google.pubsub_v1.types import ReceivedMessage
@@ -78,6 +79,8 @@ class PubSubInboxTrigger(BaseTrigger):
     :param impersonation_chain: service account to impersonate, or a chain of accounts.
     :param max_messages: messages taken with one pull and stored in one transaction.
     :param poll_interval: seconds between two looks into the inbox for requests that became due without a message.
+    :param airflow_conn_id: connection of type ``airflow_api``, by which runs are started from here, for ever; None for an event,
+        after which a task starts them.
     :param wait_seconds: deadline of one pull in seconds. A pull that is given up can hold back a message for its
         acknowledgement deadline, so this is longer than the service itself waits.
     :param first_event_after: seconds before which no event is fired.
@@ -92,8 +95,11 @@ class PubSubInboxTrigger(BaseTrigger):
         poll_interval: float = 2.0,
         wait_seconds: float = 100.0,
         first_event_after: float = 0.0,
+        airflow_conn_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.airflow_conn_id = airflow_conn_id
+        self._direct: DirectDispatch | None = None
         self.subscriptions = list(subscriptions)
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -114,12 +120,14 @@ class PubSubInboxTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "wait_seconds": self.wait_seconds,
                 "first_event_after": self.first_event_after,
+                "airflow_conn_id": self.airflow_conn_id,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Listen until a request is due."""
+        """Listen until a request is due; for ever where runs are started from here."""
         await asyncio.to_thread(_keep_connections)
+        self._direct = await DirectDispatch.opened(self.airflow_conn_id)
         clock = asyncio.get_running_loop().time
         earliest = clock() + self.first_event_after
         readers = [SubscriptionReader.open(name, self.gcp_conn_id, self.impersonation_chain) for name in self.subscriptions]
@@ -141,15 +149,20 @@ class PubSubInboxTrigger(BaseTrigger):
                     more = first or signals.full.is_set() or any(reader.arrived() for reader in readers)
                     first = False
                     signals.full.clear()
-                    gathered_by = (gathered_by or clock() + GATHER_SECONDS) if more else None
+                    gathered_by = (gathered_by or clock() + GATHER_SECONDS) if more and self._direct is None else None
                     gathers = gathered_by is not None and clock() < gathered_by
                     not_before = max(due_in or 0.0, earliest - clock())
-                    if due_in is not None and not_before <= 0 and not gathers:
+                    is_due = due_in is not None and not_before <= 0 and not gathers
+                    if is_due and self._direct is None:
                         fired = True
                         yield TriggerEvent({"status": "waiting"})  # type: ignore[no-untyped-call]
                         return
                 signals.may_pull.set()
                 listeners = listeners or [asyncio.create_task(self._listen(reader, signals)) for reader in readers]
+                if is_due and self._direct is not None:
+                    if not await self._direct.dispatch():
+                        self._direct = None
+                    continue
                 wait = NEXT_PULL_SECONDS if gathers else min(self.poll_interval, not_before or self.poll_interval)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(signals.stored.wait(), wait)
@@ -187,7 +200,8 @@ class PubSubInboxTrigger(BaseTrigger):
         stored = await self._store(reader.subscription, received)
         reader.taken()
         if stored:
-            signals.may_pull.clear()
+            if self._direct is None:
+                signals.may_pull.clear()
             await self._acknowledge(reader, received)
             if len(received) >= self.max_messages:
                 signals.full.set()

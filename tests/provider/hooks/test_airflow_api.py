@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from airflow.sdk import Connection
@@ -16,56 +13,7 @@ from provider.exceptions import ConfigurationError
 from provider.hooks.airflow_api import AirflowApi, AirflowApiHook, AirflowApiSettings, api_path
 from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.wait_budget import WaitBudget
-
-#: status and body of an answer
-Answer = tuple[int, Any]
-
-
-class Server:
-    """Answers each request by ``answer``, and keeps what was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str, dict[str, list[str]], str | None, Any]] = []
-        self.answer: Callable[[str, dict[str, list[str]]], Answer] = lambda _path, _query: (200, {})
-        self.tokens = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _serve(self) -> None:
-                url = urlsplit(self.path)
-                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null")
-                query = parse_qs(url.query, keep_blank_values=True)
-                if url.path == "/auth/token":
-                    outer.tokens += 1
-                    known = body == {"username": "reader", "password": "hunter2"}
-                    given: Answer = (201, {"access_token": f"t{outer.tokens}"})
-                    status, found = given if known else (401, {"detail": "Invalid credentials"})
-                else:
-                    outer.asked.append((self.command, url.path, query, self.headers.get("Authorization"), body))
-                    status, found = outer.answer(url.path, query)
-                text = found.encode() if isinstance(found, str) else json.dumps(found).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                if status == 307:
-                    self.send_header("Location", "https://elsewhere.example/")
-                self.end_headers()
-                self.wfile.write(text)
-
-            do_GET = do_POST = _serve
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+from tests.provider.hooks.airflow_api_server import Answer, Server
 
 
 @pytest.fixture

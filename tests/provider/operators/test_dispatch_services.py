@@ -79,8 +79,9 @@ BAD: list[Any] = [
 class World:
     """Emulators, an Airflow and its application database."""
 
-    def __init__(self, airflow: AirflowServices, database: str, pubsub_host: str) -> None:
+    def __init__(self, airflow: AirflowServices, database: str, pubsub_host: str, *, direct: bool) -> None:
         self.airflow = airflow
+        self.direct = direct
         self.engine = engine.create_engine(database)
         self._channel = grpc.insecure_channel(pubsub_host)
         self._publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
@@ -119,8 +120,12 @@ class World:
 
 
 @contextmanager
-def build(folder: Path, pubsub: Implementation) -> Iterator[World]:
-    """Set everything up; Airflow's services are not started."""
+def build(folder: Path, pubsub: Implementation, *, direct: bool = False) -> Iterator[World]:
+    """
+    Set everything up; Airflow's services are not started.
+
+    :param direct: whether the triggerer starts the runs itself.
+    """
     dags = folder / "dags"
     dags.mkdir()
     shutil.copy(ROOT / "dags" / "dispatcher.py", dags)
@@ -135,16 +140,22 @@ def build(folder: Path, pubsub: Implementation) -> Iterator[World]:
             "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS": SUBSCRIPTION,
             "AIRFLOW__API__MAXIMUM_PAGE_LIMIT": "1000",
         }
-        airflow = AirflowServices(folder / "airflow", dags, environment)
-        with closing(World(airflow, database, emulators.pubsub_host)) as world:
+        airflow = AirflowServices(folder / "airflow", dags, environment, people={"ann": "ADMIN", "starter": "USER"})
+        if direct:
+            airflow.set_environment(
+                AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID="airflow_api", AIRFLOW_CONN_AIRFLOW_API=airflow.api_connection("starter")
+            )
+        with closing(World(airflow, database, emulators.pubsub_host, direct=direct)) as world:
             yield world
 
 
-@pytest.fixture(scope="module", params=["builtin", "google"])
+@pytest.fixture(scope="module", params=["builtin", "google", "direct"])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     if request.param == "google" and find_google_emulator(os.environ) is None:
         pytest.skip("Google's Pub/Sub emulator (or Java) is not on this machine")
-    with build(tmp_path_factory.mktemp("dispatch"), request.param) as world, world.airflow as airflow:
+    direct = request.param == "direct"
+    pubsub: Implementation = "builtin" if direct else request.param
+    with build(tmp_path_factory.mktemp("dispatch"), pubsub, direct=direct) as world, world.airflow as airflow:
         airflow.wait_for_dag("daily_sales")
         airflow.wait_for_dag("accelerator_dispatcher")
         airflow.wait_for_dag("accelerator_burst")
@@ -227,6 +238,10 @@ def test_messages_one_after_another_and_a_burst(world: World, record_property: A
     dispatcher = world.runs("accelerator_dispatcher").values()
     assert {run["state"] for run in dispatcher} <= {"success", "running", "queued"}
     assert len([run for run in world.runs("daily_sales") if run.startswith("burst_")]) == 120
+    if world.direct:
+        assert [run["state"] for run in dispatcher] == ["running"], "nobody but the triggerer has started runs"
+        assert world.runs("accelerator_burst") == {}
+        return
 
     def helped() -> bool:
         return [run["state"] for run in world.runs("accelerator_burst").values()] == ["success"]
