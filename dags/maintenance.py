@@ -28,8 +28,9 @@ from provider.cli.maintenance import form
     doc_md=__doc__,
 )
 def accelerator_maintenance() -> None:
+    # Airflow fills in params and run_id, by their names.
     @task
-    def leave_token(params: dict[str, Any], run_id: str) -> None:
+    def leave_token(params: Any = None, run_id: Any = None) -> None:
         """For the doctor: leave a token in the database, which the other task's process has to see. Skipped for the others."""
         from airflow.sdk.exceptions import AirflowSkipException
 
@@ -40,7 +41,7 @@ def accelerator_maintenance() -> None:
 
     # Whatever became of the token: a doctor is needed most where the database is away.
     @task(retries=2, retry_delay=datetime.timedelta(seconds=30), trigger_rule="all_done")
-    def carry_out(params: dict[str, Any], run_id: str) -> None:
+    def carry_out(params: Any = None, run_id: Any = None) -> None:
         """Carry out the action."""
         from provider.cli import maintenance
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from airflow.api.common import airflow_health as airflows
 from airflow.api_fastapi.core_api.routes.public import monitor
+from airflow.jobs.dag_processor_job_runner import DagProcessorJobRunner
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.jobs.triggerer_job_runner import TriggererJobRunner
 
 from provider.airflow_internals import health
 
@@ -16,7 +18,7 @@ def test_the_route_of_the_api_hands_on_what_is_read() -> None:
 
 
 def test_each_component_has_a_status_and_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    for runner in (airflows.SchedulerJobRunner, airflows.TriggererJobRunner, airflows.DagProcessorJobRunner):
+    for runner in (SchedulerJobRunner, TriggererJobRunner, DagProcessorJobRunner):
         monkeypatch.setattr(runner, "most_recent_job", lambda: None)
     found = health.airflow_health()
     assert found["metadatabase"]["status"] == "healthy"
@@ -31,5 +33,5 @@ def test_a_database_that_is_away_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -
     def away() -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(airflows.SchedulerJobRunner, "most_recent_job", away)
+    monkeypatch.setattr(SchedulerJobRunner, "most_recent_job", away)
     assert health.airflow_health()["metadatabase"]["status"] == "unhealthy"

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from provider.cli import doctor_commands
 from provider.doctor import everything
-from provider.doctor.examination import Check, State, UnseenError, Verdict, ok
+from provider.doctor.database import token_check
+from provider.doctor.examination import Check, State, UnseenError, Verdict, examine, ok
 
 WARNING = Verdict(State.WARNING, "nearly", "Look.")
 ERROR = Verdict(State.ERROR, "broken", "Mend it.")
+
+
+def _same(verdict: Verdict) -> Verdict:
+    return verdict
 
 
 def unseen() -> Verdict:
@@ -22,7 +28,7 @@ def unseen() -> Verdict:
 
 
 def checks_are(monkeypatch: pytest.MonkeyPatch, *verdicts: Verdict) -> None:
-    checks = [Check(f"check {number}", lambda verdict=verdict: verdict, "-") for number, verdict in enumerate(verdicts)]
+    checks = [Check(f"check {number}", partial(_same, verdict), "-") for number, verdict in enumerate(verdicts)]
     monkeypatch.setattr(everything, "all_checks", lambda _expected: [*checks, Check("away", unseen, "-")])
 
 
@@ -57,16 +63,12 @@ def test_json(accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("application_database")
 def test_a_token_is_left_and_looked_for(accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
     left = accelerator("doctor", "--leave", "t 1")
-    monkeypatch.setattr(doctor_commands, "examine_everything", lambda expected: everything.examine([_token(expected)]))
+    monkeypatch.setattr(doctor_commands, "examine_everything", lambda expected: examine([token_check(expected)]))
     assert (left.code, left.out) == (
         0,
         "Left the token in the application database. Elsewhere: `accelerator doctor --expect TOKEN`.\n",
     )
     assert (accelerator("doctor", "--expect", "t 1").code, accelerator("doctor", "--expect", "t 2").code) == (0, 1)
-
-
-def _token(expected: str) -> Check:
-    return everything.token_check(expected)
 
 
 def test_everything_at_once_in_a_process_of_its_own(tmp_path: Path) -> None:

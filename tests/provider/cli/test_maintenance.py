@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from sqlalchemy import text, update
 from provider import messages
 from provider.cli import maintenance
 from provider.doctor import everything
+from provider.doctor.database import token_check
 from provider.doctor.examination import Check, State, Verdict, ok
 from provider.metadata import inbox
 from provider.metadata.engine import dispose_engines, write_session
 from provider.metadata.schema import HEAD
 from provider.metadata.tables import BatchRequest
+from provider.reconciler.once import Disagreement
 
 DAGS = Path(__file__).parents[3] / "dags"
 WORKFLOW = """
@@ -29,6 +32,10 @@ workflows:
         task_type: external
 """
 SUBSCRIPTION = "projects/p/subscriptions/sub"
+
+
+def _same(verdict: Verdict) -> Verdict:
+    return verdict
 
 
 @pytest.fixture(scope="module")
@@ -186,17 +193,17 @@ class TestRest:
         monkeypatch.setattr(reconcile_commands, "choose_source", lambda _reader: (None, "a test"))
         monkeypatch.setattr(reconcile_commands, "disagreements", lambda _source, _since: found)
         assert "No differences" in act(action="reconcile --check")
-        found.append(reconcile_commands.Disagreement("sales", "b1", "wait", -1, 1, "status", "NEW", "SUCCESS"))
+        found.append(Disagreement("sales", "b1", "wait", -1, 1, "status", "NEW", "SUCCESS"))
         with pytest.raises(AirflowFailException, match="accelerator reconcile --check ended with exit code 1"):
             act(action="reconcile --check")
 
     def test_the_doctor_looks_for_the_token_of_the_other_task(self, act, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(everything, "all_checks", lambda expected: [everything.token_check(expected)])
+        monkeypatch.setattr(everything, "all_checks", lambda expected: [token_check(expected)])
         assert "that is this process" in act(action="doctor")
 
     def test_an_error_of_the_doctor_fails_the_task(self, act, monkeypatch: pytest.MonkeyPatch) -> None:
         verdicts = [ok("fine"), Verdict(State.ERROR, "broken", "Mend it.")]
-        checks = [Check("it", lambda verdict=verdict: verdict, "-") for verdict in verdicts]
+        checks = [Check("it", partial(_same, verdict), "-") for verdict in verdicts]
         monkeypatch.setattr(everything, "all_checks", lambda _expected: checks)
         with pytest.raises(AirflowFailException, match="accelerator doctor ended with exit code 1"):
             act(action="doctor")
