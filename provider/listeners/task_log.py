@@ -87,6 +87,10 @@ def on_dag_run_failed(dag_run: Any) -> None:
 
 def _process_starts(component: Any) -> None:
     if is_job(component):
+        # What task processes write with: those that the LocalExecutor forks off have it then, and need not import it each.
+        import provider.listeners.task_process
+        import provider.metadata.engine
+        import provider.metadata.task_logs  # noqa: F401
         from provider.reconciler import host
 
         host.start(component)

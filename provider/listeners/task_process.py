@@ -1,8 +1,8 @@
 """
 Provisional TaskLog rows, written by the task's own process.
 
-A write takes at most :data:`BUDGET_SECONDS`. After one that failed, only the exception that a try ends with is written: the
-reconciler finds everything else in Airflow, and a task must not pay for a database that is away.
+A write takes at most :data:`BUDGET_SECONDS`, or :data:`RETRY_BUDGET_SECONDS`. After one that failed, only the exception that a
+try ends with is written: the reconciler finds everything else in Airflow, and a task must not pay for a database that is away.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from provider.task_reports import ERROR_KEY, TellsRemoteJob, TellsSkipReason
 from provider.texts import one_line, plain, storable, storable_or_none
 
 #: Longest time that a hook takes, in seconds.
-BUDGET_SECONDS = 3.0
+BUDGET_SECONDS = 0.5
+#: The same for the error of a try that will be retried, which nobody else knows and nobody can leave for the reconciler.
+RETRY_BUDGET_SECONDS = 3.0
 #: The pause before an error's text is tried again, at first and at most, in seconds.
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 0.5
@@ -126,11 +128,18 @@ class TryRecorder:
 
     :param write: stores a row.
     :param budget: longest time that it may take, in seconds.
+    :param retry_budget: the same for the error of a try that will be retried.
     """
 
-    def __init__(self, write: Callable[[TaskLogRow], None] = write, budget: float = BUDGET_SECONDS) -> None:
+    def __init__(
+        self,
+        write: Callable[[TaskLogRow], None] = write,
+        budget: float = BUDGET_SECONDS,
+        retry_budget: float = RETRY_BUDGET_SECONDS,
+    ) -> None:
         self._write = write
         self._budget = budget
+        self._retry_budget = max(budget, retry_budget)
         self._switched_off = False
         self._missed = False
 
@@ -168,9 +177,11 @@ class TryRecorder:
     def _write_in_time(self, row: TaskLogRow) -> None:
         from provider.threads import within
 
-        until = time.monotonic() + self._budget
+        only_here = row["airflow_state"] == "up_for_retry" and row["error_message"] is not None
+        budget = self._retry_budget if only_here else self._budget
+        until = time.monotonic() + budget
         try:
-            within(self._budget, lambda: self._write_until(until, row), "accelerator-task-log")
+            within(budget, lambda: self._write_until(until, row), "accelerator-task-log")
         except TimeoutError as slow:
             raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
 

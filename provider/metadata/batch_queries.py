@@ -7,8 +7,8 @@ from typing import cast
 from sqlalchemy import func, nulls_last, select
 from sqlalchemy.orm import Session
 
+from provider.metadata.record_tables import TaskBatch, TaskLog
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
-from provider.metadata.tables import TaskBatch, TaskLog
 
 
 def newest_batches(

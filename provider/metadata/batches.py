@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from provider.metadata.record_tables import TaskBatch, TaskLog
 from provider.metadata.rows import BatchKey, TaskBatchRow, TryKey
 from provider.metadata.states import DELETED, DISABLED_REASON, DONE_ELSEWHERE_REASON, ERROR, PROCESSING, UNFINISHED
-from provider.metadata.tables import TaskBatch, TaskLog
 from provider.metadata.task_logs import add_first_tries
 from provider.metadata.upsert import upsert
 from provider.run_conf import Scope

@@ -52,7 +52,7 @@ def get_engine(url: str | None = None) -> Engine:
     """
     url = url or settings.get("sql_alchemy_conn")
     if url not in _engines:
-        engine = create_engine(url, keep=_keeps_connections)
+        engine = create_engine(url, pooled=KEPT_CONNECTIONS if _keeps_connections else 1)
         try:
             ensure_schema(engine)
         except BaseException:
@@ -68,11 +68,11 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, away)
 
 
-def create_engine(url: str, *, keep: bool = False) -> Engine:
+def create_engine(url: str, *, pooled: int = 0) -> Engine:
     """
     Create an engine without looking at its schema.
 
-    :param keep: keep a few connections of PostgreSQL open between sessions.
+    :param pooled: so many connections of PostgreSQL stay open when they are given back; 0 for none.
     :raises ConfigurationError: see :func:`get_engine`. The message never holds a part of the URL.
     """
     parsed = parse_database_url(url)
@@ -83,12 +83,13 @@ def create_engine(url: str, *, keep: bool = False) -> Engine:
         _make_transactions_explicit(engine)
         return engine
     pool: dict[str, Any] = {"poolclass": sqlalchemy.NullPool}
-    if keep:
-        pool = {"pool_size": KEPT_CONNECTIONS, "max_overflow": MOST_CONNECTIONS - KEPT_CONNECTIONS, "pool_pre_ping": True}
+    if pooled:
+        pool = {"pool_size": pooled, "max_overflow": MOST_CONNECTIONS - pooled, "pool_pre_ping": pooled > 1}
     engine = sqlalchemy.create_engine(
         parsed,
         **pool,
         hide_parameters=True,
+        use_native_hstore=False,  # we have no such column, and each new process would look its type up
         connect_args={
             "connect_timeout": int(TIMEOUT_SECONDS),
             # A peer that vanishes without a word is noticed by both sides in less than a minute, and its locks are gone.
@@ -115,7 +116,8 @@ def _create_file(path: str | None) -> None:
 @contextmanager
 def read_session(url: str | None = None) -> Iterator[Session]:
     """Yield a session for reading; it is rolled back at the end."""
-    with Session(get_engine(url), expire_on_commit=False) as session:
+    engine = get_engine(url)
+    with _released(engine), Session(engine, expire_on_commit=False) as session:
         yield session
 
 
@@ -127,9 +129,20 @@ def write_session(url: str | None = None) -> Iterator[Session]:
     On SQLite the write lock is taken at the start, since a transaction that reads first and writes later fails at once,
     whatever the busy timeout, when somebody else wrote in between.
     """
-    engine = get_engine(url).execution_options(accelerator_write=True)
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+    engine = get_engine(url)
+    writing = engine.execution_options(accelerator_write=True)
+    with _released(engine), Session(writing, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+@contextmanager
+def _released(engine: Engine) -> Iterator[None]:
+    """Close the connection at the end, unless this process keeps some. The look at the schema has used the same one."""
+    try:
+        yield
+    finally:
+        if not _keeps_connections and engine.dialect.name == "postgresql":
+            engine.dispose()
 
 
 def keep_connections() -> None:

@@ -9,8 +9,8 @@ from sqlalchemy import Select, delete, func, select, tuple_
 
 from provider.exceptions import AcceleratorError
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.record_tables import TaskBatch, TaskLog
 from provider.metadata.states import UNFINISHED
-from provider.metadata.tables import TaskBatch, TaskLog
 
 #: Batches deleted in one transaction, so that nobody waits long for the database.
 AT_ONCE = 200

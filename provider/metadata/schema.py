@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine
 
 from provider.exceptions import SchemaOutOfDateError
 from provider.metadata.advisory_locks import AdvisoryLock
@@ -17,14 +17,22 @@ if TYPE_CHECKING:
 HEAD = "0003"
 
 
+#: Dialect → what gives the table of the version, or nothing.
+_HAS_VERSION = {
+    "postgresql": "SELECT to_regclass('accelerator_alembic_version')",
+    "sqlite": "SELECT name FROM sqlite_master WHERE name = 'accelerator_alembic_version'",
+}
+
+
 def current_revision(connectable: Engine | Connection) -> str | None:
     """Return the revision of the database, or None for an empty one."""
     if isinstance(connectable, Engine):
         with connectable.connect() as connection:
             return current_revision(connection)
-    if not inspect(connectable).has_table("accelerator_alembic_version"):
+    # Each task process asks this, and SQLAlchemy's inspector takes longer than all that follows.
+    if connectable.exec_driver_sql(_HAS_VERSION[connectable.dialect.name]).scalar() is None:
         return None
-    revision: str | None = connectable.execute(text("SELECT version_num FROM accelerator_alembic_version")).scalar()
+    revision: str | None = connectable.exec_driver_sql("SELECT version_num FROM accelerator_alembic_version").scalar()
     return revision
 
 

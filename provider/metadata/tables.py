@@ -1,79 +1,30 @@
-"""The tables of the application database. All timestamps are UTC and come back with a zone."""
+"""All tables of the application database. Task processes write into those of :mod:`provider.metadata.record_tables` alone."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from provider.metadata.states import NEW
-
-ID = String(250)
-
-
-def utc_now() -> datetime:
-    """Return this machine's time, with its zone."""
-    return datetime.now(UTC)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A timestamp with a zone on PostgreSQL; on SQLite, which has none, stored as UTC and given its zone back."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without a zone, and give SQLite, which knows none, the one in UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a timestamp without a zone cannot be stored: {value!r}; give it tzinfo")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the time in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """Declarative base with named constraints, so that migrations can refer to them on every database."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, bool: Boolean}  # noqa: RUF012
-
-
-def _boolean(column: str) -> Boolean:
-    """Return the type of a boolean; SQLite, which has none, would also take ``'false'`` and read it as true."""
-    return Boolean(create_constraint=True, name=column)
+from provider.metadata.record_tables import TaskBatch as TaskBatch
+from provider.metadata.record_tables import TaskLog as TaskLog
+from provider.metadata.table_base import ID, checked_boolean
+from provider.metadata.table_base import Base as Base
+from provider.metadata.table_base import UtcDateTime as UtcDateTime
+from provider.metadata.table_base import utc_now as utc_now
 
 
 class Workflow(Base):
@@ -86,8 +37,8 @@ class Workflow(Base):
     schedule: Mapped[str | None] = mapped_column(String(200))
     timezone: Mapped[str] = mapped_column(String(64), server_default="UTC")
     start_date: Mapped[str | None] = mapped_column(String(40))
-    catchup: Mapped[bool] = mapped_column(_boolean("catchup"), server_default=text("false"))
-    enabled: Mapped[bool] = mapped_column(_boolean("enabled"), server_default=text("true"))
+    catchup: Mapped[bool] = mapped_column(checked_boolean("catchup"), server_default=text("false"))
+    enabled: Mapped[bool] = mapped_column(checked_boolean("enabled"), server_default=text("true"))
     max_active_batches: Mapped[int] = mapped_column(Integer, server_default="16")
     default_args: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     params: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
@@ -106,7 +57,7 @@ class Task(Base):
     workflow_id: Mapped[str] = mapped_column(ForeignKey("workflows.workflow_id", ondelete="CASCADE"), index=True)
     task_type: Mapped[str] = mapped_column(String(100))
     config: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
-    enabled: Mapped[bool] = mapped_column(_boolean("enabled"), server_default=text("true"))
+    enabled: Mapped[bool] = mapped_column(checked_boolean("enabled"), server_default=text("true"))
     on_parent_skip: Mapped[str] = mapped_column(String(10), server_default="skip")
     retries: Mapped[int | None] = mapped_column(Integer)
     retry_delay_seconds: Mapped[int | None] = mapped_column(Integer)
@@ -140,61 +91,6 @@ class WorkflowVersion(Base):
 
     #: A number is never given twice, also after the newest row was deleted.
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
-
-
-class TaskBatch(Base):
-    """A TaskBatch is a DAG run: ``batch_id`` is the ``run_id``."""
-
-    __tablename__ = "task_batches"
-
-    workflow_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    batch_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    status: Mapped[str] = mapped_column(String(20), server_default=NEW)
-    airflow_state: Mapped[str | None] = mapped_column(String(30))
-    source: Mapped[str | None] = mapped_column(String(30))
-    start_task_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
-    scope: Mapped[str | None] = mapped_column(String(20))
-    scope_task_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
-    params: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    message_id: Mapped[str | None] = mapped_column(String(250))
-    created_at: Mapped[datetime]
-    started_at: Mapped[datetime | None]
-    ended_at: Mapped[datetime | None]
-    error: Mapped[str | None] = mapped_column(Text)
-    end_cause: Mapped[str | None] = mapped_column(String(30))
-    ended_by: Mapped[str | None] = mapped_column(String(250))
-    #: With it a run is told from a deleted one of the same id.
-    run_after: Mapped[datetime | None]
-    updated_at: Mapped[datetime]
-
-    __table_args__ = (Index("ix_task_batches_created_at", "created_at"), Index("ix_task_batches_status", "status"))
-
-
-class TaskLog(Base):
-    """One try of one task instance. ``map_index`` is -1 for a task that is not mapped."""
-
-    __tablename__ = "task_logs"
-
-    workflow_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    batch_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    task_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    map_index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default="-1")
-    try_number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default="1")
-    status: Mapped[str] = mapped_column(String(20), server_default=NEW)
-    airflow_state: Mapped[str | None] = mapped_column(String(30))
-    started_at: Mapped[datetime | None]
-    ended_at: Mapped[datetime | None]
-    error_type: Mapped[str | None] = mapped_column(String(250))
-    error_message: Mapped[str | None] = mapped_column(Text)
-    end_cause: Mapped[str | None] = mapped_column(String(30))
-    ended_by: Mapped[str | None] = mapped_column(String(250))
-    remote_job_id: Mapped[str | None] = mapped_column(String(1000))
-    remote_job_url: Mapped[str | None] = mapped_column(Text)
-    config: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    row_source: Mapped[str] = mapped_column(String(20))
-    updated_at: Mapped[datetime]
-
-    __table_args__ = (Index("ix_task_logs_status", "status"),)
 
 
 class LeaderLease(Base):

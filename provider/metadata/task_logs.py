@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_
 from sqlalchemy.orm import Session
 
+from provider.metadata.record_tables import TaskLog
 from provider.metadata.rows import BatchKey, TaskLogRow, TryKey
 from provider.metadata.states import BLOCKED, ENDS, ERROR, NEW, PROCESSING, RANK_OF_END, RANKS, SCOPE, SKIPPED, UNFINISHED
-from provider.metadata.tables import TaskLog
 from provider.metadata.upsert import upsert
 
 

@@ -18,7 +18,7 @@ from provider.reconciler.airflow_state import RunKey, RunState, TryReport, TrySt
 from provider.texts import one_line
 
 if TYPE_CHECKING:
-    from provider.metadata.tables import TaskBatch, TaskLog
+    from provider.metadata.record_tables import TaskBatch, TaskLog
 
 #: Asks Airflow for the last end that a process reported of a try.
 Reports = Callable[[RunKey, TryState], TryReport | None]

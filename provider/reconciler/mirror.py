@@ -27,7 +27,7 @@ from provider.texts import cut, storable_or_none
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from provider.metadata.tables import TaskBatch, TaskLog
+    from provider.metadata.record_tables import TaskBatch, TaskLog
 
 #: (task_id, map_index, try_number)
 TryKey = tuple[str, int, int]

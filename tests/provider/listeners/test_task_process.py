@@ -26,7 +26,7 @@ AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_process, "recorder", TryRecorder())
+    monkeypatch.setattr(task_process, "recorder", TryRecorder(budget=30))
 
 
 def instance(start_operator: str = "StartBatchOperator", **values: Any) -> Any:
@@ -132,7 +132,7 @@ class TestHarmlessness:
             calls.append(row)
             never.wait()
 
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(hang, budget=0.05))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(hang, budget=0.05, retry_budget=0.05))
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_success(task_instance=instance())
         never.set()
@@ -149,7 +149,7 @@ class TestHarmlessness:
         monkeypatch.delenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", raising=False)
         monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN_CMD", f"cat {address}")
         monkeypatch.setattr(settings, "SECRET_SECONDS", 600.0)
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(budget=0.2))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(budget=0.2, retry_budget=0.2))
 
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_success(task_instance=instance())
@@ -171,7 +171,7 @@ class TestHarmlessness:
                 raise error
             task_process.write(row)
 
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first, budget=30))
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_failed(task_instance=instance(), error=ValueError("Table raw.suppliers was not found"))
         row = stored()
@@ -190,7 +190,7 @@ class TestHarmlessness:
         left: dict[str, Any] = {}
         store = SimpleNamespace(set=left.__setitem__)
         context = {"task_state_store": store}
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(refuse, budget=0.05))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(refuse, budget=0.05, retry_budget=0.05))
         ti = instance(state=state, get_template_context=lambda: context)
         task_log.on_task_instance_running(task_instance=ti)
         assert left == {}
