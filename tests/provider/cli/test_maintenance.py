@@ -121,11 +121,11 @@ class TestDefinitions:
         assert "Workflows: 1 created" in act(action="import", text=WORKFLOW)
         assert "Workflows: 0 created, 0 changed, 1 unchanged" in act(action="import", text=WORKFLOW)
 
-    def test_import_of_a_file(self, act, tmp_path: Path) -> None:
-        file = tmp_path / "--prune"  # a name is no option
-        file.write_text(WORKFLOW)
-        assert "Nothing was stored (dry run)." in act(action="import", file=str(file), dry_run=True)
-        assert "1 created" in act(action="import", file=str(file))
+    def test_import_of_a_file(self, act, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("--help").write_text(WORKFLOW)  # a name is no option
+        assert "Nothing was stored (dry run)." in act(action="import", file="--help", dry_run=True)
+        assert "1 created" in act(action="import", file="--help")
 
     def test_prune(self, act) -> None:
         act(action="import", text=WORKFLOW)
