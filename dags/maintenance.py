@@ -1,12 +1,9 @@
 """
-DAG ``accelerator_maintenance``: what is otherwise done by commands, where there is no shell, as on Cloud Composer.
+DAG ``accelerator_maintenance``: commands of `accelerator` where there is no shell, as on Cloud Composer.
 
-- Trigger it by hand after installing a new version of airflow-provider-cloud-accelerator: it upgrades the application database,
-  as ``accelerator db upgrade`` does, and changes nothing where the schema is already the one this version needs.
-- ``workflows`` names a file in the folder ``import`` of ``[accelerator] snapshot_dir``, which is stored as by
-  ``accelerator import``; ``prune`` also deletes what the file does not have.
-- ``downgrade_to`` takes the schema back before an earlier version is installed, as ``accelerator db downgrade`` does. Without
-  ``agreed`` the task fails, and its log says what would be lost.
+Trigger it by hand and choose an **action**; the log of the task `carry_out` shows what the command prints, and the task fails
+where the command does. The default, `db upgrade`, makes or upgrades the schema of the application database: do it after
+installing a new version of airflow-provider-cloud-accelerator. The other actions and their fields are in docs/operations.md.
 """
 
 from __future__ import annotations
@@ -14,43 +11,43 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import dag, task
+
+from provider.cli.maintenance import form
 
 
 @dag(
     dag_id="accelerator_maintenance",
-    description="Upgrades the application database to the schema of the installed version; imports workflows from a file",
+    description="Commands of accelerator where there is no shell: db upgrade, import, validate, doctor and others",
     schedule=None,
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
     tags=["accelerator"],
+    params=form(),
     doc_md=__doc__,
-    params={
-        "workflows": Param(
-            None, type=["null", "string"], description="File in the folder import of snapshot_dir: workflows to store"
-        ),
-        "prune": Param(False, type="boolean", description="Also delete every stored workflow that the file does not have"),
-        "downgrade_to": Param(None, type=["null", "string"], description="Schema of an earlier version, instead of an upgrade"),
-        "agreed": Param(False, type="boolean", description="Lose what the log of a run without this says would be lost"),
-    },
 )
 def accelerator_maintenance() -> None:
-    @task(retries=2, retry_delay=datetime.timedelta(seconds=30))
-    def upgrade_application_database(params: dict[str, Any] | None = None) -> dict[str, str | None]:
-        """Return the schema revision found and the one the database now has."""
-        from provider.cli.without_shell import change_schema
-
-        return change_schema(params or {})
-
+    # Airflow fills in params and run_id, by their names.
     @task
-    def import_workflows(params: dict[str, Any] | None = None) -> None:
-        """Store the workflows of a file, all of them or none; skipped where no file is named."""
-        from provider.cli.without_shell import import_file
+    def leave_token(params: Any = None, run_id: Any = None) -> None:
+        """For the doctor: leave a token in the database, which the other task's process has to see. Skipped for the others."""
+        from airflow.sdk.exceptions import AirflowSkipException
 
-        import_file(params or {})
+        from provider.cli import maintenance
 
-    upgrade_application_database() >> import_workflows()
+        if not maintenance.leave_token(params, run_id):
+            raise AirflowSkipException("Only the doctor needs a token.")
+
+    # Whatever became of the token: a doctor is needed most where the database is away.
+    @task(retries=2, retry_delay=datetime.timedelta(seconds=30), trigger_rule="all_done")
+    def carry_out(params: Any = None, run_id: Any = None) -> None:
+        """Carry out the action."""
+        from provider.cli import maintenance
+
+        maintenance.carry_out(params, run_id)
+
+    leave_token() >> carry_out()
 
 
 accelerator_maintenance()

@@ -173,6 +173,13 @@ def uses_embedded_database() -> bool:
     return get("sql_alchemy_conn").startswith("sqlite")
 
 
+def spanning_executors() -> list[str]:
+    """Return the configured executors that run tasks on several machines, by their class names."""
+    configured = _configured("core", "executor") or "LocalExecutor"
+    names = [name.strip().rpartition(":")[2].rpartition(".")[2] for name in configured.replace(";", ",").split(",")]
+    return [name for name in names if name not in _LOCAL_EXECUTORS]
+
+
 def refuse_embedded_database_across_machines() -> None:
     """
     Refuse an SQLite application database under an executor that spans machines.
@@ -183,13 +190,11 @@ def refuse_embedded_database_across_machines() -> None:
     """
     if not uses_embedded_database():
         return
-    configured = _configured("core", "executor") or "LocalExecutor"
-    names = [name.strip().rpartition(":")[2].rpartition(".")[2] for name in configured.replace(";", ",").split(",")]
-    spanning = [name for name in names if name not in _LOCAL_EXECUTORS]
+    spanning = spanning_executors()
     if spanning:
         raise ConfigurationError(
-            f"[core] executor = {configured} runs tasks on several machines, but the application database is an SQLite file on "
-            f"this one, so batches and task logs would be split without a sign. Set [{SECTION}] sql_alchemy_conn "
+            f"[core] executor = {', '.join(spanning)} runs tasks on several machines, but the application database is an SQLite "
+            f"file on this one, so batches and task logs would be split without a sign. Set [{SECTION}] sql_alchemy_conn "
             f"(AIRFLOW__{SECTION.upper()}__SQL_ALCHEMY_CONN) to a PostgreSQL URL and run `accelerator db upgrade`."
         )
 

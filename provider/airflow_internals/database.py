@@ -44,7 +44,7 @@ _TRY = ("dag_id", "run_id", "task_id", "map_index", "try_number", "state", "star
 _RUN = ("dag_id", "run_id", "state", "run_type", "triggered_by", "conf", "created_at", "run_after", "start_date", "end_date")
 #: Model → the columns of it that are read.
 COLUMNS: Mapping[Any, tuple[str, ...]] = {
-    DagModel: ("dag_id",),
+    DagModel: ("dag_id", "is_paused", "is_stale"),
     DagRun: (*_RUN, "updated_at"),
     TaskInstance: ("id", "operator", *_TRY),
     TaskInstanceHistory: _TRY,

@@ -17,6 +17,7 @@ from typing import Any, TextIO, cast
 from provider.texts import escaped
 
 _STATUS_STYLES = {"SUCCESS": "green", "ERROR": "red", "BLOCKED": "red", "PROCESSING": "cyan", "SKIPPED": "dim", "NEW": "dim"}
+_STATUS_STYLES |= {"ok": "green", "warning": "yellow", "error": "red", "unknown": "dim"}
 
 
 def write_json(data: Any) -> None:

@@ -257,6 +257,17 @@ _REQUESTS = Command(
     ),
 )
 
+_DOCTOR = Command(
+    "doctor",
+    "Check everything that this package stands on, and say what to do; exit code 1 where a check finds an error",
+    "provider.cli.doctor_commands:doctor",
+    (
+        _argument("--leave", metavar="TOKEN", help="check nothing; leave a token in the application database"),
+        _argument("--expect", metavar="TOKEN", help="also look for a token that another machine has left there"),
+        _OUTPUT,
+    ),
+)
+
 _EMULATORS = Command(
     "emulators",
     "Serve local stand-ins for Dataform, Power BI and Pub/Sub until Ctrl-C, to try workflows without a cloud",
@@ -284,7 +295,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
-    *(_BATCHES, _LOGS, _RECONCILE, _REQUESTS, _EMULATORS),
+    *(_BATCHES, _LOGS, _RECONCILE, _REQUESTS, _DOCTOR, _EMULATORS),
 )
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"

@@ -19,7 +19,7 @@ from provider.plain_data import as_list
 
 if TYPE_CHECKING:
     from google.pubsub_v1.services.subscriber.async_client import SubscriberAsyncClient
-    from google.pubsub_v1.types import ReceivedMessage
+    from google.pubsub_v1.types import ReceivedMessage, Subscription
 
 #: Deadline of one acknowledge call in seconds, its retries included; after it the messages are delivered again, which does no
 #: harm.
@@ -30,6 +30,9 @@ PARKED_SECONDS = 10.0
 
 #: Deadline of giving messages back, in seconds; if that fails they are delivered again when their own deadline has passed.
 GIVE_BACK_SECONDS = 2.0
+
+#: What pull and acknowledge need.
+CONSUME = "pubsub.subscriptions.consume"
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +123,30 @@ class SubscriberAsyncHook:
         client = await self._get_client()
         request = {"subscription": subscription, "ack_ids": list(ack_ids), "ack_deadline_seconds": 0}
         await client.modify_ack_deadline(request=request, retry=None, timeout=GIVE_BACK_SECONDS)
+
+    async def look_at(self, subscription: str, seconds: float) -> Subscription:
+        """
+        Return what a subscription is; that takes more than the right to consume from it.
+
+        https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#google.pubsub.v1.Subscriber.GetSubscription
+
+        :raises google.api_core.exceptions.GoogleAPICallError: the call failed; it is not repeated here.
+        """
+        client = await self._get_client()
+        return await client.get_subscription(request={"subscription": subscription}, retry=None, timeout=seconds)
+
+    async def may_consume(self, subscription: str, seconds: float) -> bool:
+        """
+        Tell whether the connection may pull from a subscription and acknowledge; asking is free to everybody.
+
+        https://cloud.google.com/pubsub/docs/reference/rpc/google.iam.v1#google.iam.v1.IAMPolicy.TestIamPermissions
+
+        :raises google.api_core.exceptions.GoogleAPICallError: the call failed; it is not repeated here.
+        """
+        client = await self._get_client()
+        request = {"resource": subscription, "permissions": [CONSUME]}
+        answer = await client.test_iam_permissions(request=request, retry=None, timeout=seconds)
+        return CONSUME in answer.permissions
 
     async def close(self) -> None:
         """Close the channel, if there is one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,6 +92,36 @@ class LeaderLock:
             LeaderLease.name
         )
         return session.scalar(taken) is not None
+
+
+@dataclass(frozen=True)
+class Lead:
+    """
+    Who leads, by the database's clock.
+
+    :param host: machine of the leader; empty where it has given the lead up.
+    :param silent: how long ago it gave its last sign of life.
+    :param behind: how long ago the record was complete; None where no reconciler has finished a look yet.
+    """
+
+    host: str
+    silent: timedelta
+    behind: timedelta | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a leader that lives."""
+        return bool(self.host) and self.silent.total_seconds() < LEASE_SECONDS
+
+
+def current_lead(session: Session) -> Lead | None:
+    """Return who leads; None where nobody ever has."""
+    found = session.get(LeaderLease, _NAME)
+    if found is None:
+        return None
+    now = _now(session)
+    behind = None if found.current_at is None else now - found.current_at
+    return Lead(found.holder.partition(" ")[0], now - found.seen_at, behind)
 
 
 def record_current_at(session: Session) -> datetime | None:

@@ -36,7 +36,7 @@ class DispatchBatchRequestsOperator(PubSubBatchRequestSensor):
     ) -> None:
         super().__init__(**kwargs)
         self.airflow_conn_id = airflow_conn_id
-        self._start_in_triggerer()
+        self.start_in_triggerer()
         self.burst_dag_id = burst_dag_id
         self.burst_helpers = burst_helpers
 

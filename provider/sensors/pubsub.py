@@ -55,9 +55,10 @@ class PubSubBatchRequestSensor(BaseSensorOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self.max_messages = max_messages
-        self._start_in_triggerer()
+        self.start_in_triggerer()
 
-    def _start_in_triggerer(self) -> None:
+    def start_in_triggerer(self) -> None:
+        """Let Airflow start the task in the triggerer, with a trigger of what the task has now."""
         self.start_trigger_args = start_trigger_args(self._trigger(0.0), timeout=self.wait_limit())
 
     def execute(self, context: Context) -> NoReturn:  # noqa: ARG002 - Airflow calls it so

@@ -178,7 +178,8 @@ def test_airflow_takes_what_the_next_commands_send(scripts: Outcome) -> None:
 
     sent = requests(scripts.out)
     bodies = [TriggerDAGRunPostBody.model_validate(body) for body in sent.pop("/api/v2/dags/accelerator_maintenance/dagRuns")]
-    assert [body.conf for body in bodies] == [{}, {"workflows": "workflows.yaml"}]
+    ((place,),) = [re.findall(r"gcloud storage cp workflows.yaml (\S+)", scripts.out)]
+    assert [body.conf for body in bodies] == [{}, {"action": "import", "file": f"{place}workflows.yaml"}]
     ((role,), (user,)) = sent.pop("/auth/fab/v1/roles"), sent.pop("/auth/fab/v1/users")
     assert sent == {}
     # What Airflow's own roles lack, the reconciler reads: who ended a task is in the audit log.

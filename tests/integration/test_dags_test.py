@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -58,19 +59,18 @@ def test_a_dag_without_start_batch_is_no_batch(laptop: World) -> None:
 
 
 def test_workflows_come_from_a_file_and_the_schema_goes_back_without_a_shell(laptop: World) -> None:
-    folder = laptop.home / "accelerator" / "import"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "more.yaml").write_text("workflows: [{workflow_id: more, tasks: [{task_id: waits, task_type: external}]}]\n")
+    file = laptop.home / "more.yaml"
+    file.write_text("workflows: [{workflow_id: more, tasks: [{task_id: waits, task_type: external}]}]\n")
     maintenance = ("dags", "test", "accelerator_maintenance", "--conf")
-    imported = laptop.airflow.cli(*maintenance, '{"workflows": "more.yaml"}')
+    imported = laptop.airflow.cli(*maintenance, json.dumps({"action": "import", "file": str(file)}))
     assert imported.returncode == 0, imported.stdout[-3000:] + imported.stderr[-3000:]
     assert "created    more (tasks: 1)" in imported.stdout + imported.stderr
     (workflows,) = laptop.rows("workflows")
     assert "more" in {row["workflow_id"] for row in workflows}
 
-    asked = laptop.airflow.cli(*maintenance, '{"downgrade_to": "0002"}')
+    asked = laptop.airflow.cli(*maintenance, '{"action": "db downgrade", "to": "0002"}')
     assert asked.returncode == 1
     assert "would be lost: the views v_batch_summary" in asked.stdout + asked.stderr
-    agreed = laptop.airflow.cli(*maintenance, '{"downgrade_to": "0002", "agreed": true}')
+    agreed = laptop.airflow.cli(*maintenance, '{"action": "db downgrade", "to": "0002", "yes": true}')
     assert agreed.returncode == 0, agreed.stdout[-3000:] + agreed.stderr[-3000:]
     assert laptop.rows("workflows") == [workflows]

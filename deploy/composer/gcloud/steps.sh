@@ -236,7 +236,7 @@ next_commands() {
   cat <<END
 accelerator init dags-for-composer && gcloud storage cp 'dags-for-composer/*.py' $bucket/dags/
 $maintenance -d '{"logical_date": null}'
-gcloud storage cp workflows.yaml $bucket/data/accelerator/import/ && $maintenance -d '{"logical_date": null, "conf": {"workflows": "workflows.yaml"}}'
+gcloud storage cp workflows.yaml $bucket/data/accelerator/import/ && $maintenance -d '{"logical_date": null, "conf": {"action": "import", "file": "$bucket/data/accelerator/import/workflows.yaml"}}'
 $post $uri/auth/fab/v1/roles -d '{"actions":[{"action":{"name":"can_read"},"resource":{"name":"Audit Logs"}}],"name":"AuditLogReader"}' && $post $uri/auth/fab/v1/users -d '{"email":"$READER","first_name":"accelerator","last_name":"reader","password":"'"\$(openssl rand -hex 24)"'","roles":[{"name":"Viewer"},{"name":"AuditLogReader"}],"username":"accounts.google.com:$id"}'
 END
   if [[ -n $POWER_BI_CLIENT_ID ]]; then

@@ -45,7 +45,7 @@ output "next_3_upgrade_schema" {
 
 output "next_4_import_workflows" {
   description = "Puts a file of workflows into the bucket and stores them."
-  value       = "gcloud storage cp workflows.yaml ${local.bucket}/data/accelerator/import/ && ${local.maintenance} -d '{\"logical_date\": null, \"conf\": {\"workflows\": \"workflows.yaml\"}}'"
+  value       = "gcloud storage cp workflows.yaml ${local.bucket}/data/accelerator/import/ && ${local.maintenance} -d '{\"logical_date\": null, \"conf\": {\"action\": \"import\", \"file\": \"${local.bucket}/data/accelerator/import/workflows.yaml\"}}'"
 }
 
 output "next_5_register_reader" {

@@ -46,6 +46,13 @@ def _invocation(name: str) -> str:
     return invocations.checked_name(name, "workflowInvocations")
 
 
+def _repository(project_id: str, region: str, repository_id: str) -> str:
+    """Return the name of a repository; raises where one of the parts is no id."""
+    parts = ("projects", project_id, "locations", region, "repositories", repository_id)
+    path(*parts)
+    return "/".join(parts)
+
+
 class InvocationRequest(TypedDict):
     """
     What a workflow invocation is asked for with.
@@ -134,6 +141,12 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
             self._async_clients[loop] = self._build_async_client()
         return self._async_clients[loop]
 
+    def look_at(self, project_id: str, region: str, repository_id: str) -> None:
+        """Ask for a repository, to see that the connection may."""
+        name = _repository(project_id, region, repository_id)
+        with translated(f"Dataform GetRepository {name}"):
+            self.client.get_repository(request={"name": name}, retry=None, timeout=self.budget.call)
+
     # Starting.
 
     def prepare(self, request: InvocationRequest) -> Intent:
@@ -147,9 +160,7 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
         """
         config = parameters.code_compilation_config(request["vars"], request["compilation_config"])
         invocations.invocation_config(request["invocation_config"])
-        place = (request["project_id"], "locations", request["region"], "repositories", request["repository_id"])
-        path("projects", *place)  # raises where one of them is no id
-        parent = "/".join(("projects", *place))
+        parent = _repository(request["project_id"], request["region"], request["repository_id"])
         ((kind, value),) = request["source"].items()
         name = value if kind == "git_commitish" or "/" in value else f"{parent}/{_COLLECTIONS[kind]}/{value}"
         if kind == "workflow_config":

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -105,36 +104,3 @@ def test_init_into_what_is_no_folder(accelerator, tmp_path: Path) -> None:
         result = accelerator("init", folder)
         assert result.code == 1
         assert result.err.startswith(f"error: cannot write {folder}: ")
-
-
-def test_maintenance_dag_upgrades_the_database(application_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The DAG file itself, parsed by Airflow; its task run as a function."""
-    from airflow.dag_processing.dagbag import DagBag
-    from sqlalchemy import text
-
-    from provider.metadata.engine import write_session
-    from provider.metadata.schema import HEAD
-    from provider.metadata.views import VIEWS
-
-    with write_session() as session:
-        session.execute(text("DELETE FROM accelerator_alembic_version"))
-        for view in VIEWS:
-            session.execute(text(f"DROP VIEW {view}"))
-        for table in (
-            "workflow_versions",
-            "batch_requests",
-            "task_logs",
-            "task_batches",
-            "task_dependencies",
-            "tasks",
-            "workflows",
-            "leader_leases",
-        ):
-            session.execute(text(f"DROP TABLE {table}"))
-    bag = DagBag(dag_folder=DAGS / "maintenance.py")
-    assert bag.import_errors == {}
-    dag: Any = bag.dags["accelerator_maintenance"]
-    assert (dag.schedule, dag.is_paused_upon_creation) == (None, False)
-    task = dag.task_dict["upgrade_application_database"]
-    assert task.python_callable() == {"before": None, "after": HEAD}
-    assert task.python_callable() == {"before": HEAD, "after": HEAD}

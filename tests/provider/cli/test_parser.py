@@ -52,6 +52,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],
         ["reconcile", "--since", "2026-03-01", "--check", "--reader", "api", "-o", "json"],
         ["reconcile", "--watch"],
+        ["doctor", "--expect", "monday", "-o", "json"],
         ["requests", "retry", "17", "18"],
         ["emulators", "--scenario", "s.yaml", "--env-file", "e", "--pubsub-port", "8085"],
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -176,3 +178,15 @@ def test_the_button_test_of_the_connection(server: Server, monkeypatch: pytest.M
     monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps({**settings, "password": "wrong"}))
     found, said = AirflowApiHook().test_connection()
     assert (found, "401" in said) == (False, True)
+
+
+class TestClock:
+    def test_the_servers_time_is_that_of_its_answers(self, server: Server) -> None:
+        before = datetime.now(UTC).replace(microsecond=0)
+        told = api(server).clock()
+        assert told is not None
+        assert before <= told <= datetime.now(UTC)
+
+    def test_an_answer_without_a_date_tells_nothing(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda _: "yesterday")
+        assert api(server).clock() is None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text
 
 from provider.exceptions import LostLeadError
 from provider.metadata.engine import read_session, write_session
-from provider.metadata.leader_lock import LEASE_SECONDS, LeaderLock
-from provider.metadata.tables import LeaderLease
+from provider.metadata.leader_lock import LEASE_SECONDS, LeaderLock, current_lead
+from provider.metadata.tables import LeaderLease, utc_now
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("application_database")
@@ -116,3 +118,22 @@ def test_nobody_takes_the_lead_over_while_its_holder_writes(application_database
         with pytest.raises(OperationalError, match="lock timeout"):
             second.acquire()
     assert second.acquire()
+
+
+def test_who_leads_is_told() -> None:
+    with read_session() as session:
+        assert current_lead(session) is None
+    lock = LeaderLock()
+    lock.tell_current(utc_now() - timedelta(minutes=5))
+    lock.acquire()
+    with read_session() as session:
+        found = current_lead(session)
+    assert found is not None
+    assert (found.holds, found.host) == (True, socket.gethostname())
+    assert found.behind is not None
+    assert timedelta(minutes=5) <= found.behind < timedelta(minutes=6)
+    lock.release()
+    with read_session() as session:
+        found = current_lead(session)
+    assert found is not None
+    assert (found.holds, found.host) == (False, "")

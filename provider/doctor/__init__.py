@@ -1,0 +1,1 @@
+"""What ``accelerator doctor`` looks at: small checks, each with what was seen and what to do."""

@@ -1,0 +1,263 @@
+"""Each fault of Airflow's processes, of our DAGs in it and of the record in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from provider import messages
+from provider.doctor import airflow_state
+from provider.doctor.airflow_state import airflow_checks
+from provider.doctor.airflow_view import ApiView, DagState, DatabaseView, open_view
+from provider.doctor.examination import Finding, State, UnseenError, examine
+from provider.exceptions import ConfigurationError
+from provider.metadata import inbox
+from provider.metadata.engine import write_session
+from provider.metadata.leader_lock import LeaderLock
+from provider.metadata.tables import BatchRequest, LeaderLease, utc_now
+
+API, PUBSUB = "AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID", "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS"
+COMPONENTS = ("scheduler", "triggerer", "dag_processor")
+RUNS = DagState(paused=False, stale=False, running=1)
+
+
+class Airflow:
+    """An Airflow in which all is well."""
+
+    told = "by a test"
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
+        self.state |= {name: {"status": "healthy", f"latest_{name}_heartbeat": "2026-03-16T04:00:00Z"} for name in COMPONENTS}
+        self.dags: dict[str, DagState] = {"accelerator_dispatcher": RUNS, "accelerator_reconciler": RUNS}
+        self.time: datetime | None = None
+        self.ahead = timedelta()
+
+    def health(self) -> Mapping[str, Any]:
+        return self.state
+
+    def dag(self, dag_id: str) -> DagState | None:
+        return self.dags.get(dag_id)
+
+    def clock(self) -> datetime | None:
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def airflow() -> Airflow:
+    return Airflow()
+
+
+def examined(airflow: Airflow) -> dict[str, Finding]:
+    return {found.check: found for found in examine(airflow_checks(lambda: airflow))}
+
+
+def faults(airflow: Airflow) -> dict[str, State]:
+    return {name: found.state for name, found in examined(airflow).items() if found.state is not State.OK}
+
+
+def lead() -> None:
+    lock = LeaderLock()
+    lock.tell_current(datetime.now(UTC))
+    assert lock.acquire()
+
+
+@pytest.mark.usefixtures("application_database")
+class TestAllWell:
+    def test_where_the_scheduler_hosts_the_reconciler(self, airflow: Airflow) -> None:
+        lead()
+        found = examined(airflow)
+        assert {one.state for one in found.values()} == {State.OK}
+        assert list(found) == [
+            "airflow",
+            *("scheduler", "triggerer", "dag-processor"),
+            "plugin",
+            "reconciler",
+            "waiting requests",
+        ]
+
+    def test_where_a_dag_is_the_reconciler(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(API, "airflow_api")
+        monkeypatch.setenv(PUBSUB, "projects/p/subscriptions/sub")
+        lead()
+        found = examined(airflow)
+        assert {one.state for one in found.values()} == {State.OK}
+        assert {"clock of the API server", "reconciler DAG", "dispatcher DAG"} <= found.keys()
+
+
+@pytest.mark.usefixtures("embedded_database")
+class TestProcesses:
+    @pytest.fixture(autouse=True)
+    def _leader(self, embedded_database: str) -> None:
+        lead()
+
+    @pytest.mark.parametrize("name", COMPONENTS)
+    def test_one_that_is_dead(self, airflow: Airflow, name: str) -> None:
+        airflow.state[name]["status"] = "unhealthy"
+        found = examined(airflow)[name.replace("_", "-")]
+        assert faults(airflow) == {name.replace("_", "-"): State.ERROR}
+        assert found.seen == "not alive, last heartbeat 2026-03-16T04:00:00Z"
+        assert f"`airflow {name.replace('_', '-')}`" in found.remedy
+
+    def test_one_that_has_never_run(self, airflow: Airflow) -> None:
+        airflow.state["triggerer"] = {"status": None, "latest_triggerer_heartbeat": None}
+        assert faults(airflow) == {"triggerer": State.ERROR}
+        assert examined(airflow)["triggerer"].seen == "none has ever run"
+
+    def test_one_of_which_nothing_is_told(self, airflow: Airflow) -> None:
+        del airflow.state["dag_processor"]
+        assert faults(airflow) == {"dag-processor": State.UNKNOWN}
+
+    def test_a_database_that_is_away_is_one_error(self, airflow: Airflow) -> None:
+        airflow.state["metadatabase"]["status"] = "unhealthy"
+        assert faults(airflow) == {"airflow": State.ERROR, **{name.replace("_", "-"): State.UNKNOWN for name in COMPONENTS}}
+
+    @pytest.mark.parametrize(
+        ("error", "state"), [(UnseenError("no way", "Make one."), State.UNKNOWN), (ConfigurationError("no host"), State.ERROR)]
+    )
+    def test_an_airflow_that_cannot_be_seen_is_told_once(self, error: Exception, state: State) -> None:
+        def fail() -> Airflow:
+            raise error
+
+        found = {one.check: one for one in examine(airflow_checks(fail))}
+        assert (found["airflow"].state, found["airflow"].seen) == (state, str(error))
+        assert {found[name].state for name in ("scheduler", "triggerer", "dag-processor")} == {State.UNKNOWN}
+        assert found["reconciler"].state is State.OK
+
+    def test_a_clock_that_is_wrong(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(API, "airflow_api")
+        airflow.ahead = timedelta(seconds=10)
+        assert faults(airflow) == {"clock of the API server": State.WARNING}
+        airflow.ahead = timedelta(seconds=-60)
+        assert faults(airflow) == {"clock of the API server": State.ERROR}
+
+
+@pytest.mark.usefixtures("embedded_database")
+class TestDags:
+    @pytest.fixture(autouse=True)
+    def _set(self, embedded_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(API, "airflow_api")
+        monkeypatch.setenv(PUBSUB, "projects/p/subscriptions/sub")
+        lead()
+
+    @pytest.mark.parametrize("name", ["dispatcher", "reconciler"])
+    @pytest.mark.parametrize(
+        ("dag", "state", "remedy"),
+        [
+            (None, State.ERROR, "accelerator init"),
+            (DagState(paused=False, stale=True, running=0), State.ERROR, "accelerator init"),
+            (DagState(paused=True, stale=False, running=1), State.ERROR, "Unpause the DAG"),
+            (DagState(paused=False, stale=False, running=0), State.WARNING, "Look at the last run"),
+        ],
+    )
+    def test_one_that_does_not_run(self, airflow: Airflow, name: str, dag: DagState | None, state: State, remedy: str) -> None:
+        airflow.dags = {key: value for key, value in airflow.dags.items() if name not in key}
+        if dag is not None:
+            airflow.dags[f"accelerator_{name}"] = dag
+        assert faults(airflow) == {f"{name} DAG": state}
+        assert remedy in examined(airflow)[f"{name} DAG"].remedy
+
+    def test_none_is_asked_for_where_none_is_made(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(API, "")
+        monkeypatch.setenv(PUBSUB, "")
+        airflow.dags = {}
+        assert faults(airflow) == {}
+
+
+def change_lease(**values: Any) -> None:
+    with write_session() as session:
+        session.execute(update(LeaderLease).values(values))
+
+
+@pytest.mark.usefixtures("application_database")
+class TestRecord:
+    def test_no_reconciler_has_ever_led(self, airflow: Airflow) -> None:
+        assert faults(airflow) == {"plugin": State.UNKNOWN, "reconciler": State.ERROR}
+        assert examined(airflow)["reconciler"].remedy.startswith("Start the scheduler")
+
+    def test_the_leader_is_silent(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(API, "airflow_api")
+        lead()
+        change_lease(seen_at=utc_now() - timedelta(minutes=2))
+        found = examined(airflow)["reconciler"]
+        assert faults(airflow) == {"reconciler": State.ERROR}
+        assert "is silent for 0:02:0" in found.seen
+        assert found.remedy.startswith("Unpause the DAG accelerator_reconciler")
+
+    def test_the_lead_was_given_up(self, airflow: Airflow) -> None:
+        lock = LeaderLock()
+        lock.acquire()
+        lock.release()
+        assert faults(airflow)["reconciler"] is State.ERROR
+        assert examined(airflow)["reconciler"].seen == "none leads; the record is not complete yet"
+
+    @pytest.mark.parametrize(
+        ("behind", "state"),
+        [(None, State.WARNING), (timedelta(minutes=2), State.WARNING), (timedelta(minutes=11), State.ERROR)],
+    )
+    def test_the_record_is_old(self, airflow: Airflow, behind: timedelta | None, state: State) -> None:
+        lead()
+        change_lease(current_at=None if behind is None else utc_now() - behind)
+        assert faults(airflow) == {"reconciler": state}
+
+    def test_a_request_waits_for_long(self, airflow: Airflow) -> None:
+        lead()
+        with write_session() as session:
+            message = messages.read(b'{"task_id": "a", "batch_id": "b1"}', {}, "1", None)
+            inbox.receive(session, "projects/p/subscriptions/sub", [message])
+            session.execute(update(BatchRequest).values(state="received"))
+        assert faults(airflow) == {}
+        with write_session() as session:
+            session.execute(update(BatchRequest).values(received_at=utc_now() - timedelta(hours=2)))
+        assert faults(airflow) == {"waiting requests": State.WARNING}
+        assert "has waited 2:00:0" in examined(airflow)["waiting requests"].seen
+
+    def test_the_plugin_is_not_installed(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+        lead()
+        monkeypatch.setattr(airflow_state, "_PLUGIN", "another:Plugin")
+        assert faults(airflow) == {"plugin": State.ERROR}
+
+
+class TestViews:
+    """The two ways to see Airflow, on its own tables and its own API server."""
+
+    def test_both_see_the_same(self, airflow_database: Any, airflow_api: Any) -> None:
+        from airflow.models.dag import DagModel
+
+        for dag_id in ("idle", "runs", "paused"):
+            airflow_database.run(dag_id=dag_id, state="running" if dag_id == "runs" else "success")
+        with airflow_database.engine.begin() as connection:
+            table = DagModel.__table__
+            connection.execute(table.update().values(is_paused=table.c.dag_id == "paused", is_stale=False))
+        views = ApiView(airflow_api, "airflow_api"), DatabaseView()
+        for view in views:
+            assert [view.dag(dag_id) for dag_id in ("idle", "runs", "paused", "none")] == [
+                DagState(paused=False, stale=False, running=0),
+                DagState(paused=False, stale=False, running=1),
+                DagState(paused=True, stale=False, running=0),
+                None,
+            ], view.told
+            health = view.health()
+            assert health["metadatabase"]["status"] == "healthy"
+            assert [health[name]["status"] for name in COMPONENTS] == ["unhealthy", None, None]
+
+    def test_the_api_is_taken_where_it_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(API, "doctors_api")
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_DOCTORS_API", '{"conn_type": "airflow_api", "host": "https://a.example", "password": "t"}'
+        )
+        assert open_view().told == "by its REST API (connection doctors_api)"
+
+    def test_neither_is_at_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from provider.airflow_internals import database
+
+        def blocked(**_: object) -> None:
+            raise RuntimeError("no database in a task")
+
+        monkeypatch.setattr(database, "create_session", blocked)
+        with pytest.raises(UnseenError, match="no Airflow database here .RuntimeError: no database in a task"):
+            open_view()
