@@ -225,7 +225,7 @@ def test_a_mark_may_be_logged_a_minute_before_the_try_that_it_ends(before: int, 
 
 @pytest.mark.parametrize("live", [True, False])
 def test_a_mark_after_the_last_change_of_a_try_is_not_its_end(live: bool) -> None:
-    times = {"ended_at": AT + 9 * MINUTE, "updated_at": AT + (9 if live else 1) * MINUTE}
+    times: dict[str, Any] = {"ended_at": AT + 9 * MINUTE, "updated_at": AT + (9 if live else 1) * MINUTE}
     for minutes, person in ((9, "ann"), (9.1, None)):
         end = end_of_try(run(marked("success", minutes)), attempt("success", live=live, **times), nobody)
         assert person_of(end) == person
@@ -237,6 +237,18 @@ def test_a_try_of_which_nobody_knows_when_it_changed_may_have_been_marked() -> N
     assert end_of_try(run(marked("failed", 2), cleared(4)), unknown, nobody) is None
     past = attempt("success", live=False, ended_at=None)
     assert end_of_try(run(marked("success", 2), cleared(4)), past, nobody) is None
+
+
+def test_a_clear_takes_the_marks_of_its_own_map_index() -> None:
+    for map_index, person in ((-1, None), (0, "ann")):
+        clear = PersonAct(AT + 8.5 * MINUTE, "bob", "cleared", "sales", "b1", None, "load", map_index)
+        assert person_of(end_of_try(run(marked("failed", 8), clear), attempt("failed"), nobody)) == person
+
+
+def test_a_clear_at_the_end_of_a_past_try_leaves_its_mark() -> None:
+    past = attempt("failed", live=False, ended_at=AT + 5 * MINUTE)
+    assert person_of(end_of_try(run(marked("failed", 4), cleared(5)), past, nobody)) == "ann"
+    assert person_of(end_of_try(run(marked("failed", 4), cleared(4.5)), past, nobody)) == "bob"
 
 
 def test_a_clear_of_another_task_leaves_a_mark() -> None:
