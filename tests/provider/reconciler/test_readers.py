@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from provider.airflow_internals.audit_log import PersonAct, SchedulerEnd
+from provider.reconciler import airflow_database as airflow_database_module
 from provider.reconciler.airflow_api import ApiReader
 from provider.reconciler.airflow_state import AirflowState, LeftText, RemoteJobState, RunState, TryReport, TryState, read_airflow
 from tests.provider.reconciler.conftest import AT, AirflowDatabase
@@ -202,3 +203,70 @@ def test_the_last_report_of_a_try_is_its_own(
 def test_of_a_dag_that_is_gone_nothing_is_known(airflow_database: AirflowDatabase, reader: AirflowState) -> None:
     assert reader.parents_of_run(KEY) == {}
     assert reader.operator_of_task(KEY, "load") is None
+
+
+# What changed.
+
+
+def test_runs_that_changed_since_are_found_in_the_dags_that_are_asked_for(
+    airflow_database: AirflowDatabase, reader: AirflowState
+) -> None:
+    for run_id, minutes in (("b1", 1), ("b2", 2), ("b3", 3)):
+        airflow_database.run(run_id, updated_at=AT + minutes * MINUTE)
+    airflow_database.run(dag_id="other", updated_at=AT + 3 * MINUTE)
+
+    assert reader.changed_runs(["sales", "gone"], AT + 2 * MINUTE) == {("sales", "b2"), ("sales", "b3")}
+    assert reader.changed_runs(["sales"], AT + 4 * MINUTE) == set()
+    assert reader.changed_runs([], AT) == set()
+
+
+def test_runs_whose_tasks_changed_since_are_found(airflow_database: AirflowDatabase, reader: AirflowState) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    for dag_id, run_id in (("sales", "b1"), ("sales", "b2"), ("other", "b1")):
+        airflow_database.run(run_id, dag_id=dag_id, updated_at=AT)
+        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=AT, operator="EmptyOperator")
+    for minutes, run_id in ((1, "b1"), (2, "b2")):
+        airflow_database.task("load", "running", run_id=run_id, updated_at=AT + minutes * MINUTE)
+    airflow_database.task("load", "running", dag_id="other", updated_at=AT + 3 * MINUTE)
+
+    assert reader.runs_with_changed_tasks(["sales"], AT + 2 * MINUTE) == {("sales", "b2")}
+    assert reader.runs_with_changed_tasks(["sales", "other"], AT + 2 * MINUTE) == {("sales", "b2"), ("other", "b1")}
+    assert reader.runs_with_changed_tasks(["sales"], AT + 4 * MINUTE) == set()
+
+
+def test_a_dag_is_a_workflow_that_has_ever_begun_a_batch(airflow_database: AirflowDatabase) -> None:
+    """In the database; by the REST API the workflows are those of the tables, and those that were seen."""
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.run(dag_id="by_hand")
+    airflow_database.run(dag_id="other")
+    airflow_database.set(TaskInstance, {"dag_id": "other"}, operator="EmptyOperator")
+    airflow_database.run(dag_id="renamed")
+    airflow_database.set(TaskInstance, {"dag_id": "renamed"}, task_id="begin")
+    with read_airflow() as state:
+        assert sorted(state.workflow_ids()) == ["by_hand", "sales"]
+
+
+def test_many_dags_and_runs_are_asked_for_in_parts(airflow_database: AirflowDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(airflow_database_module, "_IN_LIST", 1)
+    for dag_id, run_id in (("sales", "b1"), ("sales", "b2"), ("other", "b1")):
+        airflow_database.run(run_id, dag_id=dag_id)
+    every = {("sales", "b1"), ("sales", "b2"), ("other", "b1")}
+    with read_airflow() as state:
+        assert state.changed_runs(["sales", "other"], AT) == every
+        assert state.runs_with_changed_tasks(["sales", "other"], AT) == every
+        assert {key: run.key for key, run in state.load_runs([*every, ("sales", "gone")]).items()} == {key: key for key in every}
+
+
+def test_a_run_of_which_little_is_known_is_read_all_the_same(airflow_database: AirflowDatabase) -> None:
+    airflow_database.run(state=None, created_at=None, conf=["no", "mapping"])
+    airflow_database.task("load", "running")
+    airflow_database.acts("clear_dag_run", AT - MINUTE)
+    airflow_database.acts("clear_dag_run", AT)
+    with read_airflow() as state:
+        run = loaded(state)
+    assert (run.state, run.created_at, run.conf, run.triggered_by) == (None, AT, {}, None)
+    assert tries(run) == [("load", -1, 1, "running", True, 0)]
+    assert [act.at for act in run.acts] == [AT]
