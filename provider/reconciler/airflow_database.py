@@ -190,7 +190,7 @@ def _tries(session: Session, dag_id: str, run_ids: list[str]) -> dict[str, list[
         )
         for run_id, task_id, map_index, try_number, state, started_at, ended_at, updated_at, max_tries in rows:
             values = (task_id, map_index, try_number, _plain(state), started_at, ended_at, updated_at)
-            found[run_id].append(TryState(*values, live=model is TaskInstance, max_tries=max_tries))
+            found[run_id].append(TryState(*values, live=model is TaskInstance, max_tries=max_tries or 0))
     return found
 
 

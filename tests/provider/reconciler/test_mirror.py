@@ -15,8 +15,16 @@ from provider.metadata import states
 from provider.metadata.engine import read_session
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.reconciler.airflow_state import LeftText, RemoteJobState, RunState, TryReport, TryState
-from provider.reconciler.end_causes import End
-from provider.reconciler.mirror import Asked, Difference, Stored, TryKey, difference, effective_tries, error_of_batch, mirror_runs
+from provider.reconciler.mirror import (
+    Asked,
+    Difference,
+    Stored,
+    TryKey,
+    difference,
+    differing_columns,
+    effective_tries,
+    mirror_runs,
+)
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -180,8 +188,10 @@ def test_rows_of_another_run_with_the_same_id_are_replaced() -> None:
 def test_history_comes_before_the_task_instance_that_waits_with_its_number() -> None:
     past, again = attempt("failed", 1, live=False), attempt("queued", 1)
     assert effective_tries(run(past, again)) == {KEY: past, ("load", -1, 2): again}
-    retried = attempt("up_for_retry", 1)
-    assert effective_tries(run(past, retried)) == {KEY: retried}
+    for goes_on in (attempt("up_for_retry", 1), attempt("restarting", 1)):
+        assert effective_tries(run(past, goes_on)) == {KEY: goes_on}
+    never_began, began = attempt("failed", 0, live=False), attempt("running", 1)
+    assert effective_tries(run(never_began, began)) == {KEY: began}
 
 
 def test_what_the_process_could_not_write_is_the_error_of_its_own_try() -> None:
@@ -329,6 +339,14 @@ def test_only_a_row_that_would_change_is_written(of_task: str, of_row: dict[str,
     assert bool(found.rows) is written
 
 
+def test_what_would_change_is_named() -> None:
+    told = row(compared(run(attempt("failed")), said=asked(note="lost")))
+    silent = log("ERROR", airflow_state="failed", started_at=NOW, ended_at=NOW, end_cause="killed")
+    assert differing_columns(told, silent) == ["started_at", "error_message"]
+    other = {**told, "end_cause": "task", "ended_by": "ann", "remote_job_id": "j", "remote_job_url": "u"}
+    assert set(differing_columns(other, silent)) >= {"end_cause", "ended_by", "remote_job_id", "remote_job_url"}
+
+
 # Writing.
 
 
@@ -358,43 +376,3 @@ def test_runs_are_written_with_what_they_replace(application_database: str) -> N
             ("b2", "load"): "PROCESSING",
         }
         assert {one.batch_id: one.run_after for one in session.query(TaskBatch)} == {"b1": AT + MINUTE, "b2": AT}
-
-
-# The error of a batch.
-
-
-def failed(task_id: str, minutes: float | None = 0, number: int = 1, **values: Any) -> dict[str, Any]:
-    ended_at = None if minutes is None else AT + minutes * MINUTE
-    key = {"task_id": task_id, "map_index": -1, "try_number": number}
-    return {**key, "status": "ERROR", "ended_at": ended_at, "error_message": None, **values}
-
-
-@pytest.mark.parametrize(
-    ("end", "error"),
-    [
-        (None, "the DAG run failed; see its page in Airflow"),
-        (End("task"), "the DAG run failed; see its page in Airflow"),
-        (End("marked_failed", "ann"), "the DAG run was marked failed by ann"),
-    ],
-)
-def test_a_batch_without_a_failed_task_says_what_is_known(end: End | None, error: str) -> None:
-    assert error_of_batch([failed("load", status="SUCCESS")], stored(), end) == error
-
-
-@pytest.mark.parametrize(
-    ("rows", "error"),
-    [
-        ([failed("a")], "1 task failed: a"),
-        (
-            [failed("a", None, error_message="late"), failed("b", error_message="early")],
-            "2 tasks failed: a, b; first error: early",
-        ),
-        ([failed("a", 1, error_message="x"), failed("a", 5, 2, status="SUCCESS"), failed("b")], "1 task failed: b"),
-        ([failed("load", error_message="computed")], "1 task failed: load; first error: stored"),
-        ([failed(name) for name in "abcde"], "5 tasks failed: a, b, c, d, e"),
-        ([failed(name) for name in "gfedcba"], "7 tasks failed: a, b, c, d, e and 2 more"),
-        ([failed("a", error_message="m" * 9_000)], "1 task failed: a; first error: " + "m" * 3_968 + "…"),
-    ],
-)
-def test_a_batch_says_which_tasks_failed_and_the_first_error(rows: list[dict[str, Any]], error: str) -> None:
-    assert error_of_batch(rows, stored(log("ERROR", error_message="stored")), None) == error

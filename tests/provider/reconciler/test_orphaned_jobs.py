@@ -174,6 +174,43 @@ def test_the_pause_between_attempts_doubles_up_to_a_minute(airflow, service, mon
         assert len(service.cancelled) == attempts + 1
 
 
+def test_so_many_cases_are_remembered_and_the_oldest_forgotten(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphaned_jobs, "_REMEMBERED", 2)
+    for number in (1, 2, 3):
+        airflow.task("load", "failed", updated_at=LONG_AGO, map_index=number)
+        ledger(airflow, map_index=number, job={"id": f"job-{number}", "url": ""})
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    look(jobs)
+    assert sorted(service.cancelled) == ["job-1", "job-2", "job-3"]
+    look(jobs)
+    assert service.cancelled[3:] == ["job-1"]
+
+
+def test_the_end_waits_for_what_is_due_meanwhile(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphaned_jobs, "_GRACE", timedelta(seconds=0.2))
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    assert jobs.finish(0)
+    airflow.task("load", "failed", updated_at=datetime.now(UTC))
+    ledger(airflow)
+    with read_airflow() as airflow_state:
+        jobs.look(airflow_state.load_runs([KEY]).values())
+    assert jobs.finish(20)
+    assert service.cancelled == ["job-1"]
+
+
+def test_the_end_does_not_wait_for_ever(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    monkeypatch.setattr(service, "cancel", lambda _service, _job: let_go.wait(20))
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    with read_airflow() as airflow_state:
+        jobs.look(airflow_state.load_runs([KEY]).values())
+    assert not jobs.finish(0)
+    let_go.set()
+    assert jobs.finish(20)
+
+
 def test_a_cancel_that_hangs_keeps_no_answer_of_another_waiting(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = threading.Event()
     monkeypatch.setattr(service, "cancel", lambda _service, job: job["id"] == "job-1" and let_go.wait(20))

@@ -262,11 +262,11 @@ def test_many_dags_and_runs_are_asked_for_in_parts(airflow_database: AirflowData
 
 def test_a_run_of_which_little_is_known_is_read_all_the_same(airflow_database: AirflowDatabase) -> None:
     airflow_database.run(state=None, created_at=None, conf=["no", "mapping"])
-    airflow_database.task("load", "running")
+    airflow_database.history("load", "failed", 1, max_tries=None)
     airflow_database.acts("clear_dag_run", AT - MINUTE)
     airflow_database.acts("clear_dag_run", AT)
     with read_airflow() as state:
         run = loaded(state)
     assert (run.state, run.created_at, run.conf, run.triggered_by) == (None, AT, {}, None)
-    assert tries(run) == [("load", -1, 1, "running", True, 0)]
+    assert tries(run) == [("load", -1, 1, "failed", False, 0)]
     assert [act.at for act in run.acts] == [AT]
