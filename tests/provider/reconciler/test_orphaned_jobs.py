@@ -67,6 +67,14 @@ def test_a_try_that_runs_or_is_a_retry_looks_after_the_job_itself(airflow, servi
     assert service.cancelled == []
 
 
+@pytest.mark.parametrize(("hours", "cancelled"), [(23, ["job-1"]), (25, [])])
+def test_what_ended_more_than_a_day_ago_is_left(airflow, service, hours: int, cancelled: list[str]) -> None:
+    airflow.task("load", "failed", updated_at=datetime.now(UTC) - timedelta(hours=hours))
+    ledger(airflow)
+    look(OrphanedJobs(first_pause=timedelta(0)))
+    assert service.cancelled == cancelled
+
+
 @pytest.mark.parametrize("state", ["running", "deferred", "up_for_retry", "queued", None])
 def test_a_task_that_has_not_ended_keeps_its_job(airflow, service, state: str | None) -> None:
     airflow.task("load", state, updated_at=LONG_AGO)
