@@ -71,6 +71,7 @@ def test_a_run_has_nothing_of_the_run_with_its_id_of_another_dag(airflow_databas
     assert (run.key, run.state, run.run_type, run.triggered_by) == (KEY, "failed", "manual", "ui")
     assert (run.conf, run.run_after, run.started_at, run.ended_at) == ({"country": "DE"}, AT, AT, end)
     assert tries(run) == [("load", -1, 1, "failed", True, 0)]
+    assert (run.acts, run.scheduler_ends, run.jobs, run.texts) == ((), {}, {}, {})
 
 
 def test_the_tries_are_those_of_the_past_and_the_task_instances(airflow_database: AirflowDatabase, reader: AirflowState) -> None:
@@ -262,11 +263,12 @@ def test_many_dags_and_runs_are_asked_for_in_parts(airflow_database: AirflowData
 
 def test_a_run_of_which_little_is_known_is_read_all_the_same(airflow_database: AirflowDatabase) -> None:
     airflow_database.run(state=None, created_at=None, conf=["no", "mapping"])
-    airflow_database.history("load", "failed", 1, max_tries=None)
+    airflow_database.history("load", "failed", 1, max_tries=None, updated_at=AT + MINUTE)
     airflow_database.acts("clear_dag_run", AT - MINUTE)
     airflow_database.acts("clear_dag_run", AT)
     with read_airflow() as state:
         run = loaded(state)
     assert (run.state, run.created_at, run.conf, run.triggered_by) == (None, AT, {}, None)
     assert tries(run) == [("load", -1, 1, "failed", False, 0)]
+    assert run.tries[0].updated_at == AT + MINUTE
     assert [act.at for act in run.acts] == [AT]
