@@ -78,9 +78,8 @@ def test_tries_of_the_past_come_first_and_all_in_one_order() -> None:
 
 def test_the_state_is_the_same_object_until_a_piece_changes() -> None:
     found = pieces(task())
-    assert not found.is_assembled
-    state = found.state(())
-    assert found.is_assembled
+    before, state = found.is_assembled, found.state(())
+    assert (before, found.is_assembled) == (False, True)
     assert found.state(()) is state
     assert found.take_task(task()) is None
     assert found.state(()) is state
