@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from provider.exceptions import ConfigurationError
-from provider.hooks.pubsub import SubscriberAsyncHook
+from provider.hooks.pubsub import SubscriberAsyncHook, SubscriptionReader
 from provider.metadata import request_queue, versions
 from provider.triggers import pubsub as module
 from provider.triggers.pubsub import PubSubInboxTrigger, Sweep
@@ -136,6 +136,30 @@ async def test_a_subscription_that_fails_is_pulled_ever_more_rarely_until_it_ans
 
     assert pauses == [1, 2, 1]
     assert set(asked) == {(SUBSCRIPTION, 7, 3.0)}
+
+
+async def test_nobody_listens_any_more_when_a_reader_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, (None, None))
+    pulling, listening = asyncio.Event(), []
+    close = SubscriptionReader.close
+
+    async def pull(_hook: SubscriberAsyncHook, *_: Any) -> Any:
+        pulling.set()
+        await asyncio.Event().wait()
+
+    async def watched_close(reader: SubscriptionReader) -> None:
+        listening.append([task for task in asyncio.all_tasks() if "InboxTrigger._listen" in str(task.get_coro())])
+        await close(reader)
+
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", pull)
+    monkeypatch.setattr(SubscriptionReader, "close", watched_close)
+    events: Any = PubSubInboxTrigger([SUBSCRIPTION]).run()
+    waiting = asyncio.create_task(anext(events))
+    await asyncio.wait_for(pulling.wait(), 60)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert listening == [[]]
 
 
 async def test_it_looks_again_when_something_is_due_and_else_after_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
