@@ -164,12 +164,13 @@ class ApiReader:
     def last_report(self, key: RunKey, attempt: TryState) -> TryReport | None:
         """Return the last end that a task's process or the scheduler reported of a try; None where neither did."""
         of_try = {"task_id": attempt.task_id, "try_number": attempt.try_number, "included_events": audit_log.ENDED_BY_AIRFLOW}
-        # Entries of a task that is not mapped may have no map index.
-        ways: list[dict[str, int]] = [{"map_index": attempt.map_index}, *([{}] if attempt.map_index < 0 else [])]
+        # Entries of a task that is not mapped may have no map index, which cannot be asked for.
+        ways: list[dict[str, int]] = [{"map_index": attempt.map_index, "limit": 1}, *([{}] if attempt.map_index < 0 else [])]
         for where in ways:
-            answer = self.api.get("eventLogs", dag_id=key[0], run_id=key[1], order_by="-when", limit=1, **of_try, **where)
+            answer = self.api.get("eventLogs", dag_id=key[0], run_id=key[1], order_by="-when", **of_try, **where)
             for event in read_each(EventAnswer, answer.get("event_logs") or ()):
-                return TryReport(event.at, event.event)
+                if event.map_index in (None, attempt.map_index):
+                    return TryReport(event.at, event.event)
         return None
 
     def acts_on_runs(self, dag_id: str, run_ids: Collection[str], since: datetime) -> Mapping[str, tuple[PersonAct, ...]]:
@@ -182,7 +183,7 @@ class ApiReader:
         }
         for event in self._events(included_events=sorted(audit_log.WITHOUT_RUN), **about):
             found[event.id] = event
-        entries = (event.as_entry() for _id, event in sorted(found.items()))
+        entries = (event.as_entry() for event in sorted(found.values(), key=lambda event: (event.at, event.id)))
         return audit_log.acts_of_runs(entries, dag_id, run_ids)
 
     def parents_of_run(self, key: RunKey) -> Mapping[str, Collection[str]]:

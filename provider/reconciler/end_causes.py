@@ -49,8 +49,6 @@ class End:
 
 def end_of_try(run: RunState, attempt: TryState, reports: Reports) -> End | None:
     """Return who ended a try: a person, the run's end or the scheduler; None where it was the task, or nobody yet."""
-    if attempt.state == "up_for_retry":
-        return _end_by_scheduler(run, attempt)
     if states.STATUS_OF_TASK_STATE.get(attempt.state, PROCESSING) in (NEW, PROCESSING):
         return None
     if act := _mark(run, attempt):

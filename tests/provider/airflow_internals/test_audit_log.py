@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from airflow.models.log import Log
 from airflow.utils.state import TaskInstanceState
 
 from provider.airflow_internals import audit_log
-from provider.airflow_internals.audit_log import ENDED_BY_AIRFLOW, PERSON_EVENTS, Entry, PersonAct, read_acts
+from provider.airflow_internals.audit_log import ENDED_BY_AIRFLOW, PERSON_EVENTS, Entry, PersonAct, SchedulerEnd, read_acts
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
@@ -195,3 +196,123 @@ def test_an_airflow_that_writes_other_events_is_told(monkeypatch: pytest.MonkeyP
         "models/taskinstance.py does not say 'event=other'",
         "models/gone.py does not say 'x'",
     ]
+
+
+# The entries of several runs.
+
+
+def entry(event: str, **values: Any) -> Entry:
+    row = {
+        "owner": "ann",
+        "dag_id": "sales",
+        "run_id": "b1",
+        "task_id": "load",
+        "map_index": None,
+        "try_number": 1,
+        "extra": None,
+    }
+    return Entry(at=AT, event=event, **{**row, **values})
+
+
+def test_acts_are_sorted_by_their_runs_in_the_order_of_the_entries() -> None:
+    several = [{"dag_run_id": "b2", "dag_id": "sales"}, {"dag_run_id": "b1", "dag_id": "other"}, {"dag_run_id": "b3"}]
+    entries = [
+        entry("delete_dag_run", owner="bob"),
+        entry("clear_dag_runs", run_id=None, extra=json.dumps({"dag_runs": several})),
+        entry("clear_dag_run_partitions", run_id=None),
+        entry("success"),
+        entry("delete_dag_run", dag_id="other"),
+        entry("clear_dag_run"),
+        entry("delete_dag_run", run_id="b2", owner=None),
+    ]
+    assert audit_log.acts_of_runs(entries, "sales", ["b1", "b2"]) == {
+        "b1": (replace(act("deleted"), person="bob"), act("cleared")),
+        "b2": (act("cleared", run_id="b2"), replace(act("deleted", run_id="b2"), person="somebody")),
+    }
+
+
+@pytest.mark.parametrize("dag_id", [None, "~"])
+def test_what_was_done_to_no_dag_in_particular_is_no_act(dag_id: str | None) -> None:
+    assert read_acts(entry("delete_dag_run", dag_id=dag_id)) == []
+    several = json.dumps({"dag_runs": [{"dag_run_id": "b1"}, {"dag_run_id": "b2", "dag_id": "sales"}]})
+    assert read_acts(entry("clear_dag_runs", dag_id=dag_id, extra=several)) == [act("cleared", run_id="b2")]
+
+
+@pytest.mark.parametrize("tasks", [[], None, [7], [[]], [["load", 1, 2]], [None]])
+def test_a_clear_that_names_no_task_may_have_reached_each(tasks: Any) -> None:
+    acts = read_acts(entry("post_clear_task_instances", extra=json.dumps({"task_ids": tasks})))
+    assert [(one.task_id, one.map_index, one.reaches("stage", 3)) for one in acts] == [(None, None, True)]
+
+
+@pytest.mark.parametrize("around", ["upstream", "downstream", "future", "past"])
+def test_a_request_for_what_is_around_is_a_wide_one(around: str) -> None:
+    mark = {"new_state": "failed", f"include_{around}": True}
+    assert [one.wide for one in read_acts(entry("patch_task_instance", extra=json.dumps(mark)))] == [True]
+    clear = {"task_ids": ["load"], f"include_{around}": True}
+    assert [one.wide for one in read_acts(entry("post_clear_task_instances", extra=json.dumps(clear)))] == [True]
+    clear[f"include_{around}"] = False
+    assert [one.wide for one in read_acts(entry("post_clear_task_instances", extra=json.dumps(clear)))] == [False]
+
+
+@pytest.mark.parametrize(
+    ("map_index", "read"), [(3, 3), ("3", 3), (0, 0), (None, None), (True, None), ("x", None), ([1], None), ({}, None)]
+)
+def test_a_map_index_is_a_number(map_index: Any, read: int | None) -> None:
+    (mark,) = read_acts(entry("patch_task_instance", extra=json.dumps({"new_state": "failed", "map_index": map_index})))
+    assert (mark.map_index, mark.map_index.__class__) == (read, read.__class__)
+
+
+@pytest.mark.parametrize(
+    ("mask", "counts"),
+    [(None, True), (["state"], True), (["note", "state"], True), (["note"], False), ("state", True), (7, False)],
+)
+def test_a_bulk_request_sets_what_its_mask_names(mask: Any, counts: bool) -> None:
+    action = {"action": "update", "update_mask": mask, "entities": [{"dag_run_id": "b1", "state": "failed"}]}
+    acts = read_acts(entry("bulk_dag_runs", run_id=None, extra=json.dumps({"actions": [action]})))
+    assert acts == ([act("marked", state="failed")] if counts else [])
+
+
+def test_a_mark_of_a_run_that_is_not_named_is_no_act() -> None:
+    assert read_acts(entry("patch_dag_run", run_id=None, extra='{"state": "failed"}')) == []
+    nameless = {"actions": [{"action": "delete", "entities": [{"dag_id": "sales"}, "b2"]}]}
+    assert read_acts(entry("bulk_dag_runs", run_id=None, extra=json.dumps(nameless))) == [act("deleted", run_id="b2")]
+
+
+def test_garbage_among_what_makes_sense_hides_nothing() -> None:
+    actions = [7, {"action": "update", "entities": [7, None, {"dag_run_id": "b1", "state": "failed"}]}]
+    assert read_acts(entry("bulk_dag_runs", run_id=None, extra=json.dumps({"actions": actions}))) == [
+        act("marked", state="failed")
+    ]
+
+
+def test_a_body_is_read_up_to_a_million_characters() -> None:
+    body = '{"state": "failed", "note": "%s"}'
+    longest = body % ("x" * (1_000_000 - len(body) + 2))
+    assert len(longest) == 1_000_000
+    assert read_acts(entry("patch_dag_run", extra=longest)) == [act("marked", state="failed")]
+    assert read_acts(entry("patch_dag_run", extra=f"{longest} ")) == []
+
+
+def test_what_the_scheduler_ended_is_found_by_its_try() -> None:
+    entries = [
+        entry("heartbeat timeout", run_id=None),
+        entry("heartbeat timeout", task_id=None),
+        entry("heartbeat timeout", try_number=None),
+        entry("success"),
+        entry("heartbeat timeout", extra="no sign of life"),
+        entry("state mismatch", try_number=2, map_index=3, extra=""),
+        entry("stuck in queued tries exceeded", run_id="b2", extra="too long"),
+        entry("fail task", run_id="b2", task_id="stage"),
+        entry("skip task", run_id="b2", task_id="other", map_index=0),
+    ]
+    assert audit_log.ends_by_scheduler(entries) == {
+        "b1": {
+            ("load", -1, 1): SchedulerEnd("heartbeat", "no sign of life"),
+            ("load", 3, 2): SchedulerEnd("killed", "state mismatch"),
+        },
+        "b2": {
+            ("load", -1, 1): SchedulerEnd("scheduler", "too long"),
+            ("stage", -1, 1): SchedulerEnd("scheduler", "fail task"),
+            ("other", 0, 1): SchedulerEnd("scheduler", "skip task"),
+        },
+    }

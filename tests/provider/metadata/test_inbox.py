@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from provider import messages
-from provider.metadata import request_queue, states
+from provider.metadata import inbox, inbox_rows, request_queue, states
 from provider.metadata.engine import write_session
 from provider.metadata.inbox_message import InboxMessage
+from provider.metadata.inbox_rows import NewRequest, known_messages
 from provider.metadata.tables import BatchRequest, TaskBatch, Workflow
 from tests.provider.metadata.inbox_world import SUBSCRIPTION, claim, message, receive, rows, store_definitions
 
@@ -67,6 +69,12 @@ def test_the_same_message_id_in_another_subscription_is_another_message() -> Non
     assert receive(message("1", task_id="stg_orders", batch_id="B2"), subscription=f"{SUBSCRIPTION}-2") == {"received": 1}
 
 
+def test_only_messages_of_the_pull_are_looked_up() -> None:
+    receive(message("1", task_id="nobody"), message("2", task_id="nobody"))
+    with write_session() as session:
+        assert list(known_messages(session, SUBSCRIPTION, [message("2"), message("3")])) == ["2"]
+
+
 def test_a_message_id_given_anew_is_another_message() -> None:
     """An emulator counts from 1 again after its restart."""
     old = message("1", task_id="stg_orders", batch_id="B1")
@@ -94,7 +102,9 @@ def test_a_batch_id_whose_request_was_rejected_is_free_again() -> None:
 
 def test_an_unknown_task_is_rejected_with_the_reason() -> None:
     assert receive(message("1", task_id="nobody"), message("2", task_id="stg_orders")) == {"rejected": 1, "received": 1}
-    assert "'nobody' is in no row of the table tasks" in str(rows()[0].reason)
+    assert rows()[0].reason == (
+        "task_id 'nobody' is in no row of the table tasks; correct the message, or import the workflow and send it again."
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,6 +284,24 @@ def test_ends_at_the_same_time_start_one_batch() -> None:
     assert sorted(str(outcome) for outcome in outcomes) == ["{'received': 1}"] + ["{'recorded': 1}"] * 7
 
 
+def test_a_batch_of_the_same_id_in_another_workflow_is_another_batch() -> None:
+    receive(message("1", task_id="stg_small", batch_id="B1"))
+    assert receive(ended("2", "dq_check", batch_id="B1")) == {"received": 1}
+
+
+def test_an_end_whose_other_copy_is_stored_in_this_moment_is_redelivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = inbox_rows.has_batch
+
+    def look_too_early(session: Session, request: NewRequest) -> bool:
+        found = look(session, request)
+        inbox_rows.insert(session, request, states.RECEIVED)
+        return found
+
+    monkeypatch.setattr(inbox, "has_batch", look_too_early)
+    assert receive(ended("1", "dq_check")) == {"redelivered": 1}
+    assert len(rows()) == 1
+
+
 def test_the_end_of_an_unknown_task_is_rejected() -> None:
     assert receive(ended("1", "nobody")) == {"rejected": 1}
     assert "'nobody' is in no row" in str(rows()[0].reason)
@@ -296,6 +324,21 @@ def test_a_file_starts_each_enabled_workflow_that_waits_for_it() -> None:
     assert (first.kind, first.task_id, first.start_task_ids, first.scope) == ("file", None, None, "workflow")
 
 
+def test_a_part_of_a_files_message_is_received_again_alone() -> None:
+    receive(arrived("1", "sales/orders.csv"))
+    refused, other = claim()
+    with write_session() as session:
+        request_queue.mark(session, [refused.id], states.REJECTED, "Airflow refuses it")
+    with write_session() as session:
+        assert inbox.receive_part_again(session, session.get_one(BatchRequest, refused.id)) == "received"
+
+    assert [(row.workflow_id, row.part, row.state, row.reason) for row in rows() if row.id != other.id] == [
+        (refused.workflow_id, 0, "received", None)
+    ]
+    (again,) = claim()
+    assert dataclasses.replace(again, id=refused.id) == refused
+
+
 def test_a_file_that_is_told_again_is_a_duplicate_and_a_new_one_is_not() -> None:
     receive(arrived("1", "sales/orders.csv"))
     assert receive(arrived("1", "sales/orders.csv")) == {"redelivered": 1}
@@ -312,11 +355,17 @@ def test_a_file_delivered_again_after_the_patterns_changed_changes_nothing() -> 
     assert len(rows()) == 2
 
 
-@pytest.mark.parametrize(("name", "event"), [("sales/orders.json", "OBJECT_FINALIZE"), ("sales/orders.csv", "OBJECT_DELETE")])
-def test_a_file_that_nobody_waits_for_is_recorded(name: str, event: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "event", "reason"),
+    [
+        ("sales/orders.json", "OBJECT_FINALIZE", "no enabled workflow has a file_pattern that matches this file."),
+        ("sales/orders.csv", "OBJECT_DELETE", "event 'OBJECT_DELETE' of a file starts nothing; OBJECT_FINALIZE does."),
+    ],
+)
+def test_a_file_that_nobody_waits_for_is_recorded(name: str, event: str, reason: str) -> None:
     assert receive(arrived("1", name, event=event)) == {"recorded": 1}
-    assert rows()[0].reason
     assert claim() == []
+    assert rows()[0].reason == reason
 
 
 def file(message_id: str, size: int | None) -> InboxMessage:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
@@ -99,6 +100,27 @@ def test_a_claim_that_was_not_followed_up_runs_out() -> None:
     assert claim() == [first]
 
 
+def test_the_moment_in_which_a_claim_runs_out_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    receive(message("1", task_id="stg_small"), message("2", task_id="stg_small"), message("3", task_id="stg_small"))
+    claimed = claim()
+    assert rows()[0].claimed_until is not None
+    moment: Any = rows()[0].claimed_until
+
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return moment
+
+    monkeypatch.setattr(request_queue, "datetime", Then)
+    assert claim() == claimed, "it counts neither as claimed nor as about to start"
+
+
+def test_no_more_requests_are_claimed_than_asked_for() -> None:
+    receive(*(message(str(number), task_id="stg_orders") for number in range(3)))
+    assert [request.message_id for request in claim(limit=2)] == ["0", "1"]
+    assert [request.message_id for request in claim(limit=2)] == ["2"]
+
+
 def test_a_request_keeps_its_first_end() -> None:
     receive(message("1", task_id="stg_orders"))
     (request,) = claim()
@@ -190,6 +212,12 @@ def test_no_more_requests_are_claimed_than_the_workflow_may_have_batches() -> No
     assert [request.batch_id for request in claim()] == ["B0", "B1", "other"], "others do not wait for this workflow"
     assert claim() == []
     assert [row.batch_id for row in rows() if row.state == "received"] == ["B0", "B1", "B2", "B3", "other"]
+
+
+def test_older_requests_of_another_workflow_take_no_place_of_this_one() -> None:
+    receive(*(message(f"other{number}", task_id="stg_orders", batch_id=f"other{number}") for number in range(3)))
+    fill()
+    assert [request.batch_id for request in claim()] == ["other0", "other1", "other2", "B0", "B1"]
 
 
 def test_a_place_becomes_free_with_the_end_of_a_batch_and_the_oldest_request_has_it() -> None:

@@ -16,7 +16,7 @@ from provider.hooks.remote_job import Intent, JobStatus, RemoteJob
 from provider.hooks.remote_service import ENTRY_POINT_GROUP, ForeignHandle, RemoteService, service_class
 from provider.hooks.wait_budget import WaitBudget
 from provider.reconciler.airflow_database import DatabaseReader
-from provider.reconciler.airflow_state import read_airflow
+from provider.reconciler.airflow_state import RunKey, read_airflow
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 
 if TYPE_CHECKING:
@@ -85,7 +85,11 @@ RECORDED = {"name": "recording", "conn_id": "c"}
 def operator(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the DAG of the task says of its operator."""
     parameters = {"recording_conn_id": "c", "identity": ["somebody"]}
-    monkeypatch.setattr(DatabaseReader, "operator_of_task", lambda self, key, task_id: parameters or None)
+
+    def of_task(_reader: DatabaseReader, key: RunKey, task_id: str) -> dict[str, Any] | None:
+        return parameters or None if (key, task_id) == (KEY, "load") else None
+
+    monkeypatch.setattr(DatabaseReader, "operator_of_task", of_task)
     return parameters
 
 

@@ -188,3 +188,187 @@ def test_a_remote_job_is_a_persons_to_end_only_where_a_person_ended_the_task() -
 def test_what_ended_a_try_otherwise(status: str, stored: dict[str, Any] | None, reason: str | None, cause: str | None) -> None:
     log: Any = None if stored is None else SimpleNamespace(ended_by=None, **stored)
     assert cause_of_try(status, log, reason) == cause
+
+
+# The edges of all that.
+
+SECOND = timedelta(seconds=1)
+
+
+def person_of(end: End | None) -> str | None:
+    return None if end is None else end.person
+
+
+def test_the_last_of_several_marks_counts_and_only_one_that_gave_this_state() -> None:
+    by_dan = PersonAct(AT + 8 * MINUTE, "dan", "marked", "sales", "b1", "failed", "load")
+    acts = (marked("failed", 2), by_dan, marked("success", 8.5), marked("failed", 8.6, "stage"))
+    assert person_of(end_of_try(run(*acts), attempt("failed"), nobody)) == "dan"
+    assert end_of_try(run(marked("failed", 8)), attempt("skipped", started_at=None), nobody) is None
+
+
+@pytest.mark.parametrize(("map_index", "reached"), [(None, True), (-1, True), (0, False)])
+def test_a_mark_of_a_map_index_is_of_that_one(map_index: int | None, reached: bool) -> None:
+    end = end_of_try(run(marked("failed", 8, map_index=map_index)), attempt("failed"), nobody)
+    assert person_of(end) == ("ann" if reached else None)
+    report = TryReport(AT, "failed")
+    assert ended_by_a_person(attempt("failed"), [marked("failed", 8, map_index=map_index)], report) is reached
+
+
+@pytest.mark.parametrize(
+    ("before", "number", "counts"), [(60, 2, True), (61, 2, False), (61, 1, True)], ids=["a request", "earlier", "the first try"]
+)
+def test_a_mark_may_be_logged_a_minute_before_the_try_that_it_ends(before: int, number: int, counts: bool) -> None:
+    again = attempt("failed", number=number, started_at=AT + 5 * MINUTE)
+    mark = PersonAct(AT + 5 * MINUTE - before * SECOND, "ann", "marked", "sales", "b1", "failed", "load")
+    assert person_of(end_of_try(run(mark), again, nobody)) == ("ann" if counts else None)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_mark_after_the_last_change_of_a_try_is_not_its_end(live: bool) -> None:
+    times: dict[str, Any] = {"ended_at": AT + 9 * MINUTE, "updated_at": AT + (9 if live else 1) * MINUTE}
+    for minutes, person in ((9, "ann"), (9.1, None)):
+        end = end_of_try(run(marked("success", minutes)), attempt("success", live=live, **times), nobody)
+        assert person_of(end) == person
+
+
+def test_a_try_of_which_nobody_knows_when_it_changed_may_have_been_marked() -> None:
+    unknown = attempt("failed", ended_at=None, updated_at=None)
+    assert person_of(end_of_try(run(marked("failed", 30)), unknown, nobody)) == "ann"
+    assert end_of_try(run(marked("failed", 2), cleared(4)), unknown, nobody) is None
+    past = attempt("success", live=False, ended_at=None)
+    assert end_of_try(run(marked("success", 2), cleared(4)), past, nobody) is None
+
+
+def test_a_clear_takes_the_marks_of_its_own_map_index() -> None:
+    for map_index, person in ((-1, None), (0, "ann")):
+        clear = PersonAct(AT + 8.5 * MINUTE, "bob", "cleared", "sales", "b1", None, "load", map_index)
+        assert person_of(end_of_try(run(marked("failed", 8), clear), attempt("failed"), nobody)) == person
+
+
+def test_a_clear_at_the_end_of_a_past_try_leaves_its_mark() -> None:
+    past = attempt("failed", live=False, ended_at=AT + 5 * MINUTE)
+    assert person_of(end_of_try(run(marked("failed", 4), cleared(5)), past, nobody)) == "ann"
+    assert person_of(end_of_try(run(marked("failed", 4), cleared(4.5)), past, nobody)) == "bob"
+
+
+def test_a_clear_of_another_task_leaves_a_mark() -> None:
+    assert person_of(end_of_try(run(marked("failed", 8), cleared(8.5, "stage")), attempt("failed"), nobody)) == "ann"
+    assert person_of(end_of_try(run(marked("failed", 8), cleared(8)), attempt("failed"), nobody)) == "ann"
+
+
+@pytest.mark.parametrize(
+    ("reported_at", "updated_at", "person"),
+    [(7, 9, "ann"), (8, 9, "ann"), (8.1, 9, None), (7, 7.9, None), (7, 8, "ann")],
+    ids=["marked later", "at once", "ended later by itself", "changed nothing", "changed at once"],
+)
+def test_a_mark_of_what_had_been_reported(reported_at: float, updated_at: float, person: str | None) -> None:
+    """The row did not change, or changed again by itself, or both were the same moment."""
+    done = attempt("success", updated_at=AT + updated_at * MINUTE)
+    # Of a row that is older than the mark it is known in another way that the mark was in its life.
+    past = TryState(*("load", -1, 1, "success", AT, AT + 9 * MINUTE, done.updated_at), live=updated_at >= 8)
+    assert person_of(end_of_try(run(marked("success", 8)), past, reported("success", reported_at))) == person
+
+
+@pytest.mark.parametrize(("state", "status"), [("failed", "ERROR"), ("success", None)])
+def test_a_mark_of_the_whole_run_says_so(state: str, status: str | None) -> None:
+    text = f"the DAG run was marked {state} by ann before this task was done"
+    end = end_of_try(run(marked(state, 8, None), state=state), attempt(state), nobody)
+    assert end == End(f"marked_{state}", "ann", text, status)
+
+
+@pytest.mark.parametrize(
+    ("of_run", "of_try"),
+    [
+        ({"state": "success"}, {}),
+        ({"ended_at": None, "state": "failed"}, {}),
+        ({}, {"live": False}),
+        ({}, {"ended_at": AT + 9 * MINUTE}),
+        ({}, {"ended_at": AT + 3 * MINUTE, "updated_at": AT + 9 * MINUTE - SECOND}),
+    ],
+    ids=["a run that succeeded", "one that goes on", "a try of the past", "ended with it", "skipped before"],
+)
+def test_what_was_not_skipped_by_the_timeout_of_its_run(of_run: dict[str, Any], of_try: dict[str, Any]) -> None:
+    assert end_of_try(run(**of_run), attempt("skipped", **{"ended_at": None, **of_try}), nobody) is None
+
+
+def test_what_was_skipped_by_the_timeout_of_its_run() -> None:
+    for times in ({"ended_at": AT + 8 * MINUTE}, {"ended_at": AT + 8 * MINUTE, "updated_at": None}):
+        end = end_of_try(run(), attempt("skipped", **times), nobody)
+        assert end is not None
+        assert end.cause == "run_timeout"
+
+
+@pytest.mark.parametrize(("minutes", "counts"), [(-0.1, False), (0, True), (5, True), (5.1, False)])
+def test_a_clear_ends_the_try_that_ran_then(minutes: float, counts: bool) -> None:
+    before = attempt("failed", live=False, ended_at=AT + 5 * MINUTE)
+    assert person_of(end_of_try(run(cleared(9, "stage"), cleared(minutes)), before, nobody)) == ("bob" if counts else None)
+
+
+@pytest.mark.parametrize(
+    ("state", "values"),
+    [
+        ("failed", {"live": True}),
+        ("success", {"live": False}),
+        ("failed", {"live": False, "started_at": None}),
+        ("failed", {"live": False, "ended_at": None}),
+    ],
+)
+def test_what_no_clear_has_ended(state: str, values: dict[str, Any]) -> None:
+    assert end_of_try(run(cleared(4), marked("failed", 4, "stage")), attempt(state, **values), nobody) is None
+
+
+def test_a_clear_of_another_task_ends_nothing() -> None:
+    before = attempt("failed", live=False, ended_at=AT + 5 * MINUTE)
+    assert end_of_try(run(cleared(4, "stage")), before, nobody) is None
+    assert person_of(end_of_try(run(cleared(4, "stage"), cleared(4, None, "eve")), before, nobody)) == "eve"
+
+
+def test_a_long_text_of_the_scheduler_is_cut() -> None:
+    ends = {("load", -1, 1): SchedulerEnd("killed", "x" * 5000)}
+    end = end_of_try(run(scheduler_ends=ends, state="running", ended_at=None), attempt("skipped"), nobody)
+    assert end is not None
+    assert (end.cause, end.text) == ("killed", "x" * 999 + "…")
+
+
+@pytest.mark.parametrize(("status", "kept"), [("ERROR", True), ("SKIPPED", True), ("NEW", False), ("PROCESSING", False)])
+def test_an_end_is_kept_only_of_what_has_ended(status: str, kept: bool) -> None:
+    log: Any = SimpleNamespace(status=status, end_cause="killed", ended_by=None)
+    assert kept_end(status, log) == (End("killed") if kept else None)
+    log.end_cause = None
+    assert kept_end(status, log) is None
+
+
+def test_a_try_that_has_said_why_it_failed_was_not_killed() -> None:
+    log: Any = SimpleNamespace(status="ERROR", error_type="ValueError")
+    assert cause_of_try("ERROR", log, None) == "task"
+    assert cause_of_try("NEW", None, None) is None
+
+
+def test_a_run_that_goes_on_has_no_end() -> None:
+    assert end_of_run(run(marked("failed", 9, None), state="running"), [{"end_cause": "run_timeout"}], None) is None
+
+
+@pytest.mark.parametrize(("stored", "cause"), [({"ended_by": None}, "task"), ({}, "marked_success")])
+def test_a_stored_end_without_a_person_is_computed_anew(stored: dict[str, Any], cause: str) -> None:
+    batch: Any = SimpleNamespace(**{"end_cause": "marked_success", "ended_by": "ann", "ended_at": AT + 9 * MINUTE, **stored})
+    end = end_of_run(run(), [], batch)
+    assert end is not None
+    assert end.cause == cause
+
+
+@pytest.mark.parametrize(("ended_at", "counts"), [(9, True), (9.5, True), (10, True), (10.1, False), (8.9, False), (None, False)])
+def test_a_request_ends_a_run_within_a_minute(ended_at: float | None, counts: bool) -> None:
+    mark = marked("failed", 9, None)
+    found = mark_of_run(run(mark, ended_at=None if ended_at is None else AT + ended_at * MINUTE))
+    assert found == (mark if counts else None)
+
+
+def test_a_mark_of_a_task_hides_no_mark_of_the_run() -> None:
+    mark, of_task = marked("failed", 9, None), marked("success", 9, "load")
+    assert mark_of_run(run(mark, of_task)) == mark
+    assert mark_of_run(run(marked("success", 9, None), mark)) == mark
+
+
+def test_a_mark_at_the_moment_of_the_report_is_not_later() -> None:
+    assert not ended_by_a_person(attempt("failed"), [marked("failed", 0)], TryReport(AT, "failed"))
+    assert not ended_by_a_person(attempt("failed"), [marked("failed", 5, "stage")], TryReport(AT, "failed"))

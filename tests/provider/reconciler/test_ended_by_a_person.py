@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provider.reconciler import orphaned_jobs
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 from tests.provider.reconciler.orphan_world import LONG_AGO, airflow, audit, ledger, look, operator, service
 
@@ -93,6 +94,7 @@ def test_a_person_may_end_later_what_failed_by_itself(airflow, service, event: s
 
 def test_a_run_that_is_deleted_later_leaves_no_job(airflow, service) -> None:
     jobs = left_by_itself(airflow)
+    assert jobs.finish(0), "nobody waits for what a person may do"
     airflow.delete_run("b1")
     look(jobs)
     look(jobs)
@@ -107,6 +109,39 @@ def test_what_failed_by_itself_and_runs_again_is_no_longer_looked_at(airflow, se
     audit(airflow, "patch_task_instance", LONG_AGO + timedelta(minutes=1))
     look(jobs)
     assert (service.cancelled, jobs._waiting) == ([], {})
+
+
+def test_what_goes_on_keeps_no_other_waiting(airflow, service) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    for number in (1, 2):
+        airflow.task("load", "failed", updated_at=LONG_AGO, map_index=number)
+        audit(airflow, "failed", LONG_AGO, map_index=number)
+        ledger(airflow, map_index=number, job={"id": f"job-{number}", "url": ""})
+    jobs = OrphanedJobs(first_pause=timedelta(0), look_again=timedelta(0))
+    look(jobs)
+    airflow.set(TaskInstance, {"map_index": 1}, state="running", try_number=2)
+    audit(airflow, "patch_task_instance", LONG_AGO + timedelta(minutes=1), map_index=2)
+    look(jobs)
+    assert service.cancelled == ["job-2"]
+
+
+def test_what_failed_by_itself_is_looked_at_for_a_day(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return now
+
+    monkeypatch.setattr(orphaned_jobs, "datetime", Clock)
+    jobs = left_by_itself(airflow)
+    now += timedelta(days=1) - timedelta(microseconds=1)
+    jobs.cancel_due()
+    assert len(jobs._waiting) == 1
+    now += timedelta(microseconds=1)
+    jobs.cancel_due()
+    assert (jobs._waiting, service.cancelled) == ({}, [])
 
 
 @pytest.mark.parametrize(("marked", "cancelled"), [("0", []), ("1", ["job-1"]), (None, ["job-1"])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -67,6 +67,14 @@ def test_a_try_that_runs_or_is_a_retry_looks_after_the_job_itself(airflow, servi
     assert service.cancelled == []
 
 
+@pytest.mark.parametrize(("hours", "cancelled"), [(23, ["job-1"]), (25, [])])
+def test_what_ended_more_than_a_day_ago_is_left(airflow, service, hours: int, cancelled: list[str]) -> None:
+    airflow.task("load", "failed", updated_at=datetime.now(UTC) - timedelta(hours=hours))
+    ledger(airflow)
+    look(OrphanedJobs(first_pause=timedelta(0)))
+    assert service.cancelled == cancelled
+
+
 @pytest.mark.parametrize("state", ["running", "deferred", "up_for_retry", "queued", None])
 def test_a_task_that_has_not_ended_keeps_its_job(airflow, service, state: str | None) -> None:
     airflow.task("load", state, updated_at=LONG_AGO)
@@ -127,6 +135,109 @@ def test_a_job_that_cannot_be_cancelled_is_told_once(airflow, service, caplog: p
     assert caplog.text.count("keeps running: a classic refresh") == 1
 
 
+@pytest.mark.parametrize(
+    ("state", "values", "said"),
+    [
+        ("failed", {}, "Cancelled the remote job 'job-1' of task load, run b1 of sales: a person ended its task."),
+        (None, {"chain": 2}, "Cancelled the remote job 'job-1' of task load, run b1 of sales: a person cleared its task."),
+        (
+            "failed",
+            {"job": None, "intent": {"since": "then"}},
+            "Cancelled the remote job that may have been started of task load, run b1 of sales: a person ended its task.",
+        ),
+    ],
+)
+def test_the_log_says_which_job_was_cancelled_and_why(
+    airflow, service, caplog: pytest.LogCaptureFixture, state: str | None, values: dict[str, Any], said: str
+) -> None:
+    airflow.task("load", state, updated_at=LONG_AGO)
+    ledger(airflow, **values)
+    service.found = [{"id": "job-2", "url": ""}]
+    with caplog.at_level("INFO"):
+        look(OrphanedJobs(first_pause=timedelta(0)))
+    assert said in caplog.messages
+
+
+def test_the_pause_between_attempts_doubles_up_to_a_minute(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    service.answers = [RemoteCallError("503") for _ in range(9)]
+    now = datetime.now(UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return now
+
+    monkeypatch.setattr(orphaned_jobs, "datetime", Clock)
+    jobs = OrphanedJobs(first_pause=timedelta(seconds=10))
+    look(jobs)
+    for attempts, pause in enumerate([10, 20, 40, 60, 60], 1):
+        look(jobs)  # takes the answer
+        now += timedelta(seconds=pause) - timedelta(microseconds=1)
+        look(jobs)
+        assert len(service.cancelled) == attempts
+        now += timedelta(microseconds=1)
+        look(jobs)
+        assert len(service.cancelled) == attempts + 1
+
+
+def test_so_many_cases_are_remembered_and_the_oldest_forgotten(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphaned_jobs, "_REMEMBERED", 2)
+    for number in (1, 2, 3):
+        airflow.task("load", "failed", updated_at=LONG_AGO, map_index=number)
+        ledger(airflow, map_index=number, job={"id": f"job-{number}", "url": ""})
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    look(jobs)
+    assert sorted(service.cancelled) == ["job-1", "job-2", "job-3"]
+    look(jobs)
+    assert service.cancelled[3:] == ["job-1"]
+
+
+def test_the_end_waits_for_what_is_due_meanwhile(airflow, service) -> None:
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    assert jobs.finish(0)
+    airflow.task("load", "failed", updated_at=datetime.now(UTC))
+    ledger(airflow)
+    with read_airflow() as airflow_state:
+        jobs.look(airflow_state.load_runs([KEY]).values())
+    assert not jobs.finish(0)
+    assert jobs.finish(20)
+    assert service.cancelled == ["job-1"]
+
+
+def test_the_end_does_not_wait_for_ever(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    monkeypatch.setattr(service, "cancel", lambda _service, _job: let_go.wait(20))
+    airflow.task("load", "failed", updated_at=LONG_AGO)
+    ledger(airflow)
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    with read_airflow() as airflow_state:
+        jobs.look(airflow_state.load_runs([KEY]).values())
+    assert not jobs.finish(0)
+    let_go.set()
+    assert jobs.finish(20)
+
+
+def test_a_cancel_that_hangs_keeps_no_answer_of_another_waiting(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    monkeypatch.setattr(service, "cancel", lambda _service, job: job["id"] == "job-1" and let_go.wait(20))
+    for number in (1, 2):
+        airflow.task("load", "failed", updated_at=LONG_AGO, map_index=number)
+        ledger(airflow, map_index=number, job={"id": f"job-{number}", "url": ""})
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    with read_airflow() as airflow_state:
+        jobs.look(airflow_state.load_runs([KEY]).values())
+    jobs.cancel_due()
+    (first, hangs), (_second, done) = jobs._working.values()
+    assert first.job_id == "'job-1'"
+    assert done.result(10)
+    jobs.cancel_due()
+    assert [future for _orphan, future in jobs._working.values()] == [hangs]
+    let_go.set()
+    assert jobs.finish(20)
+
+
 def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow, job=None, intent={"since": "then"})
@@ -145,6 +256,23 @@ def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
     jobs.look((), deleted=seen.values())
     look(jobs)
     assert service.cancelled == ["job-1"]
+
+
+def test_the_job_of_a_deleted_run_is_cancelled_at_once_though_its_task_failed_by_itself(
+    airflow, service, caplog: pytest.LogCaptureFixture
+) -> None:
+    airflow.task("load", "failed", updated_at=datetime.now(UTC))
+    audit(airflow, "failed", datetime.now(UTC))
+    ledger(airflow)
+    with read_airflow() as airflow_state:
+        seen = airflow_state.load_runs([KEY])
+    airflow.delete_run("b1")
+    jobs = OrphanedJobs(first_pause=timedelta(0))
+    jobs.look((), deleted=seen.values())
+    with caplog.at_level("INFO"):
+        look(jobs)
+    assert service.cancelled == ["job-1"]
+    assert "a person deleted its run." in caplog.text
 
 
 @pytest.mark.parametrize("name", ["os.system", "provider.hooks.powerbi.hook.PowerBIHook", "", None, {"a": 1}])

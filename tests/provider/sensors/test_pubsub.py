@@ -23,6 +23,7 @@ def test_the_serialized_sensor_starts_in_the_triggerer() -> None:
     assert task.start_from_trigger is True
     assert task.start_trigger_args is not None
     assert task.start_trigger_args.trigger_cls == "provider.triggers.pubsub.PubSubInboxTrigger"
+    assert (task.start_trigger_args.next_method, task.start_trigger_args.next_kwargs) == ("execute_complete", None)
     assert task.start_trigger_args.timeout == timedelta(seconds=60)
     kwargs = DagSerialization.deserialize(task.start_trigger_args.trigger_kwargs)
     assert kwargs["subscriptions"] == [SUBSCRIPTION]

@@ -10,11 +10,12 @@ from sqlalchemy import update
 
 from provider.metadata import request_queue, versions
 from provider.metadata.engine import read_session, write_session
-from provider.metadata.tables import BatchRequest
+from provider.metadata.states import WORKFLOW_DISABLED
+from provider.metadata.tables import BatchRequest, Workflow
 from provider.metadata.workflow_rows import IMPORTED, Entry
 from provider.triggers import pubsub
 from provider.triggers.pubsub import Sweep, look_into_inbox
-from tests.provider.metadata.inbox_world import message, receive, rows
+from tests.provider.metadata.inbox_world import message, receive, rows, store_definitions
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
@@ -82,3 +83,18 @@ def test_a_retention_that_is_no_number_stops_the_sweep_and_not_the_intake(
         "Old requests stay in the inbox"
     ]
     assert len(rows()) == 1
+
+
+def test_a_look_lets_requests_say_what_they_wait_for_now() -> None:
+    store_definitions()
+    receive(message("1", task_id="stg_stock"))
+    assert [row.reason for row in rows()] == [WORKFLOW_DISABLED]
+    with write_session() as session:
+        session.execute(update(Workflow).values(enabled=True))
+    due_at, waiting_since = look_into_inbox()
+    assert [(row.reason, row.received_at) for row in rows()] == [(None, waiting_since)]
+    assert due_at is not None
+    with write_session() as session:
+        session.execute(update(Workflow).values(enabled=False))
+    assert look_into_inbox() == (None, waiting_since)
+    assert [row.reason for row in rows()] == [WORKFLOW_DISABLED]
