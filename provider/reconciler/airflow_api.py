@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from provider.airflow_internals import audit_log
 from provider.airflow_internals.audit_log import PersonAct
 from provider.airflow_internals.dags import Unsaid
 from provider.hooks.airflow_api import AirflowApi, api_path
+from provider.hooks.remote_job import JobNotFoundError
 from provider.metadata import batches
 from provider.metadata.definitions import task_parameters, workflow_ids
 from provider.metadata.engine import read_session
@@ -39,6 +40,8 @@ from provider.reconciler.api_run import RunPieces, TaskPieces, may_have_history,
 
 _EVENTS = sorted({*audit_log.PERSON_EVENTS, *audit_log.ENDED_BY_SCHEDULER})
 _ANY = "~"
+#: For so long runs of all DAGs are listed at once.
+_RECENT = timedelta(hours=1)
 #: Runs that are kept. More than that are read again in each pass.
 _KEPT = 5000
 #: A run that is kept is read whole again after so many seconds: what Airflow deletes it tells nobody.
@@ -61,8 +64,8 @@ def api_source(api: AirflowApi, known: Collection[str] = ()) -> Source:
 
     :param known: DAGs that are workflows, beside those in the tables.
     """
-    # A list of changed task instances reads all of them on the other side, and is asked for in each pass.
-    return Source(ApiReader(api, known).opened, search_pause=0.0, sweep=3600.0, swept=5, idle=10.0)
+    # A list of changed task instances reads all of them on the other side: that may take a fifth of the time.
+    return Source(ApiReader(api, known).opened, search_pause=4.0, sweep=3600.0, swept=5, idle=10.0)
 
 
 class ApiReader:
@@ -97,8 +100,9 @@ class ApiReader:
     def changed_runs(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
         """Return the runs of these DAGs whose own row changed since then."""
         wanted, changed = set(dag_ids), set()
-        rows = self.api.listed(api_path("dags", _ANY, "dagRuns"), "dag_runs", by_cursor=True, updated_at_gte=since.isoformat())
-        for row in read_each(RunAnswer, rows):
+        # Of all DAGs at once there would be too many runs in a longer time.
+        of_dags = [_ANY] if datetime.now(UTC) - since < _RECENT else sorted(wanted)
+        for row in read_each(RunAnswer, (row for dag_id in of_dags for row in self._runs_of(dag_id, since))):
             if row.dag_id not in wanted:
                 continue
             key = (row.dag_id, row.run_id)
@@ -112,6 +116,12 @@ class ApiReader:
             pieces.row = row
             pieces.forget_state()
         return changed | self._vanished()
+
+    def _runs_of(self, dag_id: str, since: datetime) -> Iterator[Any]:
+        """Yield the runs of a DAG that changed since then; a workflow in the tables need not be a DAG yet, or any more."""
+        path = api_path("dags", dag_id, "dagRuns")
+        with suppress(JobNotFoundError):
+            yield from self.api.listed(path, "dag_runs", by_cursor=True, updated_at_gte=since.isoformat())
 
     def _vanished(self) -> set[RunKey]:
         """Return runs that were open and are no more, although nothing says how they ended; they are read again."""
@@ -151,11 +161,12 @@ class ApiReader:
         """Return runs, from what is kept where that may still be true; a run that does not exist is not in the answer."""
         keys, oldest = list(keys), time.monotonic() - _WHOLE_SECONDS
         to_read = [key for key in keys if key not in self._runs or self._runs[key].read_at < oldest]
-        with ThreadPoolExecutor(_AT_A_TIME, "accelerator-airflow-api") as pool:
-            for key, found in zip(to_read, pool.map(self._read_whole, to_read), strict=True):
-                self._runs.pop(key, None)
-                if found is not None:
-                    self._runs[key] = found
+        if to_read:
+            with ThreadPoolExecutor(_AT_A_TIME, "accelerator-airflow-api") as pool:
+                for key, found in zip(to_read, pool.map(self._read_whole, to_read), strict=True):
+                    self._runs.pop(key, None)
+                    if found is not None:
+                        self._runs[key] = found
         states = {key: self._state(self._runs[key]) for key in keys if key in self._runs}
         while len(self._runs) > _KEPT:
             self._runs.popitem(last=False)

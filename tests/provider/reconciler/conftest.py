@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from tests.provider.reconciler.api_world import api_behind, api_server, serve_ta
 
 if TYPE_CHECKING:
     from provider.hooks.airflow_api import AirflowApi
+    from provider.reconciler.airflow_state import Source
 
 HERE = "tests/provider/reconciler/"
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
@@ -176,10 +178,15 @@ def airflow_api(airflow_database: AirflowDatabase, request: pytest.FixtureReques
     return api_behind(request.getfixturevalue("api_client"))
 
 
+def source_of(api: AirflowApi) -> Source:
+    """Return the API as a source that is searched with each look."""
+    return replace(api_source(api, known={"sales"}), search_pause=0.0)
+
+
 @pytest.fixture(params=["database", "api"])
 def one(request: pytest.FixtureRequest, airflow_database: AirflowDatabase) -> Iterator[Reconciler]:
     """A reconciler that leads, with each reader."""
     by_api = request.param == "api"
-    leader = Reconciler(api_source(request.getfixturevalue("airflow_api"), known={"sales"}) if by_api else None)
+    leader = Reconciler(source_of(request.getfixturevalue("airflow_api")) if by_api else None)
     yield leader
     leader.release()

@@ -12,11 +12,10 @@ from provider.cli import reconcile_commands
 from provider.exceptions import AcceleratorError, ConfigurationError
 from provider.metadata.leader_lock import LeaderLock
 from provider.reconciler import once, sources
-from provider.reconciler.airflow_api import api_source
 from provider.reconciler.airflow_state import Source, database_source
 from provider.reconciler.once import disagreements, reconcile_once
 from tests.provider.reconciler.batch_rows import batch, statuses
-from tests.provider.reconciler.conftest import AirflowDatabase
+from tests.provider.reconciler.conftest import AirflowDatabase, source_of
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
@@ -28,7 +27,7 @@ def source(request: pytest.FixtureRequest, airflow_database: AirflowDatabase, mo
     monkeypatch.setattr(once, "_SETTLING_SECONDS", 0.0)
     if request.param == "database":
         return database_source()
-    return api_source(request.getfixturevalue("airflow_api"), known={"sales"})
+    return source_of(request.getfixturevalue("airflow_api"))
 
 
 def test_what_differs_is_told_and_then_mended(airflow_database: AirflowDatabase, source: Source) -> None:

@@ -272,3 +272,12 @@ def test_a_run_of_which_little_is_known_is_read_all_the_same(airflow_database: A
     assert tries(run) == [("load", -1, 1, "failed", False, 0)]
     assert run.tries[0].updated_at == AT + MINUTE
     assert [act.at for act in run.acts] == [AT]
+
+
+def test_runs_that_changed_long_ago_are_those_of_workflows_alone(reader: AirflowState, airflow_database: AirflowDatabase) -> None:
+    """A workflow in the tables need not be a DAG, and the DAGs of others may have more runs than anybody wants to read."""
+    long_ago = AT - 2 * MINUTE
+    airflow_database.run(updated_at=AT)
+    airflow_database.run("other", dag_id="of_others", updated_at=AT)
+    airflow_database.run("older", updated_at=long_ago - MINUTE)
+    assert reader.changed_runs(["sales", "no_dag_yet"], long_ago) == {("sales", "b1")}
