@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from provider.airflow_internals.supervisor import AirflowRefusedError, count_dag_runs, trigger_dag_run
 
 if TYPE_CHECKING:
+    from logging import Logger as StandardLogger
+
     from airflow.sdk.types import Logger
 
 
@@ -22,7 +24,7 @@ class Burst:
     :param helpers: how many there may be at a time.
     """
 
-    def __init__(self, log: Logger, dag_id: str | None, helpers: int) -> None:
+    def __init__(self, log: Logger | StandardLogger, dag_id: str | None, helpers: int) -> None:
         self._log = log
         self._dag_id = dag_id or ""
         self._helpers = helpers

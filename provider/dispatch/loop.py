@@ -19,6 +19,8 @@ from provider.metadata.states import DISPATCHED, RECEIVED
 from provider.threads import in_thread
 
 if TYPE_CHECKING:
+    from logging import Logger as StandardLogger
+
     from airflow.sdk.types import Logger
 
 #: How long the dispatcher claims requests before it listens to Pub/Sub again, in seconds.
@@ -36,7 +38,7 @@ FIRST_CLAIM_FACTOR = 4
 
 
 def dispatch(
-    log: Logger,
+    log: Logger | StandardLogger,
     runs: DagRuns | None = None,
     *,
     limit: int = 25,
@@ -100,7 +102,7 @@ class _Starts:
     such workflows are an outage, which spares those of all others.
     """
 
-    log: Logger
+    log: Logger | StandardLogger
     runs: DagRuns
     _outcomes: list[tuple[ClaimedRequest, Outcome]] = field(default_factory=list)
     #: Workflow → answer, of those for which Airflow did not answer.
@@ -158,7 +160,7 @@ class _Starts:
         return outcomes
 
 
-def _record(log: Logger, outcomes: Outcomes) -> Counter[str]:
+def _record(log: Logger | StandardLogger, outcomes: Outcomes) -> Counter[str]:
     """Write what came of the requests of one claim, in one transaction; return how many went into each state."""
     from provider.metadata.engine import write_session
     from provider.metadata.request_queue import FIRST_PAUSE_SECONDS, mark, postpone

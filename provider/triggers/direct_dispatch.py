@@ -92,12 +92,10 @@ def _refuse(airflow_conn_id: str, why: str) -> None:
 
 
 def _dispatch(runs: ApiRuns) -> None:
-    import structlog
-
     from provider.dispatch import loop
     from provider.metadata.engine import write_session
     from provider.metadata.waiting_reasons import explain_waiting
 
-    loop.dispatch(structlog.get_logger(__name__), runs)
+    loop.dispatch(log, runs)
     with write_session() as session:
         explain_waiting(session)

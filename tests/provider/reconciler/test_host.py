@@ -195,7 +195,7 @@ THREAD_FREE = """
     while host._host.pid is None:
         time.sleep(0.01)
     task_log.on_dag_run_running(dag_run=object())
-    print("opened:", "provider.metadata.engine" in sys.modules, flush=True)
+    print("opened:", bool(sys.modules["provider.metadata.engine"]._engines), flush=True)
 """
 
 

@@ -70,6 +70,7 @@ def test_all_but_the_subscriptions_has_a_default() -> None:
         "poll_interval": 2.0,
         "wait_seconds": 100.0,
         "first_event_after": 0.0,
+        "airflow_conn_id": None,
     }
 
 
