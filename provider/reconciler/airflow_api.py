@@ -138,9 +138,7 @@ class ApiReader:
 
     def runs_with_changed_tasks(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
         """Return the runs of these DAGs with a task instance that changed since then, or to which a person did something."""
-        path = api_path("dags", _ANY, "dagRuns", _ANY, "taskInstances")
-        listed = self.api.listed(path, "task_instances", by_cursor=True, updated_at_gte=since.isoformat())
-        rows = list(read_each(TaskAnswer, listed))
+        rows = list(self._tasks_of(_ANY, _ANY, updated_at_gte=since.isoformat()))
         self._found |= {row.dag_id for row in rows if (row.task_id, row.operator) == ("start_batch", "StartBatchOperator")}
         wanted, changed = {*dag_ids, *self._found}, set()
         for row in rows:
@@ -229,18 +227,19 @@ class ApiReader:
         return pieces.state(())
 
     def _changed_since(self, key: RunKey, at: datetime) -> frozenset[tuple[str, int]]:
-        path = api_path("dags", key[0], "dagRuns", key[1], "taskInstances")
-        rows = self.api.listed(path, "task_instances", by_cursor=True, updated_at_gte=at.isoformat())
-        return frozenset((row.task_id, row.map_index) for row in read_each(TaskAnswer, rows))
+        return frozenset((row.task_id, row.map_index) for row in self._tasks_of(*key, updated_at_gte=at.isoformat()))
+
+    def _tasks_of(self, dag_id: str, run_id: str, **where: Any) -> Iterator[TaskAnswer]:
+        path = api_path("dags", dag_id, "dagRuns", run_id, "taskInstances")
+        return read_each(TaskAnswer, self.api.listed(path, "task_instances", by_cursor=True, **where))
 
     def _read_whole(self, key: RunKey) -> RunPieces | None:
         """Read a run with all that belongs to it; None where there is none."""
-        path = api_path("dags", key[0], "dagRuns", key[1])
-        found = self.api.find(path)
+        found = self.api.find(api_path("dags", key[0], "dagRuns", key[1]))
         if found is None:
             return None
         pieces = RunPieces(read(RunAnswer, found), time.monotonic())
-        rows = list(read_each(TaskAnswer, self.api.listed(f"{path}/taskInstances", "task_instances", by_cursor=True)))
+        rows = list(self._tasks_of(*key))
         since = (pieces.row.run_after - _CLOCKS).isoformat()
         of_run = self._events(dag_id=key[0], run_id=key[1], included_events=_EVENTS, after=since, order_by="event_log_id")
         pieces.events = {event.id: event for event in of_run}

@@ -39,12 +39,6 @@ class RunAnswer(_Answer):
     ended_at: AwareDatetime | None = Field(alias="end_date")
 
 
-class TriggerAnswer(_Answer):
-    """What a deferred task instance waits with."""
-
-    classpath: str
-
-
 class _TryAnswer(_Answer):
     dag_id: str
     run_id: str = Field(alias="dag_run_id")
@@ -68,7 +62,6 @@ class TaskAnswer(_TryAnswer):
     """
 
     id: UUID
-    trigger: TriggerAnswer | None = None
 
     def as_try(self, updated_at: datetime | None) -> TryState:
         """

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
-from airflow.triggers.base import StartTriggerArgs
 
 from provider.reconciler.trigger import ReconcilerTrigger
+from provider.triggers.pubsub import start_trigger_args
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,10 +34,7 @@ class ReconcileOperator(BaseOperator):
         super().__init__(**kwargs)
         self.airflow_conn_id = airflow_conn_id
         self.interval = interval
-        path, arguments = self._trigger().serialize()
-        self.start_trigger_args = StartTriggerArgs(
-            trigger_cls=path, trigger_kwargs=arguments, next_method="execute_complete", timeout=None
-        )
+        self.start_trigger_args = start_trigger_args(self._trigger())
 
     def execute(self, context: Context) -> NoReturn:  # noqa: ARG002 - Airflow calls it so
         """Wait where Airflow did not start the task in the triggerer, as in ``airflow dags test``."""
