@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 class PatientService:
     """
-    Repeats what is safe to repeat. Nothing here starts or changes a job, but for :meth:`cancel`.
+    Repeats what is safe to repeat. Nothing here starts a job, and only :meth:`cancel` changes one.
 
     :param service: the service.
     :param noun: what messages call its jobs.
@@ -134,10 +134,14 @@ class PatientService:
             time.sleep(pause)
 
     def cancel(self, job: RemoteJob) -> None:
-        """Cancel where that is a means to an end, so that a cancel that fails is not the task's failure."""
+        """
+        Cancel where that is a means to an end, so that a cancel that fails is not the task's failure.
+
+        It is repeated like a question: a job is cancelled twice without harm, and one that is not runs on to its end.
+        """
         try:
-            self.service.cancel(job)
-        except RemoteCallError as error:
+            self.ask(lambda: self.service.cancel(job), self.service.budget.until(None))
+        except RemoteJobError as error:
             self.log.warning("Cannot cancel %s %s: %s", self.noun, job["id"], error)
         else:
             self.log.info("Asked for the cancel of %s %s.", self.noun, job["id"])

@@ -222,4 +222,21 @@ def test_cancel_that_fails_is_not_the_tasks_failure(patient, answer):
     service = patient(cancels=[answer])
 
     service.cancel(JOB)
+    assert set(asked(service)) == {"cancel"}
+
+
+def test_cancel_that_fails_for_a_passing_reason_is_repeated(patient, clock):
+    """The job of a cleared task would run to its end, and its next try wait for that."""
+    service = patient(cancels=[BUSY, BUSY, None])
+
+    service.cancel(JOB)
+    assert service.service.calls == [("cancel", JOB)] * 3
+
+
+@pytest.mark.parametrize("answer", [CannotCancelError("no"), NEVER, RemoteCallError("429.", retry_after=10_000.0)])
+def test_cancel_that_makes_no_sense_is_not_repeated(patient, clock, answer):
+    service = patient(cancels=[answer, None])
+
+    service.cancel(JOB)
     assert service.service.calls == [("cancel", JOB)]
+    assert clock.naps == []

@@ -121,10 +121,11 @@ async def test_what_a_parked_pull_brings_is_given_back_if_nobody_comes(pubsub: A
     reader = hooks.SubscriptionReader.open(pubsub.subscription, "none")
     pull = reader.begin(10, 60.0)
     await reader.park()
+    expiry = reader._expiry
+    assert expiry is not None
     await asyncio.to_thread(pubsub.publish, GOOD)
     (delivered,) = await asyncio.wait_for(pull, 60)
-    assert reader._expiry is not None
-    await asyncio.wait_for(reader._expiry, 60)
+    await asyncio.wait_for(expiry, 60)
     assert hooks._parked == {}
     elsewhere = SubscriberAsyncHook("none")
     (again,) = await elsewhere.pull(pubsub.subscription, 10, 5.0)  # its deadline would be 10 s
