@@ -18,7 +18,6 @@ are created unpaused, ports are free ones of the loopback interface, and no proc
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 import re
 import secrets
@@ -27,15 +26,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
-from urllib.parse import quote
+from typing import IO, Self
 
 import httpx
 import psutil
 
+from demo.airflow_client import AirflowClient
 from demo.airflow_users import AirflowUsers
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
@@ -49,12 +48,10 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 _HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 _STOP_SECONDS = 15.0
 
-Result = TypeVar("Result")
 
-
-class AirflowServices:
+class AirflowServices(AirflowClient):
     """
-    One Airflow of our own.
+    One Airflow of our own, and its REST API.
 
     :param home: its ``AIRFLOW_HOME``; created, never shared with anything else.
     :param dags_folder: folder with the DAG files.
@@ -75,13 +72,11 @@ class AirflowServices:
         self.home = home.resolve()
         self.dags_folder = dags_folder.resolve()
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self._components = components
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
-        self._clients: dict[str | None, httpx.Client] = {}
         self.home.mkdir(parents=True, exist_ok=True)
-        self._users = AirflowUsers(people or {}, self.home / "passwords.json")
+        super().__init__(f"http://127.0.0.1:{self.port}", AirflowUsers(people or {}, self.home / "passwords.json"))
         self._env = self._environment({**self._users.environment(), **(env or {})})
 
     def _environment(self, extra: Mapping[str, str | None]) -> dict[str, str]:
@@ -112,10 +107,6 @@ class AirflowServices:
             "SPT_NOENV": "1",  # setproctitle shall not write over the environment, by which we know our processes
         }
         return {key: value for key, value in {**inherited, **own, **extra}.items() if value is not None}
-
-    def api_connection(self, person: str) -> str:
-        """Return what ``AIRFLOW_CONN_AIRFLOW_API`` has to be, for somebody of *people*."""
-        return self._users.connection(self.url, person)
 
     def set_environment(self, **values: str) -> None:
         """Change the environment of what is started from now on."""
@@ -191,8 +182,7 @@ class AirflowServices:
 
     def stop(self) -> None:
         """End every process, politely first; also those that a killed component has left behind."""
-        while self._clients:
-            self._clients.popitem()[1].close()
+        self.close()
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
@@ -270,105 +260,18 @@ class AirflowServices:
             )
         return result
 
+    def gave_up(self) -> list[str]:
+        """Return the components that have ended with an error. What a test has killed on purpose has a negative code."""
+        return [name for name, process in self._processes.items() if (process.poll() or 0) > 0]
+
+    def log_ends(self) -> str:
+        """Return the ends of the logs of what has given up, or else of all components."""
+        return "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in self.gave_up() or self._processes)
+
     def log(self, component: str) -> str:
         """Return what a component has written so far."""
         path = self.home / f"{component}.log"
         return path.read_text(errors="replace") if path.exists() else ""
-
-    # --- REST API
-
-    def rest(
-        self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None, person: str | None = None
-    ) -> Any:
-        """
-        Call the public REST API v2.
-
-        :param path: below ``/api/v2``, such as ``/dags/x/dagRuns``; quote what you put in.
-        :param person: who does it, of *people*.
-        :return: the decoded answer, None for an empty one.
-        :raises httpx.HTTPStatusError: the answer is an error; its text is in the exception.
-        """
-        response = self.client(person).request(method, f"/api/v2{path}", json=json, params=params)
-        if response.is_error:
-            message = f"{method} {path}: {response.status_code} {response.text}"
-            raise httpx.HTTPStatusError(message, request=response.request, response=response)
-        return response.json() if response.content else None
-
-    def client(self, person: str | None = None) -> httpx.Client:
-        """Return a client of the api-server that is authorised as a person (its base URL has no ``/api/v2``)."""
-        if person not in self._clients:
-            self._clients[person] = self._users.client(self.url, person)
-        return self._clients[person]
-
-    def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Start a run without a logical date, as a message would."""
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
-        answer: dict[str, Any] = self.rest("POST", f"/dags/{quote(dag_id, safe='')}/dagRuns", json=body)
-        return answer
-
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """Return the state of a run."""
-        run = self.rest("GET", f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}")
-        return str(run["state"])
-
-    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return the task instances of a run as the API describes them."""
-        path = f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-        instances: list[dict[str, Any]] = self.rest("GET", path, params={"limit": 1000})["task_instances"]
-        return instances
-
-    # --- waiting
-
-    def wait_for_dag(self, dag_id: str, timeout: float = 120.0) -> None:
-        """Wait until a DAG can be triggered."""
-
-        def known() -> bool:
-            response = self.client().get(f"/api/v2/dags/{quote(dag_id, safe='')}")
-            return response.status_code == httpx.codes.OK and not response.json()["is_stale"]
-
-        self.wait_for(known, timeout, f"DAG {dag_id}", explain=lambda: jsonlib.dumps(self.rest("GET", "/importErrors")))
-
-    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 180.0) -> str:
-        """Wait until a run has ended and return its state."""
-
-        def ended() -> str | None:
-            state = self.run_state(dag_id, run_id)
-            return state if state in ("success", "failed") else None
-
-        def explain() -> str:
-            return ", ".join(f"{row['task_id']} {row['state']}" for row in self.task_instances(dag_id, run_id))
-
-        return self.wait_for(ended, timeout, f"the end of run {run_id} of {dag_id}", explain=explain) or ""
-
-    def wait_for(
-        self,
-        ready: Callable[[], Result],
-        timeout: float,
-        what: str,
-        *,
-        explain: Callable[[], str] = str,
-    ) -> Result:
-        """
-        Poll until *ready* returns something true, and return it.
-
-        The pause follows the time of a look, so that those who wait leave a busy machine to what they wait for.
-
-        :param timeout: seconds.
-        :param explain: called for the message of the failure.
-        :raises AssertionError: time is up, or a component has ended meanwhile; with the ends of the logs.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            begun = time.monotonic()
-            if result := ready():
-                return result
-            # What a test has killed on purpose has a negative code; a component that gives up has another.
-            gone = [name for name, process in self._processes.items() if (process.poll() or 0) > 0]
-            if gone or time.monotonic() > deadline:
-                tails = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in gone or self._processes)
-                why = f"{', '.join(gone)} ended" if gone else f"nothing after {timeout:.0f} s"
-                raise AssertionError(f"waiting for {what}: {why}. {explain()}\n{tails}")
-            time.sleep(max(0.2, 3 * (time.monotonic() - begun)))
 
     def _all_healthy(self) -> bool:
         try:
