@@ -86,8 +86,8 @@ def test_the_password_of_the_database_is_masked_in_a_drivers_text() -> None:
 def test_what_airflow_knows_as_a_secret_is_masked_everywhere() -> None:
     from airflow.sdk.log import mask_secret
 
-    mask_secret("hunter2-of-the-doctor")
-    verdict = Verdict(State.ERROR, "hunter2-of-the-doctor was refused", "Do not use hunter2-of-the-doctor.")
+    mask_secret("nobody-else-masks-this")
+    verdict = Verdict(State.ERROR, "nobody-else-masks-this was refused", "Do not use nobody-else-masks-this.")
     (found,) = examine([Check("it", lambda: verdict, "-")])
     assert (found.seen, found.remedy) == ("*** was refused", "Do not use ***.")
 
