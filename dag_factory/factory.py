@@ -206,7 +206,7 @@ def _unavailable(error: DefinitionsUnavailableError, *, can_wait: bool) -> Probl
         state = f"DAGs are built from the last good definitions in {snapshot.folder()}"
     else:
         state = f"there are no last good definitions in {snapshot.folder()}, so there are no DAGs"
-    return Problem("", "application database", f"the workflow tables cannot be read: {error}. {state}")
+    return Problem("", "application database", f"the workflow tables cannot be read: {str(error).rstrip('.')}. {state}")
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from provider.exceptions import RunConfError
-from provider.texts import plain, quoted
+from provider.texts import quoted
 
 #: Where the batch starts: a task id, or a list of them.
 START_TASK_ID = "start_task_id"
@@ -51,21 +51,24 @@ _SOURCE_OF_TRIGGER = {"rest_api": "api", "operator": "dag", "timetable": "schedu
 @dataclass(frozen=True)
 class Origin:
     """
-    The request that a run was made for.
+    The request that a run was made for, and the run itself: a copy of the conf in another run is no proof of anything.
 
     :param request_id: its row in ``batch_requests``.
     :param message_id: the message's own id.
+    :param workflow_id: DAG id of the run.
+    :param batch_id: run id of the run.
     :param completed_task_id: the task whose reported end made the dispatcher start the run behind it; None for any other run.
     """
 
     request_id: int
     message_id: str
+    workflow_id: str
+    batch_id: str
     completed_task_id: str | None = None
 
     def as_conf(self) -> dict[str, Any]:
         """Return the value of the key ``_accelerator``."""
-        conf: dict[str, Any] = {"request_id": self.request_id, "message_id": self.message_id}
-        return conf if self.completed_task_id is None else {**conf, "completed_task_id": self.completed_task_id}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -118,24 +121,20 @@ def origin_of(conf: object) -> Mapping[str, Any] | None:
     return origin if isinstance(origin, Mapping) else None
 
 
-def message_id(conf: object, run_type: object) -> str | None:
-    """
-    Return the message that a run's conf was made from, or None where the dispatcher did not start the run.
-
-    :param run_type: Airflow's type of the run: a run of a person may have a copy of such a conf.
-    """
-    origin = origin_of(conf) if plain(run_type) == "operator_triggered" else None
-    found = origin.get("message_id") if origin is not None else None
+def message_id(conf: object, dag_id: str, run_id: str) -> str | None:
+    """Return the message that this run's conf was made from, or None where it was made for no message, or for another run."""
+    origin = origin_of(conf) or {}
+    found = origin.get("message_id") if (origin.get("workflow_id"), origin.get("batch_id")) == (dag_id, run_id) else None
     return found if isinstance(found, str) and 0 < len(found) <= _LONGEST_MESSAGE_ID else None
 
 
-def checked_message_id(conf: Mapping[str, Any], run_type: object) -> str | None:
+def checked_message_id(conf: Mapping[str, Any], dag_id: str, run_id: str) -> str | None:
     """
-    Return the message that a run's conf was made from, as :func:`message_id` does.
+    Return the message that this run's conf was made from, as :func:`message_id` does.
 
-    :raises RunConfError: the conf says that there is one, but the dispatcher did not start the run.
+    :raises RunConfError: the conf was made for another run.
     """
-    found = message_id(conf, run_type)
+    found = message_id(conf, dag_id, run_id)
     if found is None and conf.get(ORIGIN) is not None:
         raise RunConfError("_accelerator in the run's conf belongs to the dispatcher; start the run again without it.")
     return found

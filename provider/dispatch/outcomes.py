@@ -74,7 +74,8 @@ def conf_of_request(request: ClaimedRequest) -> dict[str, Any]:
 
 def _origin_of_request(request: ClaimedRequest) -> Origin:
     done_before = request.kind == "completion" and request.task_id not in (request.start_task_ids or ())
-    return Origin(request.id, request.message_id, request.task_id if done_before else None)
+    task_id = request.task_id if done_before else None
+    return Origin(request.id, request.message_id, request.workflow_id, request.batch_id, task_id)
 
 
 def _outcome_of_existing(request: ClaimedRequest, run: FoundRun) -> Outcome:

@@ -80,7 +80,7 @@ class StartBatchOperator(BaseOperator):
         conf = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
         try:
             requested = requested_scope({**context["params"], **conf}, self.edges)
-            message_id = checked_message_id(conf, dag_run.run_type)
+            message_id = checked_message_id(conf, self.dag_id, dag_run.run_id)
             done_elsewhere = {task_id for task_id in [completed_task_id(conf)] if task_id in self.edges}
             if dag_run.run_id.startswith(TEMPORARY_RUN_PREFIX):
                 scope, disabled = requested, set[str]()

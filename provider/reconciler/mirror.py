@@ -190,7 +190,7 @@ def _never_ran(attempt: TryState, end: End) -> bool:
 
 def batch_row(run: RunState, rows: Collection[Mapping[str, Any]], stored: Stored) -> TaskBatchRow:
     """Return the TaskBatch row of a run, given the TaskLog rows it will have."""
-    message_id = run_conf.message_id(run.conf, run.run_type)
+    message_id = run_conf.message_id(run.conf, run.dag_id, run.run_id)
     status = STATUS_OF_RUN_STATE.get(run.state, PROCESSING)
     end = end_of_run(run, rows, stored.batch)
     return {

@@ -129,6 +129,7 @@ def check_start(request: httpx.Request, row: BatchRequest, sent: ReceivedMessage
     conf = json.loads(request.content)["conf"]
     assert conf["_accelerator"]["message_id"] == row.message_id
     assert conf["_accelerator"]["request_id"] == row.id
+    assert (conf["_accelerator"]["workflow_id"], conf["_accelerator"]["batch_id"]) == (row.workflow_id, run_id)
     params = {key: value for key, value in conf.items() if key not in OURS}
     if row.kind == "file":
         names = {"bucket": "bucketId", "object": "objectId", "generation": "objectGeneration"}

@@ -71,10 +71,10 @@ def test_run_source(run_type: str, triggered_by: str | None, by_message: bool, s
 
 
 def test_a_conf_that_is_made_for_a_request_says_so() -> None:
-    origin = Origin(7, "m7", "stg_orders")
+    origin = Origin(7, "m7", "daily_sales", "b1", "stg_orders")
     conf = run_conf.conf_of_run({"day": 1}, scope="task", start_task_ids=["refresh"], origin=origin)
     assert json.loads(json.dumps(conf)) == conf
-    assert run_conf.message_id(conf, "operator_triggered") == "m7"
+    assert run_conf.message_id(conf, "daily_sales", "b1") == "m7"
     assert run_conf.completed_task_id(conf) == "stg_orders"
     assert run_conf.origin_of(conf) == origin.as_conf()
     assert run_conf.used_params(conf, lambda params: params) == {"day": 1}
@@ -84,16 +84,17 @@ def test_a_conf_that_is_made_for_a_request_says_so() -> None:
 @pytest.mark.parametrize("conf", [None, "x", [], {}, {"_accelerator": None}, {"_accelerator": "7"}, {"_accelerator": []}])
 def test_a_conf_without_an_origin_has_no_message(conf: Any) -> None:
     assert run_conf.origin_of(conf) is None
-    assert run_conf.message_id(conf, "operator_triggered") is None
+    assert run_conf.message_id(conf, "daily_sales", "b1") is None
     assert run_conf.completed_task_id(conf) is None
 
 
 def test_the_conf_of_another_run_is_no_message_of_this_one() -> None:
-    copied = {"_accelerator": {"request_id": 1, "message_id": "m1"}}
-    assert run_conf.message_id(copied, "manual") is None
-    with pytest.raises(RunConfError, match="belongs to the dispatcher"):
-        run_conf.checked_message_id(copied, "manual")
-    assert run_conf.checked_message_id({"country": "DE"}, "manual") is None
+    copied = {"_accelerator": Origin(1, "m1", "daily_sales", "b1").as_conf()}
+    for other in (("daily_sales", "b2"), ("monthly_sales", "b1")):
+        assert run_conf.message_id(copied, *other) is None
+        with pytest.raises(RunConfError, match="belongs to the dispatcher"):
+            run_conf.checked_message_id(copied, *other)
+    assert run_conf.checked_message_id({"country": "DE"}, "daily_sales", "b2") is None
 
 
 def test_used_params_are_masked_as_a_whole_and_fit_into_json() -> None:

@@ -196,17 +196,24 @@ def fuzz(messages: int, random: Random, url: str, judge: Judge) -> None:
             judge.counts["messages"] += len(taken)
             judge.stored(taken)
             judge.asked(airflow)
-            _forget(random, judge)
+            if random.random() < 0.3:
+                _forget(judge)
+            else:
+                _hurry()
+        _forget(judge)
 
 
-def _forget(random: Random, judge: Judge) -> None:
-    """Begin with an empty inbox, or with what is left; let what waits be due again."""
+def _forget(judge: Judge) -> None:
+    """Count what there is, and begin with an empty inbox."""
+    judge.counts.update(f"{row.kind} {row.state}" for row in rows())
     with write_session() as session:
-        if random.random() < 0.3:
-            judge.counts.update(f"{row.kind} {row.state}" for row in rows())
-            session.execute(delete(BatchRequest))
-        else:
-            session.execute(update(BatchRequest).values(next_attempt_at=None, claimed_until=None))
+        session.execute(delete(BatchRequest))
+
+
+def _hurry() -> None:
+    """Let what waits be due again."""
+    with write_session() as session:
+        session.execute(update(BatchRequest).values(next_attempt_at=None, claimed_until=None))
 
 
 def run(messages: int, seed: int, folder: Path) -> Outcome:

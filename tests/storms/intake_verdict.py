@@ -200,8 +200,9 @@ class Verdict:
         origin = dict(conf.pop("_accelerator", {}))
         message = self._published.get(str(origin.pop("message_id", "")))
         request_id = origin.pop("request_id", None)
+        place = (origin.pop("workflow_id", None), origin.pop("batch_id", None))
         request = next((row for row in self._requests[message.message_id] if row["id"] == request_id), None) if message else None
-        if message is None or request is None or (request["workflow_id"], request["batch_id"]) != key:
+        if message is None or request is None or place != key or (request["workflow_id"], request["batch_id"]) != key:
             yield f"run {key[1]!r} of {key[0]} was started by no message about it: {run['conf']}"
             return
         told = {**conf, "_accelerator": origin} if origin else conf

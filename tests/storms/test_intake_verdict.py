@@ -57,8 +57,8 @@ class World:
             self.requests.append(row)
             if state == DISPATCHED:
                 conf = dict(message.conf or {})
-                origin = {**conf.get("_accelerator", {}), "request_id": row["id"], "message_id": message.message_id}
-                conf["_accelerator"] = origin
+                made_for = {"request_id": row["id"], "message_id": message.message_id, "workflow_id": workflow, "batch_id": batch}
+                conf["_accelerator"] = {**conf.get("_accelerator", {}), **made_for}
                 self.runs.append({"dag_id": workflow, "run_id": batch, "conf": conf, "state": story.ends or "queued"})
 
     def verdict(self) -> Verdict:

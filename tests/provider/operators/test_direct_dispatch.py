@@ -47,7 +47,8 @@ def test_the_run_has_the_batch_id_and_carries_the_request(server: Server, runs: 
     assert start_dag_run(claimed_request(batch_id="a+b:c~d"), runs).state == "dispatched"
     ((method, path, _query, _token, body),) = server.asked
     assert (method, path) == ("POST", "/api/v2/dags/daily_sales/dagRuns")
-    assert body == {"dag_run_id": "a+b:c~d", "logical_date": None, "conf": conf_of_request(OURS)}
+    conf = conf_of_request(claimed_request(batch_id="a+b:c~d"))
+    assert body == {"dag_run_id": "a+b:c~d", "logical_date": None, "conf": conf}
 
 
 @pytest.mark.parametrize(

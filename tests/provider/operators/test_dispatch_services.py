@@ -202,7 +202,12 @@ def test_one_run_for_one_batch_and_none_for_the_bad_ones(world: World) -> None:
         "day": "2024-03-17",
         "start_task_id": ["stg_orders"],
         "scope": "workflow",
-        "_accelerator": {"request_id": request.id, "message_id": request.message_id},
+        "_accelerator": {
+            "request_id": request.id,
+            "message_id": request.message_id,
+            "workflow_id": "daily_sales",
+            "batch_id": "Batch_20240316_001",
+        },
     }
     assert list(world.runs("calendar")) == ["a+b:c~d"]
     assert world.airflow.wait_for_run("daily_sales", "Batch_20240316_001") == "success"

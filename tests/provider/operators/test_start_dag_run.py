@@ -13,6 +13,7 @@ from provider.dispatch.outcomes import conf_of_request, start_dag_run
 from tests.provider.operators.supervisor import ALREADY_EXISTS, Supervisor, claimed_request, refusal, run_of
 
 RUNS = SupervisorRuns()
+ORIGIN = {"request_id": 7, "message_id": "m7", "workflow_id": "daily_sales", "batch_id": "B1"}
 
 
 def test_the_run_has_the_batch_id_and_carries_the_request(supervisor: Supervisor) -> None:
@@ -24,7 +25,7 @@ def test_the_run_has_the_batch_id_and_carries_the_request(supervisor: Supervisor
         "day": "{{ ds }}",
         "start_task_id": ["stg_orders"],
         "scope": "workflow",
-        "_accelerator": {"request_id": 7, "message_id": "m7"},
+        "_accelerator": {**ORIGIN, "batch_id": "a+b:c~d"},
     }
 
 
@@ -91,10 +92,9 @@ def test_a_completion_starts_its_batch_and_tells_what_is_done(supervisor: Superv
     assert start_dag_run(behind, RUNS).state == "dispatched"
     external = claimed_request(kind="completion", task_id="check", start_task_ids=["check"], scope="downstream", params={})
     assert start_dag_run(external, RUNS).state == "dispatched"
-    origin = {"request_id": 7, "message_id": "m7"}
     assert [getattr(sent, "conf", None) for sent in supervisor.sent] == [
-        {"start_task_id": ["refresh"], "scope": "downstream", "_accelerator": {**origin, "completed_task_id": "stg_orders"}},
-        {"start_task_id": ["check"], "scope": "downstream", "_accelerator": origin},
+        {"start_task_id": ["refresh"], "scope": "downstream", "_accelerator": {**ORIGIN, "completed_task_id": "stg_orders"}},
+        {"start_task_id": ["check"], "scope": "downstream", "_accelerator": ORIGIN},
     ]
 
 
@@ -110,7 +110,7 @@ def test_a_file_starts_the_whole_workflow_with_its_address(supervisor: Superviso
     assert start_dag_run(file, RUNS).state == "dispatched"
     (sent,) = supervisor.sent
     assert isinstance(sent, TriggerDagRun)
-    assert sent.conf == {**params, "scope": "workflow", "_accelerator": {"request_id": 7, "message_id": "m7"}}
+    assert sent.conf == {**params, "scope": "workflow", "_accelerator": ORIGIN}
 
 
 def test_a_run_that_is_deleted_in_this_moment_is_tried_again(supervisor: Supervisor) -> None:

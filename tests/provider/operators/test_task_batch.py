@@ -136,12 +136,11 @@ def logs() -> dict[str, str]:
 
 @pytest.mark.usefixtures("application_database")
 class TestStartBatch:
-    def test_a_whole_run_skips_nothing_and_opens_every_task(self) -> None:
-        ti, skipped = start(
-            {"_accelerator": {"request_id": 1, "message_id": "m1"}, "country": "DE"},
-            {"country": "DE"},
-            run_type="operator_triggered",
-        )
+    @pytest.mark.parametrize("run_type", ["operator_triggered", "manual"])
+    def test_a_whole_run_skips_nothing_and_opens_every_task(self, run_type: str) -> None:
+        """Of a message: started by the dispatcher's task, or by Airflow's REST API."""
+        origin = {"request_id": 1, "message_id": "m1", "workflow_id": "daily_sales", "batch_id": "b1"}
+        ti, skipped = start({"_accelerator": origin, "country": "DE"}, {"country": "DE"}, run_type=run_type)
         assert skipped == set()
         assert ti.xcoms == {"scope": {"task_ids": None, "disabled": []}}
         assert logs() == dict.fromkeys(EDGES, "NEW")
@@ -199,16 +198,17 @@ class TestStartBatch:
 
     @pytest.mark.parametrize("value", ["x", 1, ["m"], {}, {"message_id": 7}, {"message_id": ""}, {"message_id": "m" * 251}])
     def test_a_forged_request_is_refused(self, value: Any) -> None:
+        value = {**value, "workflow_id": "daily_sales", "batch_id": "b1"} if isinstance(value, dict) else value
         with pytest.raises(AirflowFailException, match="belongs to the dispatcher"):
-            start({"_accelerator": value}, run_type="operator_triggered")
+            start({"_accelerator": value})
         assert logs() == {}
 
-    @pytest.mark.parametrize("run_type", ["manual", "scheduled", "backfill"])
-    def test_the_request_of_another_run_is_refused(self, run_type: str) -> None:
+    @pytest.mark.parametrize("place", [{"batch_id": "b0"}, {"workflow_id": "monthly_sales"}, {"batch_id": None}])
+    def test_the_request_of_another_run_is_refused(self, place: dict[str, Any]) -> None:
         """A person starts a run with the conf of one that a message started."""
-        copied = {"request_id": 1, "message_id": "m1", "completed_task_id": "stg_orders"}
+        copied = {"request_id": 1, "message_id": "m1", "completed_task_id": "stg_orders", "workflow_id": "daily_sales"}
         with pytest.raises(AirflowFailException, match="belongs to the dispatcher"):
-            start({"_accelerator": copied}, run_type=run_type)
+            start({"_accelerator": {**copied, "batch_id": "b1", **place}})
         assert logs() == {}
 
     def test_dags_test_is_recognised(self) -> None:

@@ -271,8 +271,8 @@ def test_the_row_of_a_batch_that_goes_on_is_whole() -> None:
 
 
 def test_the_row_of_a_batch_that_failed_says_why() -> None:
-    conf = {"_accelerator": {"message_id": "m1"}}
-    found = compared(run(attempt("failed", ended_at=AT), state="failed", run_type="operator_triggered", conf=conf)).batch
+    conf = {"_accelerator": {"message_id": "m1", "workflow_id": "sales", "batch_id": "b1"}}
+    found = compared(run(attempt("failed", ended_at=AT), state="failed", conf=conf)).batch
     assert found is not None
     assert (found["status"], found["source"], found["message_id"], found["ended_at"]) == ("ERROR", "message", "m1", NOW)
     assert (found["end_cause"], found["ended_by"]) == ("task", None)

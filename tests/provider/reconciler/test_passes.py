@@ -138,8 +138,8 @@ class TestBatches:
         assert (found.status, found.airflow_state, found.source, found.ended_at) == ("ERROR", "failed", "ui", AT)
 
     def test_a_run_without_start_batch_yet_is_a_new_batch(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
-        conf = {"_accelerator": {"request_id": 1, "message_id": "m1"}, "country": "DE", "token": "secret"}
-        airflow_database.run(state="queued", conf=conf, run_type="operator_triggered", start_date=None)
+        origin = {"request_id": 1, "message_id": "m1", "workflow_id": "sales", "batch_id": "b1"}
+        airflow_database.run(state="queued", conf={"_accelerator": origin, "country": "DE", "token": "secret"}, start_date=None)
         one.tick()
         found = batch()
         assert (found.status, found.source, found.message_id, found.scope) == ("NEW", "message", "m1", None)
