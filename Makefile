@@ -91,4 +91,4 @@ constraints: $(READY)
 		--no-emit-index-url --no-header --no-annotate setup.cfg --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) .mutate .venv-compat .venv-servers .venv-peers .venv-*.lock .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mutate .venv-cluster .venv-compat .venv-servers .venv-peers .venv-*.lock .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

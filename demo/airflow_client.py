@@ -26,7 +26,7 @@ class AirflowClient:
 
     def __init__(self, url: str, users: AirflowUsers) -> None:
         self.url = url
-        self._users = users
+        self.users = users
         self._clients: dict[str | None, httpx.Client] = {}
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class AirflowClient:
 
     def api_connection(self, person: str) -> str:
         """Return the connection of type ``airflow_api`` of one of the users, as JSON."""
-        return self._users.connection(self.url, person)
+        return self.users.connection(self.url, person)
 
     def rest(
         self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None, person: str | None = None
@@ -66,7 +66,7 @@ class AirflowClient:
     def client(self, person: str | None = None) -> httpx.Client:
         """Return a client of the api-server that is authorised as a person (its base URL has no ``/api/v2``)."""
         if person not in self._clients:
-            self._clients[person] = self._users.client(self.url, person)
+            self._clients[person] = self.users.client(self.url, person)
         return self._clients[person]
 
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -77,7 +77,7 @@ class AirflowServices(AirflowClient):
         self._logs: list[IO[bytes]] = []
         self.home.mkdir(parents=True, exist_ok=True)
         super().__init__(f"http://127.0.0.1:{self.port}", AirflowUsers(people or {}, self.home / "passwords.json"))
-        self._env = self._environment({**self._users.environment(), **(env or {})})
+        self._env = self._environment({**self.users.environment(), **(env or {})})
 
     def _environment(self, extra: Mapping[str, str | None]) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW"))}
@@ -183,16 +183,7 @@ class AirflowServices(AirflowClient):
     def stop(self) -> None:
         """End every process, politely first; also those that a killed component has left behind."""
         self.close()
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for process in self._processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_politely(self._processes.values())
         self._end_leftovers()
         self._processes.clear()
         for log in self._logs:
@@ -201,21 +192,11 @@ class AirflowServices(AirflowClient):
 
     def _end_leftovers(self) -> None:
         """Kill what still runs with our home in its environment: workers set sessions of their own, so groups do not do."""
-        leftovers = self.own_processes()
-        for process in leftovers:
-            process.kill()
-        psutil.wait_procs(leftovers, timeout=_STOP_SECONDS)
+        end_at_once(self.own_processes())
 
     def own_processes(self) -> list[psutil.Process]:
         """Return every running process of this Airflow, however it was started."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("AIRFLOW_HOME") == str(self.home) and process.pid != os.getpid():
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                continue
-        return found
+        return processes_of(self.home)
 
     def titled(self, pattern: str) -> list[psutil.Process]:
         """Return our processes whose title matches a regular expression from its beginning on."""
@@ -283,6 +264,40 @@ class AirflowServices(AirflowClient):
         states = health.json()
         needed = ["metadatabase", *(_HEALTH_KEYS[name] for name in self._components if name in _HEALTH_KEYS)]
         return all((states.get(name) or {}).get("status") == "healthy" for name in needed)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Return every running process with this ``AIRFLOW_HOME``, however it was started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("AIRFLOW_HOME") == str(home) and process.pid != os.getpid():
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def end_politely(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End processes, and at once what has not ended after a while."""
+    processes = list(processes)
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def end_at_once(processes: list[psutil.Process]) -> None:
+    """Kill processes."""
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=_STOP_SECONDS)
 
 
 def airflow_command() -> str:

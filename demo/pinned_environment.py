@@ -23,13 +23,21 @@ class PinnedEnvironment:
     :param name: of its folder in the repository, which git ignores.
     :param requirements: the compiled list.
     :param finish: what else to do before it is used; gets the environment.
+    :param base: the Python to make it with.
     """
 
-    def __init__(self, name: str, requirements: Path, finish: Callable[[PinnedEnvironment], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        requirements: Path,
+        finish: Callable[[PinnedEnvironment], None] | None = None,
+        base: str = sys.executable,
+    ) -> None:
         self.folder = REPOSITORY / name
         self.python = self.folder / "bin" / "python"
         self._requirements = requirements
         self._finish = finish
+        self._base = base
 
     def ensure(self) -> Self:
         """
@@ -37,14 +45,15 @@ class PinnedEnvironment:
 
         :raises CalledProcessError: uv cannot install the list.
         """
-        wanted = hashlib.sha256(self._requirements.read_bytes() + sys.version.encode()).hexdigest()
+        made_of = self._requirements.read_bytes() + sys.version.encode() + self._base.encode()
+        wanted = hashlib.sha256(made_of).hexdigest()
         ready = self.folder / ".ready"
         with self.folder.with_name(f"{self.folder.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not ready.exists() or ready.read_text(encoding="utf-8") != wanted:
                 shutil.rmtree(self.folder, ignore_errors=True)  # uv clears nothing but environments
-                _uv("venv", "--quiet", "--python", sys.executable, str(self.folder))
-                _uv("pip", "install", "--quiet", "--python", str(self.python), "--requirements", str(self._requirements))
+                uv("venv", "--quiet", "--python", self._base, str(self.folder))
+                uv("pip", "install", "--quiet", "--python", str(self.python), "--requirements", str(self._requirements))
                 if self._finish:
                     self._finish(self)
                 ready.write_text(wanted, encoding="utf-8")
@@ -55,8 +64,9 @@ class PinnedEnvironment:
         return subprocess.run([str(self.python), *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def _uv(*arguments: str) -> None:
+def uv(*arguments: str) -> None:
+    """Run uv to its end, in no environment; it must succeed."""
     beside = Path(sys.executable).parent / "uv"
-    uv = str(beside) if beside.exists() else shutil.which("uv") or "uv"
+    command = str(beside) if beside.exists() else shutil.which("uv") or "uv"
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    subprocess.run([uv, *arguments], check=True, timeout=INSTALL_SECONDS, env=environment)
+    subprocess.run([command, *arguments], check=True, timeout=INSTALL_SECONDS, env=environment)

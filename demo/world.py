@@ -128,15 +128,7 @@ class World:
 
     def publish(self, *messages: bytes | Mapping[str, Any], topic: str = TOPIC) -> list[str]:
         """Publish with Google's own client, one request a message; return the message ids."""
-        import grpc
-        from google.pubsub_v1 import PublisherClient, PubsubMessage
-        from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-
-        data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
-        with grpc.insecure_channel(self.emulators.pubsub_host) as channel:
-            client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-            answers = [client.publish(topic=topic, messages=[PubsubMessage(data=item)]) for item in data]
-            return [message_id for answer in answers for message_id in answer.message_ids]
+        return publish_messages(self.emulators.pubsub_host, *messages, topic=topic)
 
     def rows(self, *tables: str) -> list[Rows]:
         """Return the rows of tables of the application database, read in one transaction."""
@@ -156,3 +148,20 @@ class World:
         """Wait until Airflow has all of these DAGs."""
         for dag_id in dag_ids:
             self.airflow.wait_for_dag(dag_id)
+
+
+def publish_messages(host: str, *messages: bytes | Mapping[str, Any], topic: str = TOPIC) -> list[str]:
+    """
+    Publish with Google's own client, one request a message; return the message ids.
+
+    :param host: address of the emulator.
+    """
+    import grpc
+    from google.pubsub_v1 import PublisherClient, PubsubMessage
+    from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+
+    data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
+    with grpc.insecure_channel(host) as channel:
+        client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        answers = [client.publish(topic=topic, messages=[PubsubMessage(data=item)]) for item in data]
+        return [message_id for answer in answers for message_id in answer.message_ids]
