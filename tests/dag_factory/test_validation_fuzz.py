@@ -37,7 +37,7 @@ def hostile_rows(draw: st.DrawFn) -> Rows:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(hostile_rows())
 def test_no_row_makes_validation_fail(rows: Rows) -> None:
     validated = validate(DefinitionRows(rows.workflows, rows.tasks, rows.dependencies))

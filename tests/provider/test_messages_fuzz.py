@@ -221,7 +221,7 @@ def test_each_planted_text_in_each_place(intake: Intake) -> None:
 @pytest.mark.slow
 def test_generated_messages(intake: Intake, application_database: str) -> None:
     @seed(zlib.crc32(make_url(application_database).get_backend_name().encode()))  # the same in every run, others on each
-    @settings(max_examples=GENERATED, deadline=None, database=None)
+    @settings(max_examples=GENERATED, database=None)
     @given(Messages(TASKS, BATCHES).received())
     def each_is_accepted_or_has_a_reason(item: ReceivedMessage) -> None:
         intake.take(item)

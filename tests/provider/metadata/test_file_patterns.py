@@ -71,7 +71,7 @@ def has_empty_part(address: str) -> bool:
     return "//" in address or address.endswith("/")
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=1000, derandomize=True)
 @given(SMALL, NAMES)
 def test_it_is_the_glob_of_paths_but_for_names_with_empty_parts(pattern: str, name: str) -> None:
     """A path has no empty parts, and ``a//b`` means ``a/b`` there; in Cloud Storage these are two objects."""
@@ -93,7 +93,7 @@ LONG = st.sampled_from(["a", "a/", "/", "ab", "aa/", "{", "\n", "\U0001f600"]).m
 
 
 @pytest.mark.timeout(300)  # a watchdog: the wrong way to match takes hours
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(
     st.one_of(REPEATED, st.text(max_size=LONGEST_PATTERN), st.lists(REPEATED, max_size=3).map("".join)),
     st.one_of(LONG, st.text(max_size=50)),
