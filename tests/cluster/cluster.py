@@ -25,14 +25,14 @@ from demo.airflow_services import free_port
 from demo.airflow_users import AirflowUsers
 from demo.postgres import PostgresServer
 from demo.world import EXAMPLES
-from provider.emulators.scenario import load_scenario
+from provider.emulators.scenario import Scenario, load_scenario
 from provider.emulators.server import Emulators
 from tests.cluster.broker import Broker
 from tests.cluster.bucket import Bucket
 from tests.cluster.configuration import Configuration
 from tests.cluster.environments import BARE, FIRST_UID, build_wheel, usable_by_everybody, with_package
 from tests.cluster.machine import Machine
-from tests.google_servers import PROJECT, GoogleServers
+from tests.google_servers import GoogleServers
 
 BUCKET = "composer-bucket"
 _MACHINES = ("api-server", "scheduler-1", "scheduler-2", "dag-processor", "triggerer-1", "triggerer-2", "worker-1", "worker-2")
@@ -50,14 +50,25 @@ class Cluster(AirflowClient):
     """
     All of it, without DAG files, workflows and a schema of the application database; context manager.
 
-    :param accelerator: settings of section ``accelerator`` besides the database; None leaves that out too.
+    :param accelerator: settings of section ``accelerator`` besides the database.
     :param composer: as Cloud Composer is: the package cannot be imported in the schedulers, no plugin is loaded in the
         triggerers, and Composer's lowest values of some settings.
+    :param scenario: what the emulators know; by default the examples'.
+    :param database: False to configure no application database.
     """
 
-    def __init__(self, accelerator: Mapping[str, str] | None, *, composer: bool) -> None:
-        self._accelerator = accelerator
+    def __init__(
+        self,
+        accelerator: Mapping[str, str],
+        *,
+        composer: bool,
+        scenario: Scenario | None = None,
+        database: bool = True,
+    ) -> None:
+        self._accelerator = dict(accelerator)
+        self._database = database
         self._composer = composer
+        self._scenario = scenario or load_scenario(EXAMPLES / "emulators.yaml")
         self._port = free_port()
         self._stack = ExitStack()
         self.machines: dict[str, Machine] = {}
@@ -71,11 +82,11 @@ class Cluster(AirflowClient):
             super().__init__(f"http://127.0.0.1:{self._port}", users)
             stack.callback(self.close)
             self.google = stack.enter_context(GoogleServers(self.folder / "google"))
-            scenario = load_scenario(EXAMPLES / "emulators.yaml")
-            self.emulators = stack.enter_context(Emulators(scenario, folder=self.folder / "emulators", pubsub="auto"))
+            self.emulators = stack.enter_context(Emulators(self._scenario, folder=self.folder / "emulators", pubsub="auto"))
             self.broker = stack.enter_context(Broker(self.folder / "broker"))
             self.airflow_postgres = stack.enter_context(PostgresServer())
             self.application_postgres = stack.enter_context(PostgresServer())
+            self.airflow_url = self.airflow_postgres.create_database("airflow")
             self.database_url = self.application_postgres.create_database("accelerator")
             self._make_machines()
             for machine in self.machines.values():
@@ -100,12 +111,14 @@ class Cluster(AirflowClient):
             pythons = {"scheduler": BARE.ensure().python, "triggerer": without_plugin}
         separate = usable_by_everybody(str(package))
         passwords = self.folder / "machines" / "api-server" / "passwords.json"
+        snapshot = self.folder / "snapshot"
         configuration = Configuration(
             url=self.url,
             broker=self.broker.url,
-            airflow=self.airflow_postgres.create_database("airflow"),
+            airflow=self.airflow_url,
             users={**self.users.environment(), "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords)},
-            accelerator=None if self._accelerator is None else {"sql_alchemy_conn": self.database_url, **self._accelerator},
+            accelerator={**self._accelerator, **({"sql_alchemy_conn": self.database_url} if self._database else {})},
+            snapshot=snapshot,
             composer=self._composer,
         )
         for number, name in enumerate(_MACHINES):
@@ -120,19 +133,24 @@ class Cluster(AirflowClient):
             )
         shutil.copy(self.folder / "passwords.json", passwords)
         self.machines["api-server"].own(passwords)
+        snapshot.mkdir()
+        self.machines["dag-processor"].own(snapshot)
 
     def _start(self) -> None:
         self.machines["dag-processor"].run("-m", "airflow", "db", "migrate")
         for machine in self.machines.values():
             machine.start()
         self.wait_for(self._all_healthy, _START_SECONDS, "all machines to be healthy")
-        google = {"project": PROJECT, "is_anonymous": True}
-        self.connect("google_cloud_default", conn_type="google_cloud_platform", extra=json.dumps(google))
-        self.connect("airflow_api", **json.loads(self.api_connection("accelerator")))
+        self._connect("airflow_api", self.api_connection("accelerator"))
+        services = self.emulators.environment()
+        for connection_id in ("google_cloud_default", "powerbi_default"):
+            self._connect(connection_id, services[f"AIRFLOW_CONN_{connection_id.upper()}"])
 
-    def connect(self, connection_id: str, **fields: Any) -> None:
+    def _connect(self, connection_id: str, connection: str) -> None:
         """Make a connection in Airflow, as a person does."""
-        self.rest("POST", "/connections", json={"connection_id": connection_id, **fields})
+        fields = json.loads(connection)
+        extra = {"extra": json.dumps(fields["extra"])} if "extra" in fields else {}
+        self.rest("POST", "/connections", json={"connection_id": connection_id, **fields, **extra})
 
     def gave_up(self) -> list[str]:
         """Return the machines whose process has ended with an error by itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
@@ -27,7 +28,8 @@ class Configuration:
     :param broker: URL of the broker, without the number of a database.
     :param airflow: URL of Airflow's database, which workers do not get.
     :param users: settings of the auth manager, named as environment variables.
-    :param accelerator: section ``accelerator``; None for none.
+    :param accelerator: section ``accelerator``.
+    :param snapshot: folder that outlives the dag-processor, as the bucket's data folder does on Cloud Composer.
     :param composer: whether Cloud Composer's own values apply.
     """
 
@@ -38,7 +40,8 @@ class Configuration:
         broker: str,
         airflow: str,
         users: Mapping[str, str],
-        accelerator: Mapping[str, str] | None,
+        accelerator: Mapping[str, str],
+        snapshot: Path,
         composer: bool,
     ) -> None:
         address = urlsplit(url)
@@ -62,21 +65,30 @@ class Configuration:
             },
             "api_auth": {"jwt_secret": secrets.token_hex(32)},
             "dag_processor": {"refresh_interval": "5", "dag_file_processor_timeout": "300"},
-            "scheduler": {"enable_health_check": "False", "scheduler_idle_sleep_time": "0.5"},
+            # What is killed is missed after a minute, not after five or ten.
+            "scheduler": {
+                "enable_health_check": "False",
+                "scheduler_idle_sleep_time": "0.5",
+                "task_instance_heartbeat_timeout": "60",
+                "task_queued_timeout": "60",
+                "task_queued_timeout_check_interval": "10",
+            },
             "triggerer": {},
             "usage_data_collection": {"enabled": "False"},
         }
         if composer:
             for section, options in _COMPOSER.items():
                 self._sections[section].update(options)
-        if accelerator is not None:
-            self._sections["accelerator"] = dict(accelerator)
+        self._sections["accelerator"] = dict(accelerator)
+        self._snapshot = {"snapshot_dir": str(snapshot)}
         self._users = {name.removeprefix("AIRFLOW__CORE__").lower(): value for name, value in users.items()}
 
     def of(self, kind: str) -> Settings:
         """Return the settings of a kind of machine."""
         if kind == "worker":
             return {**self._sections, "database": _database(_NOWHERE)}
+        if kind == "dag-processor":
+            return {**self._sections, "accelerator": {**self._sections["accelerator"], **self._snapshot}}
         if kind == "api-server":
             return {**self._sections, "core": {**self._sections["core"], **self._users}}
         return self._sections

@@ -141,6 +141,10 @@ class Machine:
         """What its process has written so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
+    def says(self, text: str) -> bool:
+        """Tell whether a text stands in what its process, or a task or trigger on it, has written."""
+        return text in self.log or any(text in file.read_text(errors="replace") for file in self.home.glob("logs/**/*.log*"))
+
     def receive(self, files: Mapping[str, bytes]) -> None:
         """Make the DAG files the same as these, by their names, as a bucket's synchronisation does."""
         for name, content in files.items():

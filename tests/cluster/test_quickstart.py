@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from demo.pinned_environment import REPOSITORY
 from demo.world import SUBSCRIPTION, publish_messages
 from tests.cluster.cluster import BUCKET, Cluster
+from tests.cluster.person import Person
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -44,18 +43,6 @@ def composer() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a person, on a machine that the cluster does not know."""
-    return tmp_path_factory.mktemp("home")
-
-
-def accelerator(home: Path, *arguments: str) -> str:
-    command = str(Path(sys.executable).with_name("accelerator"))
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "AIRFLOW_HOME": str(home / "airflow")}
-    return subprocess.run([command, *arguments], check=True, cwd=home, env=environment, capture_output=True, text=True).stdout
-
-
 def test_the_machines_are_as_composers(composer: Cluster) -> None:
     import_it = "import importlib.util; print(importlib.util.find_spec('provider') is not None)"
     for machine in composer.machines.values():
@@ -64,11 +51,11 @@ def test_the_machines_are_as_composers(composer: Cluster) -> None:
             assert "cloud_accelerator" not in machine.run("-m", "airflow", "plugins")
 
 
-def test_from_an_empty_database_to_the_first_batches(composer: Cluster, home: Path) -> None:
+def test_from_an_empty_database_to_the_first_batches(composer: Cluster, tmp_path: Path) -> None:
+    person = Person(tmp_path)
     upgrade, importing, second_batch = triggers()
 
-    accelerator(home, "init", "dags-for-composer")
-    composer.bucket.copy(sorted((home / "dags-for-composer").glob("*.py")), "dags/")
+    person.install_dag_files(composer)
     for dag_id in DAG_FILES:
         composer.wait_for_dag(dag_id)
     composer.wait_for(
@@ -77,9 +64,9 @@ def test_from_an_empty_database_to_the_first_batches(composer: Cluster, home: Pa
 
     assert composer.post_run(*upgrade) == "success"
 
-    workflows = home / "workflows.yaml"
+    workflows = person.home / "workflows.yaml"
     workflows.write_text(block("yaml"))
-    accelerator(home, "validate", "workflows.yaml")
+    person.accelerator("validate", "workflows.yaml")
     composer.bucket.copy([workflows], "data/accelerator/import/")
     dag_id, body = importing
     body["conf"]["file"] = body["conf"]["file"].replace("gs://BUCKET/", f"gs://{BUCKET}/")

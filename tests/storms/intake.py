@@ -37,7 +37,7 @@ from tests.storms.intake_plan import (
     definitions,
     make_plan,
 )
-from tests.storms.intake_strikes import BEFORE_ACKNOWLEDGE, BEFORE_MARK, Strikes
+from tests.storms.intake_strikes import BEFORE_ACKNOWLEDGE, BEFORE_MARK, DirectStrikes, Strikes
 from tests.storms.intake_verdict import PublishersFile, Verdict
 from tests.storms.intake_world import DISPATCHER, HELPERS, Databases
 from tests.storms.outcome import Outcome
@@ -87,7 +87,15 @@ class Publisher:
         return ids
 
 
-def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: float, impatient: bool = False) -> Outcome:
+def run_storm(
+    folder: Path,
+    plan: Plan,
+    postgres: PostgresServer,
+    *,
+    timeout: float,
+    impatient: bool = False,
+    direct: bool = False,
+) -> Outcome:
     """
     Make a storm and compare.
 
@@ -95,6 +103,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
     :param postgres: server of Airflow's database; the application database gets one of its own, which goes away.
     :param timeout: seconds until what has not ended counts as wrong.
     :param impatient: let the claims of a killed dispatcher run out at once.
+    :param direct: let the triggerer start the runs itself.
     """
     file = folder / "workflows.yaml"
     file.write_text(yaml.safe_dump(definitions()))
@@ -108,14 +117,15 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
             postgres=postgres,
             application_postgres=own,
             environment=ENVIRONMENT,
+            api=direct,
         ) as world,
     ):
         paused = (*MASS_WORKFLOWS, *FILE_PATTERNS)
         world.wait_for_dags((*paused, LIVE_WORKFLOW, DISPATCHER, HELPERS))
         for workflow in paused:
             world.airflow.rest("PATCH", f"/dags/{workflow}", json={"is_paused": True})
-        databases = Databases(world)
-        strikes = Strikes(world, databases, own, plan, impatient=impatient)
+        databases = Databases(world, direct=direct)
+        strikes = (DirectStrikes if direct else Strikes)(world, databases, own, plan, impatient=impatient)
         published = PublishersFile(folder / "published.jsonl")
         intake_began = time.monotonic()
         with Publisher(world.emulators.pubsub_host, plan, published) as publisher:
@@ -225,6 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=12, help="kills at any moment")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds")
+    parser.add_argument("--direct", action="store_true", help="the triggerer starts the runs itself, by Airflow's REST API")
     parser.add_argument("--folder", type=Path, help="keep the Airflow home and the publisher's file here")
     options = parser.parse_args(arguments)
     plan = make_plan(
@@ -239,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="intake-") as temporary, PostgresServer() as postgres:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        return run_storm(folder, plan, postgres, timeout=options.timeout).tell()
+        return run_storm(folder, plan, postgres, timeout=options.timeout, direct=options.direct).tell()
 
 
 if __name__ == "__main__":

@@ -165,10 +165,7 @@ class Strikes:
             if held is None:
                 return None
             request, connection = held
-            killed = self._databases.dispatching()
-            workers = [worker for worker in map(worker_of, killed) if worker is not None]
-            with_workers = not self._impatient and self._chance.random() < 0.3  # as a lost machine would
-            alive = kill(*killed, *(workers if with_workers else []))
+            alive, what = self._kill_dispatching()
             at = datetime.now(UTC)
             # Nobody could write the row meanwhile.
             row = connection.execute("SELECT state FROM batch_requests WHERE id = %s", [request["id"]]).fetchone()
@@ -176,9 +173,16 @@ class Strikes:
             half_done = alive and started and row is not None and row["state"] == "received"
             self._caught_requests.add(str(request["id"]))
         self._let_claims_run_out()
-        pids = ", ".join(str(process.pid) for process in killed)
-        what = f"SIGKILL of dispatcher {'and its workers ' if with_workers else ''}(pid {pids})"
         return Strike(what, at, BEFORE_MARK, (str(request["id"]),)) if half_done else Strike(what, at)
+
+    def _kill_dispatching(self) -> tuple[bool, str]:
+        """Kill all that start runs; return whether they lived, and what was done."""
+        killed = self._databases.dispatching()
+        workers = [worker for worker in map(worker_of, killed) if worker is not None]
+        with_workers = not self._impatient and self._chance.random() < 0.3  # as a lost machine would
+        alive = kill(*killed, *(workers if with_workers else []))
+        pids = ", ".join(str(process.pid) for process in killed)
+        return alive, f"SIGKILL of dispatcher {'and its workers ' if with_workers else ''}(pid {pids})"
 
     @contextmanager
     def _held_mark(self) -> Iterator[tuple[dict[str, Any], psycopg.Connection[Any]] | None]:
@@ -326,3 +330,17 @@ class Strikes:
     def _come_back(self) -> None:
         time.sleep(self._chance.uniform(3, 8))
         self._postgres.start()
+
+
+class DirectStrikes(Strikes):
+    """The same where the triggerer starts the runs itself: whoever is killed is the triggerer."""
+
+    def _kill_dispatching(self) -> tuple[bool, str]:
+        alive = bool(self._databases.dispatching())
+        return alive, self._kill_triggerer().what
+
+    def _kill_dispatcher_at_random(self, publish: Publish) -> Strike:
+        return self._kill_triggerer_at_random(publish)
+
+    def _kill_worker_at_random(self, publish: Publish) -> Strike:
+        return self._kill_triggerer_at_random(publish)

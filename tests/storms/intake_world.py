@@ -63,9 +63,14 @@ class Deliveries:
 
 
 class Databases:
-    """Looks into both databases; the application database may be away between two looks, not during one."""
+    """
+    Looks into both databases; the application database may be away between two looks, not during one.
 
-    def __init__(self, world: World) -> None:
+    :param direct: whether the triggerer starts the runs itself.
+    """
+
+    def __init__(self, world: World, *, direct: bool = False) -> None:
+        self._triggerer = (lambda: world.airflow.process("triggerer").pid) if direct else None
         self._application_url = plain(world.database_url)
         self.airflow = psycopg.connect(plain(world.airflow_url), autocommit=True, row_factory=dict_row)
 
@@ -132,7 +137,9 @@ class Databases:
         return row["state"] if row else None
 
     def dispatching(self) -> list[psutil.Process]:
-        """Return the processes that start runs now: the dispatcher's and those of its helpers."""
+        """Return the processes that start runs now: the dispatcher's and those of its helpers, or the triggerer's."""
+        if self._triggerer is not None:
+            return [process for process in _with_children(self._triggerer()) if lives(process)]
         statement = (
             "SELECT id::text AS id, pid FROM task_instance WHERE dag_id IN (%s, %s) AND state = 'running' AND pid IS NOT NULL"
         )
@@ -159,6 +166,13 @@ def kill(*processes: psutil.Process) -> bool:
             alive.append(process)
     wait_for(lambda: not any(map(lives, alive)), 10)
     return bool(processes) and processes[0] in alive
+
+
+def _with_children(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []
 
 
 def worker_of(task_process: psutil.Process) -> psutil.Process | None:

@@ -27,7 +27,7 @@ import yaml
 
 from demo.postgres import PostgresServer
 from demo.world import World
-from provider.emulators.ledger import Entry
+from provider.emulators.ledger import Entry, Ledger
 from tests.canaries import Canaries, Leak, scan_folder
 from tests.storms.outcome import Outcome
 from tests.storms.plan import RUNS_OF_WORKFLOW, WORKSPACE, Job, Plan, make_plan
@@ -58,8 +58,8 @@ _EXPIRE_EVERY = 10.0
 class JobLedger:
     """The emulators' ledger, read by job."""
 
-    def __init__(self, world: World, plan: Plan) -> None:
-        self._ledger = world.emulators.ledger
+    def __init__(self, ledger: Ledger, plan: Plan) -> None:
+        self._ledger = ledger
         self._by_name = {job.name: job for job in plan.jobs}
         self._seen = 0
         self.started: dict[Job, list[str]] = {job: [] for job in plan.jobs}
@@ -240,7 +240,7 @@ def run_storm(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: fl
         slowness = max(1.0, (time.monotonic() - began) / _USUAL_START_SECONDS)
         for run in runs:
             world.airflow.trigger(*run)
-        ledger = JobLedger(world, plan)
+        ledger = JobLedger(world.emulators.ledger, plan)
         person = Person(world, ledger, plan)
         chaos, stranger = Chaos(world, plan, slowness * _KILL_EVERY), Stranger(world, plan)
         chaos.start()
