@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -87,6 +87,17 @@ class AirflowClient:
         return instances
 
     # --- waiting
+
+    def are_healthy(self, parts: Iterable[str]) -> bool:
+        """Tell whether parts of Airflow, by their names in its health report, are healthy; False where it does not answer."""
+        try:
+            health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=10, trust_env=False)
+        except httpx.TransportError:
+            return False
+        if health.is_error:
+            return False
+        states = health.json()
+        return all((states.get(part) or {}).get("status") == "healthy" for part in parts)
 
     def wait_for_dag(self, dag_id: str, timeout: float = 120.0) -> None:
         """Wait until a DAG can be triggered."""

@@ -31,7 +31,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-import httpx
 import psutil
 
 from demo.airflow_client import AirflowClient
@@ -255,15 +254,8 @@ class AirflowServices(AirflowClient):
         return path.read_text(errors="replace") if path.exists() else ""
 
     def _all_healthy(self) -> bool:
-        try:
-            health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=10, trust_env=False)
-        except httpx.TransportError:
-            return False
-        if health.is_error:
-            return False
-        states = health.json()
         needed = ["metadatabase", *(_HEALTH_KEYS[name] for name in self._components if name in _HEALTH_KEYS)]
-        return all((states.get(name) or {}).get("status") == "healthy" for name in needed)
+        return self.are_healthy(needed)
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
 import sqlalchemy
 
 from demo.airflow_client import AirflowClient
@@ -161,18 +160,9 @@ class Cluster(AirflowClient):
         return "\n".join(f"--- {name}\n{self.machines[name].log[-2000:]}" for name in self.gave_up() or self.machines)
 
     def _all_healthy(self) -> bool:
-        try:
-            health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=10, trust_env=False)
-        except httpx.TransportError:
-            return False
-        if health.is_error:
-            return False
-        states = health.json()
         parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
         workers = (machine for name, machine in self.machines.items() if name.startswith("worker"))
-        return all((states.get(part) or {}).get("status") == "healthy" for part in parts) and all(
-            " ready." in worker.log for worker in workers
-        )
+        return self.are_healthy(parts) and all(" ready." in worker.log for worker in workers)
 
     # What people do.
 

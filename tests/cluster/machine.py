@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,11 +106,6 @@ class Machine:
         end_at_once(self.processes())
         if self._process is not None:
             self._process.wait()
-
-    def freeze(self) -> None:
-        """Let everything on it stand still."""
-        for process in self.processes():
-            process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         """End its process, politely first, and whatever that leaves behind."""
