@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import cancel, checkout, factory, intake, machine, task_imports, triggerer, waiting
+from benchmarks import cancel, checkout, factory, intake, intake_beside_silence, machine, task_imports, triggerer, waiting
 from benchmarks.checkout import Checkout
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "intake_direct", "factory")
+BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "intake_direct", "intake_beside_silence", "factory")
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Checkout | None) -> Iterator[Result]:
@@ -40,6 +40,8 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Ch
         yield from intake.run(folder)
     if "intake_direct" in chosen:
         yield from intake.run_direct(folder)
+    if "intake_beside_silence" in chosen:
+        yield from intake_beside_silence.run(folder)
     if "factory" in chosen:
         yield from factory.run(folder)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, LiteralString, Self
+from typing import Self
 
 import psutil
 
@@ -21,7 +16,7 @@ from benchmarks import deferrals
 from benchmarks.checkout import Checkout
 from benchmarks.emulator_process import EmulatorProcess, Polls
 from benchmarks.jobs import JOBS
-from demo.airflow_services import AirflowServices
+from benchmarks.lone_triggerer import LoneTriggerer
 
 WAITING_DAG = Path(__file__).with_name("waiting_dag.py")
 #: One refresh and one invocation for each.
@@ -32,7 +27,6 @@ WINDOW_SECONDS = 60.0
 _BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 _CONNECTION = "AIRFLOW_CONN_"
 _STARTED_SECONDS = 1800.0
-_STOPPED_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
 
 
@@ -100,7 +94,7 @@ class Sample:
 
 class WaitingTriggerer:
     """
-    An Airflow with nothing but a database, in which task instances wait, and a triggerer.
+    A triggerer for 2,000 jobs that run.
 
     :param checkout: whose code it runs.
     :param folder: for its home; must not exist.
@@ -111,22 +105,13 @@ class WaitingTriggerer:
         self._checkout = checkout
         self._folder = folder
         self._emulators = emulators
-        self._database = database
         self._jobs: set[str] = set()
         self._samples = 0
         connections = {name: value for name, value in emulators.environment.items() if name.startswith(_CONNECTION)}
         self._connections = {name.removeprefix(_CONNECTION).lower(): value for name, value in connections.items()}
-        environment: dict[str, str | None] = {
-            **{name: value for name, value in emulators.environment.items() if name not in connections},
-            **checkout.environment(folder),
-            # Both sides read what has been compiled, however new their environments are.
-            "PYTHONDONTWRITEBYTECODE": None,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
-            "AIRFLOW__TRIGGERER__CAPACITY": str(2 * TRIGGERS),
-        }
-        # Its own commands are those of this checkout, so that only its environment and its end are used here.
-        self._airflow = AirflowServices(folder / "airflow", folder / "airflow" / "dags", environment, components=())
+        environment = {name: value for name, value in emulators.environment.items() if name not in connections}
+        self._triggerer = LoneTriggerer(checkout, folder, database, 2 * TRIGGERS, environment)
+        self.stop = self._triggerer.stop
 
     def prepare(self) -> None:
         """
@@ -134,21 +119,13 @@ class WaitingTriggerer:
 
         :raises RuntimeError: an operator could not start its job, or there are not as many jobs as there should be.
         """
-        self._python("-m", "airflow", "db", "migrate")
-        self._airflow.dags_folder.mkdir()
-        shutil.copy(WAITING_DAG, self._airflow.dags_folder)
-        self._python("-m", "airflow", "dags", "reserialize")
-        environment = {**self._airflow.environment(), **self._emulators.environment}
+        self._triggerer.prepare(WAITING_DAG)
+        environment = {**self._triggerer.environment(), **self._emulators.environment}
         tasks = deferrals.started(str(self._checkout.python), environment, self._folder / "deferrals.log")
         self._jobs = self._emulators.jobs()
         if len(self._jobs) != TRIGGERS:
             raise RuntimeError(f"{len(self._jobs)} jobs have been started for {TRIGGERS} task instances.")
-        order = {"dag_id": "waiting", "connections": self._connections, "tasks": tasks}
-        self._python("-m", "benchmarks.deferred_tasks", said=json.dumps(order))
-
-    def stop(self) -> None:
-        """End every process of this Airflow."""
-        self._airflow.stop()
+        self._triggerer.defer("waiting", tasks, self._connections)
 
     def sample(self) -> Sample:
         """
@@ -163,7 +140,8 @@ class WaitingTriggerer:
         polls, tokens = Polls(self._emulators, self._jobs), self._emulators.tokens()
         nothing = Reading(0, 0.0, 0.0, Counter(), [])
         began = datetime.now(UTC)
-        with self._running(frames, log) as process:
+        command = ("-m", "benchmarks.counting_triggerer", str(frames), "--skip-serve-logs")
+        with self._triggerer.running(command, log) as process:
             _await_all_polled(polls, process, log)
             (runner,) = process.children()
             begin = _reading(polls, process, runner, frames, log)
@@ -180,50 +158,13 @@ class WaitingTriggerer:
                 memory_mib=runner.memory_info().rss / 2**20,
             )
 
-    @contextmanager
-    def _running(self, frames: Path, log: Path) -> Iterator[psutil.Popen]:
-        command = [str(self._checkout.python), "-m", "benchmarks.counting_triggerer", str(frames), "--skip-serve-logs"]
-        options: dict[str, Any] = {"env": self._airflow.environment(), "cwd": self._airflow.home}
-        with log.open("wb") as output:
-            process = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOPPED_SECONDS)
-            finally:
-                self.stop()
-
-    def _python(self, *arguments: str, said: str | None = None) -> None:
-        """Run a command of the checkout to its end."""
-        ended = subprocess.run(  # noqa: S603 - of this file's own making
-            [str(self._checkout.python), *arguments],
-            input=said,
-            env=self._airflow.environment(),
-            cwd=self._airflow.home,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ended.returncode:
-            raise RuntimeError(f"{' '.join(arguments)} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}"[-6000:])
-
     def _newest_job(self) -> int:
         """Return Airflow's number of the latest triggerer; 0 before there was one."""
-        return self._query("SELECT coalesce(max(id), 0) FROM job WHERE job_type = 'TriggererJob'")
+        return self._triggerer.query("SELECT coalesce(max(id), 0) FROM job WHERE job_type = 'TriggererJob'")
 
     def _assigned(self, earlier: int) -> int:
         """Return how many triggers a triggerer has that is younger than an earlier one."""
-        return self._query("SELECT count(*) FROM trigger WHERE triggerer_id > %s", earlier)
-
-    def _query(self, statement: LiteralString, *parameters: int) -> int:
-        import psycopg
-
-        with psycopg.connect(self._database.replace("+psycopg", "")) as connection:
-            row = connection.execute(statement, parameters).fetchone()
-        assert row is not None
-        return int(row[0])
+        return self._triggerer.query("SELECT count(*) FROM trigger WHERE triggerer_id > %s", earlier)
 
 
 def _await_all_polled(polls: Polls, process: psutil.Popen, log: Path) -> None:
