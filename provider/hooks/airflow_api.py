@@ -6,6 +6,7 @@ Airflow's public REST API (v2), as one user sees it.
 
 from __future__ import annotations
 
+import copy
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -162,6 +163,9 @@ class AirflowApi:
         self.calls = 0
         self._token: str | None = None
         self._lock = threading.Lock()
+        #: How often a token was asked for, and how the last time failed.
+        self._asked = 0
+        self._failure: RemoteCallError | None = None
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """
@@ -251,15 +255,33 @@ class AirflowApi:
         )
 
     def _bearer(self, refused: str | None) -> str:
-        """Return a token; where one was refused, another one."""
+        """
+        Return a token; where one was refused, another one.
+
+        It is asked for by one thread at a time. Those that come meanwhile share what came of it, a failure too: each would
+        wait as long again for a server that is silent.
+        """
+        asked = self._asked
         with self._lock:
+            if self._asked != asked and self._failure is not None:
+                raise copy.copy(self._failure) from self._failure
             if self._token is None or self._token == refused:
-                self._token = self._new_token()
+                self._failure = None
+                try:
+                    self._token = self._new_token()
+                except RemoteCallError as error:
+                    self._failure = error
+                    raise
+                finally:
+                    self._asked += 1
             return self._token
 
     def _new_token(self) -> str:
         if self._credentials is not None:
-            return within(self.budget.call, partial(_google_token, self._credentials), "accelerator-google-token")
+            try:
+                return within(self.budget.call, partial(_google_token, self._credentials), "accelerator-google-token")
+            except TimeoutError as error:
+                raise RemoteCallError(f"Google gave no token for Airflow's API: {error}.") from error
         if not self.settings.login:
             return self.settings.secret
         body = {"username": self.settings.login, "password": self.settings.secret}

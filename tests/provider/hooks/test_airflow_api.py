@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from airflow.sdk import Connection
+from google.auth.exceptions import RefreshError
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.airflow_api import AirflowApi, AirflowApiHook, AirflowApiSettings, api_path
@@ -33,6 +36,36 @@ def connection(host: str = "https://airflow.example.com", **values: Any) -> Conn
 def api(server: Server, **values: Any) -> AirflowApi:
     login = {"login": "reader", "secret": "hunter2"}
     return AirflowApi(AirflowApiSettings(server.address, **{**login, **values}), budget=WaitBudget(call=10.0, listed=250))
+
+
+class SilentGoogle:
+    """Credentials whose refresh waits until ``speaks`` is set, and fails without a ``token``."""
+
+    def __init__(self) -> None:
+        self.token = ""
+        self.count = 0
+        self.speaks = threading.Event()
+
+    def refresh(self, _request: Any) -> None:
+        self.count += 1
+        assert self.speaks.wait(60.0)
+        if not self.token:
+            raise RefreshError("no")
+
+
+class CountedLock:
+    """A lock that tells when somebody comes for it."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Semaphore(0)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.arrived.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class TestSettings:
@@ -108,6 +141,31 @@ class TestTokens:
         reader.get("dags")
         assert [asked[3] for asked in server.asked] == ["Bearer g1", "Bearer g2"]
 
+    def test_a_silent_google_gives_an_error_of_ours(self, server: Server) -> None:
+        google = SilentGoogle()
+        reader = AirflowApi(AirflowApiSettings(server.address, gcp_conn_id="g"), google, WaitBudget(call=0.05))  # type: ignore[arg-type]
+        with pytest.raises(RemoteCallError, match=r"Google gave no token for Airflow's API: no answer within 0\.05 seconds\."):
+            reader.get("dags")
+        google.speaks.set()
+        assert server.asked == []
+
+    def test_those_who_wait_for_a_token_share_its_failure(self, server: Server) -> None:
+        google, lock = SilentGoogle(), CountedLock()
+        reader = AirflowApi(AirflowApiSettings(server.address, gcp_conn_id="g"), google, WaitBudget(call=60.0))  # type: ignore[arg-type]
+        reader._lock = lock  # type: ignore[assignment]
+        with ThreadPoolExecutor(5) as pool:
+            calls = [pool.submit(reader.get, "dags") for _ in range(5)]
+            assert all(lock.arrived.acquire(timeout=30.0) for _ in calls)
+            google.speaks.set()
+            errors = [call.exception() for call in calls]
+        assert {str(error) for error in errors} == {"Google gave no token for Airflow's API: no"}
+        assert {type(error) for error in errors} == {RemoteCallError}
+        assert (google.count, server.asked) == (1, [])
+
+        google.token = "g1"
+        reader.get("dags")
+        assert (google.count, [asked[3] for asked in server.asked]) == (2, ["Bearer g1"])
+
     def test_a_redirect_gets_no_token(self, server: Server) -> None:
         server.answer = lambda _path, _query: (307, "")
         with pytest.raises(RemoteCallError, match="answered 307"):
@@ -178,6 +236,13 @@ def test_the_button_test_of_the_connection(server: Server, monkeypatch: pytest.M
     monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps({**settings, "password": "wrong"}))
     found, said = AirflowApiHook().test_connection()
     assert (found, "401" in said) == (False, True)
+
+
+async def test_a_trigger_asks_as_the_user_of_the_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"conn_type": "airflow_api", "host": server.address, "login": "reader", "password": "hunter2"}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(settings))
+    (await AirflowApiHook().aget_conn()).get("dags")
+    assert (server.tokens, server.asked[0][3]) == (1, "Bearer t1")
 
 
 class TestClock:
