@@ -93,13 +93,15 @@ class DatabaseReader:
 
         Airflow writes the states that processes report to its audit log, together with the state.
         """
+        of_index = Log.map_index == attempt.map_index
         reported = self._session.execute(
             select(Log.dttm, Log.event)
             .where(
                 Log.dag_id == key[0],
                 Log.run_id == key[1],
                 Log.task_id == attempt.task_id,
-                or_(Log.map_index == attempt.map_index, Log.map_index.is_(None)),
+                # Entries of a task that is not mapped may have no map index.
+                or_(of_index, Log.map_index.is_(None)) if attempt.map_index < 0 else of_index,
                 Log.try_number == attempt.try_number,
                 Log.event.in_(audit_log.ENDED_BY_AIRFLOW),
             )

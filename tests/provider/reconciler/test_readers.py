@@ -114,6 +114,20 @@ def test_what_tasks_keep_is_of_their_own_map_index(airflow_database: AirflowData
     assert run.texts == {("load", 1): LeftText(1, None, "no rows", None)}
 
 
+def test_what_is_no_json_hides_nothing_else(airflow_database: AirflowDatabase, reader: AirflowState) -> None:
+    from airflow.models.task_state_store import TaskStateStoreModel
+
+    airflow_database.run()
+    airflow_database.task("load", "failed")
+    for key in ("notes", "accelerator_error", "remote_job"):
+        keep(airflow_database, key, {"try": 1, "message": "no rows", "job": {"id": "j"}, "outcome": "running"})
+    for key in ("notes", "accelerator_error"):
+        airflow_database.set(TaskStateStoreModel, {"key": key}, value="{no JSON")
+    run = loaded(reader)
+
+    assert (list(run.jobs), run.texts) == ([("load", -1)], {})
+
+
 def people_act(airflow: AirflowDatabase) -> None:
     """Let people do something to the run, to one of another DAG, and to several at once; the rows are in no order."""
     airflow.acts("patch_dag_run", AT + 3 * MINUTE, extra={"state": "failed"})
@@ -199,6 +213,15 @@ def test_the_last_report_of_a_try_is_its_own(
     log(airflow_database, "running", AT + 2 * MINUTE, map_index=map_index)
 
     assert reader.last_report(KEY, attempt) == TryReport(AT + MINUTE, "failed")
+
+
+def test_a_report_without_a_map_index_is_of_no_mapped_task(airflow_database: AirflowDatabase, reader: AirflowState) -> None:
+    airflow_database.run()
+    attempt = TryState("load", 0, 1, "failed", AT, AT, AT, live=True)
+    log(airflow_database, "failed", AT + MINUTE, map_index=None)
+    assert reader.last_report(KEY, attempt) is None
+    log(airflow_database, "success", AT, map_index=0)
+    assert reader.last_report(KEY, attempt) == TryReport(AT, "success")
 
 
 def test_of_a_dag_that_is_gone_nothing_is_known(airflow_database: AirflowDatabase, reader: AirflowState) -> None:
