@@ -1,0 +1,167 @@
+"""What the reader of the REST API keeps, and what it asks for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from provider.airflow_internals import audit_log
+from provider.hooks.airflow_api import AirflowApi
+from provider.reconciler import airflow_api as module
+from provider.reconciler.airflow_api import ApiReader
+from tests.provider.reconciler.conftest import AT, AirflowDatabase
+
+KEY, OTHER = ("sales", "b1"), ("sales", "b2")
+MINUTE = timedelta(minutes=1)
+
+pytestmark = pytest.mark.usefixtures("embedded_database")
+
+
+@pytest.fixture
+def asked(airflow_api: AirflowApi, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What the reader asks for: path and query of each request."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    send = airflow_api._send
+
+    def send_and_note(method: str, path: str, **content: Any) -> Any:
+        found.append((path, content["params"]))
+        return send(method, path, **content)
+
+    monkeypatch.setattr(airflow_api, "_send", send_and_note)
+    return found
+
+
+@pytest.fixture
+def reader(airflow_api: AirflowApi, asked: list[Any]) -> ApiReader:
+    return ApiReader(airflow_api, {"sales"})
+
+
+def test_a_run_is_read_once_and_again_after_a_while(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow_database.run()
+    first = reader.load_runs([KEY])[KEY]
+    asked.clear()
+    assert reader.load_runs([KEY])[KEY] is first
+    assert asked == []
+
+    airflow_database.task("load", "running")
+    monkeypatch.setattr(module, "_WHOLE_SECONDS", -1.0)
+    assert [attempt.task_id for attempt in reader.load_runs([KEY])[KEY].tries] == ["load", "start_batch"]
+
+
+def test_so_many_runs_are_kept_those_that_were_read_last(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEPT", 1)
+    airflow_database.run()
+    airflow_database.run("b2")
+    assert list(reader.load_runs([KEY, OTHER])) == [KEY, OTHER]
+    asked.clear()
+    reader.load_runs([OTHER])
+    assert asked == []
+    reader.load_runs([KEY])
+    assert asked
+
+
+def test_another_run_with_the_id_has_nothing_of_the_first(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
+    airflow_database.run(state="success", end_date=AT)
+    airflow_database.task("load", "success")
+    reader.load_runs([KEY])
+    airflow_database.delete_run("b1")
+    since = datetime.now(UTC)
+    airflow_database.run(run_after=AT + MINUTE)
+
+    assert reader.changed_runs(["sales"], since) == {KEY}
+    run = reader.load_runs([KEY])[KEY]
+    assert (run.state, run.run_after) == ("running", AT + MINUTE)
+    assert [attempt.task_id for attempt in run.tries] == ["start_batch"]
+
+
+def test_a_new_row_of_a_run_counts_at_once(airflow_database: AirflowDatabase, reader: ApiReader, asked: list[Any]) -> None:
+    from airflow.models.dagrun import DagRun
+
+    airflow_database.run()
+    airflow_database.task("load", "running")
+    assert reader.load_runs([KEY])[KEY].state == "running"
+    since = datetime.now(UTC)
+    airflow_database.set(DagRun, {"run_id": "b1"}, state="success", end_date=AT + MINUTE)
+
+    assert reader.changed_runs(["sales"], since) == {KEY}
+    asked.clear()
+    run = reader.load_runs([KEY])[KEY]
+    assert (run.state, run.ended_at, len(run.tries)) == ("success", AT + MINUTE, 2)
+    assert asked == []  # all of it was in the list
+
+
+def test_an_open_run_that_nobody_said_was_deleted_is_missed(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
+    airflow_database.run()
+    airflow_database.run("b2", state="success", end_date=AT)
+    reader.load_runs([KEY, OTHER])
+    airflow_database.delete_run("b1")
+
+    assert reader.changed_runs(["sales"], datetime.now(UTC) + MINUTE) == {KEY}
+    assert list(reader.load_runs([KEY, OTHER])) == [OTHER]
+    assert reader.changed_runs(["sales"], datetime.now(UTC) + MINUTE) == set()
+
+
+def test_open_runs_are_looked_at_now_and_then(
+    airflow_database: AirflowDatabase, reader: ApiReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_OPEN_RUNS_SECONDS", 600.0)
+    later = datetime.now(UTC) + MINUTE
+    airflow_database.run()
+    reader.load_runs([KEY])
+    assert reader.changed_runs(["sales"], later) == set()
+    airflow_database.delete_run("b1")
+    assert reader.changed_runs(["sales"], later) == set()
+
+
+def test_what_a_person_did_makes_a_run_be_read_anew_once(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
+    airflow_database.run()
+    reader.load_runs([KEY])
+    since = datetime.now(UTC)
+    airflow_database.acts("clear_dag_run", since + MINUTE)
+
+    assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
+    assert [act.did for act in reader.load_runs([KEY])[KEY].acts] == ["cleared"]
+    assert reader.runs_with_changed_tasks(["sales"], since) == set()
+
+
+def test_rows_that_change_while_they_are_listed_are_read_by_cursor(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[tuple[str, dict[str, Any]]]
+) -> None:
+    airflow_database.run()
+    reader.changed_runs(["sales"], datetime.now(UTC))
+    reader.runs_with_changed_tasks(["sales"], AT)
+    reader.load_runs([KEY])
+
+    lists = [(path, where) for path, where in asked if path.endswith(("/dagRuns", "/taskInstances"))]
+    assert {path for path, _ in lists} == {
+        "dags/~/dagRuns",
+        "dags/~/dagRuns/~/taskInstances",
+        "dags/sales/dagRuns/b1/taskInstances",
+    }
+    assert all("cursor" in where for _, where in lists)
+
+
+def test_of_the_audit_log_only_what_is_needed_is_asked_for(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """It has an entry for each step of each task, and nobody else tells what people did."""
+    airflow_database.run()
+    reader.acts_on_runs("sales", ["b1"], AT)
+    assert [(where.get("run_id"), where["included_events"]) for _, where in asked] == [
+        ("b1", sorted(audit_log.PERSON_EVENTS)),
+        (None, sorted(audit_log.WITHOUT_RUN)),
+    ]
+    assert {where["after"] for _, where in asked} == {AT.isoformat()}
+
+    asked.clear()
+    reader.load_runs([KEY])
+    reader.runs_with_changed_tasks(["sales"], AT)
+    logs = [where for path, where in asked if path == "eventLogs"]
+    assert len(logs) == 3
+    assert all(where["included_events"] and where["after"] for where in logs)
