@@ -53,6 +53,16 @@ def within(seconds: float, call: Callable[[], T], thread_name: str) -> T:
         raise TimeoutError(f"no answer within {seconds:g} seconds") from None
 
 
+async def in_own_thread(call: Callable[[], T], thread_name: str) -> T:
+    """
+    Call in a thread and wait for the end, from an event loop.
+
+    The threads that an event loop has of its own (``asyncio.to_thread``, the resolution of names) are a few for everything in a
+    triggerer, and those of asgiref one: whoever hangs there holds up all others.
+    """
+    return await asyncio.wrap_future(in_thread(call, thread_name))
+
+
 async def awithin(seconds: float, call: Callable[[], T], thread_name: str) -> T:
     """Do what :func:`within` does, from an event loop."""
     return await _awaited(in_thread(call, thread_name), seconds, seconds)

@@ -24,7 +24,7 @@ from provider.hooks.addresses import check_private, connection_address
 from provider.hooks.http_call import http_call, no_cookies
 from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.wait_budget import WaitBudget
-from provider.threads import within
+from provider.threads import in_own_thread, within
 
 if TYPE_CHECKING:
     import httpx
@@ -122,11 +122,8 @@ class AirflowApiHook(BaseHook):
 
     async def aget_conn(self) -> AirflowApi:
         """Return the API, from an event loop."""
-        from asgiref.sync import sync_to_async
-
-        settings = AirflowApiSettings.from_connection(await self.aget_connection(self.airflow_conn_id))
-        # The hook of the Google provider blocks, and speaks to the supervisor through this loop.
-        return AirflowApi(settings, await sync_to_async(_google_credentials)(settings) if settings.gcp_conn_id else None)
+        # It blocks, and speaks to the supervisor through this loop. Airflow's aget_connection shares a thread with others.
+        return await in_own_thread(self.get_conn, "accelerator-open-airflow")
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for one DAG, for Airflow's button Test."""

@@ -12,10 +12,11 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import ConfigurationError
 from provider.plain_data import as_list
+from provider.threads import in_own_thread
 
 if TYPE_CHECKING:
     from google.pubsub_v1.services.subscriber.async_client import SubscriberAsyncClient
@@ -165,11 +166,13 @@ class SubscriberAsyncHook:
             else:
                 from airflow.providers.google.cloud.hooks.pubsub import PubSubHook
                 from airflow.providers.google.common.consts import CLIENT_INFO
-                from asgiref.sync import sync_to_async
+
+                def opened() -> tuple[Any, Any]:
+                    found = PubSubHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+                    return found, found.get_credentials()
 
                 # Looking up the connection and reading credentials block; the hook speaks to the supervisor on the way.
-                hook = await sync_to_async(PubSubHook)(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-                credentials = await sync_to_async(hook.get_credentials)()
+                hook, credentials = await in_own_thread(opened, "accelerator-open-pubsub")
                 self._client = SubscriberAsyncClient(
                     credentials=credentials, client_info=CLIENT_INFO, client_options=hook.get_client_options()
                 )

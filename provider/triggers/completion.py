@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from provider.metadata.rows import TaskKey
 from provider.pacing import backoff
+from provider.threads import in_own_thread
 from provider.triggers.pubsub import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 __all__ = ["TaskCompletionTrigger"]
@@ -97,7 +99,7 @@ class CompletionWatch:
         while self._waiting:
             keys = {key for key, _after, _interval in self._waiting.values()}
             try:
-                latest = await asyncio.to_thread(_latest_ids, keys)
+                latest = await in_own_thread(partial(_latest_ids, keys), "accelerator-completions")
             except Exception:
                 failures += 1
                 delay = backoff(failures, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.observability import stats
@@ -18,6 +19,7 @@ from provider import settings
 from provider.exceptions import ConfigurationError
 from provider.hooks.pubsub import SubscriptionReader
 from provider.pacing import backoff
+from provider.threads import in_own_thread
 from provider.triggers.direct_dispatch import DirectDispatch
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ class PubSubInboxTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Listen until a request is due; for ever where runs are started from here."""
-        await asyncio.to_thread(_keep_connections)
+        await in_own_thread(_keep_connections, "accelerator-inbox")
         self._direct = await DirectDispatch.opened(self.airflow_conn_id)
         clock = asyncio.get_running_loop().time
         earliest = clock() + self.first_event_after
@@ -210,7 +212,7 @@ class PubSubInboxTrigger(BaseTrigger):
     async def _store(self, subscription: str, received: Sequence[ReceivedMessage]) -> bool:
         """Commit the messages to the inbox and tell whether that worked; if not, return once the database answers again."""
         try:
-            counts = await asyncio.to_thread(commit_to_inbox, subscription, received)
+            counts = await in_own_thread(partial(commit_to_inbox, subscription, received), "accelerator-inbox")
         except Exception:
             self.log.exception(
                 "%d messages of %s could not be stored. They are not acknowledged and will be delivered again; nothing is "
@@ -239,7 +241,7 @@ class PubSubInboxTrigger(BaseTrigger):
         failures = 0
         while True:
             try:
-                due_at, waiting_since = await asyncio.to_thread(look_into_inbox)
+                due_at, waiting_since = await in_own_thread(look_into_inbox, "accelerator-inbox")
             except ConfigurationError as error:
                 failures += 1
                 self.log.error("Nothing is pulled: %s", error)

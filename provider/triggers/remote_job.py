@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -16,6 +17,7 @@ from provider.hooks.remote_service import Connection, RemoteService
 from provider.hooks.shared_services import shared_service
 from provider.hooks.wait_budget import WaitBudget
 from provider.pacing import jittered
+from provider.threads import in_own_thread
 
 __all__ = ["RemoteJobTrigger"]
 
@@ -161,15 +163,14 @@ class RemoteJobTrigger(BaseTrigger):
 
     async def _task_state(self) -> str | None:
         """Return the state of this trigger's task instance; None where it cannot be told."""
-        from asgiref.sync import sync_to_async
-
         ti = self.task_instance
         if ti is None:
             return None
         try:
-            return await sync_to_async(supervisor.task_instance_state)(
-                dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index
+            state = partial(
+                supervisor.task_instance_state, dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index
             )
+            return await in_own_thread(state, "accelerator-task-state")
         except Exception:
             # Whatever went wrong between here and the API server: not knowing means not cancelling.
             self.log.warning("Cannot tell the state of the task of job %s.", self.job["id"], exc_info=True)
