@@ -9,8 +9,12 @@ import pytest
 
 from provider.airflow_internals import audit_log
 from provider.hooks.airflow_api import AirflowApi
+from provider.metadata.definitions import replace_workflows
+from provider.metadata.engine import write_session
+from provider.metadata.rows import DefinitionRows
 from provider.reconciler import airflow_api as module
 from provider.reconciler.airflow_api import ApiReader
+from tests.provider.reconciler.batch_rows import open_batch
 from tests.provider.reconciler.conftest import AT, AirflowDatabase
 
 KEY, OTHER = ("sales", "b1"), ("sales", "b2")
@@ -165,3 +169,53 @@ def test_of_the_audit_log_only_what_is_needed_is_asked_for(
     logs = [where for path, where in asked if path == "eventLogs"]
     assert len(logs) == 3
     assert all(where["included_events"] and where["after"] for where in logs)
+    # Page after page by offset: what comes meanwhile has to stand at the end.
+    assert {where["order_by"] for where in logs} == {"event_log_id"}
+
+
+def test_of_an_act_it_is_told_which_tasks_changed_later(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
+    airflow_database.run(state="failed", end_date=AT + 9 * MINUTE)
+    for task_id, minutes in (("before", 4), ("after", 6)):
+        airflow_database.task(task_id, "failed", end_date=AT + MINUTE, updated_at=AT + minutes * MINUTE)
+    airflow_database.acts("patch_dag_run", AT + 5 * MINUTE, extra={"state": "failed"})
+
+    tries = {attempt.task_id: attempt.updated_at for attempt in reader.load_runs([KEY])[KEY].tries}
+    assert (tries["before"], tries["after"]) == (AT + MINUTE, AT + 5 * MINUTE)
+
+
+def test_earlier_tries_are_read_once(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[tuple[str, dict[str, Any]]]
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.history("load", "failed", 1)
+    airflow_database.task("load", "running", 2)
+    reader.load_runs([KEY])
+    since = datetime.now(UTC)
+    airflow_database.set(TaskInstance, {"task_id": "load"}, state="success", end_date=AT)
+    asked.clear()
+
+    assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
+    assert not any(path.endswith("/tries") for path, _ in asked)
+    tries = [(one.task_id, one.try_number, one.state) for one in reader.load_runs([KEY])[KEY].tries]
+    assert tries[:2] == [("load", 1, "failed"), ("load", 2, "success")]
+
+
+def test_a_dag_is_a_workflow_by_the_tables_by_a_batch_or_by_what_was_seen(
+    airflow_database: AirflowDatabase, airflow_api: AirflowApi
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    with write_session() as session:
+        replace_workflows(session, DefinitionRows(workflows=[{"workflow_id": "in_tables"}]))
+    open_batch("load")
+    airflow_database.run(dag_id="by_hand")
+    airflow_database.run(dag_id="none")
+    airflow_database.set(TaskInstance, {"dag_id": "none"}, operator="EmptyOperator")
+    reader = ApiReader(airflow_api)
+    assert reader.workflow_ids() == ["in_tables", "sales"]
+
+    reader.runs_with_changed_tasks([], AT)
+    assert reader.workflow_ids() == ["by_hand", "in_tables", "sales"]
+    assert ApiReader(airflow_api, {"known"}).workflow_ids() == ["in_tables", "known", "sales"]
