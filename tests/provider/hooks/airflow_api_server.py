@@ -20,6 +20,8 @@ class Server:
         self.asked: list[tuple[str, str, dict[str, list[str]], str | None, Any]] = []
         self.answer: Callable[[str, dict[str, list[str]]], Answer] = lambda _path, _query: (200, {})
         self.tokens = 0
+        #: The other ends of the connections on which something was asked, tokens included.
+        self.ports: set[int] = set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -27,6 +29,7 @@ class Server:
 
             def _serve(self) -> None:
                 url = urlsplit(self.path)
+                outer.ports.add(self.client_address[1])
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null")
                 query = parse_qs(url.query, keep_blank_values=True)
                 if url.path == "/auth/token":

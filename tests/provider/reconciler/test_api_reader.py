@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from provider.airflow_internals import audit_log
-from provider.hooks.airflow_api import AirflowApi
+from provider.hooks.airflow_api import AirflowApi, AirflowApiSettings
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
 from provider.reconciler import airflow_api as module
-from provider.reconciler.airflow_api import ApiReader
+from provider.reconciler.airflow_api import ApiReader, api_source
+from provider.reconciler.airflow_state import database_source
+from tests.provider.hooks.airflow_api_server import Server
 from tests.provider.reconciler.batch_rows import open_batch
 from tests.provider.reconciler.conftest import AT, AirflowDatabase
 
@@ -194,12 +196,34 @@ def test_earlier_tries_are_read_once(
     reader.load_runs([KEY])
     since = datetime.now(UTC)
     airflow_database.set(TaskInstance, {"task_id": "load"}, state="success", end_date=AT)
+    airflow_database.task("next", "running")
     asked.clear()
 
     assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
     assert not any(path.endswith("/tries") for path, _ in asked)
     tries = [(one.task_id, one.try_number, one.state) for one in reader.load_runs([KEY])[KEY].tries]
     assert tries[:2] == [("load", 1, "failed"), ("load", 2, "success")]
+
+
+def test_a_workflow_that_is_no_dag_has_no_runs() -> None:
+    server = Server()
+    server.answer = lambda path, _query: (404, {"detail": "no DAG"}) if "/no_dag/" in path else (200, {"dag_runs": []})
+    reader = ApiReader(AirflowApi(AirflowApiSettings(server.address, secret="token")))
+    assert reader.changed_runs(["a_dag", "no_dag"], AT) == set()
+    assert [path for _, path, *_ in server.asked] == [
+        "/api/v2/dags/a_dag/dagRuns",
+        "/api/v2/dags/no_dag/dagRuns",
+        "/api/v2/dags/~/dagRuns",
+    ]
+    server.close()
+
+
+def test_the_api_is_asked_more_sparingly_than_the_database(airflow_api: AirflowApi) -> None:
+    api, database = api_source(airflow_api), database_source()
+    assert api.idle is not None
+    assert (api.sweep > database.sweep, api.swept < database.swept) == (True, True)
+    with api.open() as state:
+        assert isinstance(state, ApiReader)
 
 
 def test_a_dag_is_a_workflow_by_the_tables_by_a_batch_or_by_what_was_seen(
