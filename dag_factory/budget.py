@@ -47,7 +47,7 @@ class Budget:
         """
         Return whether there is time to build.
 
-        :param size: tasks and edges of the workflow.
+        :param size: tasks and edges of the workflow, and what counts as further ones.
         :param share: of the whole time that may be used up then.
         """
         now = self._clock()

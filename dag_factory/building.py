@@ -11,6 +11,7 @@ from airflow.sdk import DAG
 from dag_factory.budget import Budget
 from dag_factory.graph import find_cycle
 from dag_factory.problems import Problem, shorten, way_around
+from dag_factory.sizes import surplus
 from dag_factory.specs import WorkflowSpec
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.validation import validate
@@ -157,7 +158,7 @@ def unusable(workflow_id: str, error: Exception) -> Problem:
 
 
 def _size(rows: DefinitionRows) -> int:
-    return 1 + len(rows.tasks) + len(rows.dependencies)
+    return 1 + len(rows.tasks) + len(rows.dependencies) + surplus([*rows.workflows, *rows.tasks])
 
 
 def _names(workflow_ids: list[str]) -> str:

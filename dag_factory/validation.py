@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dag_factory import templates
 from dag_factory.graph import find_cycle
 from dag_factory.problems import Problem, describe, in_words, searches_bounded, shorten, suggestion, way_around
+from dag_factory.sizes import oversized
 from dag_factory.specs import TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
@@ -226,9 +227,12 @@ def _row_name(table: str, column: str, key: Any) -> str:
 
 
 def _unstorable(row: Any) -> Iterator[str]:
-    """Yield why a row cannot be kept by a database, or handed to a task by Airflow."""
+    """Yield why a row cannot be kept by a database, handed to a task by Airflow, or read in time."""
     if not isinstance(row, dict):
         yield f"must be an object, not {in_words(row)}"
+        return
+    if reasons := list(oversized(row)):
+        yield from reasons
         return
     for found in unstorable(row, max_depth=_MAX_DEPTH):
         if found.flaw is Flaw.KEY_IS_NO_TEXT:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from dag_factory import factory, problems
+from dag_factory.sizes import oversized, surplus
 from dag_factory.validation import validate
 from provider.exceptions import DefinitionError
 from provider.metadata.definitions import disabled_task_ids, read_definitions
@@ -92,6 +93,54 @@ def test_a_long_name_is_compared_with_nothing(searched: list[str], rows: Rows) -
 
     assert searched == []
     assert len(str(problem)) < 300
+
+
+# What one row may hold, as a workflow cannot be broken off.
+
+_TOO_MUCH: dict[str, tuple[str, str, str]] = {
+    "params": (
+        "UPDATE workflows SET params = :value WHERE workflow_id = 'calendar'",
+        json.dumps([{"name": f"p{number}"} for number in range(501)]),
+        "workflows row calendar: params: has 501 entries; 500 are the most, so make one an object with many keys",
+    ),
+    "tags": (
+        "UPDATE workflows SET tags = :value WHERE workflow_id = 'calendar'",
+        json.dumps(["x"] * 20_001),
+        "workflows row calendar: tags: holds more than 20000 values; share them out to several rows",
+    ),
+    "description": (
+        "UPDATE workflows SET description = :value WHERE workflow_id = 'calendar'",
+        "x" * 2_000_001,
+        "workflows row calendar: description: has more than 2000000 characters; shorten it",
+    ),
+    "config": (
+        "UPDATE tasks SET config = :value WHERE task_id = 'dim_date'",
+        json.dumps({**DATAFORM, "vars": {f"v{number}": [number] for number in range(10_000)}}),
+        "tasks row dim_date: config: holds more than 20000 values; share them out to several rows",
+    ),
+    "keys": (
+        "UPDATE tasks SET config = :value WHERE task_id = 'dim_date'",
+        json.dumps({**DATAFORM, "vars": {"k" * 2_000_000: 1}}),
+        "tasks row dim_date: config: has more than 2000000 characters; shorten it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", _TOO_MUCH)
+def test_a_row_that_holds_too_much_is_refused_and_costs_nobody_else(stored: Rows, case: str) -> None:
+    statement, value, problem = _TOO_MUCH[case]
+    sql(statement, value=value)
+    built = factory.build_all()
+
+    assert [str(found) for found in built.problems] == [problem]
+    assert sorted(built.dags) == ["calendar", "daily_sales"]
+
+
+def test_a_row_may_hold_as_much_as_is_said() -> None:
+    row = {"params": [{"name": "a"}] * 500, "tags": ["x" * 100] * 20_000, "description": "x" * 2_000_000}
+    assert list(oversized(row)) == []
+    assert surplus([{"description": "x" * 1800, "tags": ["x"] * 90}]) == 0
+    assert surplus([{"description": "x" * 3000}, {"tags": [[1] * 200] * 2}]) == 20 + 60
 
 
 # Texts.

@@ -20,7 +20,7 @@ from provider.metadata.engine import get_engine, read_session
 from provider.metadata.workflow_rows import Shard
 from tests.dag_factory.built import lines
 from tests.dag_factory.chains import WHOLE, Clock, chains, shape, sql
-from tests.dag_factory.definitions import Rows, store
+from tests.dag_factory.definitions import DATAFORM, Rows, store
 
 # Outages.
 
@@ -121,6 +121,21 @@ def test_what_is_left_out_stays_in_the_snapshot(five: Rows, monkeypatch: pytest.
     assert sorted(built.dags) == ["w0", "w1"]
     assert "3 workflows (w2, w3, w4) cannot be built within" in lines(built)[0]
     assert sorted(snapshot.load(factory.WHOLE).entries) == sorted(WHOLE)
+
+
+def test_what_rows_hold_counts_before_a_workflow_is_begun(five: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "30")
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT", "50")
+    heavy = chains(1, prefix="heavy")
+    config = {**DATAFORM, "vars": {f"v{number}": "x" for number in range(15_000)}}
+    heavy.tasks = [{**heavy.tasks[0], "task_id": f"h{number}", "task_type": "dataform", "config": config} for number in range(12)]
+    heavy.dependencies = []
+    store(heavy)
+    built = factory.build_all()
+
+    assert shape(built) == WHOLE
+    assert "1 workflow (heavy0) cannot be built within the 15 seconds" in lines(built)[0]
+    assert len(built.problems) == 1
 
 
 def test_the_time_stays_below_airflows_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,63 @@
+"""
+How much rows hold.
+
+A workflow cannot be broken off while it is built, and Airflow gives up on a DAG file after its time, with all of its DAGs. So
+what one row can cost is bounded, far above what anybody needs, and what a workflow will take is told before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+#: Parameters of a workflow. Airflow makes and checks an object of each, which takes as long as two tasks.
+MOST_PARAMS = 500
+#: Values in one column, at any depth: each key and each entry of a list is one.
+MOST_VALUES = 20_000
+#: Characters of all texts in one column; a query of BigQuery may have half as many.
+MOST_CHARACTERS = 2_000_000
+
+#: What an ordinary row has, and how many more take as long as one such row.
+_ORDINARY_VALUES, _VALUES_OF_A_ROW = 100, 5
+_ORDINARY_CHARACTERS, _CHARACTERS_OF_A_ROW = 2000, 50
+
+
+def oversized(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which columns of a row hold too much."""
+    for column, value in row.items():
+        if column == "params" and isinstance(value, list) and len(value) > MOST_PARAMS:
+            yield f"params: has {len(value)} entries; {MOST_PARAMS} are the most, so make one an object with many keys"
+            continue
+        values, characters = _measure(value)
+        if values > MOST_VALUES:
+            yield f"{column}: holds more than {MOST_VALUES} values; share them out to several rows"
+        elif characters > MOST_CHARACTERS:
+            yield f"{column}: has more than {MOST_CHARACTERS} characters; shorten it"
+
+
+def surplus(rows: Iterable[Any]) -> int:
+    """Return as how many further rows it counts that these are larger than usual."""
+    found = 0
+    for row in rows:
+        values, characters = _measure(row)
+        found += max(0, values - _ORDINARY_VALUES) // _VALUES_OF_A_ROW
+        found += max(0, characters - _ORDINARY_CHARACTERS) // _CHARACTERS_OF_A_ROW
+    return found
+
+
+def _measure(value: Any) -> tuple[int, int]:
+    """Return how many values there are, and characters; what comes after far too many values is not counted any more."""
+    values = characters = 0
+    pending = [value]
+    while pending and values <= 10 * MOST_VALUES:
+        one = pending.pop()
+        if isinstance(one, str):
+            characters += len(one)
+        elif isinstance(one, dict):
+            values += len(one)
+            characters += sum(len(key) for key in one if isinstance(key, str))
+            pending += one.values()
+        elif isinstance(one, list | tuple):
+            values += len(one)
+            pending += one
+    return values, characters
