@@ -1,9 +1,9 @@
 """
 A storm over the record of a real Airflow on PostgreSQL: ``make chaos-record``.
 
-Every end that a task, a run or a remote job can have, by itself or by one of two people, while scheduler, reconciler and triggerer
-are killed and put to sleep and each of the two databases goes away. Whether the tables then say what Airflow says, and who and
-what ended it, SQL decides that uses none of our code: :mod:`tests.storms.record_verdict`.
+Every end that a task, a run or a remote job can have, by itself or by one of two people, while scheduler, reconciler and
+triggerer are killed and put to sleep and each of the two databases goes away. Whether the tables then say what Airflow says, and
+who and what ended it, SQL decides that uses none of our code: :mod:`tests.storms.record_verdict`.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def run_storm(folder: Path, plan: Plan, reader: Reader, *, least: int = LEAST, s
 
 
 def print_table(rows: Collection[Counted]) -> None:
-    """Print case × count × differences."""
+    """Print each case, how often it came and its differences."""
     width = max((len(row.label) for row in rows), default=0)
     print(f"{'case':<{width}}  runs  rows  disturbed  differences")
     for row in rows:

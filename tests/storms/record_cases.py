@@ -59,7 +59,7 @@ class Job:
     cancels: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """
     One thing that can happen to a run.
@@ -141,7 +141,7 @@ def _by_itself() -> tuple[Told, ...]:
         failed("second_time", "^try again$", try_number=1),
         success("second_time"),
         failed("says_seven", "^KeyError: 7$"),
-        failed("says_much", r"^too long x{3000,}…$"),
+        failed("says_much", "^too long x+…$"),
         failed("says_a_secret", r"^cannot log in with \*\*\* at all$"),
         failed("too_slow", r"^ran longer than its timeout of 2 s", "execution_timeout"),
         failed("waits_too_long", "^waited longer than its timeout allows", "execution_timeout"),
@@ -210,14 +210,25 @@ def _clears_and_notes() -> list[Case]:
     return [
         Case("note on a run", "record_waits", as_if_nothing, act=lambda who: who.patch_run(note="see ticket 7")),
         Case("note on a task", "record_waits", as_if_nothing, act=lambda who: who.patch_task("waits", note="see ticket 7")),
-        Case("note on a run that has failed", "record_short", (success("first"), _told_to_fail(), _one_told_to_fail()), "ended",
-             lambda who: who.patch_run(note="who did that?"), conf={"fail": True}),
+        Case(
+            "note on a run that has failed",
+            "record_short",
+            (success("first"), _told_to_fail(), _one_told_to_fail()),
+            "ended",
+            lambda who: who.patch_run(note="who did that?"),
+            conf={"fail": True},
+        ),
         Case("task cleared while it runs", "record_waits", (first_try, *as_if_nothing), act=lambda who: who.clear("waits")),
         Case("run cleared after its end", "record_short", short, "ended", lambda who: who.clear("first")),
-        Case("mark before a clear", "record_waits", (marked_first, *as_if_nothing), act=lambda who: who.patch_task("waits", new_state="failed"),
-             then=lambda who: who.clear("waits")),
+        Case(
+            "mark before a clear",
+            "record_waits",
+            (marked_first, *as_if_nothing),
+            act=lambda who: who.patch_task("waits", new_state="failed"),
+            then=lambda who: who.clear("waits"),
+        ),
         Case("list that is shorter after a clear", "record_lists", (*again, *removed), "ended", lambda who: who.clear("lists")),
-    ]  # fmt: skip
+    ]
 
 
 def _told_to_fail() -> Told:
@@ -233,11 +244,30 @@ def _deletes() -> list[Case]:
     last = {"start_task_id": "fails_if_told", "scope": "task"}
     other = (skipped("first", "^out of scope of this batch$", "scope"), success("fails_if_told"), success(None))
     return [
-        Case("run deleted while it is open", "record_waits", deleted(None, "waits", "after"), act=lambda who: who.delete_open_run(), ends=False),
-        Case("run marked failed and deleted", "record_waits", marked_or_deleted, act=lambda who: who.mark_and_delete_run(), ends=False),
-        Case("deleted id used again, other scope", "record_short", other, "ended", lambda who: who.delete_run(),
-             then=lambda who: who.trigger(last), conf={"fail": True}),
-    ]  # fmt: skip
+        Case(
+            "run deleted while it is open",
+            "record_waits",
+            deleted(None, "waits", "after"),
+            act=lambda who: who.delete_open_run(),
+            ends=False,
+        ),
+        Case(
+            "run marked failed and deleted",
+            "record_waits",
+            marked_or_deleted,
+            act=lambda who: who.mark_and_delete_run(),
+            ends=False,
+        ),
+        Case(
+            "deleted id used again, other scope",
+            "record_short",
+            other,
+            "ended",
+            lambda who: who.delete_run(),
+            then=lambda who: who.trigger(last),
+            conf={"fail": True},
+        ),
+    ]
 
 
 def _jobs() -> list[Case]:
@@ -252,14 +282,20 @@ def _jobs() -> list[Case]:
         Case("job: task marked failed", dag_id, killed, "job", _mark("job", "failed"), job=ends),
         Case("job: run marked failed", dag_id, by_run, "job", lambda who: who.patch_run(state="failed"), job=ends),
         Case("job: run deleted", dag_id, deleted(None, "job"), "job", lambda who: who.delete_open_run(), job=ends, ends=False),
-        Case("job: cleared, then marked failed", dag_id, killed, "job", lambda who: who.clear("job"), job=again,
-             then=lambda who: who.mark_next_job()),
-    ]  # fmt: skip
+        Case(
+            "job: cleared, then marked failed",
+            dag_id,
+            killed,
+            "job",
+            lambda who: who.clear("job"),
+            job=again,
+            then=lambda who: who.mark_next_job(),
+        ),
+    ]
 
 
 def _without_people() -> list[Case]:
-    late = (Told("waits", "failed|skipped", "ERROR", "run_timeout", "^the DAG run timed out", by_person=False),)
-    late = (*(replace(one, state="skipped") for one in late), replace(late[0], task_id="after", state="skipped"))
+    late = tuple(Told(name, "skipped", "ERROR", "run_timeout", "^the DAG run timed out") for name in ("waits", "after"))
     timed_out = (*late, failed(None, "^2 tasks failed: after, waits; first error: the DAG run timed out", "run_timeout"))
     fast = (
         failed("fails_beside", MISSING_TABLE),
@@ -271,11 +307,16 @@ def _without_people() -> list[Case]:
         Case("every end of a task by itself", "record_ends", (*_by_itself(), failed(None, r"^\d+ tasks failed: ")), "at once"),
         Case("run times out", "record_hurried", timed_out, "at once"),
         Case("fail fast", "record_fail_fast", fast, "at once"),
-        Case("no worker can import the DAG", "record_unimportable", (failed("start_batch", ".", "killed|scheduler|task"),), "at once"),
+        Case(
+            "no worker can import the DAG",
+            "record_unimportable",
+            (failed("start_batch", ".", "killed|scheduler|task"),),
+            "at once",
+        ),
         Case("stuck in the queue", "record_stuck", (failed("stuck", "requeued more than", "scheduler"),), "at once"),
         Case("backfill", "record_years", (success("first"), success(None)), "at once", begin=lambda who: who.backfill()),
         Case("run begins while something is away", "record_short", short, "at once", late=True),
-    ]  # fmt: skip
+    ]
 
 
 def _mark(task_id: str, state: str) -> Act:

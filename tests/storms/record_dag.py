@@ -177,7 +177,7 @@ def make_task(task_id: str, settings: dict[str, Any]) -> Any:
         return PythonOperator(python_callable=take_too_long, execution_timeout=timedelta(seconds=2), **common)
     if task_id == "stuck":
         common["executor"] = "tests.storms.record_stuck.StuckExecutor"
-    retries = {"retries": 1, "retry_delay": timedelta(seconds=1)} if task_id in RETRYING else {}
+    retries: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=1)} if task_id in RETRYING else {}
     return PythonOperator(python_callable=CALLS.get(task_id, noop), **retries, **common)
 
 

@@ -57,22 +57,21 @@ class LagPoller(threading.Thread):
 
     def run(self) -> None:
         """Look until told to stop."""
-        connections: list[psycopg.Connection[Any] | None] = [None, None]
+        connections: dict[int, psycopg.Connection[Any]] = {}
         while not self._enough.wait(LOOK_SECONDS):
             for side, statement in enumerate((_AIRFLOW, _OURS)):
                 try:
-                    connection = connections[side] or psycopg.connect(self._addresses[side], autocommit=True)
-                    connections[side] = connection
-                    rows = connection.execute(statement).fetchall()
+                    if side not in connections:
+                        connections[side] = psycopg.connect(self._addresses[side], autocommit=True)
+                    rows = connections[side].execute(statement).fetchall()
                 except psycopg.OperationalError:  # it is away
-                    connections[side] = None
+                    connections.pop(side, None)
                     continue
                 now = time.monotonic()
                 for row in rows:
                     self._seen[side].setdefault(tuple(row), now)
-        for connection in connections:
-            if connection is not None:
-                connection.close()
+        for connection in connections.values():
+            connection.close()
 
     def stop(self) -> None:
         """Make an end of it."""

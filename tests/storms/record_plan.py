@@ -1,4 +1,4 @@
-"""What the record's chaos intends: which runs there are, what happens to them, and what is killed meanwhile; fixed by its seed."""
+"""What the record's chaos intends, fixed by its seed: which runs there are, what happens to them, what is killed meanwhile."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 COPIED: Mapping[str, str] = {
-    "our_task_batches": "workflow_id, batch_id, status, airflow_state, started_at, ended_at, error, end_cause, ended_by, run_after",
+    "our_task_batches": "workflow_id, batch_id, status, airflow_state, started_at, ended_at, error, end_cause, ended_by, "
+    "run_after",
     "our_task_logs": "workflow_id, batch_id, task_id, map_index, try_number, status, airflow_state, started_at, ended_at, "
     "error_type, error_message, end_cause, ended_by",
 }
@@ -64,7 +65,8 @@ SELECT coalesce(tries.dag_id, ours.workflow_id) AS dag_id, coalesce(tries.run_id
     coalesce(tries.task_id, ours.task_id) || '[' || coalesce(tries.map_index, ours.map_index) || '] try '
         || coalesce(tries.try_number, ours.try_number) AS place,
     CASE
-    WHEN ours.workflow_id IS NULL THEN 'Airflow has it, ' || coalesce(tries.state, 'without a state') || ', and the record has not'
+    WHEN ours.workflow_id IS NULL
+    THEN 'Airflow has it, ' || coalesce(tries.state, 'without a state') || ', and the record has not'
     WHEN tries.dag_id IS NULL AND runs.dag_id IS NULL THEN CASE
         WHEN NOT EXISTS (SELECT FROM deleted WHERE deleted.dag_id = ours.workflow_id AND deleted.run_id = ours.batch_id)
         THEN 'the record has a try of a run that is not there and that nobody deleted'
@@ -72,7 +74,8 @@ SELECT coalesce(tries.dag_id, ours.workflow_id) AS dag_id, coalesce(tries.run_id
         END
     WHEN tries.dag_id IS NULL THEN 'the record has it, ' || ours.status || ', and Airflow has not'
     WHEN ours.airflow_state IS DISTINCT FROM tries.state
-    THEN 'it is ' || coalesce(tries.state, 'without a state') || ', and the record says ' || coalesce(ours.airflow_state, 'no state')
+    THEN 'it is ' || coalesce(tries.state, 'without a state') || ', and the record says '
+        || coalesce(ours.airflow_state, 'no state')
     WHEN ours.status <> CASE
             WHEN tries.state IS NULL OR tries.state IN ('scheduled', 'queued') THEN 'NEW'
             WHEN tries.state = 'success' THEN 'SUCCESS'
@@ -89,13 +92,15 @@ SELECT coalesce(tries.dag_id, ours.workflow_id) AS dag_id, coalesce(tries.run_id
             WHEN tries.start_date = tries.end_date AND ours.ended_by IS NOT NULL THEN NULL  -- marked before it ran
             ELSE tries.start_date
         END
-    THEN 'it started at ' || coalesce(tries.start_date::text, 'no time') || ', and the record says ' || coalesce(ours.started_at::text, 'never')
+    THEN 'it started at ' || coalesce(tries.start_date::text, 'no time') || ', and the record says '
+        || coalesce(ours.started_at::text, 'never')
     WHEN ours.ended_at IS DISTINCT FROM CASE
             WHEN ours.status IN ('NEW', 'PROCESSING') THEN NULL
             WHEN ours.status = 'ERROR' THEN coalesce(tries.end_date, runs.end_date)
             ELSE tries.end_date
         END
-    THEN 'it ended at ' || coalesce(tries.end_date::text, 'no time') || ', and the record says ' || coalesce(ours.ended_at::text, 'never')
+    THEN 'it ended at ' || coalesce(tries.end_date::text, 'no time') || ', and the record says '
+        || coalesce(ours.ended_at::text, 'never')
     END AS difference
 FROM tries
 FULL OUTER JOIN our_task_logs ours ON ours.workflow_id = tries.dag_id AND ours.batch_id = tries.run_id
@@ -110,7 +115,8 @@ SELECT coalesce(runs.dag_id, ours.workflow_id) AS dag_id, coalesce(runs.run_id, 
     WHEN runs.dag_id IS NULL AND NOT EXISTS (
         SELECT FROM deleted WHERE deleted.dag_id = ours.workflow_id AND deleted.run_id = ours.batch_id
     ) THEN 'the record has it, and nobody deleted the run that is not there'
-    WHEN runs.dag_id IS NULL THEN CASE WHEN ours.status NOT IN ('ERROR', 'SUCCESS') THEN 'its run is deleted and it is ' || ours.status END
+    WHEN runs.dag_id IS NULL
+    THEN CASE WHEN ours.status NOT IN ('ERROR', 'SUCCESS') THEN 'its run is deleted and it is ' || ours.status END
     WHEN ours.airflow_state IS DISTINCT FROM runs.state OR ours.status <> CASE runs.state
             WHEN 'success' THEN 'SUCCESS' WHEN 'failed' THEN 'ERROR' WHEN 'queued' THEN 'NEW' ELSE 'PROCESSING' END
     THEN 'it is ' || runs.state || ', and the record says ' || ours.status || ', ' || coalesce(ours.airflow_state, 'no state')
@@ -150,9 +156,11 @@ WITH newest AS (
     LEFT JOIN runs ON runs.dag_id = told.dag_id AND runs.run_id = told.run_id
     LEFT JOIN our_task_logs log ON log.workflow_id = told.dag_id AND log.batch_id = told.run_id AND log.task_id = told.task_id
         AND log.map_index = told.map_index AND log.try_number = coalesce(told.try_number, newest.try_number)
-    LEFT JOIN our_task_batches batch ON told.task_id IS NULL AND batch.workflow_id = told.dag_id AND batch.batch_id = told.run_id
-    LEFT JOIN lost_tries ON lost_tries.dag_id = told.dag_id AND lost_tries.run_id = told.run_id AND lost_tries.task_id = told.task_id
-        AND lost_tries.map_index = told.map_index AND lost_tries.try_number = coalesce(told.try_number, newest.try_number)
+    LEFT JOIN our_task_batches batch ON told.task_id IS NULL AND batch.workflow_id = told.dag_id
+        AND batch.batch_id = told.run_id
+    LEFT JOIN lost_tries ON lost_tries.dag_id = told.dag_id AND lost_tries.run_id = told.run_id
+        AND lost_tries.task_id = told.task_id AND lost_tries.map_index = told.map_index
+        AND lost_tries.try_number = coalesce(told.try_number, newest.try_number)
 )
 SELECT *,
     -- What was killed did something else to it than was intended: then it has to be equal to Airflow, and its reason is another.
@@ -161,7 +169,8 @@ SELECT *,
     WHEN our_status IS NULL THEN 'there is no row of it'
     WHEN state IS NULL AND is_there THEN 'its run is still there'
     WHEN our_status <> status THEN 'it is ' || our_status || ' and not ' || status
-    WHEN our_cause IS NULL OR our_cause !~ cause THEN 'its end has the cause ' || coalesce(our_cause, 'none') || ' and not ' || cause
+    WHEN our_cause IS NULL OR our_cause !~ cause
+    THEN 'its end has the cause ' || coalesce(our_cause, 'none') || ' and not ' || cause
     WHEN our_person IS DISTINCT FROM person
     THEN 'it was ended by ' || coalesce(our_person, 'nobody') || ' and not by ' || coalesce(person, 'nobody')
     WHEN text IS NULL AND our_text IS NOT NULL THEN 'it says ' || left(our_text, 200)
@@ -186,6 +195,7 @@ FROM judged ORDER BY 1, 2, 3
 
 # Whatever was intended: every end has a cause, every error and every skip a text, no text a line break or a secret.
 UNEXPLAINED_ENDS = """
+SELECT * FROM (
 SELECT workflow_id, batch_id, task_id || '[' || map_index || '] try ' || try_number, CASE
     WHEN end_cause IS NULL THEN 'it has ended, ' || status || ', and the record does not say by what'
     WHEN status <> 'SUCCESS' AND coalesce(error_message, '') = '' THEN 'it is ' || status || ' and does not say why'
@@ -201,11 +211,8 @@ SELECT workflow_id, batch_id, task_id || '[' || map_index || '] try ' || try_num
     END
 FROM our_task_logs ours
 WHERE status NOT IN ('NEW', 'PROCESSING') AND workflow_id LIKE '{workflows}'
+) AS ends(dag_id, run_id, place, fault) WHERE fault IS NOT NULL ORDER BY 1, 2, 3
 """
-UNEXPLAINED_ENDS = (
-    f"SELECT * FROM ({UNEXPLAINED_ENDS}) AS ends(dag_id, run_id, place, fault) WHERE fault IS NOT NULL ORDER BY 1, 2, 3"
-)
-
 TABLE = """
 WITH differences AS (
     SELECT dag_id, run_id, count(*) AS count FROM (
