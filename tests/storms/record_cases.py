@@ -67,6 +67,7 @@ class Case:
     :param act: what a person does, while something is killed or away.
     :param then: what the person does when all is well again.
     :param begin: how the run begins, where nobody triggers it.
+    :param only_with: kinds of chaos with which it is there; None for all.
     :param late: the run begins while something is killed or away.
     :param ends: whether the run is there, and has ended, at last; False for one that is deleted for good.
     """
@@ -80,6 +81,7 @@ class Case:
     begin: Act | None = None
     conf: dict[str, Any] = field(default_factory=dict)
     job: Job | None = None
+    only_with: frozenset[str] | None = None
     late: bool = False
     ends: bool = True
 
@@ -148,7 +150,7 @@ def _by_itself() -> tuple[Told, ...]:
         failed("killed", gone, "killed"),
         failed("killed_once", gone, "killed", try_number=1),
         success("killed_once"),
-        failed("lost", gone, "heartbeat"),
+        failed("lost", gone, "heartbeat|killed"),
         failed("goes_away", gone, "heartbeat|killed"),
     )
     return tuple(replace(one, group=f"by itself: {one.task_id}") for one in ends)
@@ -316,6 +318,16 @@ def _without_people() -> list[Case]:
         Case("stuck in the queue", "record_stuck", (failed("stuck", "requeued more than", "scheduler"),), "at once"),
         Case("backfill", "record_years", (success("first"), success(None)), "at once", begin=lambda who: who.backfill()),
         Case("run begins while something is away", "record_short", short, "at once", late=True),
+        Case(
+            "airflow dags test, tasks test",
+            "record_short",
+            short,
+            "at once",
+            begin=lambda who: who.test(),
+            late=True,
+            # Without a database a command ends, and its run with it.
+            only_with=frozenset({"nothing", "SIGKILL of the scheduler", "SIGSTOP of the scheduler"}),
+        ),
     ]
 
 

@@ -138,7 +138,12 @@ def make_plan(seed: int, rounds: int, *, kinds: Sequence[Kind] = KINDS, names: C
         raise ValueError(f"no such case: {', '.join(sorted(set(names) - {case.name for case in cases}))}")
     waves = []
     for number in range(rounds):
+        kind = kinds[number % len(kinds)]
         chance.shuffle(cases)
-        runs = tuple(Run(case, number, f"w{number:02d}_{case.slug}", (ANN, BOB)[chance.randrange(2)]) for case in cases)
-        waves.append(Wave(number, kinds[number % len(kinds)], runs))
+        runs = tuple(
+            Run(case, number, f"w{number:02d}_{case.slug}", (ANN, BOB)[chance.randrange(2)])
+            for case in cases
+            if case.only_with is None or kind in case.only_with
+        )
+        waves.append(Wave(number, kind, runs))
     return Plan(seed, tuple(waves))

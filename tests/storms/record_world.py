@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Literal
 import psycopg
 import yaml
 
+from demo.airflow_services import airflow_command
 from demo.postgres import PostgresServer
 from demo.world import World
 from tests.no_plugin import without_reconciler_process
@@ -60,6 +62,7 @@ class RecordWorld:
         self.ledger = JobLedger(world.emulators.ledger, plan.job_plan())
         self._plan = plan
         self._people: dict[Run, Person] = {}
+        self._commands: list[subprocess.Popen[bytes]] = []
 
     def person(self, run: Run) -> Person:
         """Return who looks at a run."""
@@ -70,8 +73,18 @@ class RecordWorld:
                 home=self.world.home,
                 year=year,
                 jobs=lambda: len(self.jobs(run)),
+                command=self._command,
             )
         return self._people[run]
+
+    def _command(self, *arguments: str) -> None:
+        """Begin a command; who ends the Airflow ends it too."""
+        airflow = self.world.airflow
+        with (self.world.home / "commands.log").open("ab") as log:
+            command = [airflow_command(), *arguments]
+            self._commands.append(
+                subprocess.Popen(command, env=airflow.environment(), cwd=self.world.home, stdout=log, stderr=log)
+            )
 
     def jobs(self, run: Run) -> list[str]:
         """Return the remote jobs that a run has started."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -287,9 +288,9 @@ def test_the_whole_storm_is_as_large_as_it_has_to_be() -> None:
     assert sum(len(run.case.told) for run in runs) >= 300
     assert len({run.batch_id for run in runs}) == len(runs)
     assert len({case.name for case in all_cases()}) == len(all_cases())
-    assert {(run.case.name, run.wave) for run in runs} == {
-        (case.name, wave.number) for case in all_cases() for wave in plan.waves
-    }
+    counts = Counter(run.case.name for run in runs)
+    assert counts.keys() == {case.name for case in all_cases()}
+    assert min(counts.values()) >= 3
 
 
 def test_a_plan_follows_from_its_seed() -> None:
