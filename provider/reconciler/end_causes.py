@@ -138,7 +138,8 @@ def _mark(run: RunState, attempt: TryState) -> PersonAct | None:
     for act in reversed(run.acts):
         if act.did != "marked" or not act.reaches(attempt.task_id, attempt.map_index) or not _in_life_of(run, attempt, act):
             continue
-        if act.state == attempt.state or (act.of_run and (act.state, attempt.state) == ("failed", "skipped")):
+        # With its run Airflow ends what runs as the mark says, and skips what had not begun.
+        if act.state == attempt.state or (act.of_run and attempt.state == "skipped"):
             return act
     return None
 
@@ -174,12 +175,13 @@ def _timed_out_with_run(run: RunState, attempt: TryState) -> bool:
     """
     Tell whether this task was skipped only because its run timed out.
 
-    At a timeout Airflow changes nothing but the state, so that the end is missing or older than the run's.
+    At a timeout Airflow changes nothing but the state, so that the end is missing or older than the run's. It is missing too
+    where a task was expanded over an empty list, but such a row changed before its run ended.
     """
     if run.state != "failed" or attempt.state != "skipped" or not attempt.live or run.ended_at is None:
         return False
     changed_at = attempt.updated_at or run.ended_at
-    return attempt.ended_at is None or (attempt.ended_at < run.ended_at <= changed_at)
+    return run.ended_at <= changed_at and (attempt.ended_at is None or attempt.ended_at < run.ended_at)
 
 
 def _clear(run: RunState, attempt: TryState) -> PersonAct | None:
