@@ -168,6 +168,43 @@ def test_the_text_that_the_database_had_no_connection_for_is_found_in_airflow(
         assert log.error_type == "RemoteJobError"
 
 
+def test_the_reason_of_a_skip_that_the_database_had_no_connection_for_is_found_in_airflow(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    airflow_database.run()
+    airflow_database.task("a", "skipped")
+    left = {"try": 1, "type": None, "message": "nothing to load", "cause": "task", "status": "SKIPPED"}
+    keep(airflow_database, json.dumps(left))
+    one.tick()
+    assert (logs()[("a", -1, 1)], ends()["a"]) == (("SKIPPED", "nothing to load"), ("task", None))
+
+
+def test_a_task_that_is_expanded_over_an_empty_list_does_not_look_like_one_that_timed_out(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    """Airflow gives it no end, as it gives none to what is skipped when the run times out."""
+    ended = datetime.now(UTC)
+    airflow_database.run(state="failed", created_at=BEFORE, end_date=ended)
+    airflow_database.task("a", "failed")
+    airflow_database.task("empty", "skipped", 0, end_date=None, updated_at=ended - timedelta(seconds=1))
+    airflow_database.task("late", "skipped", 0, end_date=None, updated_at=ended + timedelta(seconds=1))
+    one.tick()
+    assert (statuses()[("empty", -1, 1)], ends()["empty"]) == ("SKIPPED", ("upstream", None))
+    assert (statuses()[("late", -1, 1)], ends()["late"]) == ("ERROR", ("run_timeout", None))
+
+
+def test_what_had_not_begun_when_a_person_marked_the_run_as_succeeded_names_the_person(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    airflow_database.run(state="success", created_at=BEFORE, end_date=AT)
+    airflow_database.task("a", "skipped", 0, start_date=AT, updated_at=AT)
+    airflow_database.acts("patch_dag_run", AT - timedelta(seconds=1), extra={"state": "success"})
+    one.tick()
+    text = "the DAG run was marked success by ann before this task was done"
+    assert (logs()[("a", -1, 1)], ends()["a"]) == (("SKIPPED", text), ("marked_success", "ann"))
+    assert (batch().end_cause, batch().ended_by) == ("marked_success", "ann")
+
+
 @pytest.mark.parametrize(
     "value",
     [
