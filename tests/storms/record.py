@@ -74,15 +74,7 @@ class Storm:
         early = [run for run in wave.runs if not run.case.late]
         for run in early:
             self._begin(run)
-        waiting = list(early)
-
-        def all_are_ready() -> bool:
-            waiting[:] = [run for run in waiting if not self._world.is_ready(run)]
-            return not waiting
-
-        if not self._world.wait_for(all_are_ready, _READY_SECONDS):
-            self.late += [f"{run.batch_id} was not ready after {_READY_SECONDS:.0f} s" for run in waiting]
-        ready = [run for run in early if run not in waiting]
+        ready = self._wait_until_ready(early)
 
         def act() -> None:
             for run in wave.runs:
@@ -101,6 +93,18 @@ class Storm:
                 person(run).let_go()
         self._wait_for_ends(list(wave.runs))
         self._wait_until_settled()
+
+    def _wait_until_ready(self, runs: list[Run]) -> list[Run]:
+        """Wait until people may act, and return of which runs they may."""
+        waiting = list(runs)
+
+        def all_are_ready() -> bool:
+            waiting[:] = [run for run in waiting if not self._world.is_ready(run)]
+            return not waiting
+
+        if not self._world.wait_for(all_are_ready, _READY_SECONDS):
+            self.late += [f"{run.batch_id} was not ready after {_READY_SECONDS:.0f} s" for run in waiting]
+        return [run for run in runs if run not in waiting]
 
     def _begin(self, run: Run) -> None:
         person = self._world.person(run)
@@ -219,7 +223,7 @@ def print_table(rows: Collection[Counted]) -> None:
 
 def small_plan(seed: int) -> Plan:
     """Return the plan of the form that runs among the tests."""
-    return make_plan(seed, len(SMALL_KINDS), kinds=SMALL_KINDS, names=SMALL_CASES)
+    return make_plan(seed, len(SMALL_KINDS), kinds=SMALL_KINDS, names=SMALL_CASES, lives=25)
 
 
 def main(arguments: list[str] | None = None) -> int:

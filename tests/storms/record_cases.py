@@ -50,11 +50,11 @@ class Job:
     """
     The remote job of a run.
 
-    :param seconds: how long it runs unless it is cancelled.
+    :param seconds: how long it runs unless it is cancelled; None for as long as the plan says.
     :param starts: how often it is to be started, and ``cancels``, how many of these are to be cancelled.
     """
 
-    seconds: int
+    seconds: int | None = None
     starts: int = 1
     cancels: int = 0
 
@@ -277,7 +277,7 @@ def _jobs() -> list[Case]:
     dag_id, whole = "record_jobs", (success("job"), success(None))
     killed = (marked("job", "failed"), failed(None, "^1 task failed: job"))
     by_run = (marked("job", "failed", of_run=True), failed(None, "^1 task failed: job", "marked_failed", by_person=True))
-    lives, ends, again = Job(75), Job(NEVER, cancels=1), Job(NEVER, starts=2, cancels=2)
+    lives, ends, again = Job(), Job(NEVER, cancels=1), Job(NEVER, starts=2, cancels=2)
     return [
         Case("job: note on its run", dag_id, whole, "job", lambda who: who.patch_run(note="wait for it"), job=lives),
         Case("job: note on its task", dag_id, whole, "job", lambda who: who.patch_task("job", note="wait for it"), job=lives),

@@ -40,12 +40,14 @@ class Run:
 
     :param batch_id: unique over all runs; a backfill gets another one.
     :param person: who does what is done to it.
+    :param lives: seconds of a remote job that ends by itself.
     """
 
     case: Case
     wave: int
     batch_id: str
     person: str
+    lives: int
 
     @property
     def job(self) -> RecordJob | None:
@@ -54,7 +56,7 @@ class Run:
         if job is None:
             return None
         return RecordJob(
-            *(self.case.dag_id, self.batch_id, "job", -1, 0, "dataform", job.seconds),
+            *(self.case.dag_id, self.batch_id, "job", -1, 0, "dataform", job.seconds or self.lives),
             intended_starts=job.starts,
             intended_cancels=job.cancels,
         )
@@ -125,12 +127,15 @@ class Plan:
         return {"workflows": [workflow]}
 
 
-def make_plan(seed: int, rounds: int, *, kinds: Sequence[Kind] = KINDS, names: Collection[str] | None = None) -> Plan:
+def make_plan(
+    seed: int, rounds: int, *, kinds: Sequence[Kind] = KINDS, names: Collection[str] | None = None, lives: int = 75
+) -> Plan:
     """
     Return the plan of a seed.
 
     :param rounds: how many waves; the kinds follow each other.
     :param names: of the cases; None for all.
+    :param lives: seconds of a remote job that ends by itself; what is killed has come and gone by then.
     """
     chance = random.Random(seed)
     cases = [case for case in all_cases() if names is None or case.name in names]
@@ -141,7 +146,7 @@ def make_plan(seed: int, rounds: int, *, kinds: Sequence[Kind] = KINDS, names: C
         kind = kinds[number % len(kinds)]
         chance.shuffle(cases)
         runs = tuple(
-            Run(case, number, f"w{number:02d}_{case.slug}", (ANN, BOB)[chance.randrange(2)])
+            Run(case, number, f"w{number:02d}_{case.slug}", (ANN, BOB)[chance.randrange(2)], lives)
             for case in cases
             if case.only_with is None or kind in case.only_with
         )
