@@ -62,8 +62,15 @@ def end_of_try(run: RunState, attempt: TryState, reports: Reports) -> End | None
 
 
 def kept_end(status: str, log: TaskLog | None) -> End | None:
-    """Return what is stored of a try's end, where that is still its end: Airflow's audit log is not kept for ever."""
-    if log is None or log.end_cause is None or log.status != status or status in (NEW, PROCESSING):
+    """
+    Return what is stored of a try's end, where that is still its end: Airflow's audit log is not kept for ever.
+
+    A process says how its try has ended before Airflow stops calling it running; with such an end goes a text.
+    """
+    if log is None or log.end_cause is None or status in (NEW, PROCESSING):
+        return None
+    said_while_running = log.status == PROCESSING and log.error_message is not None and status in (ERROR, SKIPPED)
+    if log.status != status and not said_while_running:
         return None
     return End(log.end_cause, log.ended_by)
 

@@ -105,6 +105,27 @@ def test_a_try_whose_process_gave_no_sign_of_life_says_so(airflow_database: Airf
     assert (logs()[("a", -1, 1)], ends()["a"]) == (("ERROR", text), ("heartbeat", None))
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "cause"),
+    [("failed", "ERROR", "remote"), ("failed", "ERROR", "execution_timeout"), ("skipped", "SKIPPED", "task")],
+)
+def test_what_a_task_says_of_its_end_outlives_a_look_at_which_airflow_still_calls_it_running(
+    airflow_database: AirflowDatabase, one: Reconciler, state: str, status: str, cause: str
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.task("a", "running")
+    provisional("a", status, error_message="what it says", end_cause=cause)
+    one.tick()
+    assert logs() == {("a", -1, 1): ("PROCESSING", "what it says")}
+    airflow_database.set(TaskInstance, {"task_id": "a"}, start_date=AT + timedelta(seconds=1))
+    one.tick()
+    airflow_database.set(TaskInstance, {"task_id": "a"}, state=state, end_date=AT + timedelta(seconds=9))
+    one.tick()
+    assert (logs()[("a", -1, 1)], ends()["a"]) == ((status, "what it says"), (cause, None))
+
+
 def test_a_try_that_goes_on_has_no_end(airflow_database: AirflowDatabase, one: Reconciler) -> None:
     """A task that a person clears while it waits for its retry keeps its number."""
     from airflow.models.taskinstance import TaskInstance
