@@ -61,6 +61,7 @@ class Storm:
         self._least = least
         self._begun: list[Run] = []
         self._settled: list[float] = []
+        self._told_disturbed: set[str] = set()
         self.late: list[str] = []
 
     def make(self) -> None:
@@ -129,6 +130,10 @@ class Storm:
         self._settled.append(time.monotonic() - began)
         for line in self._wrong_rows():
             print(f"  {datetime.now(UTC):%H:%M:%S} {line}", flush=True)
+        for line in self._verdict.disturbed():
+            if line not in self._told_disturbed:
+                print(f"  disturbed: {line}", flush=True)
+                self._told_disturbed.add(line)
 
     def _wrong_rows(self) -> Iterator[str]:
         self._verdict.read(self._told(), self._deleted())
@@ -230,15 +235,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Make a storm of a size and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reader", choices=get_args(Reader), default="database")
-    parser.add_argument("--rounds", type=int, default=len(KINDS), help="waves; each has all cases once")
+    parser.add_argument("--rounds", type=int, help="waves; each has all cases once, and one kind of chaos")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--small", action="store_true", help="the form that runs among the tests")
     parser.add_argument("--least", type=int, help="how often each case has to come to its intended end")
     parser.add_argument("--only", action="append", metavar="CASE", help="only this case; can be repeated")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="only this kind of chaos; can be repeated")
     parser.add_argument("--folder", type=Path, help="keep the Airflow home here")
     options = parser.parse_args(arguments)
-    plan = small_plan(options.seed) if options.small else make_plan(options.seed, options.rounds, names=options.only)
-    least = options.least if options.least is not None else 1 if options.small else min(LEAST, options.rounds)
+    kinds = options.kind or KINDS
+    rounds = options.rounds or len(kinds)
+    plan = small_plan(options.seed) if options.small else make_plan(options.seed, rounds, kinds=kinds, names=options.only)
+    least = options.least if options.least is not None else 1 if options.small else min(LEAST, rounds)
     print(f"Record {plan.seed}, reader {options.reader}: {len(plan.waves)} waves …", flush=True)
     with tempfile.TemporaryDirectory(prefix="record-") as temporary:
         folder = options.folder or Path(temporary)

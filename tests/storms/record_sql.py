@@ -193,6 +193,12 @@ SELECT label, run_id, coalesce(task_id || '[' || map_index || '] try ' || coales
 FROM judged ORDER BY 1, 2, 3
 """
 
+DISTURBED = """
+SELECT label, run_id, coalesce(task_id || '[' || map_index || '] try ' || coalesce(try_number::text, 'newest'), 'batch'),
+    coalesce(state_in_airflow, 'not there'), state
+FROM judged WHERE is_disturbed ORDER BY 1, 2, 3
+"""
+
 # Whatever was intended: every end has a cause, every error and every skip a text, no text a line break or a secret.
 UNEXPLAINED_ENDS = """
 SELECT * FROM (

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import psycopg
 from psycopg.rows import TupleRow
 
-from tests.storms.record_sql import COPIED, DIFFERENCES, SETUP, TABLE, TOLD, UNEXPLAINED_ENDS, VIEWS
+from tests.storms.record_sql import COPIED, DIFFERENCES, DISTURBED, SETUP, TABLE, TOLD, UNEXPLAINED_ENDS, VIEWS
 
 
 class TellingRow(NamedTuple):
@@ -98,6 +98,10 @@ class Verdict:
         """Return a line for each row that does not say what was done."""
         found = [f"{row[0]}: {row[1]} {row[2]}: {row[3]}" for row in self._ask(TOLD) if row[4]]
         return found + [f"{row[0]} {row[1]} {row[2]}: {row[3]}" for row in self._ask(UNEXPLAINED_ENDS)]
+
+    def disturbed(self) -> list[str]:
+        """Return a line for each row to which what was killed has done something else than was intended."""
+        return [f"{row[0]}: {row[1]} {row[2]}: Airflow says {row[3]}, intended {row[4]}" for row in self._ask(DISTURBED)]
 
     def table(self) -> list[Counted]:
         """Return the counts by case."""

@@ -254,6 +254,10 @@ def test_what_was_killed_is_no_mistake_and_does_not_count(sides: Sides, addresse
     with Verdict(*addresses) as verdict:
         verdict.read(sides.told, sides.deleted)
         assert verdict.untrue() == []
+        assert verdict.disturbed() == [
+            "lost: b1 lost[-1] try newest: Airflow says failed, intended failed",
+            "never came: b1 good[-1] try newest: Airflow says success, intended failed",
+        ]
         assert [tuple(row) for row in verdict.table()] == [
             ("a case", 2, 7, 0, 0),
             ("lost", 1, 1, 1, 0),
