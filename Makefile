@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Containers often forbid bytecode. Each airflow command would then compile all of Airflow anew: half of its CPU time.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake cluster scopes hostile-rows fuzz mutate constraints clean
+.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake chaos-record cluster scopes hostile-rows fuzz mutate constraints clean
 
 PYTEST := $(BIN)/python -m pytest
 # The covered share of the lines, above pytest's closing line.
@@ -37,6 +37,11 @@ storm: $(READY)
 # INTAKE_ARGS="--messages 1000 --rounds 30 --run 20".
 chaos-intake: $(READY)
 	$(BIN)/python -m tests.storms.intake $(INTAKE_ARGS)
+
+# Every end of tasks, runs and remote jobs, by itself or by people, while processes are killed and databases go away, and whether the rows
+# say so: about forty minutes for each reader. RECORD_ARGS="--reader api --rounds 3 --seed 7".
+chaos-record: $(READY)
+	$(BIN)/python -m tests.storms.record $(RECORD_ARGS)
 
 # A cluster with Celery and no common folder on which machines are killed and the database goes away: twenty minutes.
 # CLUSTER_ARGS="--composer" as Cloud Composer is.

@@ -42,6 +42,7 @@ class World:
     :param environment: additional environment of Airflow.
     :param api: whether Airflow knows its own REST API (connection ``airflow_api``): the triggerer starts runs by it, and can
         reconcile.
+    :param people: who else may log in, see :class:`~demo.airflow_users.AirflowUsers`; the first one is who tests ask as.
     :param pubsub: which Pub/Sub to start, see :func:`provider.emulators.pubsub.choose_pubsub`.
     """
 
@@ -56,6 +57,7 @@ class World:
         application_postgres: PostgresServer | None = None,
         environment: Mapping[str, str] | None = None,
         api: bool = False,
+        people: Mapping[str, str] | None = None,
         pubsub: Implementation = "auto",
     ) -> None:
         self.home = folder / "airflow"
@@ -65,6 +67,7 @@ class World:
         self._definitions = definitions
         self._services = services
         self._api = api
+        self._people = {**(people or {}), **({"ann": "ADMIN", "accelerator": "USER"} if api else {})}
         self._postgres = postgres
         self._application_postgres = application_postgres
         self._environment = dict(environment or {})
@@ -82,8 +85,7 @@ class World:
                 **self._create_databases(),
                 **self._environment,
             }
-            people = {"ann": "ADMIN", "accelerator": "USER"} if self._api else None
-            self.airflow = AirflowServices(self.home, self.dags, environment, people=people)
+            self.airflow = AirflowServices(self.home, self.dags, environment, people=self._people)
             if self._api:
                 self.airflow.set_environment(
                     AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID="airflow_api",

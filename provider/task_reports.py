@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 PARENT_SKIPPED = "parent skipped: "
 
 
-#: Key of Airflow's task state store for the text of an error that the application database had no connection for:
-#: ``{"try": number, "type", "message", "cause"}``. The reconciler reads it.
+#: Key of Airflow's task state store for the text of an error or a skip that the application database had no connection for:
+#: ``{"try": number, "type", "message", "cause", "status"}``. The reconciler reads it.
 ERROR_KEY = "accelerator_error"
 
 

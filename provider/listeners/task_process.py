@@ -2,7 +2,8 @@
 Provisional TaskLog rows, written by the task's own process.
 
 A write takes at most :data:`BUDGET_SECONDS`, or :data:`RETRY_BUDGET_SECONDS`. After one that failed, only the exception that a
-try ends with is written: the reconciler finds everything else in Airflow, and a task must not pay for a database that is away.
+try ends with, or why it has skipped itself, is written: the reconciler finds everything else in Airflow, and a task must not pay
+for a database that is away.
 """
 
 from __future__ import annotations
@@ -109,17 +110,28 @@ def write(row: TaskLogRow) -> None:
         record_tries(session, [row], authoritative=False)
 
 
+def _is_known_here_alone(ti: Any, state: str, error: BaseException | str | None) -> bool:
+    """Tell whether Airflow keeps nothing of what this process knows: an exception, or why a task has skipped itself."""
+    return error is not None or (state == "skipped" and isinstance(ti.task, TellsSkipReason))
+
+
 def _keep_text(ti: Any, row: TaskLogRow | None) -> None:
     """
-    Leave the text of a last failure in Airflow's task state store, where the reconciler finds it.
+    Leave the text of a last failure, or of a skip, in Airflow's task state store, where the reconciler finds it.
 
     Airflow takes it while it still calls the try running. Of a try that will be retried it has begun the next one by then.
     """
-    if row is None or row["airflow_state"] != "failed" or row["error_message"] is None:
+    if row is None or row["airflow_state"] not in ("failed", "skipped") or row["error_message"] is None:
         return
-    text = {"try": row["try_number"], "type": row["error_type"], "message": row["error_message"], "cause": row["end_cause"]}
+    text = {
+        "try": row["try_number"],
+        "type": row["error_type"],
+        "message": row["error_message"],
+        "cause": row["end_cause"],
+        "status": row["status"],
+    }
     ti.get_template_context()["task_state_store"].set(ERROR_KEY, text)
-    log.info("The text of the error was left to the reconciler, in Airflow's task state store.")
+    log.info("The reason of the end was left to the reconciler, in Airflow's task state store.")
 
 
 class TryRecorder:
@@ -151,7 +163,7 @@ class TryRecorder:
         :param state: Airflow's state after the hook.
         :param error: what a failed try ended with.
         """
-        if self._switched_off or (self._missed and error is None) or not _belongs_to_batch(ti):
+        if self._switched_off or (self._missed and not _is_known_here_alone(ti, state, error)) or not _belongs_to_batch(ti):
             return
         row: TaskLogRow | None = None
         try:

@@ -119,10 +119,17 @@ def _new_or_stored(column: str, excluded: Any) -> ColumnElement[Any]:
 
 
 def _of_end(column: str, excluded: Any) -> ColumnElement[Any]:
-    """Keep who and what ended a try where the proposed row does not know; a try that lives has not been ended."""
+    """
+    Keep who and what ended a try where the proposed row does not know; a try that lives has not been ended.
+
+    What its own process says of its end comes before Airflow stops calling the try running, and stays until then.
+    """
     known = excluded["end_cause"].is_not(None)
-    stored = case((TaskLog.status == excluded["status"], getattr(TaskLog, column)), else_=None)
-    return case((excluded["status"].in_(UNFINISHED), None), (known, excluded[column]), else_=stored)
+    stored = getattr(TaskLog, column)
+    said = or_(TaskLog.status == PROCESSING, TaskLog.row_source == "task")
+    kept = case((TaskLog.status == excluded["status"], stored), else_=None)
+    lives = case((and_(excluded["status"] == PROCESSING, said), stored), else_=None)
+    return case((excluded["status"].in_(UNFINISHED), lives), (known, excluded[column]), else_=kept)
 
 
 def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:

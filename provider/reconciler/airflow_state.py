@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from provider.airflow_internals.audit_log import PersonAct, SchedulerEnd
+from provider.metadata.states import ERROR
 
 #: (dag_id, run_id), which are (workflow_id, batch_id).
 RunKey = tuple[str, str]
@@ -63,15 +64,17 @@ class RemoteJobState:
 @dataclass(frozen=True)
 class LeftText:
     """
-    The text of an error that a task's process has left in Airflow's task state store; see ``provider.listeners.task_process``.
+    What a task's process has left of its error or skip in Airflow's task state store; see ``provider.listeners.task_process``.
 
     :param cause: ``TaskLog.end_cause``.
+    :param status: ``TaskLog.status`` of that end.
     """
 
     try_number: int
     type: str | None
     message: str
     cause: str | None
+    status: str = ERROR
 
 
 @dataclass(frozen=True)

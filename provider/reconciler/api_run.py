@@ -106,7 +106,7 @@ class RunPieces:
         found = {act.at for act in acts}
         if self.row.state == "failed" and self.row.ended_at is not None:
             skipped = (one.row for one in self.tasks.values() if one.row.state == "skipped")
-            if any(row.ended_at is not None and row.ended_at < self.row.ended_at for row in skipped):
+            if any(row.ended_at is None or row.ended_at < self.row.ended_at for row in skipped):
                 found.add(self.row.ended_at)
         return sorted(found)[-_INSTANTS:]
 
@@ -154,7 +154,9 @@ class RunPieces:
         """Return the latest moment at which, as is known, the row had not yet got its last change."""
         known = {row.ended_at} if row.state in ENDED_STATES else {row.scheduled_at, row.queued_at, row.started_at}
         known |= {at for at, tasks in self.changed_since.items() if key in tasks}
-        return max((at for at in known if at is not None), default=None)
+        # Whatever ended a task of this run did so after the run had begun.
+        begun = self.row.started_at if row.state in ENDED_STATES else None
+        return max((at for at in known if at is not None), default=begun)
 
 
 def may_have_history(row: TaskAnswer, known: TaskPieces | None, *, cleared: bool) -> bool:

@@ -62,8 +62,15 @@ def end_of_try(run: RunState, attempt: TryState, reports: Reports) -> End | None
 
 
 def kept_end(status: str, log: TaskLog | None) -> End | None:
-    """Return what is stored of a try's end, where that is still its end: Airflow's audit log is not kept for ever."""
-    if log is None or log.end_cause is None or log.status != status or status in (NEW, PROCESSING):
+    """
+    Return what is stored of a try's end, where that is still its end: Airflow's audit log is not kept for ever.
+
+    A process says how its try has ended before Airflow stops calling it running; with such an end goes a text.
+    """
+    if log is None or log.end_cause is None or status in (NEW, PROCESSING):
+        return None
+    said_while_running = log.status == PROCESSING and log.error_message is not None and status in (ERROR, SKIPPED)
+    if log.status != status and not said_while_running:
         return None
     return End(log.end_cause, log.ended_by)
 
@@ -138,7 +145,8 @@ def _mark(run: RunState, attempt: TryState) -> PersonAct | None:
     for act in reversed(run.acts):
         if act.did != "marked" or not act.reaches(attempt.task_id, attempt.map_index) or not _in_life_of(run, attempt, act):
             continue
-        if act.state == attempt.state or (act.of_run and (act.state, attempt.state) == ("failed", "skipped")):
+        # With its run Airflow ends what runs as the mark says, and skips what had not begun.
+        if act.state == attempt.state or (act.of_run and attempt.state == "skipped"):
             return act
     return None
 
@@ -174,12 +182,13 @@ def _timed_out_with_run(run: RunState, attempt: TryState) -> bool:
     """
     Tell whether this task was skipped only because its run timed out.
 
-    At a timeout Airflow changes nothing but the state, so that the end is missing or older than the run's.
+    At a timeout Airflow changes nothing but the state, so that the end is missing or older than the run's. It is missing too
+    where a task was expanded over an empty list, but such a row changed before its run ended.
     """
     if run.state != "failed" or attempt.state != "skipped" or not attempt.live or run.ended_at is None:
         return False
     changed_at = attempt.updated_at or run.ended_at
-    return attempt.ended_at is None or (attempt.ended_at < run.ended_at <= changed_at)
+    return run.ended_at <= changed_at and (attempt.ended_at is None or attempt.ended_at < run.ended_at)
 
 
 def _clear(run: RunState, attempt: TryState) -> PersonAct | None:

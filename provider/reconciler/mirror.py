@@ -122,7 +122,7 @@ def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Ite
         end = end_of_try(run, attempt, asked.reports)
         status = (end.status if end is not None else None) or status
         known = _known_message(log, status, attempt)
-        left = _left_text(run, key)
+        left = _left_text(run, key, status)
         message, waiting = None, False
         if end is not None and end.status is not None:
             message = end.text
@@ -132,7 +132,7 @@ def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Ite
                 waiting = not _is_over(run, attempt, now)
                 message = None if waiting else _unexplained(key)
         if end is None:
-            cause = left.cause if left is not None and status == ERROR else None
+            cause = left.cause if left is not None else None
             end = kept_end(status, log) or End(cause or cause_of_try(status, log, message or known))
         job = _job_of_try(run, key)
         yield (
@@ -163,18 +163,20 @@ def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Ite
 
 def _explanation(run: RunState, key: TryKey, attempt: TryState, status: str, stored: Stored, asked: Asked) -> str | None:
     """Return why a try ended that nobody has explained yet; None where nobody knows."""
+    if (left := _left_text(run, key, status)) is not None:
+        return left.message
     if status == ERROR:
-        left = _left_text(run, key)
-        return left.message if left is not None else asked.note(run.key, key)
+        return asked.note(run.key, key)
     if status == SKIPPED:
         scope = stored.batch.scope_task_ids if stored.batch is not None else None
         return _skip_reason(run, attempt, key, scope, stored.disabled)
     return _blocked_by(run, attempt.task_id, asked.parents(run.key)) if status == BLOCKED else None
 
 
-def _left_text(run: RunState, key: TryKey) -> LeftText | None:
+def _left_text(run: RunState, key: TryKey, status: str) -> LeftText | None:
+    """Return what the process of this try has left of such an end."""
     text = run.texts.get(key[:2])
-    return text if text is not None and text.try_number == key[2] else None
+    return text if text is not None and (text.try_number, text.status) == (key[2], status) else None
 
 
 def _job_of_try(run: RunState, key: TryKey) -> Mapping[str, Any]:

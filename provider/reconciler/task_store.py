@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from provider.metadata.states import END_CAUSES
+from provider.metadata.states import END_CAUSES, ERROR, SKIPPED
 from provider.operators.job_ledger import LEDGER_KEY
 from provider.reconciler.airflow_state import LeftText, RemoteJobState
 from provider.task_reports import ERROR_KEY
@@ -59,6 +59,7 @@ def _text(entry: Mapping[str, Any]) -> LeftText | None:
         type=storable_or_none(kind, 250) if isinstance(kind, str) else None,
         message=one_line(message, _TEXT),
         cause=cause if isinstance(cause, str) and cause in END_CAUSES else None,
+        status=SKIPPED if entry.get("status") == SKIPPED else ERROR,
     )
 
 

@@ -196,8 +196,46 @@ class TestHarmlessness:
         assert left == {}
         error = ValueError("Table raw.suppliers was not found")
         task_log.on_task_instance_failed(task_instance=ti, error=error)
-        text = {"try": 1, "type": "ValueError", "message": str(error), "cause": "task"}
+        text = {"try": 1, "type": "ValueError", "message": str(error), "cause": "task", "status": "ERROR"}
         assert left == ({"accelerator_error": text} if kept else {})
+
+    @pytest.mark.usefixtures("embedded_database")
+    def test_why_a_task_has_skipped_itself_is_written_although_an_earlier_write_failed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        outcomes = iter([ConnectionError("locked"), None])
+
+        def locked_at_first(row: Any) -> None:
+            if error := next(outcomes):
+                raise error
+            task_process.write(row)
+
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first, budget=30))
+        ti = instance()
+        task_log.on_task_instance_running(task_instance=ti)
+        ti.task.skip_reason = "nothing to load"
+        task_log.on_task_instance_skipped(task_instance=ti)
+        row = stored()
+        assert row is not None
+        assert (row.status, row.error_message, row.end_cause) == ("SKIPPED", "nothing to load", "task")
+
+    @pytest.mark.parametrize("reason", ["nothing to load", None])
+    def test_why_a_task_has_skipped_itself_is_left_in_airflow_where_the_database_has_no_connection(
+        self, monkeypatch: pytest.MonkeyPatch, reason: str | None
+    ) -> None:
+        def refuse(_row: Any) -> None:
+            raise ConnectionError("sorry, too many clients already")
+
+        left: dict[str, Any] = {}
+        context = {"task_state_store": SimpleNamespace(set=left.__setitem__)}
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(refuse, budget=0.05))
+        ti = instance(get_template_context=lambda: context)
+        task_log.on_task_instance_running(task_instance=ti)
+        if reason is not None:
+            ti.task.skip_reason = reason
+        task_log.on_task_instance_skipped(task_instance=ti)
+        text = {"try": 1, "type": None, "message": "nothing to load", "cause": "task", "status": "SKIPPED"}
+        assert left == ({"accelerator_error": text} if reason else {})
 
     @pytest.mark.parametrize("problem", [RuntimeError("x"), SystemExit(1), GeneratorExit(), MemoryError()])
     def test_nothing_that_happens_in_a_hook_reaches_the_task(

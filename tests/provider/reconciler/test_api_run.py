@@ -129,11 +129,11 @@ def test_it_matters_what_changed_since_people_acted_and_since_a_failed_run_ended
     end = AT + 9 * MINUTE
     skipped = task("skipped", end_date=end - MINUTE)
     assert pieces(skipped, of=run("failed")).instants([]) == [end]
+    assert pieces(task("skipped"), of=run("failed")).instants([]) == [end]
     for tasks, of in (
         ([skipped], run("success")),
         ([skipped], run("failed", end_date=None)),
         ([task("skipped", end_date=end)], run("failed")),
-        ([task("skipped")], run("failed")),
         ([task("failed", end_date=end - MINUTE)], run("failed")),
     ):
         assert pieces(*tasks, of=of).instants([]) == []
@@ -147,6 +147,7 @@ def test_it_matters_what_changed_since_people_acted_and_since_a_failed_run_ended
         (task("queued", start_date=None, queued_when=AT + MINUTE, scheduled_when=AT), 1),
         (task("scheduled", start_date=None, scheduled_when=AT), 0),
         (task(None, start_date=None), None),
+        (task("skipped", start_date=None), 1),
     ],
 )
 def test_a_row_changed_at_its_latest_instant_or_later(row: TaskAnswer, changed_at: int | None) -> None:

@@ -276,6 +276,17 @@ def test_a_mark_of_the_whole_run_says_so(state: str, status: str | None) -> None
     assert end == End(f"marked_{state}", "ann", text, status)
 
 
+def test_what_had_not_begun_when_its_run_was_marked_is_skipped_by_that_person() -> None:
+    mark = marked("success", 8, None)
+    text = "the DAG run was marked success by ann before this task was done"
+    pending = attempt("skipped", started_at=None)
+    assert end_of_try(run(mark, state="success"), pending, nobody) == End("marked_success", "ann", text)
+    before = attempt("skipped", ended_at=AT + 3 * MINUTE, updated_at=AT + 3 * MINUTE)
+    assert end_of_try(run(mark, state="success"), before, nobody) is None
+    of_task = end_of_try(run(marked("success", 8), state="success"), pending, nobody)
+    assert of_task is None
+
+
 @pytest.mark.parametrize(
     ("of_run", "of_try"),
     [
@@ -284,8 +295,9 @@ def test_a_mark_of_the_whole_run_says_so(state: str, status: str | None) -> None
         ({}, {"live": False}),
         ({}, {"ended_at": AT + 9 * MINUTE}),
         ({}, {"ended_at": AT + 3 * MINUTE, "updated_at": AT + 9 * MINUTE - SECOND}),
+        ({}, {"updated_at": AT + 9 * MINUTE - SECOND}),
     ],
-    ids=["a run that succeeded", "one that goes on", "a try of the past", "ended with it", "skipped before"],
+    ids=["a run that succeeded", "one that goes on", "a try of the past", "ended with it", "skipped before", "an empty list"],
 )
 def test_what_was_not_skipped_by_the_timeout_of_its_run(of_run: dict[str, Any], of_try: dict[str, Any]) -> None:
     assert end_of_try(run(**of_run), attempt("skipped", **{"ended_at": None, **of_try}), nobody) is None

@@ -17,6 +17,7 @@ from demo.airflow_services import AirflowServices, airflow_command
 from provider.cli.dag_file_commands import TEMPLATES
 from provider.metadata.states import STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.end_causes import DELETED_REASON, TIMED_OUT_REASON
+from tests.no_plugin import without_reconciler_process
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
@@ -106,13 +107,6 @@ def expect_every_kind_of_end(rows: dict[Row, Row]) -> None:
         ("mapped", 0, 1): success,
         ("mapped", 1, 1): success,
     }
-
-
-def without_reconciler_process(folder: Path) -> Path:
-    """Return a folder for ``PYTHONPATH`` with which no scheduler can host the reconciler, as on Cloud Composer."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['provider.reconciler.process'] = None\n")
-    return folder
 
 
 @pytest.fixture(scope="module")

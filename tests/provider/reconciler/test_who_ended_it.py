@@ -105,6 +105,27 @@ def test_a_try_whose_process_gave_no_sign_of_life_says_so(airflow_database: Airf
     assert (logs()[("a", -1, 1)], ends()["a"]) == (("ERROR", text), ("heartbeat", None))
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "cause"),
+    [("failed", "ERROR", "remote"), ("failed", "ERROR", "execution_timeout"), ("skipped", "SKIPPED", "task")],
+)
+def test_what_a_task_says_of_its_end_outlives_a_look_at_which_airflow_still_calls_it_running(
+    airflow_database: AirflowDatabase, one: Reconciler, state: str, status: str, cause: str
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.task("a", "running")
+    provisional("a", status, error_message="what it says", end_cause=cause)
+    one.tick()
+    assert logs() == {("a", -1, 1): ("PROCESSING", "what it says")}
+    airflow_database.set(TaskInstance, {"task_id": "a"}, start_date=AT + timedelta(seconds=1))
+    one.tick()
+    airflow_database.set(TaskInstance, {"task_id": "a"}, state=state, end_date=AT + timedelta(seconds=9))
+    one.tick()
+    assert (logs()[("a", -1, 1)], ends()["a"]) == ((status, "what it says"), (cause, None))
+
+
 def test_a_try_that_goes_on_has_no_end(airflow_database: AirflowDatabase, one: Reconciler) -> None:
     """A task that a person clears while it waits for its retry keeps its number."""
     from airflow.models.taskinstance import TaskInstance
@@ -166,6 +187,43 @@ def test_the_text_that_the_database_had_no_connection_for_is_found_in_airflow(
         log = session.get(TaskLog, ("sales", "b1", "a", -1, 2))
         assert log is not None
         assert log.error_type == "RemoteJobError"
+
+
+def test_the_reason_of_a_skip_that_the_database_had_no_connection_for_is_found_in_airflow(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    airflow_database.run()
+    airflow_database.task("a", "skipped")
+    left = {"try": 1, "type": None, "message": "nothing to load", "cause": "task", "status": "SKIPPED"}
+    keep(airflow_database, json.dumps(left))
+    one.tick()
+    assert (logs()[("a", -1, 1)], ends()["a"]) == (("SKIPPED", "nothing to load"), ("task", None))
+
+
+def test_a_task_that_is_expanded_over_an_empty_list_does_not_look_like_one_that_timed_out(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    """Airflow gives it no end, as it gives none to what is skipped when the run times out."""
+    ended = datetime.now(UTC)
+    airflow_database.run(state="failed", created_at=BEFORE, end_date=ended)
+    airflow_database.task("a", "failed")
+    airflow_database.task("empty", "skipped", 0, end_date=None, updated_at=ended - timedelta(seconds=1))
+    airflow_database.task("late", "skipped", 0, end_date=None, updated_at=ended + timedelta(seconds=1))
+    one.tick()
+    assert (statuses()[("empty", -1, 1)], ends()["empty"]) == ("SKIPPED", ("upstream", None))
+    assert (statuses()[("late", -1, 1)], ends()["late"]) == ("ERROR", ("run_timeout", None))
+
+
+def test_what_had_not_begun_when_a_person_marked_the_run_as_succeeded_names_the_person(
+    airflow_database: AirflowDatabase, one: Reconciler
+) -> None:
+    airflow_database.run(state="success", created_at=BEFORE, end_date=AT)
+    airflow_database.task("a", "skipped", 0, start_date=AT, updated_at=AT)
+    airflow_database.acts("patch_dag_run", AT - timedelta(seconds=1), extra={"state": "success"})
+    one.tick()
+    text = "the DAG run was marked success by ann before this task was done"
+    assert (logs()[("a", -1, 1)], ends()["a"]) == (("SKIPPED", text), ("marked_success", "ann"))
+    assert (batch().end_cause, batch().ended_by) == ("marked_success", "ann")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,139 @@
+"""What people do to a run of the record's chaos: the calls that Airflow's UI makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from demo.airflow_client import AirflowClient
+from tests.waiting import wait_for
+
+ANN, BOB = "ann", "bob"
+_PATIENCE = 120.0
+
+
+class Person:
+    """
+    Somebody with one run before their eyes.
+
+    :param home: of Airflow, where tasks look whether they may go on.
+    :param year: that this person fills in with a backfill.
+    :param jobs: gives how many remote jobs the run has started.
+    :param command: begins an ``airflow`` command on this machine.
+    """
+
+    def __init__(
+        self,
+        client: AirflowClient,
+        name: str,
+        dag_id: str,
+        run_id: str,
+        *,
+        home: Path,
+        year: int,
+        jobs: Callable[[], int],
+        command: Callable[..., None],
+    ) -> None:
+        self.name = name
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self._client = client
+        self._home = home
+        self._year = year
+        self._jobs = jobs
+        self._command = command
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the run's task waits for this person."""
+        return self._file("here").exists()
+
+    def let_go(self) -> None:
+        """Let the task that waits go on."""
+        self._file("go").touch()
+
+    def trigger(self, conf: Mapping[str, Any] | None = None) -> None:
+        """Start the run."""
+        body = {"dag_run_id": self.run_id, "logical_date": None, "conf": dict(conf or {})}
+        self._rest("POST", f"/dags/{self.dag_id}/dagRuns", body)
+
+    def backfill(self) -> None:
+        """Start a backfill, and look at its run from then on."""
+        day = f"{self._year}-01-01T00:00:00Z"
+        self._rest("POST", "/backfills", {"dag_id": self.dag_id, "from_date": day, "to_date": day})
+
+        def found() -> list[dict[str, Any]]:
+            runs: list[dict[str, Any]] = self._rest("GET", f"/dags/{self.dag_id}/dagRuns")["dag_runs"]
+            return [run for run in runs if str(run["logical_date"]).startswith(f"{self._year}-")]
+
+        self.run_id = str(wait_for(found, _PATIENCE)[0]["dag_run_id"])
+
+    def test(self) -> None:
+        """Begin ``airflow dags test``, and ``airflow tasks test``, which leaves nothing."""
+        self._command("tasks", "test", self.dag_id, "first")
+        self._command("dags", "test", self.dag_id, f"{self._year}-01-01")
+        self.run_id = f"manual__{self._year}-01-01T00:00:00+00:00"
+
+    def patch_run(self, **body: Any) -> None:
+        """Mark the run, or write a note on it."""
+        self._rest("PATCH", self._path, body)
+
+    def patch_runs(self, **body: Any) -> None:
+        """Mark it as one of several chosen runs."""
+        action = {"action": "update", "entities": [{"dag_run_id": self.run_id, **body}]}
+        self._rest("PATCH", f"/dags/{self.dag_id}/dagRuns", {"actions": [action]})
+
+    def patch_task(self, task_id: str, **body: Any) -> None:
+        """Mark a task, or write a note on it."""
+        self._rest("PATCH", f"{self._path}/taskInstances/{task_id}", body)
+
+    def clear(self, task_id: str) -> None:
+        """Clear a task and what comes after it."""
+        body = {"dry_run": False, "dag_run_id": self.run_id, "task_ids": [task_id], "only_failed": False}
+        self._rest("POST", f"/dags/{self.dag_id}/clearTaskInstances", {**body, "include_downstream": True})
+
+    def delete_run(self) -> None:
+        """Delete the run, which has ended."""
+        self._rest("DELETE", self._path)
+
+    def mark_and_delete_run(self) -> None:
+        """Delete the run as the UI wants it: it has to end first."""
+        self.patch_run(state="failed")
+        self.delete_run()
+
+    def delete_open_run(self) -> None:
+        """Delete the run in the moment in which it waits for its turn: nobody has marked anything then."""
+
+        def is_deleted() -> bool:
+            self.patch_run(state="queued")
+            try:
+                self.delete_run()
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != httpx.codes.CONFLICT:
+                    raise
+                return False  # the scheduler was quicker
+            return True
+
+        if not wait_for(is_deleted, _PATIENCE):
+            raise AssertionError(f"run {self.run_id} of {self.dag_id} cannot be deleted")
+
+    def mark_next_job(self) -> None:
+        """Mark the task failed when its second job runs."""
+        if not wait_for(lambda: self._jobs() >= 2, 2 * _PATIENCE):
+            raise AssertionError(f"the cleared task of {self.run_id} has not started its job again")
+        self.patch_task("job", new_state="failed")
+
+    @property
+    def _path(self) -> str:
+        return f"/dags/{self.dag_id}/dagRuns/{self.run_id}"
+
+    def _rest(self, method: str, path: str, body: Any = None) -> Any:
+        return self._client.rest(method, path, json=body, person=self.name)
+
+    def _file(self, folder: str) -> Path:
+        path = self._home / folder
+        path.mkdir(exist_ok=True)
+        return path / self.run_id
