@@ -12,11 +12,11 @@ from dag_factory.pools import pool_warnings
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.validation import validate
-from provider.cli.definition_file import parse, to_data
+from dag_factory.definition_file import parse, to_data
 from provider.cli.import_plan import Plan, carry_out, make_plan
 from provider.cli.input_files import read_file
 from provider.cli.output import json_text, printable, say, write_json
-from provider.cli.strict_yaml import dump
+from provider.strict_yaml import dump
 from provider.cli.who import who
 from provider.exceptions import AcceleratorError
 from provider.metadata.definitions import read_definitions

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from provider.cli import input_files
 from provider.cli.input_files import read_file
-from provider.cli.strict_yaml import dump
+from provider.strict_yaml import dump
 from provider.exceptions import DefinitionError
 
 
