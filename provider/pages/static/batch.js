@@ -59,7 +59,8 @@ function parts(found, actions, inTab, signal) {
   for (const one of last) counts[one.status] = (counts[one.status] ?? 0) + 1;
   return [
     heading(found, actions, inTab),
-    batch.error && h("p", { class: "callout bad", role: "alert" }, longText(batch.error, "batch-error", 600)),
+    // The batch's error repeats what its failed tasks say below, where it says no more than they do.
+    batch.error && !failed.some((one) => one.error_message && batch.error.includes(one.error_message.split("\n", 1)[0])) && h("p", { class: "callout bad", role: "alert" }, longText(batch.error, "batch-error", 600)),
     failed.length > 0 && section(`${plural(failed.length, "task")} failed`, ...failed.map((one) => failure(batch, one, found.causes))),
     h("div", { class: "summary" }, progress(counts)),
     ran.length > 0 && section("When", gantt(found, instances, signal)),
@@ -105,7 +106,7 @@ function links(batch, one) {
 }
 
 const failure = (batch, one, causes) => h("div", { class: "failure" },
-  h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · ${took(one.started_at, one.ended_at)} `), endedBy(one, causes), " ", links(batch, one)),
+  h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " "), endedBy(one, causes), " ", links(batch, one)),
   longText(one.error_message ?? causes[one.end_cause] ?? "It does not say why; see its log.", `failure ${taskName(one)}`, 300));
 
 function didNotRun(batch, idle, causes) {

@@ -86,8 +86,8 @@ export const chip = (status, text) => h("span", { class: `chip s-${status}`, tit
 export function longText(text, key, lines = 160) {
   if (!text) return "";
   if (text.length <= lines && !text.includes("\n")) return h("span", { class: "error-text" }, text);
-  const first = text.split("\n", 1)[0].slice(0, lines);
-  return h("details", { "data-key": key }, h("summary", { class: "error-text" }, `${first}…`), h("pre", null, text));
+  const first = text.split("\n", 1)[0];
+  return h("details", { "data-key": key }, h("summary", { class: "error-text" }, first.length > lines ? `${first.slice(0, lines)}…` : first), h("pre", null, text));
 }
 
 /** A table of which each cell knows its column's name, for narrow screens. */

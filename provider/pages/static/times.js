@@ -28,7 +28,7 @@ export function words(seconds) {
 export const secondsBetween = (from, until) => (new Date(until ?? Date.now()) - new Date(from)) / 1000;
 
 /** How long something took, or takes until now. */
-export const took = (from, until) => (from ? words(secondsBetween(from, until)) : "");
+export const took = (from, until) => (from ? h("span", { class: "took" }, words(secondsBetween(from, until))) : "");
 
 export const ago = (text) => (text ? `${words(Math.max(0, secondsBetween(text)))} ago` : "");
 
