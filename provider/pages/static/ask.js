@@ -3,10 +3,7 @@ import { AIRFLOW, FRAMED, airflowLink, h } from "./dom.js";
 
 /** What came instead of an answer, in words. */
 export class Refusal extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
+  constructor(status, text) { super(text); this.status = status; }
 }
 
 async function answerOf(address, options) {

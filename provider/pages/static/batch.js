@@ -132,23 +132,15 @@ function triesTable(batch, tries, causes) {
 async function offerRestart(place, batch, signal, reload) {
   place.replaceChildren();
   if (batch.status !== "ERROR") return;
-  try {
-    await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id }, { signal });
-  } catch {
-    return; // no such route, or nothing that this person may run again
-  }
+  // Refused: no such route, or nothing that this person may run again.
+  if (!(await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id }, { signal }).catch(() => null))) return;
   place.replaceChildren(h("button", { class: "primary", onclick: () => preview(batch, reload) }, "Run failed and blocked again …"));
 }
 
 async function preview(batch, reload) {
   const said = h("div", { role: "status" });
-  let plan;
-  try {
-    plan = await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id });
-  } catch (error) {
-    showDialog("Run again", refusal(error));
-    return;
-  }
+  const plan = await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id }).catch((error) => { showDialog("Run again", refusal(error)); });
+  if (!plan) return;
   const go = async (event) => {
     event.target.disabled = true;
     try {

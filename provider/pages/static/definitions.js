@@ -5,7 +5,7 @@ import { graph } from "./graph.js";
 import { ago, when } from "./times.js";
 
 const SECONDS = 20;
-const USED = { current: ["s-SUCCESS", "current"], "last good": ["s-BLOCKED", "last good definition"], none: ["s-ERROR", "no DAG"] };
+const USED = { current: ["s-SUCCESS", "✓ current"], "last good": ["s-BLOCKED", "last good definition"], none: ["s-ERROR", "no DAG"] };
 const chip = (kind, text, title) => h("span", { class: `chip ${kind}`, title }, text);
 
 /** Whether what the rows say is what Airflow runs. */
@@ -59,13 +59,12 @@ function problems(found, named) {
 
 function detail(found, signal) {
   const wrong = new Set(found.problems.map((one) => one.row.replace(/^tasks row /, "")));
-  const airflow = h("dd", null, "…");
+  const airflow = h("span", null, "…");
   inAirflow(found.workflow_id, signal).then((shown) => fill(airflow, ...shown), (error) => { if (error.name !== "AbortError") fill(airflow, error.message); });
   const drawn = found.rows.tasks.length ? found.rows : found.last_good ?? found.rows;
   return [
     h("header", { class: "batch-head" }, h("div", { class: "title" }, h("div", null, h("h1", { class: "id" }, found.workflow_id), standing(found))),
-      h("dl", { class: "facts" }, h("div", null, h("dt", null, "In Airflow"), airflow)),
-      facts({ Links: h("span", null, airflowLink(["dags", found.workflow_id], null, "Open the DAG in Airflow"), " · ", pageLink("batches", { workflow: found.workflow_id }, "Its batches")) })),
+      facts({ "In Airflow": airflow, Links: h("span", null, airflowLink(["dags", found.workflow_id], null, "Open the DAG in Airflow"), " · ", pageLink("batches", { workflow: found.workflow_id }, "Its batches")) })),
     found.used === "last good" && h("p", { class: "callout" }, found.problems.length ? "These rows cannot be used, so Airflow's DAG is built from the last good ones." : "These rows are newer than Airflow's DAG: the next parse takes them, or waits for `accelerator confirm` where much is lost at once."),
     found.problems.length > 0 && h("section", null, h("h2", null, plural(found.problems.length, "problem")), problems(found.problems, false)),
     h("section", null, h("h2", null, "Graph"), graph(drawn, wrong)),
@@ -75,11 +74,7 @@ function detail(found, signal) {
 }
 
 async function inAirflow(workflow, signal) {
-  try {
-    const dag = await askAirflow(["dags", workflow], { signal });
-    return [dag.is_stale ? "gone from its DAG file" : dag.is_paused ? "paused" : "active", dag.last_parsed_time ? `, parsed ${ago(dag.last_parsed_time)}` : ""];
-  } catch (error) {
-    if (error.status === 404) return ["no DAG yet"];
-    throw error;
-  }
+  const dag = await askAirflow(["dags", workflow], { signal }).catch((error) => { if (error.status !== 404) throw error; });
+  if (!dag) return ["no DAG yet"];
+  return [dag.is_stale ? "gone from its DAG file" : dag.is_paused ? "paused" : "active", dag.last_parsed_time ? `, parsed ${ago(dag.last_parsed_time)}` : ""];
 }

@@ -33,7 +33,7 @@ function drawing({ batch, edges }, lines, width) {
   for (let moment = begins; moment <= ends; moment += step * 1000) ticks.push(moment);
   return h("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": "When which task ran; the table of tries says the same" },
     ...ticks.map((moment, index) => h("g", null, h("line", { x1: x(moment), x2: x(moment), y1: TOP - 4, y2: height, class: "grid" }),
-      index < ticks.length - 1 || x(moment) < width - 40 ? h("text", { x: x(moment) + 3, y: 13, class: "tick" }, index ? words((moment - begins) / 1000) : "0") : null)),
+      index < ticks.length - 1 || x(moment) < width - 64 ? h("text", { x: x(moment) + 3, y: 13, class: "tick" }, index ? words((moment - begins) / 1000) : "0") : null)),
     ...lines.map((all, index) => line(all, TOP + index * LINE, { x, ready: ready.get(all[0].task_id) ?? begins, now, names, width })));
 }
 

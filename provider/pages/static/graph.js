@@ -12,7 +12,9 @@ export function graph({ tasks, edges }, wrong = new Set()) {
   if (tasks.length > MOST) return h("p", { class: "muted" }, `${tasks.length} tasks are too many for a drawing.`);
   const ids = tasks.map((task) => task.task_id);
   const known = edges.filter(([parent, child]) => ids.includes(parent) && ids.includes(child));
-  const columns = ordered(layers(ids, known), known);
+  const columns = layers(ids, known);
+  const ways = known.map((edge) => way(edge, columns));
+  ordered(columns, ways.flatMap((points) => points.slice(1).map((point, index) => [points[index], point])));
   const place = new Map();
   const tallest = Math.max(...columns.map((column) => column.length));
   columns.forEach((column, index) => column.forEach((id, row) => place.set(id, {
@@ -29,15 +31,31 @@ export function graph({ tasks, edges }, wrong = new Set()) {
       h("text", { x: x + 10, y: y + 30, class: "tick" }, shortened(`${task.task_type ?? ""}${task.enabled === false ? " · disabled" : ""}`)));
   };
   return h("div", { class: "scroll" }, h("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Graph of ${tasks.length} tasks and ${known.length} dependencies; the YAML says the same` },
-    ...known.map(([parent, child]) => arrow(place.get(parent), place.get(child))), ...tasks.map(box)));
+    ...ways.map((points) => arrow(points.map((point) => place.get(point)))), ...tasks.map(box)));
 }
 
 const shortened = (text) => (text.length > 24 ? `${text.slice(0, 23)}…` : text);
 
-function arrow(from, to) {
-  const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
-  const bend = Math.max(24, (x2 - x1) / 2);
-  return h("g", { class: x2 > x1 ? "edge" : "edge wrong" }, h("path", { d: `M${x1},${y1} C${x1 + bend},${y1} ${x2 - bend},${y2} ${x2 - 5},${y2}` }), h("path", { class: "head", d: `M${x2},${y2} l-7,-4 v8 z` }));
+/** The stops of an edge: where it passes columns it has a place of its own there, so that it goes around their tasks. */
+function way([parent, child], columns) {
+  const at = (id) => columns.findIndex((column) => column.includes(id));
+  const stops = [];
+  for (let index = at(parent) + 1; index < at(child); index += 1) stops.push(`\n${parent}\n${child}\n${index}`);
+  for (const stop of stops) columns[Number(stop.split("\n").at(-1))].push(stop);
+  return [parent, ...stops, child];
+}
+
+function arrow(points) {
+  const middle = ({ y }) => y + HEIGHT / 2;
+  const [from, to] = [points[0], points.at(-1)];
+  let path = `M${from.x + WIDTH},${middle(from)}`;
+  for (let index = 1; index < points.length; index += 1) {
+    const [x1, y1] = [points[index - 1].x + WIDTH, middle(points[index - 1])];
+    const [x2, y2] = [points[index].x - (index === points.length - 1 ? 5 : 0), middle(points[index])];
+    const bend = Math.max(24, (x2 - x1) / 2);
+    path += ` C${x1 + bend},${y1} ${x2 - bend},${y2} ${x2},${y2}${index < points.length - 1 ? ` H${x2 + WIDTH}` : ""}`;
+  }
+  return h("g", { class: to.x > from.x ? "edge" : "edge wrong" }, h("path", { d: path }), h("path", { class: "head", d: `M${to.x},${middle(to)} l-7,-4 v8 z` }));
 }
 
 /** The column of each task: one more than the largest of its parents'. What is on a cycle comes last, in one column. */
@@ -74,5 +92,4 @@ function ordered(columns, edges) {
     column.sort((one, other) => weights.get(one) - weights.get(other) || (one < other ? -1 : 1));
     column.forEach((id, index) => row.set(id, index - column.length / 2));
   }
-  return columns;
 }

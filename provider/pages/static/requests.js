@@ -38,7 +38,7 @@ function rows(requests, reload) {
     cells: [
       chip(one.state),
       [h("button", { class: "link id", "data-key": `request ${one.id}`, onclick: () => open(one.id, reload) }, one.message_id), h("div", { class: "muted" }, `${one.kind}${one.status ? ` ${one.status}` : ""}`)],
-      [when(one.received_at), h("div", { class: "muted" }, ago(one.received_at))],
+      [when(one.received_at), h("div", { class: "muted took" }, ago(one.received_at))],
       target(one),
       longText(one.reason, `reason ${one.id}`, 200),
     ],
@@ -51,13 +51,8 @@ function target(one) {
 }
 
 async function open(id, reload) {
-  let found;
-  try {
-    found = await ask("request", { id });
-  } catch (error) {
-    showDialog(`Request ${id}`, refusal(error));
-    return;
-  }
+  const found = await ask("request", { id }).catch((error) => { showDialog(`Request ${id}`, refusal(error)); });
+  if (!found) return;
   const { request, payload } = found;
   const said = h("div", { role: "status" });
   const retry = async (event) => {
