@@ -15,8 +15,11 @@ from provider.texts import cut
 #: Longest text of a payload that is shown, in characters.
 PAYLOAD_CHARACTERS = 20_000
 
-#: ``name: value``, ``"name": "value"`` or ``name=value`` in what is no JSON, such as one that was cut.
-_NAMED = re.compile(r"""(?P<name>[\w.-]+)(?P<between>["']?\s*[:=]\s*)(?P<value>"[^"]*"?|'[^']*'?|[^\s,;&}\]]+)""")
+#: ``name: value``, ``"name": "value"`` or ``name=value`` in what is no JSON, such as one that was cut. A name is looked for where
+#: a word begins, and is not longer than any is: a payload of one long word would take minutes else.
+_NAMED = re.compile(
+    r"""(?<![\w.-])(?P<name>[\w.-]{1,100})(?P<between>["']?\s*[:=]\s*)(?P<value>"[^"]*"?|'[^']*'?|[^\s,;&}\]]+)"""
+)
 
 
 def answer(data: Any, status: int = 200) -> Response:

@@ -72,9 +72,7 @@ def list_batches(
         page = page_of_batches(session, wanted, limit=limit, after=_place(after), before=_place(before))
         counts = task_counts(session, [(row["workflow_id"], row["batch_id"]) for row in page.rows])
         current_at = record_current_at(session)
-    rows = [
-        {**row, "tasks": counts.get((row["workflow_id"], row["batch_id"]), {}), "place": _place_of(row)} for row in page.rows
-    ]
+    rows = [{**row, "tasks": counts.get((row["workflow_id"], row["batch_id"]), {}), "place": _place_of(row)} for row in page.rows]
     return answer({"batches": rows, "more": page.more, "record_current_at": current_at})
 
 

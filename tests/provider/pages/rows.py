@@ -17,7 +17,14 @@ def batch(batch_id: str, workflow_id: str = "daily_sales", *, minute: float = 0,
     """Return a row that ended in success."""
     at = AT + timedelta(minutes=minute)
     ends = {"started_at": at, "ended_at": at + timedelta(minutes=5), "end_cause": "task", "ended_by": None}
-    nothing = {"start_task_ids": None, "scope": "workflow", "scope_task_ids": None, "params": None, "message_id": None, "error": None}
+    nothing = {
+        "start_task_ids": None,
+        "scope": "workflow",
+        "scope_task_ids": None,
+        "params": None,
+        "message_id": None,
+        "error": None,
+    }
     key = {"workflow_id": workflow_id, "batch_id": batch_id, "status": "SUCCESS", "source": "message"}
     return {**nothing, **ends, **key, "created_at": at, "run_after": at, "updated_at": at, **values}
 

@@ -18,9 +18,7 @@ OPERATORS = {"ann"}
 class SmallAuthManager(SimpleAuthManager):
     """Rights by person and DAG."""
 
-    def is_authorized_dag(
-        self, *, method: Any, user: Any, access_entity: Any = None, details: DagDetails | None = None
-    ) -> bool:
+    def is_authorized_dag(self, *, method: Any, user: Any, access_entity: Any = None, details: DagDetails | None = None) -> bool:
         readable = READS[user.username]
         allowed = readable is None or (details is not None and details.id in readable)
         return allowed and (method == "GET" or user.username in STARTS)

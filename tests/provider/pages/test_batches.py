@@ -67,7 +67,9 @@ def test_filters(pages: Pages) -> None:
     assert len(pages.json("batches", status="ERROR")["batches"][0]["error"]) == 400
 
 
-@pytest.mark.parametrize("asked", [{"after": "x"}, {"before": '["a","b","c"]'}, {"since": "2026-03-16T04:00:00"}, {"limit": "0"}, {"text": "a" * 501}])
+@pytest.mark.parametrize(
+    "asked", [{"after": "x"}, {"before": '["a","b","c"]'}, {"since": "2026-03-16T04:00:00"}, {"limit": "0"}, {"text": "a" * 501}]
+)
 def test_what_makes_no_sense_is_refused(pages: Pages, asked: dict[str, str]) -> None:
     assert pages.ask("/accelerator/api/batches", params=asked).status_code == 422
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from provider.metadata.definitions import replace_workflows
@@ -44,7 +46,12 @@ def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
 
 
 def test_requests_of_no_workflow_are_for_those_who_read_every_dag(pages: Pages) -> None:
-    assert {one["message_id"] for one in pages.json("requests", state="all")["requests"]} == {"own", "other", "unknown", "unreadable"}
+    assert {one["message_id"] for one in pages.json("requests", state="all")["requests"]} == {
+        "own",
+        "other",
+        "unknown",
+        "unreadable",
+    }
     assert {one["message_id"] for one in pages.json("requests", "bob", state="all")["requests"]} == {"own"}
     assert pages.json("requests", "bob", state="all", text="nobody")["requests"] == []
     for row in rows():
@@ -64,8 +71,8 @@ def test_who_was_given_every_dag_one_by_one_does_not_read_what_belongs_to_none(
 
 def test_definitions_name_nothing_of_other_workflows(pages: Pages) -> None:
     with write_session() as session:
-        mine = [{"workflow_id": "daily_sales"}, {"workflow_id": "small"}]
-        tasks = [
+        mine: list[dict[str, Any]] = [{"workflow_id": "daily_sales"}, {"workflow_id": "small"}]
+        tasks: list[dict[str, Any]] = [
             {"task_id": "t_mine", "workflow_id": "daily_sales", "task_type": "dataforn"},
             {"task_id": "t_other", "workflow_id": "small", "task_type": "nonsense", "config": {"x": 1}},
         ]

@@ -44,10 +44,27 @@ def hostile_rows() -> None:
         workflow = {"workflow_id": SCRIPT, "description": SCRIPT, "schedule": SCRIPT, "owner": SCRIPT, "tags": [SCRIPT]}
         task = {"task_id": SCRIPT, "workflow_id": SCRIPT, "task_type": SCRIPT[:90], "config": {SCRIPT: SCRIPT}, "doc": SCRIPT}
         replace_workflows(session, DefinitionRows([workflow], [task], []))
-    texts = dict.fromkeys(("source", "end_cause", "scope"), SCRIPT[:29])
+    texts: dict[str, Any] = dict.fromkeys(("source", "end_cause", "scope"), SCRIPT[:19])
     store(
-        batch(SCRIPT, SCRIPT, params={SCRIPT: SCRIPT}, start_task_ids=[SCRIPT], error=SCRIPT, ended_by=SCRIPT, message_id=SCRIPT, **texts),
-        log(SCRIPT, SCRIPT, SCRIPT, error_message=SCRIPT, ended_by=SCRIPT, remote_job_id=SCRIPT, remote_job_url=f"javascript:{SCRIPT}"),
+        batch(
+            SCRIPT,
+            SCRIPT,
+            params={SCRIPT: SCRIPT},
+            start_task_ids=[SCRIPT],
+            error=SCRIPT,
+            ended_by=SCRIPT,
+            message_id=SCRIPT,
+            **texts,
+        ),
+        log(
+            SCRIPT,
+            SCRIPT,
+            SCRIPT,
+            error_message=SCRIPT,
+            ended_by=SCRIPT,
+            remote_job_id=SCRIPT,
+            remote_job_url=f"javascript:{SCRIPT}",
+        ),
     )
     receive(message(SCRIPT, task_id=SCRIPT, batch_id=SCRIPT, params={SCRIPT: SCRIPT}))
 
@@ -79,7 +96,13 @@ def test_the_page_has_no_data_and_no_script_of_its_own() -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".js")])
 def test_no_script_reads_html(name: str) -> None:
     text = (FOLDER / name).read_text()
-    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|\beval\b|new Function|srcdoc", text) == []
+    assert (
+        re.findall(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|\beval\b|new Function|srcdoc",
+            text,
+        )
+        == []
+    )
 
 
 def test_scripts_are_small() -> None:
@@ -109,10 +132,23 @@ def test_no_secret_is_on_any_page(pages: Pages) -> None:
     nested = {"a": {"b": {"c": {"d": {"e": {"f": [{"password": deep}]}}}}}}
     store(
         batch("B1", params={"api_token": named, "text": known, **nested}, error=error, ended_by=known),
-        log("t", "B1", error_message=error, remote_job_id=known, remote_job_url=f"https://x.example/?y={known}", config={"secret": named}),
+        log(
+            "t",
+            "B1",
+            error_message=error,
+            remote_job_id=known,
+            remote_job_url=f"https://x.example/?y={known}",
+            config={"secret": named},
+        ),
     )
     with write_session() as session:
-        task = {"task_id": "t", "workflow_id": "daily_sales", "task_type": "x", "config": {"password": named, "url": known, **nested}, "doc": error}
+        task = {
+            "task_id": "t",
+            "workflow_id": "daily_sales",
+            "task_type": "x",
+            "config": {"password": named, "url": known, **nested},
+            "doc": error,
+        }
         replace_workflows(session, DefinitionRows([{"workflow_id": "daily_sales", "description": known}], [task], []))
     receive(message("1", task_id="nobody", batch_id="B2", params={"password": named, "note": known, **nested}))
     receive(message("2", task_id="nobody", password=named, note=error))
@@ -140,6 +176,7 @@ def test_secrets_of_a_payload_are_masked_also_where_it_is_no_json(payload: bytes
 
 
 def test_a_long_payload_is_cut() -> None:
+    """One long word is found out about in one pass."""
     shown = shown_payload(b"x" * 100_000, 300_000)
     assert (len(shown["text"]), shown["bytes"], shown["kept"]) == (PAYLOAD_CHARACTERS, 300_000, 100_000)
 
