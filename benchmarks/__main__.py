@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import cancel, checkout, factory, intake, machine, task_imports, triggerer, waiting
+from benchmarks import cancel, checkout, factory, intake, machine, pages, task_imports, triggerer, waiting
 from benchmarks.checkout import Checkout
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "intake_direct", "factory")
+BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "intake_direct", "factory", "pages")
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Checkout | None) -> Iterator[Result]:
@@ -42,6 +42,8 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Ch
         yield from intake.run_direct(folder)
     if "factory" in chosen:
         yield from factory.run(folder)
+    if "pages" in chosen:
+        yield from pages.run(folder)
 
 
 def main(arguments: list[str]) -> int:

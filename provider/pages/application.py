@@ -65,5 +65,5 @@ async def _database_is_away(_request: Request, error: Exception) -> Response:
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    """What nobody who asks can mend, such as a setting, or a schema of another version."""
+    """Answer with what nobody who asks can mend, such as a setting, or a schema of another version."""
     return answer({"detail": str(error)}, 503)

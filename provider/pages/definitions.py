@@ -72,10 +72,7 @@ def _standing(checked: Checked, workflow_id: str) -> dict[str, Any]:
     used: str | None = None
     if checked.last_good is not None:
         good: Entry | None = checked.last_good.get(workflow_id)
-        if good is None:
-            used = "none"
-        else:
-            used = "current" if good == checked.entries.get(workflow_id) else "last good"
+        used = "none" if good is None else "current" if good == checked.entries.get(workflow_id) else "last good"
     return {"problem_count": problems, "used": used}
 
 

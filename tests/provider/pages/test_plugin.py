@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys
 from provider.plugin import AcceleratorPlugin
-print(sorted(name for name in ("fastapi", "starlette", "sqlalchemy.orm", "provider.pages", "provider.metadata.tables") if name in sys.modules))
+names = ("fastapi", "starlette", "sqlalchemy.orm", "provider.pages", "provider.metadata.tables")
+print(sorted(name for name in names if name in sys.modules))
 """
 
 
