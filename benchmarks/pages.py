@@ -26,30 +26,31 @@ LIST_MILLISECONDS = AtMost(200)
 BATCH_MILLISECONDS = AtMost(300)
 
 #: A batch every 26 seconds for a month; one in twenty has failed, with what it had blocked, the newest few run.
-_BATCHES = f"""
-INSERT INTO task_batches (workflow_id, batch_id, status, airflow_state, source, scope, params, created_at, started_at, ended_at, error,
+_BATCHES = """
+INSERT INTO task_batches (workflow_id, batch_id, status, source, scope, params, created_at, started_at, ended_at, error,
     end_cause, run_after, updated_at)
-SELECT 'workflow_' || lpad((n % {WORKFLOWS})::text, 3, '0'), 'Batch_' || lpad(n::text, 6, '0'),
-    CASE WHEN n > {BATCHES} - 30 THEN 'PROCESSING' WHEN n % 20 = 0 THEN 'ERROR' ELSE 'SUCCESS' END, 'success',
-    CASE WHEN n % 3 = 0 THEN 'schedule' ELSE 'message' END, 'workflow', '{{"region": "EMEA"}}', at, at,
-    CASE WHEN n > {BATCHES} - 30 THEN NULL ELSE at + interval '10 minutes' END,
+SELECT 'workflow_' || lpad((n % :workflows)::text, 3, '0'), 'Batch_' || lpad(n::text, 6, '0'),
+    CASE WHEN n > :batches - 30 THEN 'PROCESSING' WHEN n % 20 = 0 THEN 'ERROR' ELSE 'SUCCESS' END,
+    CASE WHEN n % 3 = 0 THEN 'schedule' ELSE 'message' END, 'workflow', CAST('{"region": "EMEA"}' AS json), at, at,
+    CASE WHEN n > :batches - 30 THEN NULL ELSE at + interval '10 minutes' END,
     CASE WHEN n % 20 = 0 THEN repeat('The refresh failed. ', 20) END, 'task', at, at
-FROM (SELECT n, timestamptz '2026-03-01' + n * interval '26 seconds' AS at FROM generate_series(1, {BATCHES}) n) numbered
+FROM (SELECT n, timestamptz '2026-03-01' + n * interval '26 seconds' AS at FROM generate_series(1, :batches) n) numbered
 """
-_TRIES = f"""
-INSERT INTO task_logs (workflow_id, batch_id, task_id, map_index, try_number, status, airflow_state, started_at, ended_at, error_message,
-    end_cause, remote_job_id, remote_job_url, row_source, updated_at)
-SELECT b.workflow_id, b.batch_id, b.workflow_id || '_task_' || t, -1, 1,
-    CASE WHEN b.status = 'ERROR' AND t = 10 THEN 'ERROR' WHEN b.status = 'ERROR' AND t > 10 THEN 'BLOCKED' ELSE 'SUCCESS' END, 'success',
+_TRIES = """
+INSERT INTO task_logs (workflow_id, batch_id, task_id, map_index, try_number, status, airflow_state, started_at, ended_at,
+    error_message, end_cause, remote_job_id, remote_job_url, row_source, updated_at)
+SELECT b.workflow_id, b.batch_id, b.workflow_id || '_task_' || t, -1, 1, CASE WHEN b.status = 'ERROR' AND t = 10 THEN 'ERROR'
+    WHEN b.status = 'ERROR' AND t > 10 THEN 'BLOCKED' ELSE 'SUCCESS' END, 'success',
     b.started_at + t * interval '20 seconds', b.started_at + t * interval '20 seconds' + interval '1 minute',
     CASE WHEN b.status = 'ERROR' AND t = 10 THEN b.error END, 'task', 'workflowInvocations/' || t,
     'https://console.cloud.google.com/' || repeat('x', 80), 'reconciler', b.created_at
-FROM task_batches b, generate_series(1, {TASKS}) t
+FROM task_batches b, generate_series(1, :tasks) t
 """
-_LARGE = f"""
-INSERT INTO task_logs (workflow_id, batch_id, task_id, map_index, try_number, status, started_at, ended_at, row_source, updated_at)
+_LARGE = """
+INSERT INTO task_logs (workflow_id, batch_id, task_id, map_index, try_number, status, started_at, ended_at, row_source,
+    updated_at)
 SELECT workflow_id, batch_id, 'mapped', n, 1, 'SUCCESS', created_at, created_at + interval '1 minute', 'reconciler', created_at
-FROM task_batches, generate_series(1, {LARGE}) n WHERE batch_id = 'Batch_050000'
+FROM task_batches, generate_series(1, :large) n WHERE batch_id = 'Batch_050000'
 """
 
 
@@ -78,7 +79,9 @@ def _store(url: str) -> None:
     upgrade(engine)
     with engine.begin() as connection:
         for statement in (_BATCHES, _TRIES, _LARGE):
-            connection.execute(text(statement))
+            sizes = {"batches": BATCHES, "tasks": TASKS, "workflows": WORKFLOWS, "large": LARGE}
+            named = {name: size for name, size in sizes.items() if f":{name}" in statement}
+            connection.execute(text(statement), named)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
     engine.dispose()
