@@ -15,13 +15,24 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import cancel, checkout, factory, intake, intake_beside_silence, machine, task_imports, triggerer, waiting
+from benchmarks import cancel, checkout, factory, intake, intake_beside_silence, machine, pages, task_imports, triggerer, waiting
 from benchmarks.checkout import Checkout
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = ("imports", "peers", "waiting", "triggerer", "cancel", "intake", "intake_direct", "intake_beside_silence", "factory")
+BENCHMARKS = (
+    "imports",
+    "peers",
+    "waiting",
+    "triggerer",
+    "cancel",
+    "intake",
+    "intake_direct",
+    "intake_beside_silence",
+    "factory",
+    "pages",
+)
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Checkout | None) -> Iterator[Result]:
@@ -44,6 +55,8 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Ch
         yield from intake_beside_silence.run(folder)
     if "factory" in chosen:
         yield from factory.run(folder)
+    if "pages" in chosen:
+        yield from pages.run(folder)
 
 
 def main(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ So nothing is read or built twice, and the errors shown are those of the DAGs th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from provider.metadata.workflow_rows import Shard
 
 #: So many problems are left; ``accelerator validate`` lists all.
 _KEPT = 1000
+
+#: The name of a shard's file: its number and how many there are; one alone has neither.
+_NAME = re.compile(r"problems(?:-(\d+)-of-(\d+))?\.json")
 
 
 def save(problems: Sequence[Problem], shard: Shard) -> None:
@@ -48,6 +52,16 @@ def load(shard: Shard) -> list[Problem]:
         text = f"their DAG file was not parsed to its end since {seen:%Y-%m-%d %H:%M} UTC; the log of the dag-processor says why"
         found.append(Problem("", f"workflow definitions{shard.title}", text))
     return found
+
+
+def load_followed() -> list[Problem] | None:
+    """Return the problems that the last parses of all shards left; None where no dag-processor leaves any in this folder."""
+    shards = [
+        Shard(*map(int, match.groups("1")))
+        for file in sorted(snapshot.folder().glob("problems*.json"))
+        if (match := _NAME.fullmatch(file.name)) and snapshot.is_followed(file)
+    ]
+    return [problem for shard in shards for problem in load(shard)] if shards else None
 
 
 def _not_left() -> list[Problem]:

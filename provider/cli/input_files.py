@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from provider.cli import strict_yaml
+from provider import strict_yaml
 from provider.exceptions import DefinitionError
 from provider.plain_data import parse_json
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from provider import messages
 from provider.cli.output import say, utc, write_json, write_table
+from provider.dispatch.retry import retry_request
 from provider.exceptions import AcceleratorError
-from provider.metadata import inbox, request_queries, request_queue
-from provider.metadata.engine import read_session, write_session
+from provider.metadata import request_queries
+from provider.metadata.engine import read_session
 from provider.metadata.rows import StoredRequest
-from provider.metadata.states import RECEIVED, RECORDED, REJECTED, REQUEST_STATES
+from provider.metadata.states import RECEIVED, REJECTED, REQUEST_STATES
 
 
 def requests(args: argparse.Namespace) -> int:
@@ -47,7 +47,7 @@ def _retry(request_ids: list[int]) -> int:
     failed = False
     for request_id in request_ids:
         try:
-            state, said = _retry_one(request_id)
+            state, said = retry_request(request_id)
         except AcceleratorError as error:
             failed = True
             sys.stderr.write(f"error: {error}\n")
@@ -55,43 +55,6 @@ def _retry(request_ids: list[int]) -> int:
             failed = failed or state == REJECTED
             say(f"{request_id}: {said}")
     return 1 if failed else 0
-
-
-def _retry_one(request_id: int) -> tuple[str, str]:
-    """
-    Give a request another chance; return its state and what to tell people.
-
-    :raises AcceleratorError: there is no such request, or it has had its effect.
-    """
-    with write_session() as session:
-        request = request_queries.locked_request(session, request_id)
-        if request is None:
-            raise AcceleratorError(f"there is no request {request_id}; `accelerator requests --state all` lists them.")
-        if request.state == RECEIVED:
-            if not request_queue.make_due(session, request_id):
-                return RECEIVED, "a dispatcher is at it already"
-            session.refresh(request)
-            return RECEIVED, request.reason or "due now"
-        if request.state != REJECTED and not (request.state == RECORDED and request.kind == "file"):
-            raise AcceleratorError(
-                f"request {request_id} is {request.state}, so there is nothing to retry: a message has its effect once. Clear "
-                "tasks of its batch in Airflow, or send a message with a new batch_id."
-            )
-        if len(request.payload) < request.payload_bytes and request.kind != "file":
-            raise AcceleratorError(
-                f"request {request_id} was refused as a message of {request.payload_bytes} bytes, of which only the beginning "
-                "was kept; publish it again, corrected."
-            )
-        subscription, message_id, part = request.subscription, request.message_id, request.part
-        if request.kind == "file" and request.state == REJECTED and request.workflow_id is not None:
-            state = inbox.receive_part_again(session, request)
-        else:
-            message = messages.read(request.payload, request.attributes, message_id, request.published_at)
-            session.expunge(request)
-            request_queries.forget_message(session, subscription, message_id)
-            (state,) = inbox.receive(session, subscription, [message])
-        again_id, reason = request_queries.stored_as(session, subscription, message_id, part)
-        return state, f"{state}, as request {again_id}" + (f": {reason}" if reason else "")
 
 
 def _cells(request: StoredRequest) -> tuple[str, ...]:

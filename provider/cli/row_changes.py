@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dag_factory.definition_file import without_defaults
 from dag_factory.specs import TaskSpec, WorkflowOptions
-from provider.cli.definition_file import without_defaults
 from provider.metadata.rows import DefinitionRows
 
 #: Rows by the key of their table.

@@ -8,15 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dag_factory.definition_file import parse, to_data
 from dag_factory.pools import pool_warnings
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.validation import validate
-from provider.cli.definition_file import parse, to_data
 from provider.cli.import_plan import Plan, carry_out, make_plan
 from provider.cli.input_files import read_file
 from provider.cli.output import json_text, printable, say, write_json
-from provider.cli.strict_yaml import dump
 from provider.cli.who import who
 from provider.exceptions import AcceleratorError
 from provider.metadata.definitions import read_definitions
@@ -24,6 +23,7 @@ from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import one_at_a_time
 from provider.metadata.workflow_rows import IMPORTED
+from provider.strict_yaml import dump
 
 
 def import_workflows(args: argparse.Namespace) -> int:

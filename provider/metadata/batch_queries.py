@@ -39,12 +39,17 @@ def batches_with_id(session: Session, batch_id: str, workflow_id: str | None = N
     return [cast("StoredTaskBatch", dict(row)) for row in session.execute(statement).mappings()]
 
 
-def task_logs_of(session: Session, workflow_id: str, batch_id: str) -> list[StoredTaskLog]:
-    """Return the TaskLog rows of a batch: in the order in which the tasks first started, those not started last."""
+def task_logs_of(session: Session, workflow_id: str, batch_id: str, *, limit: int | None = None) -> list[StoredTaskLog]:
+    """
+    Return the TaskLog rows of a batch: in the order in which the tasks first started, those not started last.
+
+    :param limit: largest number of rows; None for all.
+    """
     first_start = func.min(TaskLog.started_at).over(partition_by=(TaskLog.task_id, TaskLog.map_index))
     statement = (
         select(TaskLog.__table__)
         .where(TaskLog.workflow_id == workflow_id, TaskLog.batch_id == batch_id)
         .order_by(nulls_last(first_start), TaskLog.task_id, TaskLog.map_index, TaskLog.try_number)
+        .limit(limit)
     )
     return [cast("StoredTaskLog", dict(row)) for row in session.execute(statement).mappings()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -51,3 +51,17 @@ def stored_as(session: Session, subscription: str, message_id: str, part: int = 
     )
     row = session.execute(statement).one()
     return row.id, row.reason
+
+
+def workflows_of_message(session: Session, subscription: str, message_id: str) -> list[str | None]:
+    """Return the workflow of each part of a message; None for one that is of no workflow."""
+    statement = select(BatchRequest.workflow_id).where(
+        BatchRequest.subscription == subscription, BatchRequest.message_id == message_id
+    )
+    return list(session.scalars(statement))
+
+
+def stored_request(session: Session, request_id: int) -> dict[str, Any] | None:
+    """Return a request with its payload; None where there is none."""
+    row = session.execute(select(BatchRequest.__table__).where(BatchRequest.id == request_id)).mappings().one_or_none()
+    return None if row is None else dict(row)

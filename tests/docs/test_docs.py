@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
+from dag_factory.definition_file import parse
 from dag_factory.specs import DefaultArgs, ParamSpec, TaskSpec, WorkflowOptions
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from provider import get_provider_info, messages, settings
-from provider.cli.definition_file import parse
 from provider.cli.main import build_parser
 from provider.emulators import scenario
 from provider.emulators.rules import Rule

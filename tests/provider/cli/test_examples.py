@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dag_factory.definition_file import parse
 from dag_factory.validation import validate
-from provider.cli.definition_file import parse
 from provider.cli.input_files import read_file
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from provider.cli import input_files
 from provider.cli.input_files import read_file
-from provider.cli.strict_yaml import dump
 from provider.exceptions import DefinitionError
+from provider.strict_yaml import dump
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""Another chance for a request of the inbox that was rejected or waits: for the command, the maintenance DAG and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from provider import messages
+from provider.exceptions import AcceleratorError
+from provider.metadata import inbox, request_queries, request_queue
+from provider.metadata.engine import write_session
+from provider.metadata.states import RECEIVED, RECORDED, REJECTED
+
+
+class MayNotStartError(AcceleratorError):
+    """Whoever asks may not start batches of the request's workflow."""
+
+
+def _anyone(_workflow_id: str | None) -> bool:
+    return True
+
+
+def retry_request(request_id: int, may_start: Callable[[str | None], bool] = _anyone) -> tuple[str, str]:
+    """
+    Give a request another chance, in a transaction of its own; return its state and what to tell people.
+
+    :param may_start: whether batches of a workflow may be started, None being one that cannot be told. It is asked of the
+        request as it stands, and again of what has come of it: a task may belong to another workflow by now.
+    :raises AcceleratorError: there is no such request, or it has had its effect.
+    :raises MayNotStartError: nothing was done.
+    """
+    with write_session() as session:
+        request = request_queries.locked_request(session, request_id)
+        if request is None:
+            raise AcceleratorError(f"there is no request {request_id}; `accelerator requests --state all` lists them.")
+        if not may_start(request.workflow_id):
+            raise MayNotStartError(f"you may not start what request {request_id} asks for.")
+        if request.state == RECEIVED:
+            if not request_queue.make_due(session, request_id):
+                return RECEIVED, "a dispatcher is at it already"
+            session.refresh(request)
+            return RECEIVED, request.reason or "due now"
+        if request.state != REJECTED and not (request.state == RECORDED and request.kind == "file"):
+            raise AcceleratorError(
+                f"request {request_id} is {request.state}, so there is nothing to retry: a message has its effect once. Clear "
+                "tasks of its batch in Airflow, or send a message with a new batch_id."
+            )
+        if len(request.payload) < request.payload_bytes and request.kind != "file":
+            raise AcceleratorError(
+                f"request {request_id} was refused as a message of {request.payload_bytes} bytes, of which only the beginning "
+                "was kept; publish it again, corrected."
+            )
+        subscription, message_id, part = request.subscription, request.message_id, request.part
+        if request.kind == "file" and request.state == REJECTED and request.workflow_id is not None:
+            state = inbox.receive_part_again(session, request)
+        else:
+            message = messages.read(request.payload, request.attributes, message_id, request.published_at)
+            session.expunge(request)
+            request_queries.forget_message(session, subscription, message_id)
+            (state,) = inbox.receive(session, subscription, [message])
+        for workflow_id in request_queries.workflows_of_message(session, subscription, message_id):
+            if not may_start(workflow_id):
+                raise MayNotStartError(f"you may not start what request {request_id} asks for now.")
+        again_id, reason = request_queries.stored_as(session, subscription, message_id, part)
+        return state, f"{state}, as request {again_id}" + (f": {reason}" if reason else "")

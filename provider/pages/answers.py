@@ -1,0 +1,62 @@
+"""What routes answer with: JSON, in which secrets are masked, whatever column they stand in."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from provider.airflow_internals.secrets import redact
+from provider.texts import cut
+
+#: Longest text of a payload that is shown, in characters.
+PAYLOAD_CHARACTERS = 20_000
+
+#: ``name: value``, ``"name": "value"`` or ``name=value`` in what is no JSON, such as one that was cut. A name is looked for where
+#: a word begins, and is not longer than any is: a payload of one long word would take minutes else.
+_NAMED = re.compile(
+    r"""(?<![\w.-])(?P<name>[\w.-]{1,100})(?P<between>["']?\s*[:=]\s*)(?P<value>"[^"]*"?|'[^']*'?|[^\s,;&}\]]+)"""
+)
+
+
+def answer(data: Any, status: int = 200) -> Response:
+    """
+    Return data as JSON.
+
+    Everything passes the masks of the product, so that no column is forgotten. All but ASCII is escaped: half a surrogate pair,
+    which a row may hold, has no other form.
+    """
+    masked = redact(data)
+    try:
+        text = json.dumps(masked, default=_plain, allow_nan=False)
+    except ValueError:  # a NaN in a JSON column, which no browser reads
+        text = json.dumps(json.loads(json.dumps(masked, default=_plain), parse_constant=str))
+    return Response(text, status, media_type="application/json")
+
+
+def shown_payload(payload: bytes, whole: int) -> dict[str, Any]:
+    """
+    Return what people see of a message's payload: masked, in lines where it is JSON, and cut.
+
+    :param whole: its size as it came, in bytes; the inbox may have kept less.
+    """
+    text = payload.decode("utf-8", "replace")
+    try:
+        text = json.dumps(redact(json.loads(text)), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = _NAMED.sub(_masked_value, text)
+    return {"text": cut(text, PAYLOAD_CHARACTERS), "bytes": whole, "kept": len(payload)}
+
+
+def _masked_value(match: re.Match[str]) -> str:
+    shown = redact(match["value"], match["name"])
+    return f"{match['name']}{match['between']}{shown}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)

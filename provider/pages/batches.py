@@ -1,0 +1,129 @@
+"""Routes of the batches: the list, and all of one batch."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query
+from starlette.responses import Response
+
+from provider.metadata.batch_queries import batches_with_id, task_logs_of
+from provider.metadata.definitions import workflow_ids
+from provider.metadata.engine import read_session
+from provider.metadata.leader_lock import record_current_at
+from provider.metadata.page_queries import (
+    BatchFilter,
+    Place,
+    RequestFilter,
+    edges_of,
+    page_of_batches,
+    page_of_requests,
+    task_counts,
+)
+from provider.metadata.states import END_CAUSES
+from provider.pages.access import Asking, found
+from provider.pages.answers import answer
+
+router = APIRouter(prefix="/api")
+
+#: Most tries of one batch that a page shows.
+MOST_TRIES = 5000
+#: Most requests of one batch that a page names.
+_MOST_REQUESTS = 50
+
+Text = Annotated[str, Query(max_length=500)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@router.get("/person")
+def person(person: Asking) -> Response:
+    """Return what the pages must know of whoever looks: the workflows to choose from, and whether there is a tab Health."""
+    with read_session() as session:
+        known = sorted(workflow_ids(session))
+    return answer({"workflows": person.of_those(known), "health": person.may_see_health()})
+
+
+@router.get("/batches")
+def list_batches(
+    person: Asking,
+    limit: Limit = 50,
+    workflow: Text = "",
+    status: Text = "",
+    source: Text = "",
+    text: Text = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: Text = "",
+    before: Text = "",
+) -> Response:
+    """Return one page of batches, each with its tasks counted by status."""
+    wanted = BatchFilter(
+        visible=person.visible,
+        workflow_id=workflow or None,
+        statuses=tuple(one for one in status.split(",") if one),
+        source=source or None,
+        text=text or None,
+        since=_zoned(since),
+        until=_zoned(until),
+    )
+    with read_session() as session:
+        page = page_of_batches(session, wanted, limit=limit, after=_place(after), before=_place(before))
+        counts = task_counts(session, [(row["workflow_id"], row["batch_id"]) for row in page.rows])
+        current_at = record_current_at(session)
+    rows = [{**row, "tasks": counts.get((row["workflow_id"], row["batch_id"]), {}), "place": _place_of(row)} for row in page.rows]
+    return answer({"batches": rows, "more": page.more, "record_current_at": current_at})
+
+
+@router.get("/batch")
+def show_batch(person: Asking, dag_id: Text, run_id: Text) -> Response:
+    """
+    Return one batch, its tries, its edges as the rows are now, and the requests that concern it.
+
+    The ids are parts of the query and not of the path, since an id may hold a slash.
+    """
+    with read_session() as session:
+        rows = batches_with_id(session, run_id, dag_id) if person.may_see(dag_id) else []
+        batch = found(rows[0] if rows else None, f"batch {run_id} of {dag_id}")
+        tries = task_logs_of(session, dag_id, run_id, limit=MOST_TRIES + 1)
+        edges = edges_of(session, dag_id)
+        asked = RequestFilter(person.visible, workflow_id=dag_id, batch_id=run_id)
+        requests = page_of_requests(session, asked, limit=_MOST_REQUESTS).rows
+        current_at = record_current_at(session)
+    shown = [{name: value for name, value in row.items() if name not in _NOT_OF_A_TRY} for row in tries[:MOST_TRIES]]
+    return answer(
+        {
+            "batch": batch,
+            "tries": shown,
+            "more_tries": len(tries) > MOST_TRIES,
+            "edges": edges,
+            "requests": [{name: row[name] for name in _OF_A_REQUEST} for row in requests],
+            "causes": END_CAUSES,
+            "record_current_at": current_at,
+        }
+    )
+
+
+_NOT_OF_A_TRY = frozenset({"workflow_id", "batch_id", "config", "row_source"})
+_OF_A_REQUEST = ("id", "kind", "state", "message_id", "task_id", "status", "received_at", "dispatched_at")
+
+
+def _zoned(time: datetime | None) -> datetime | None:
+    if time is not None and time.tzinfo is None:
+        raise HTTPException(422, "a time needs its zone, such as 2026-03-16T04:00:00Z.")
+    return time
+
+
+def _place_of(row: Any) -> str:
+    return json.dumps([row["created_at"].isoformat(), row["workflow_id"], row["batch_id"]])
+
+
+def _place(text: str) -> Place | None:
+    if not text:
+        return None
+    try:
+        created_at, workflow_id, batch_id = json.loads(text)
+        return datetime.fromisoformat(created_at).astimezone(), str(workflow_id), str(batch_id)
+    except (ValueError, TypeError):
+        raise HTTPException(422, "after and before take the place of a row, as the list gives it.") from None

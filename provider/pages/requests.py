@@ -1,0 +1,64 @@
+"""Routes of the inbox: what waits, what was rejected and why, and another chance for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, HTTPException, Query
+from starlette.responses import Response
+
+from provider.dispatch.retry import MayNotStartError, retry_request
+from provider.exceptions import AcceleratorError
+from provider.metadata.engine import read_session
+from provider.metadata.page_queries import RequestFilter, page_of_requests
+from provider.metadata.request_queries import stored_request
+from provider.metadata.states import RECEIVED, RECORDED, REJECTED, REQUEST_STATES
+from provider.pages.access import Asking, found, only_json
+from provider.pages.answers import answer, shown_payload
+from provider.pages.batches import Limit, Text
+
+router = APIRouter(prefix="/api")
+
+RequestId = Annotated[int, Query(ge=1, le=2**53)]
+
+
+@router.get("/requests")
+def list_requests(
+    person: Asking, limit: Limit = 50, state: Text = "", workflow: Text = "", text: Text = "", after: int | None = None
+) -> Response:
+    """Return one page of requests; without a state those that wait or were rejected."""
+    states = {"": (RECEIVED, REJECTED), "all": ()}.get(state, (state,))
+    wanted = RequestFilter(person.visible, states, workflow or None, text=text or None)
+    with read_session() as session:
+        page = page_of_requests(session, wanted, limit=limit, after=after)
+    return answer({"requests": page.rows, "more": page.more, "states": REQUEST_STATES})
+
+
+@router.get("/request")
+def show_request(person: Asking, id: RequestId) -> Response:
+    """Return one request with its payload, and whether this person may retry it."""
+    with read_session() as session:
+        row = stored_request(session, id)
+    seen = found(row if row is not None and person.may_see(row["workflow_id"]) else None, f"request {id}")
+    payload = seen.pop("payload")
+    again = seen["state"] in (RECEIVED, REJECTED) or (seen["state"], seen["kind"]) == (RECORDED, "file")
+    whole = len(payload) >= seen["payload_bytes"] or seen["kind"] == "file"
+    return answer(
+        {
+            "request": seen,
+            "payload": shown_payload(payload, seen["payload_bytes"]),
+            "may_retry": again and whole and person.may_start(seen["workflow_id"]),
+        }
+    )
+
+
+@router.post("/request/retry", dependencies=[only_json])
+def retry(person: Asking, id: Annotated[int, Body(embed=True, ge=1, le=2**53)]) -> Response:
+    """Give a request another chance, as ``accelerator requests retry`` does."""
+    try:
+        state, said = retry_request(id, person.may_start)
+    except MayNotStartError as refused:
+        raise HTTPException(403, str(refused)) from None
+    except AcceleratorError as error:
+        raise HTTPException(409, str(error)) from None
+    return answer({"state": state, "said": said})

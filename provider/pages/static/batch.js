@@ -1,0 +1,160 @@
+// One batch: what failed and why, when what ran, every try, and what did not run for which reason.
+import { Refusal, ask, askAirflow, live, refusal, sent } from "./ask.js";
+import { airflowLink, chip, facts, fill, foreignLink, h, longText, pageLink, plural, showDialog, table } from "./dom.js";
+import { progress } from "./batches.js";
+import { gantt } from "./gantt.js";
+import { asOf, took, when } from "./times.js";
+
+const SECONDS = 5;
+const SECONDS_ENDED = 20;
+
+export function show(root, { dag_id, run_id }, { signal, inTab }) {
+  const page = h("article", { class: "batch" });
+  const actions = h("div", { class: "actions" });
+  fill(root, page);
+  let before = "";
+  let planned = "";
+  const load = async () => {
+    const found = await ask("batch", { dag_id, run_id }, { signal });
+    const over = Boolean(found.batch.ended_at);
+    const { record_current_at: _, ...rows } = found;
+    const now = JSON.stringify(rows);
+    if (now !== before || !over) fill(page, ...parts(found, actions, inTab, signal));
+    page.querySelector("footer").replaceChildren(asOf(found.record_current_at));
+    before = now;
+    if (planned !== found.batch.updated_at) offerRestart(actions, found.batch, signal, turn);
+    planned = found.batch.updated_at;
+    return over ? SECONDS_ENDED : SECONDS;
+  };
+  const turn = live(SECONDS, signal, load, (error) => {
+    before = "";
+    fill(page, error.status === 404 && inTab ? noBatch() : refusal(error));
+  });
+}
+
+const noBatch = () => h("div", { class: "empty" }, h("p", null, "This run is no task batch."),
+  h("p", { class: "muted" }, "Batches are runs of workflows that come out of the tables. One that has just started is here after a few seconds."));
+
+/** The last try of each task instance, in the order of the tries. */
+function instancesOf(tries) {
+  const found = new Map();
+  for (const one of tries) {
+    const key = `${one.task_id}\n${one.map_index}`;
+    if (!found.has(key)) found.set(key, []);
+    found.get(key).push(one);
+  }
+  return [...found.values()];
+}
+
+export const taskName = (one) => (one.map_index < 0 ? one.task_id : `${one.task_id} [${one.map_index}]`);
+
+function parts(found, actions, inTab, signal) {
+  const { batch, tries } = found;
+  const instances = instancesOf(tries);
+  const last = instances.map((all) => all.at(-1));
+  const failed = last.filter((one) => one.status === "ERROR");
+  const ran = instances.filter((all) => all.some((one) => one.started_at));
+  const idle = last.filter((one) => ["SKIPPED", "BLOCKED", "NEW"].includes(one.status));
+  const counts = {};
+  for (const one of last) counts[one.status] = (counts[one.status] ?? 0) + 1;
+  return [
+    heading(found, actions, inTab),
+    // The batch's error repeats what its failed tasks say below, where it says no more than they do.
+    batch.error && !failed.some((one) => one.error_message && batch.error.includes(one.error_message.split("\n", 1)[0])) && h("p", { class: "callout bad", role: "alert" }, longText(batch.error, "batch-error", 600)),
+    failed.length > 0 && section(`${plural(failed.length, "task")} failed`, ...failed.map((one) => failure(batch, one, found.causes))),
+    h("div", { class: "summary" }, progress(counts)),
+    ran.length > 0 && section("When", gantt(found, instances, signal)),
+    idle.length > 0 && section("Not run", didNotRun(batch, idle, found.causes)),
+    ran.length > 0 && section("Tries", triesTable(batch, ran.flat(), found.causes)),
+    found.more_tries && h("p", { class: "callout" }, "There are more tries than a page can show; `accelerator logs` lists all."),
+    h("footer"),
+  ];
+}
+
+const section = (title, ...content) => h("section", null, h("h2", null, title), ...content);
+
+function heading({ batch, requests, causes }, actions, inTab) {
+  const params = Object.entries(batch.params ?? {});
+  const scope = [batch.scope, batch.start_task_ids?.length ? `from ${batch.start_task_ids.join(", ")}` : ""].filter(Boolean).join(" ");
+  const run = airflowLink(["dags", batch.workflow_id, "runs", batch.batch_id], null, "Open the run in Airflow");
+  return h("header", { class: "batch-head" },
+    h("div", { class: "title" }, chip(batch.status), h("div", null, h("h1", { class: "id" }, batch.batch_id),
+      h("div", { class: "muted id" }, inTab ? batch.workflow_id : pageLink("batches", { workflow: batch.workflow_id }, batch.workflow_id))), actions),
+    facts({
+      Started: batch.started_at ? when(batch.started_at) : "not yet",
+      Ended: when(batch.ended_at),
+      Took: took(batch.started_at, batch.ended_at),
+      "Ended by": endedBy(batch, causes),
+      "Started by": batch.source ?? "",
+      Scope: scope,
+      Params: params.length ? h("span", { class: "id" }, params.map(([name, value]) => `${name} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ")) : "",
+      Messages: requests.length ? requests.map((one, index) => [index ? ", " : "", pageLink("requests", { id: one.id, state: "all" }, `${one.kind === "completion" ? `end of ${one.task_id}` : one.kind} ${one.message_id}`)]).flat() : "",
+      Links: h("span", null, inTab ? null : run, inTab ? null : " · ", pageLink("definition", { workflow: batch.workflow_id }, "Definition")),
+    }));
+}
+
+/** What ended a row, and who where it was a person. What ended by itself needs no word. */
+function endedBy(row, causes) {
+  if (!row.end_cause || row.end_cause === "task") return "";
+  return h("span", { title: causes[row.end_cause] ?? "" }, row.end_cause.replaceAll("_", " "), row.ended_by ? ` by ${row.ended_by}` : "");
+}
+
+function links(batch, one) {
+  const path = ["dags", batch.workflow_id, "runs", batch.batch_id, "tasks", one.task_id, ...(one.map_index < 0 ? [] : ["mapped", one.map_index])];
+  const job = one.remote_job_url ? foreignLink(one.remote_job_url, "remote job") : one.remote_job_id && h("span", { class: "muted id", title: "remote job" }, one.remote_job_id);
+  return h("span", { class: "links" }, one.started_at ? airflowLink(path, { try_number: one.try_number }, "log") : null, job);
+}
+
+const failure = (batch, one, causes) => h("div", { class: "failure" },
+  h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " "), endedBy(one, causes), " ", links(batch, one)),
+  longText(one.error_message ?? causes[one.end_cause] ?? "It does not say why; see its log.", `failure ${taskName(one)}`, 300));
+
+function didNotRun(batch, idle, causes) {
+  const why = (one) => one.error_message ?? (one.status === "NEW" ? (batch.ended_at ? "the batch ended before it began" : `waits${one.airflow_state ? `: Airflow has it ${one.airflow_state}` : " for the tasks before it"}`) : causes[one.end_cause] ?? "");
+  return table(["Task", "Status", "Why"], idle.map((one) => ({ cells: [h("span", { class: "id" }, taskName(one)), chip(one.status), longText(why(one), `why ${taskName(one)}`)] })), "Tasks that did not run, with the reason");
+}
+
+function triesTable(batch, tries, causes) {
+  const row = (one) => ({
+    id: `try-${one.task_id}-${one.map_index}`,
+    cells: [h("span", { class: "id" }, taskName(one)), String(one.try_number), chip(one.status), when(one.started_at), took(one.started_at, one.ended_at), [endedBy(one, causes)],
+      [longText(one.status === "ERROR" || one.status === "SKIPPED" ? one.error_message : "", `try ${taskName(one)} ${one.try_number}`), " ", links(batch, one)]],
+  });
+  return table(["Task", "Try", "Status", "Started", "Took", "Ended by", "Error and links"], tries.filter((one) => one.started_at).map(row), "Every try of every task");
+}
+
+/**
+ * The button that runs failed and blocked tasks again: only where the route that plans it answers.
+ *
+ * The plan is `{runs: [{task_id, map_index, why}], keeps: number, repeats: [text], body}`, where `body` is what
+ * `clearTaskInstances` of Airflow's API takes: Airflow checks the person's right, and writes its audit log.
+ */
+async function offerRestart(place, batch, signal, reload) {
+  place.replaceChildren();
+  if (batch.status !== "ERROR") return;
+  // Refused: no such route, or nothing that this person may run again.
+  if (!(await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id }, { signal }).catch(() => null))) return;
+  place.replaceChildren(h("button", { class: "primary", onclick: () => preview(batch, reload) }, "Run failed and blocked again …"));
+}
+
+async function preview(batch, reload) {
+  const said = h("div", { role: "status" });
+  const plan = await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id }).catch((error) => { showDialog("Run again", refusal(error)); });
+  if (!plan) return;
+  const go = async (event) => {
+    event.target.disabled = true;
+    try {
+      await askAirflow(["dags", batch.workflow_id, "clearTaskInstances"], sent(plan.body));
+      close();
+      reload();
+    } catch (error) {
+      event.target.disabled = false;
+      said.replaceChildren(refusal(error instanceof Refusal && error.status === 403 ? new Refusal(403, "You may not clear tasks of this DAG.") : error));
+    }
+  };
+  const close = showDialog(`Run ${plural(plan.runs.length, "task")} again?`,
+    h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))),
+    h("p", null, `${plural(plan.keeps ?? 0, "task")} that succeeded are kept.`),
+    ...(plan.repeats ?? []).map((text) => h("p", { class: "callout" }, text)), said,
+    h("div", { class: "actions" }, h("button", { class: "primary", onclick: go, autofocus: true }, "Run again"), h("button", { onclick: () => close() }, "Leave as it is")));
+}
