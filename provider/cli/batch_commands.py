@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from provider.cli.output import duration, utc, write_fields, write_json, write_table
 from provider.exceptions import AcceleratorError
@@ -12,6 +13,9 @@ from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import TASK
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 def list_batches(args: argparse.Namespace) -> int:
@@ -35,7 +39,7 @@ def show_logs(args: argparse.Namespace) -> int:
     :raises AcceleratorError: there is no such batch, or several workflows have one with this id.
     """
     with read_session() as session:
-        batch = _only_one(batches_with_id(session, args.batch_id, args.workflow), args)
+        batch = only_batch(session, args.batch_id, args.workflow)
         logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
         current_at = record_current_at(session)
     if args.output == "json":
@@ -51,13 +55,20 @@ def show_logs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _only_one(batches: list[StoredTaskBatch], args: argparse.Namespace) -> StoredTaskBatch:
+def only_batch(session: Session, batch_id: str, workflow_id: str | None) -> StoredTaskBatch:
+    """
+    Return the batch with this id.
+
+    :param workflow_id: its workflow, where people have named one.
+    :raises AcceleratorError: there is none, or several workflows have one.
+    """
+    batches = batches_with_id(session, batch_id, workflow_id)
     if not batches:
-        where = f" in workflow {args.workflow}" if args.workflow else ""
-        raise AcceleratorError(f"there is no batch {args.batch_id}{where}; `accelerator batches` lists those there are.")
+        where = f" in workflow {workflow_id}" if workflow_id else ""
+        raise AcceleratorError(f"there is no batch {batch_id}{where}; `accelerator batches` lists those there are.")
     if len(batches) > 1:
         workflows = ", ".join(batch["workflow_id"] for batch in batches)
-        raise AcceleratorError(f"batch {args.batch_id} is in several workflows: {workflows}; name one with --workflow.")
+        raise AcceleratorError(f"batch {batch_id} is in several workflows: {workflows}; name one with --workflow.")
     return batches[0]
 
 

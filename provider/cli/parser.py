@@ -220,6 +220,27 @@ _LOGS = Command(
     ),
 )
 
+_RESTART = Command(
+    "restart",
+    "Run the failed and blocked tasks of batches again; what has succeeded stays as it is",
+    "provider.cli.restart_commands:restart",
+    (
+        _argument("batch_ids", metavar="BATCH", nargs="*", help="batch ids"),
+        _argument("--failed", action="store_true", help="every batch that has failed, newest first; see --workflow and --limit"),
+        _argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
+        _argument(
+            "--task",
+            action="append",
+            default=[],
+            metavar="TASK",
+            help="only this failed or blocked task, and what is blocked behind it; may be repeated",
+        ),
+        _argument("--limit", type=_positive, default=20, metavar="N", help="with --failed: at most N batches (default 20)"),
+        _argument("--dry-run", action="store_true", help="only show what would run again, and which remote jobs start anew"),
+        _OUTPUT,
+    ),
+)
+
 _RECONCILE = Command(
     "reconcile",
     "Make batches and task logs equal to Airflow's state, where no scheduler does that",
@@ -295,7 +316,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
-    *(_BATCHES, _LOGS, _RECONCILE, _REQUESTS, _DOCTOR, _EMULATORS),
+    *(_BATCHES, _LOGS, _RESTART, _RECONCILE, _REQUESTS, _DOCTOR, _EMULATORS),
 )
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from provider import settings
 from provider.exceptions import ConfigurationError
 from provider.reconciler.airflow_state import Source, database_source
 from provider.texts import first_line
 from provider.threads import within
+
+if TYPE_CHECKING:
+    from provider.hooks.airflow_api import AirflowApi
 
 Reader = Literal["auto", "database", "api"]
 
@@ -37,13 +40,33 @@ def choose_source(reader: Reader) -> tuple[Source, str]:
                 ) from error
         else:
             return database_source(), "Airflow's database"
-    conn_id = settings.get("airflow_conn_id") or _DEFAULT_CONN_ID
     try:
-        source = _api_source(conn_id)
+        api, conn_id = open_api()
     except ConfigurationError as error:
         also = f" Airflow's database cannot be read here either ({why})." if why else ""
         raise ConfigurationError(f"{error}{also}") from error
-    return source, f"Airflow's REST API (connection {conn_id})"
+    from provider.reconciler.airflow_api import api_source
+
+    return api_source(api), f"Airflow's REST API (connection {conn_id})"
+
+
+def open_api() -> tuple[AirflowApi, str]:
+    """
+    Return Airflow's REST API for a command, and the id of the connection that it comes from.
+
+    :raises ConfigurationError: there is no such connection, or it is incomplete.
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from provider.hooks.airflow_api import AirflowApiHook
+
+    conn_id = settings.get("airflow_conn_id") or _DEFAULT_CONN_ID
+    try:
+        return AirflowApiHook(conn_id).get_conn(), conn_id
+    except AirflowNotFoundException:
+        raise ConfigurationError(
+            f"There is no Airflow connection {conn_id}; create it, or set AIRFLOW_CONN_{conn_id.upper()}."
+        ) from None
 
 
 def _look_into_database() -> None:
@@ -51,18 +74,3 @@ def _look_into_database() -> None:
 
     with read_airflow() as airflow:
         airflow.workflow_ids()
-
-
-def _api_source(conn_id: str) -> Source:
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    from provider.hooks.airflow_api import AirflowApiHook
-    from provider.reconciler.airflow_api import api_source
-
-    try:
-        api = AirflowApiHook(conn_id).get_conn()
-    except AirflowNotFoundException:
-        raise ConfigurationError(
-            f"There is no Airflow connection {conn_id}; create it, or set AIRFLOW_CONN_{conn_id.upper()}."
-        ) from None
-    return api_source(api)

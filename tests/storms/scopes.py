@@ -9,12 +9,13 @@ wrote down themselves, with Airflow and with the tables, at the end of the run a
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from demo.postgres import PostgresServer
 from demo.world import World
 from tests.storms.outcome import Outcome
 from tests.storms.scopes_cases import cases
-from tests.storms.scopes_definition import Clear
+from tests.storms.scopes_definition import FAILURES, Clear, State
 from tests.storms.scopes_events import Event, EventFile
 from tests.storms.scopes_plan import Plan, Step, Workflow, make_plan
 from tests.storms.scopes_task_type import DISTRIBUTION, RECORDS
@@ -129,7 +130,7 @@ class Courses:
         course.turn += 1
         course.ended_at, course.deadline = None, time.monotonic() + self._seconds
         assert course.step.clear is not None
-        self._clear(course.workflow, course.step.clear)
+        self._clear(course.workflow, course.step.clear, course.workflow.steps[course.turn - 1].intended.states)
 
     def _leave(self, course: Course) -> None:
         self._active.remove(course)
@@ -143,8 +144,11 @@ class Courses:
         batch, logs = self._databases.stored(key)
         return Found(events, states, run_state, batch, logs)
 
-    def _clear(self, workflow: Workflow, clear: Clear) -> None:
-        """Clear as the UI does."""
+    def _clear(self, workflow: Workflow, clear: Clear, states: Mapping[str, State]) -> None:
+        """Clear as the UI does, or by our command."""
+        if clear.by_command:
+            self._restart(workflow, {task for task, state in states.items() if state in FAILURES})
+            return
         path, run = f"/dags/{quote(workflow.workflow_id)}", workflow.batch_id
         if clear.tasks is None:
             body: dict[str, Any] = {"dry_run": False, "only_failed": clear.only_failed}
@@ -159,6 +163,14 @@ class Courses:
         }
         self._world.airflow.rest("POST", f"{path}/clearTaskInstances", json=body)
 
+    def _restart(self, workflow: Workflow, intended: Set[str]) -> None:
+        """Run what failed or is blocked again, and compare what the command says beforehand."""
+        command = ("restart", workflow.batch_id, "--workflow", workflow.workflow_id, "--output", "json")
+        (plan,) = json.loads(self._world.accelerator(*command))
+        told = {one["task_id"] for one in plan["runs"]}
+        if told != intended:
+            self.wrong.append(f"{workflow.workflow_id}: restart says that it runs {sorted(told)}, and not {sorted(intended)}")
+
 
 def run_scopes(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: float) -> Outcome:
     """
@@ -172,7 +184,9 @@ def run_scopes(folder: Path, plan: Plan, postgres: PostgresServer, *, timeout: f
     definitions = folder / "workflows.yaml"
     definitions.write_text(yaml.safe_dump(plan.definitions()))
     environment = {**ENVIRONMENT, RECORDS: str(records), "PYTHONPATH": f"{_install(folder / 'site')}:{_REPOSITORY}"}
-    with World(folder, definitions=definitions, postgres=postgres, environment=environment) as world:
+    people = {"ann": "ADMIN"}
+    with World(folder, definitions=definitions, postgres=postgres, environment=environment, people=people) as world:
+        world.airflow.set_environment(AIRFLOW_CONN_AIRFLOW_API=world.airflow.api_connection("ann"))
         world.wait_for_dags(workflow.workflow_id for workflow in plan.workflows)
         began = time.monotonic()
         courses = Courses(world, plan, records, seconds=timeout)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import networkx as nx
 
-from tests.storms.scopes_definition import START_BATCH, Batch, Clear, Task, Wish
+from tests.storms.scopes_definition import RESTART, START_BATCH, Batch, Clear, Task, Wish
 from tests.storms.scopes_plan import Workflow, make_workflow
 
 OFF = Task(enabled=False)
@@ -39,6 +40,9 @@ def cases() -> tuple[Workflow, ...]:
         _case("failed_alone_succeeds", "a>b", [Clear(("a",))], a=FAILS_ONCE, b=OFF),
         _case("inner_alone_fails", "a>b", [Clear(("a",))], a=FAILS_LATER),
         _case("last_alone_fails", "a>b", [Clear(("b",))], b=FAILS_LATER),
+        # The command finds what failed by itself: what fails once, what fails for good, and what is blocked behind them.
+        _case("restarted", "a>b>c d>e>c f", [RESTART, RESTART], a=FAILS_ONCE, e=FAILS),
+        _case("restarted_leaf", "a>b c", [RESTART], b=FAILS_ONCE),
         _case("blocked_alone", "a>b>c", [Clear(("a",)), Clear(("c",)), Clear(("b",), downstream=True)], a=FAILS_ONCE),
     )
 
@@ -57,7 +61,7 @@ def _case(name: str, edges: str, clears: Sequence[Clear], wish: Wish | None = No
     conf = {"start_task_id": list(wish.starts), "scope": wish.scope}
     batch = Batch(graph, {full(task): tasks.get(task, Task()) for path in edges.split() for task in path.split(">")}, wish)
     named = [
-        ("clear", Clear(None if clear.tasks is None else tuple(map(full, clear.tasks)), clear.downstream, clear.only_failed))
+        ("restart" if clear.by_command else "clear", replace(clear, tasks=clear.tasks and tuple(map(full, clear.tasks))))
         for clear in clears
     ]
     return make_workflow(name, batch, wish, named, conf=conf, seconds=dict.fromkeys(graph, 0.2))

@@ -91,11 +91,13 @@ class Clear:
     :param tasks: task ids, ``start_batch`` may be one of them; None for the whole run.
     :param downstream: and everything behind them.
     :param only_failed: of these only what failed or is blocked.
+    :param by_command: it is done by ``accelerator restart``, which must choose what failed or is blocked by itself.
     """
 
     tasks: tuple[str, ...] | None = None
     downstream: bool = False
     only_failed: bool = False
+    by_command: bool = False
 
     def cleared(self, graph: nx.DiGraph, states: Mapping[str, State]) -> frozenset[str]:
         """Return what it clears."""
@@ -106,6 +108,10 @@ class Clear:
             if self.downstream:
                 chosen = chosen.union(*(nx.descendants(watched(graph), task) for task in self.tasks))
         return frozenset(task for task in chosen if states.get(task) in FAILURES) if self.only_failed else chosen
+
+
+#: What ``accelerator restart`` has to clear.
+RESTART = Clear(only_failed=True, by_command=True)
 
 
 @dataclass(frozen=True)

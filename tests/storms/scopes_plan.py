@@ -11,6 +11,7 @@ import networkx as nx
 
 from tests.storms.scopes_definition import (
     FAILURES,
+    RESTART,
     START_BATCH,
     Batch,
     Clear,
@@ -228,7 +229,8 @@ def _clear(chance: random.Random, batch: Batch) -> tuple[str, Clear]:
         (3, "start_batch with downstream", lambda: Clear((START_BATCH,), downstream=True)),
     ]
     if failed:
-        kinds.append((20, "only failed", lambda: Clear(only_failed=True)))
+        kinds.append((12, "only failed", lambda: Clear(only_failed=True)))
+        kinds.append((12, "restart", lambda: RESTART))
         kinds.append((8, "one failed with downstream", lambda: Clear(one(failed), downstream=True)))
     if outside:
         kinds.append((12, "one out of scope", lambda: Clear(one(outside), downstream=chance.random() < 0.4)))

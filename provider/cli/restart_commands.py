@@ -1,0 +1,99 @@
+"""``accelerator restart``: runs the failed and blocked tasks of batches again, and says before what that repeats."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from provider.cli.batch_commands import only_batch
+from provider.cli.output import say, utc, write_json, write_table
+from provider.exceptions import AcceleratorError
+from provider.hooks.airflow_api import AirflowApi, api_path
+from provider.metadata.batch_queries import newest_batches, task_logs_of
+from provider.metadata.engine import read_session
+from provider.metadata.leader_lock import record_current_at
+from provider.metadata.page_queries import edges_of
+from provider.metadata.rows import StoredTaskBatch
+from provider.metadata.states import ERROR
+from provider.reconciler.sources import open_api
+from provider.restart import NothingToRestartError, RestartPlan, plan_restart, task_name
+
+#: A record that is older than this may miss what failed.
+_BEHIND = timedelta(minutes=1)
+
+
+def restart(args: argparse.Namespace) -> int:
+    """
+    Run batches again, or with --dry-run only say what that would do; returns 1 where one could not be.
+
+    :raises AcceleratorError: the options do not go together, or there is no such batch.
+    :raises ConfigurationError: Airflow's REST API cannot be reached from here.
+    """
+    if bool(args.batch_ids) == args.failed:
+        raise AcceleratorError("name the batches to run again, or give --failed for all that have failed; not both.")
+    if args.task and len(args.batch_ids) != 1:
+        raise AcceleratorError("--task chooses tasks of one batch; name one.")
+    plans = _plans(args)
+    if args.output == "json":
+        write_json([asdict(plan) for plan in plans])
+    else:
+        _show(plans)
+    if args.dry_run or not plans:
+        return 0
+    api, _conn_id = open_api()
+    sent = [_send(api, plan, quiet=args.output == "json") for plan in plans]
+    return 0 if all(sent) else 1
+
+
+def _plans(args: argparse.Namespace) -> list[RestartPlan]:
+    plans = []
+    with read_session() as session:
+        current_at = record_current_at(session)
+        if args.failed:
+            batches = newest_batches(session, workflow_id=args.workflow, status=ERROR, limit=args.limit)
+        else:
+            batches = [only_batch(session, batch_id, args.workflow) for batch_id in args.batch_ids]
+        for batch in batches:
+            logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
+            edges = edges_of(session, batch["workflow_id"]) if args.task else []
+            try:
+                plans.append(plan_restart(batch, logs, edges, args.task))
+            except NothingToRestartError:
+                if not args.failed:
+                    _tell_nothing(batch)
+                    raise
+    if current_at is None or datetime.now(UTC) - current_at > _BEHIND:
+        sys.stderr.write(f"warning: the record is complete as of {utc(current_at) or 'never'}; what failed since is not in it.\n")
+    return plans
+
+
+def _tell_nothing(batch: StoredTaskBatch) -> None:
+    if batch["error"]:
+        sys.stderr.write(f"Batch {batch['batch_id']} says: {batch['error']}\n")
+
+
+def _show(plans: list[RestartPlan]) -> None:
+    if not plans:
+        say("No batch has failed.")
+    for plan in plans:
+        say(f"Batch {plan.batch_id} of {plan.workflow_id}: {len(plan.runs)} to run again, {plan.keeps} that succeeded stay.")
+        if plan.runs:
+            columns = ("task", "status", "why")
+            write_table(columns, [(task_name(one.task_id, one.map_index), one.status, one.why) for one in plan.runs])
+        for text in plan.repeats:
+            say(text)
+
+
+def _send(api: AirflowApi, plan: RestartPlan, *, quiet: bool) -> bool:
+    from provider.hooks.remote_job import RemoteCallError
+
+    try:
+        api.post(api_path("dags", plan.workflow_id, "clearTaskInstances"), plan.body)
+    except RemoteCallError as error:
+        sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} does not run again: {error}\n")
+        return False
+    if not quiet:
+        say(f"Batch {plan.batch_id} of {plan.workflow_id} runs again; `accelerator logs {plan.batch_id}` shows how far it is.")
+    return True

@@ -1,0 +1,47 @@
+"""The plan that a page shows before a batch runs again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.provider.pages.conftest import Pages
+from tests.provider.pages.rows import batch, log, store
+
+pytestmark = pytest.mark.usefixtures("application_database")
+
+FAILED: dict[str, Any] = {"status": "ERROR", "airflow_state": "failed"}
+
+
+@pytest.fixture(autouse=True)
+def _rows(application_database: str) -> None:
+    store(
+        batch("B1", **FAILED),
+        log("load", "B1"),
+        log("transform", "B1", **FAILED, error_message="Table raw.x was not found", remote_job_id="job-2"),
+        batch("B2"),
+        log("load", "B2"),
+        batch("S1", "small", **FAILED),
+        log("stg_small", "S1", "small", **FAILED),
+    )
+
+
+def test_what_runs_what_stays_and_what_airflow_is_to_be_sent(pages: Pages) -> None:
+    plan = pages.json("restart", "bob", dag_id="daily_sales", run_id="B1")
+    assert plan["runs"] == [{"task_id": "transform", "map_index": -1, "status": "ERROR", "why": "Table raw.x was not found"}]
+    assert plan["keeps"] == 1
+    assert plan["repeats"] == ["transform starts its remote job anew; the last one was job-2."]
+    assert plan["body"]["task_ids"] == ["transform"]
+
+
+def test_a_batch_in_which_nothing_failed(pages: Pages) -> None:
+    answer = pages.ask("/accelerator/api/restart", "bob", params={"dag_id": "daily_sales", "run_id": "B2"})
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "no task of batch B2 of daily_sales has failed or is blocked."
+
+
+def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
+    assert pages.json("restart", dag_id="small", run_id="S1")["runs"]
+    answer = pages.ask("/accelerator/api/restart", "bob", params={"dag_id": "small", "run_id": "S1"})
+    assert answer.status_code == 404
