@@ -22,7 +22,7 @@ from tests.dag_factory.hostile_updates import HOSTILE, rows
 pytestmark = pytest.mark.slow
 
 DAGS = Path(__file__).parents[2] / "dags"
-HEALTHY = 300
+HEALTHY = 60
 
 
 def parse(file: Path) -> DagFileParsingResult:
