@@ -102,9 +102,15 @@ def count_dag_runs(dag_id: str, states: Sequence[str]) -> int:
         return RuntimeTaskInstance.get_dr_count(dag_id, states=list(states))
 
 
+#: As Airflow calls a task instance that its DAG has no task for any more.
+GONE = "removed"
+
+
 def task_instance_state(*, dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str | None:
     """
-    Return the committed state of one task instance; None where it has none, or does not exist.
+    Return the committed state of one task instance; None where it has none yet, and :data:`GONE` where it does not exist.
+
+    Somebody has deleted the run of one that does not exist: Airflow deletes no others.
 
     Stands on the static method ``airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states``, which works in
     the triggerer too, and on its answer: run id → name → state, where the name of a mapped task instance is
@@ -118,7 +124,7 @@ def task_instance_state(*, dag_id: str, run_id: str, task_id: str, map_index: in
     index = -1 if map_index is None else map_index
     with _refusals():
         states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, map_index=index, task_ids=[task_id], run_ids=[run_id])
-    state = states.get(run_id, {}).get(task_id if index < 0 else f"{task_id}_{index}")
+    state = states.get(run_id, {}).get(task_id if index < 0 else f"{task_id}_{index}", GONE)
     return None if state is None else plain(state)
 
 

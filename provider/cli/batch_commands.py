@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
+from provider.cli.ids import only_batch, refuse_unknown_workflow
 from provider.cli.output import duration, utc, write_fields, write_json, write_table
-from provider.exceptions import AcceleratorError
-from provider.metadata.batch_queries import batches_with_id, newest_batches, task_logs_of
+from provider.metadata.batch_queries import newest_batches, task_logs_of
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import TASK
 
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
 
 def list_batches(args: argparse.Namespace) -> int:
-    """List batches, newest first; that there are none is an answer, not a problem."""
+    """
+    List batches, newest first; that there are none is an answer, not a problem.
+
+    :raises AcceleratorError: there is no such workflow.
+    """
     with read_session() as session:
         batches = newest_batches(session, workflow_id=args.workflow, status=args.status, limit=args.limit)
+        if args.workflow is not None and not batches:
+            refuse_unknown_workflow(session, args.workflow)
     if args.output == "json":
         write_json(batches)
     elif batches:
@@ -53,23 +55,6 @@ def show_logs(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write("No task logs.\n")
     return 0
-
-
-def only_batch(session: Session, batch_id: str, workflow_id: str | None) -> StoredTaskBatch:
-    """
-    Return the batch with this id.
-
-    :param workflow_id: its workflow, where people have named one.
-    :raises AcceleratorError: there is none, or several workflows have one.
-    """
-    batches = batches_with_id(session, batch_id, workflow_id)
-    if not batches:
-        where = f" in workflow {workflow_id}" if workflow_id else ""
-        raise AcceleratorError(f"there is no batch {batch_id}{where}; `accelerator batches` lists those there are.")
-    if len(batches) > 1:
-        workflows = ", ".join(batch["workflow_id"] for batch in batches)
-        raise AcceleratorError(f"batch {batch_id} is in several workflows: {workflows}; name one with --workflow.")
-    return batches[0]
 
 
 def _batch_cells(batch: StoredTaskBatch) -> tuple[str, ...]:

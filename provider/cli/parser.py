@@ -214,7 +214,7 @@ _LOGS = Command(
     "Show what happened to the tasks of a batch, one line for each try",
     "provider.cli.batch_commands:show_logs",
     (
-        _argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run"),
+        _argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run; latest for the newest"),
         _argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
         _OUTPUT,
     ),

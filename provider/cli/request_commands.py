@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from provider.cli.ids import refuse_unknown_workflow
 from provider.cli.output import say, utc, write_json, write_table
 from provider.dispatch.retry import retry_request
 from provider.exceptions import AcceleratorError
@@ -21,6 +22,8 @@ def requests(args: argparse.Namespace) -> int:
     states = REQUEST_STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
     with read_session() as session:
         found = request_queries.newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
+        if args.workflow is not None and not found:
+            refuse_unknown_workflow(session, args.workflow)
     if args.output == "json":
         write_json([_masked(request) for request in found])
     elif found:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
-from provider.cli.batch_commands import only_batch
+from provider.cli.ids import only_batch, refuse_unknown_workflow
 from provider.cli.output import say, utc, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.hooks.airflow_api import AirflowApi, api_path
@@ -53,6 +53,8 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
         current_at = record_current_at(session)
         if args.failed:
             batches = newest_batches(session, workflow_id=args.workflow, status=ERROR, limit=args.limit)
+            if args.workflow is not None and not batches:
+                refuse_unknown_workflow(session, args.workflow)
         else:
             batches = [only_batch(session, batch_id, args.workflow) for batch_id in args.batch_ids]
         for batch in batches:

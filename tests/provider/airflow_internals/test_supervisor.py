@@ -29,6 +29,7 @@ from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 from provider.airflow_internals import supervisor
 from provider.airflow_internals.supervisor import AirflowRefusedError
+from provider.triggers.remote_job import ENDED_STATES
 from tests.provider.airflow_internals.supervised_task import ApiServer, behind_a_socket, in_process
 
 
@@ -210,10 +211,18 @@ def test_the_state_of_a_task_instance(server: ApiServer, map_index: int | None, 
 
 
 @supervised
-@pytest.mark.parametrize("answer", [{}, {"B1": {}}, {"B1": {"load": None}}, {"B2": {"load": "success"}}])
-def test_a_task_instance_without_a_state(server: ApiServer, answer: dict[str, Any]) -> None:
-    server.answer("GET", "task-instances/states", 200, {"task_states": answer})
+def test_a_task_instance_without_a_state(server: ApiServer) -> None:
+    server.answer("GET", "task-instances/states", 200, {"task_states": {"B1": {"load": None}}})
     assert supervisor.task_instance_state(dag_id="daily_sales", run_id="B1", task_id="load", map_index=None) is None
+
+
+@supervised
+@pytest.mark.parametrize("answer", [{}, {"B1": {}}, {"B1": {"other": "success"}}, {"B2": {"load": "success"}}])
+def test_a_task_instance_of_a_deleted_run(server: ApiServer, answer: dict[str, Any]) -> None:
+    server.answer("GET", "task-instances/states", 200, {"task_states": answer})
+    found = supervisor.task_instance_state(dag_id="daily_sales", run_id="B1", task_id="load", map_index=None)
+    assert found == supervisor.GONE
+    assert found in ENDED_STATES, "nobody waits for its job any more"
 
 
 @supervised

@@ -82,7 +82,7 @@ def test_batches_newest_first(accelerator) -> None:
         (["--status", "error"], ["stock_levels B1"]),
         (["--workflow", "daily_sales", "--status", "SUCCESS"], ["daily_sales B1"]),
         (["--limit", "2"], ["daily_sales B2", "daily_sales B1"]),
-        (["--workflow", "' OR 1=1 --"], []),
+        (["--workflow", "daily_sales", "--status", "ERROR"], []),
     ],
     ids=" ".join,
 )
@@ -163,6 +163,42 @@ def test_logs_of_no_batch(accelerator) -> None:
     result = accelerator("logs", "B2", "--workflow", "stock_levels")
     assert result.code == 1
     assert result.err == "error: there is no batch B2 in workflow stock_levels; `accelerator batches` lists those there are.\n"
+
+
+@pytest.mark.usefixtures("_history")
+def test_a_near_id_is_told(accelerator) -> None:
+    with write_session() as session:
+        session.add(_batch("stock_levels", "Batch_20260316_001"))
+    error = accelerator("logs", "Batch_20260316_01").err
+    assert error.startswith("error: there is no batch Batch_20260316_01; did you mean Batch_20260316_001? `accelerator batches`")
+
+
+@pytest.mark.usefixtures("_history")
+def test_the_newest_batch_goes_by_a_name(accelerator) -> None:
+    newest = json.loads(accelerator("logs", "latest", "-o", "json").out)["batch"]
+    assert (newest["workflow_id"], newest["batch_id"]) == ("daily_sales", "B2")
+    of_one = json.loads(accelerator("logs", "latest", "--workflow", "stock_levels", "-o", "json").out)["batch"]
+    assert of_one["batch_id"] == "B1"
+    with write_session() as session:
+        session.add(_batch("stock_levels", "latest"))
+    assert json.loads(accelerator("logs", "latest", "-o", "json").out)["batch"]["batch_id"] == "latest", "an id comes first"
+
+
+@pytest.mark.usefixtures("_history")
+@pytest.mark.parametrize("arguments", [["batches"], ["logs", "B1"], ["requests"], ["restart", "--failed"]], ids=" ".join)
+def test_an_unknown_workflow_is_an_error(accelerator, arguments: list[str]) -> None:
+    result = accelerator(*arguments, "--workflow", "dayli_sales")
+    assert (result.code, result.out) == (1, "")
+    assert (
+        result.err == "error: there is no workflow dayli_sales; did you mean daily_sales? known are: daily_sales, stock_levels.\n"
+    )
+    assert accelerator("batches", "--workflow", "' OR 1=1 --").code == 1
+
+
+def test_where_there_is_no_batch_at_all_latest_is_none(accelerator, application_database: str) -> None:
+    result = accelerator("logs", "latest")
+    assert result.code == 1
+    assert "error: there is no batch latest; `accelerator batches` lists those there are." in result.err
 
 
 class _Terminal(io.StringIO):

@@ -49,6 +49,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["confirm"],
         ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
         ["logs", "B1", "--workflow", "a"],
+        ["restart", "B1", "B2", "--workflow", "a", "--task", "t", "--task", "u", "--failed", "--limit", "3", "--dry-run", "-o", "json"],
         ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],
         ["reconcile", "--since", "2026-03-01", "--check", "--reader", "api", "-o", "json"],
         ["reconcile", "--watch"],

@@ -72,7 +72,9 @@ def test_all_that_failed(accelerator, server: Server) -> None:
     server.asked.clear()
     accelerator("restart", "--failed", "--workflow", "daily_sales")
     assert [asked[4]["dag_run_id"] for asked in server.asked] == ["B1"]
-    assert accelerator("restart", "--failed", "--workflow", "nothing").out == "No batch has failed.\n"
+    ran = accelerator("restart", "--failed", "--workflow", "daily_sale")
+    assert ran.code == 1
+    assert ran.err.startswith("error: there is no workflow daily_sale; did you mean daily_sales? known are: ")
 
 
 def test_one_that_airflow_refuses_does_not_keep_the_others(accelerator, server: Server) -> None:
