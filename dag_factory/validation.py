@@ -231,14 +231,12 @@ def _unstorable(row: Any) -> Iterator[str]:
     if not isinstance(row, dict):
         yield f"must be an object, not {in_words(row)}"
         return
-    if reasons := list(oversized(row)):
-        yield from reasons
-        return
     for found in unstorable(row, max_depth=_MAX_DEPTH):
         if found.flaw is Flaw.KEY_IS_NO_TEXT:
             yield f"{shorten(found.path) or 'row'}: the key {in_words(found.value)} must be text; put it in quotes"
         else:
             yield f"{shorten(found.path)}: {_FLAWS[found.flaw]}"
+    yield from oversized(row)
     for column in sorted(_JSON_COLUMNS & row.keys()):
         if isinstance(text := row[column], str) and (key := _repeated_key(text)) is not None:
             yield f"{column}: has the key {quoted(key)} twice in one object; keep one"
