@@ -145,7 +145,9 @@ WITH newest AS (
 ), found AS (
     SELECT told.*, coalesce(tries.state, CASE WHEN told.task_id IS NULL THEN runs.state END) AS state_in_airflow,
         runs.dag_id IS NOT NULL AS is_there,
-        lost_tries.dag_id IS NOT NULL AND NOT 'heartbeat' ~ told.cause AND NOT 'killed' ~ told.cause AS is_lost,
+        -- Of what a person has ended the scheduler finds no process either.
+        lost_tries.dag_id IS NOT NULL AND told.person IS NULL AND NOT 'heartbeat' ~ told.cause AND NOT 'killed' ~ told.cause
+            AS is_lost,
         coalesce(log.status, batch.status) AS our_status, coalesce(log.end_cause, batch.end_cause) AS our_cause,
         coalesce(log.ended_by, batch.ended_by) AS our_person, coalesce(log.error_message, batch.error) AS our_text
     FROM told
