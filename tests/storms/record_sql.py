@@ -191,8 +191,8 @@ ORDER BY 1, 2, 3
 
 TOLD = """
 SELECT label, run_id,
-    coalesce(task_id || '[' || map_index || '] newest try' || CASE before WHEN 0 THEN '' ELSE ' but ' || before END, 'batch'), fault,
-    fault IS NOT NULL AND NOT is_disturbed
+    coalesce(task_id || '[' || map_index || '] newest try' || CASE before WHEN 0 THEN '' ELSE ' but ' || before END, 'batch'),
+    fault, fault IS NOT NULL AND NOT is_disturbed
 FROM judged ORDER BY 1, 2, 3
 """
 
