@@ -122,13 +122,13 @@ def _of_end(column: str, excluded: Any) -> ColumnElement[Any]:
     """
     Keep who and what ended a try where the proposed row does not know; a try that lives has not been ended.
 
-    What its own process says of its end comes before Airflow stops calling the try running, and stays until then.
+    What its own process says of its end comes before Airflow stops calling the try queued or running, and stays until then.
     """
     known = excluded["end_cause"].is_not(None)
     stored = getattr(TaskLog, column)
-    said = or_(TaskLog.status == PROCESSING, TaskLog.row_source == "task")
+    said = or_(TaskLog.status.in_(UNFINISHED), TaskLog.row_source == "task")
     kept = case((TaskLog.status == excluded["status"], stored), else_=None)
-    lives = case((and_(excluded["status"] == PROCESSING, said), stored), else_=None)
+    lives = case((said, stored), else_=None)
     return case((excluded["status"].in_(UNFINISHED), lives), (known, excluded[column]), else_=kept)
 
 
@@ -137,13 +137,15 @@ def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
     Keep what the task process has said of its failure.
 
     It knows the exception, and tells it seconds before Airflow stops calling the try running; whoever comes later has only a
-    general remark. A try that succeeds or begins anew has none.
+    general remark. A try that succeeds or begins anew has none; but a reconciler that takes its time may have looked before the
+    try began, and write after it ended.
     """
     stored, new, status = getattr(TaskLog, column), excluded[column], excluded["status"]
+    looked_before = and_(status == NEW, TaskLog.row_source == "task")
     other_end = and_(TaskLog.status.in_(ENDS), status.in_(ENDS), TaskLog.status != status)
     return case(
         (other_end, new),
         (status == BLOCKED, func.coalesce(new, stored)),  # only the reconciler knows by what, and it may change
-        (status.in_((PROCESSING, ERROR, SKIPPED)), func.coalesce(stored, new)),
+        (or_(status.in_((PROCESSING, ERROR, SKIPPED)), looked_before), func.coalesce(stored, new)),
         else_=None,
     )

@@ -69,7 +69,7 @@ def kept_end(status: str, log: TaskLog | None) -> End | None:
     """
     if log is None or log.end_cause is None or status in (NEW, PROCESSING):
         return None
-    said_while_running = log.status == PROCESSING and log.error_message is not None and status in (ERROR, SKIPPED)
+    said_while_running = log.status in (NEW, PROCESSING) and log.error_message is not None and status in (ERROR, SKIPPED)
     if log.status != status and not said_while_running:
         return None
     return End(log.end_cause, log.ended_by)

@@ -30,7 +30,7 @@ class Told:
     :param cause: ``end_cause``, as a regular expression.
     :param by_person: whether ``ended_by`` names who acted.
     :param text: regular expression of its error or reason; None for no text.
-    :param try_number: None for the newest.
+    :param before: how many tries before the newest; what is killed can add tries of its own.
     :param group: what it is counted as; None for its case.
     """
 
@@ -41,7 +41,7 @@ class Told:
     text: str | None = None
     by_person: bool = False
     map_index: int = -1
-    try_number: int | None = None
+    before: int = 0
     group: str | None = None
 
 
@@ -140,7 +140,7 @@ def _by_itself() -> tuple[Told, ...]:
         SKIPS,
         skipped("behind_skip", "^parent skipped: skips_itself$"),
         *(skipped(name, by_rules) for name in ("not_chosen", "cut_off", "of_nothing")),
-        failed("second_time", "^try again$", try_number=1),
+        failed("second_time", "^try again$", before=1),
         success("second_time"),
         failed("says_seven", "^KeyError: 7$"),
         failed("says_much", "^too long x+…$"),
@@ -148,7 +148,7 @@ def _by_itself() -> tuple[Told, ...]:
         failed("too_slow", r"^ran longer than its timeout of 2 s", "execution_timeout"),
         failed("waits_too_long", "^waited longer than its timeout allows", "execution_timeout"),
         failed("killed", gone, "killed"),
-        failed("killed_once", gone, "killed", try_number=1),
+        failed("killed_once", gone, "killed", before=1),
         success("killed_once"),
         failed("lost", gone, "heartbeat|killed"),
         failed("goes_away", gone, "heartbeat|killed"),
@@ -204,11 +204,11 @@ def _runs_that_are_marked() -> list[Case]:
 
 def _clears_and_notes() -> list[Case]:
     as_if_nothing = (success("waits"), success("after"), *BESIDE, ONE_FAILED)
-    first_try = Told("waits", "failed", "ERROR", "cleared", f"^cleared by {WHO}", by_person=True, try_number=1)
-    marked_first = replace(marked("waits", "failed"), try_number=1)
+    first_try = Told("waits", "failed", "ERROR", "cleared", f"^cleared by {WHO}", by_person=True, before=1)
+    marked_first = replace(marked("waits", "failed"), before=1)
     again = (success("lists"), success("each", map_index=0), success(None))
     removed = tuple(Told("each", "removed", "SKIPPED", "upstream|task|scope", "^removed$", map_index=one) for one in (1, 2))
-    short = (success("first", try_number=1), success("first", try_number=2), success("fails_if_told"), success(None))
+    short = (success("first", before=1), success("first"), success("fails_if_told"), success(None))
     return [
         Case("note on a run", "record_waits", as_if_nothing, act=lambda who: who.patch_run(note="see ticket 7")),
         Case("note on a task", "record_waits", as_if_nothing, act=lambda who: who.patch_task("waits", note="see ticket 7")),

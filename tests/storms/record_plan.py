@@ -71,7 +71,7 @@ class Run:
                 run_id=run_id,
                 task_id=one.task_id,
                 map_index=one.map_index,
-                try_number=one.try_number,
+                before=one.before,
                 state=one.state,
                 status=one.status,
                 cause=f"^({one.cause})$",

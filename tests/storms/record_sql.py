@@ -25,7 +25,7 @@ CREATE TEMP TABLE our_task_logs (
 """,
     """
 CREATE TEMP TABLE told (
-    label text, dag_id text, run_id text, task_id text, map_index int, try_number int, state text, status text, cause text,
+    label text, dag_id text, run_id text, task_id text, map_index int, before int, state text, status text, cause text,
     person text, text text)
 """,
     "CREATE TEMP TABLE deleted (dag_id text, run_id text)",
@@ -145,22 +145,24 @@ WITH newest AS (
 ), found AS (
     SELECT told.*, coalesce(tries.state, CASE WHEN told.task_id IS NULL THEN runs.state END) AS state_in_airflow,
         runs.dag_id IS NOT NULL AS is_there,
-        lost_tries.dag_id IS NOT NULL AND NOT 'heartbeat' ~ told.cause AND NOT 'killed' ~ told.cause AS is_lost,
+        -- Of what a person has ended the scheduler finds no process either.
+        lost_tries.dag_id IS NOT NULL AND told.person IS NULL AND NOT 'heartbeat' ~ told.cause AND NOT 'killed' ~ told.cause
+            AS is_lost,
         coalesce(log.status, batch.status) AS our_status, coalesce(log.end_cause, batch.end_cause) AS our_cause,
         coalesce(log.ended_by, batch.ended_by) AS our_person, coalesce(log.error_message, batch.error) AS our_text
     FROM told
     LEFT JOIN newest ON newest.dag_id = told.dag_id AND newest.run_id = told.run_id AND newest.task_id = told.task_id
         AND newest.map_index = told.map_index
     LEFT JOIN tries ON tries.dag_id = told.dag_id AND tries.run_id = told.run_id AND tries.task_id = told.task_id
-        AND tries.map_index = told.map_index AND tries.try_number = coalesce(told.try_number, newest.try_number)
+        AND tries.map_index = told.map_index AND tries.try_number = newest.try_number - told.before
     LEFT JOIN runs ON runs.dag_id = told.dag_id AND runs.run_id = told.run_id
     LEFT JOIN our_task_logs log ON log.workflow_id = told.dag_id AND log.batch_id = told.run_id AND log.task_id = told.task_id
-        AND log.map_index = told.map_index AND log.try_number = coalesce(told.try_number, newest.try_number)
+        AND log.map_index = told.map_index AND log.try_number = newest.try_number - told.before
     LEFT JOIN our_task_batches batch ON told.task_id IS NULL AND batch.workflow_id = told.dag_id
         AND batch.batch_id = told.run_id
     LEFT JOIN lost_tries ON lost_tries.dag_id = told.dag_id AND lost_tries.run_id = told.run_id
         AND lost_tries.task_id = told.task_id AND lost_tries.map_index = told.map_index
-        AND lost_tries.try_number = coalesce(told.try_number, newest.try_number)
+        AND lost_tries.try_number = newest.try_number - told.before
 )
 SELECT *,
     -- What was killed did something else to it than was intended: then it has to be equal to Airflow, and its reason is another.
@@ -188,13 +190,15 @@ ORDER BY 1, 2, 3
 """
 
 TOLD = """
-SELECT label, run_id, coalesce(task_id || '[' || map_index || '] try ' || coalesce(try_number::text, 'newest'), 'batch'), fault,
-    fault IS NOT NULL AND NOT is_disturbed
+SELECT label, run_id,
+    coalesce(task_id || '[' || map_index || '] newest try' || CASE before WHEN 0 THEN '' ELSE ' but ' || before END, 'batch'),
+    fault, fault IS NOT NULL AND NOT is_disturbed
 FROM judged ORDER BY 1, 2, 3
 """
 
 DISTURBED = """
-SELECT label, run_id, coalesce(task_id || '[' || map_index || '] try ' || coalesce(try_number::text, 'newest'), 'batch'),
+SELECT label, run_id,
+    coalesce(task_id || '[' || map_index || '] newest try' || CASE before WHEN 0 THEN '' ELSE ' but ' || before END, 'batch'),
     coalesce(state_in_airflow, 'not there'), state
 FROM judged WHERE is_disturbed ORDER BY 1, 2, 3
 """

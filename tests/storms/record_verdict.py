@@ -19,7 +19,7 @@ from tests.storms.record_sql import COPIED, DIFFERENCES, DISTURBED, SETUP, TABLE
 
 class TellingRow(NamedTuple):
     """
-    What the newest try of a task, or one try, or the batch is to say; see :class:`tests.storms.record_cases.Told`.
+    What the newest try of a task, or one before it, or the batch is to say; see :class:`tests.storms.record_cases.Told`.
 
     :param cause: regular expression, and so are ``text`` and ``state``.
     """
@@ -29,7 +29,7 @@ class TellingRow(NamedTuple):
     run_id: str
     task_id: str | None
     map_index: int
-    try_number: int | None
+    before: int
     state: str | None
     status: str
     cause: str

@@ -77,7 +77,7 @@ INSERT INTO task_logs VALUES
      'deleted', 'bob');
 """
 
-TELLING = {"label": "a case", "dag_id": "record_waits", "run_id": "b1", "map_index": -1, "try_number": None, "person": None}
+TELLING = {"label": "a case", "dag_id": "record_waits", "run_id": "b1", "map_index": -1, "before": 0, "person": None}
 
 
 def told(
@@ -89,7 +89,7 @@ def told(
 TOLD = [
     told(None, "failed", "ERROR", text="^2 tasks failed"),
     told("good", "success", "SUCCESS"),
-    told("again", "failed", "ERROR", text="rows", try_number=1),
+    told("again", "failed", "ERROR", text="rows", before=1),
     told("again", "success", "SUCCESS"),
     told("marked", "failed", "ERROR", "^(marked_failed)$", "by ann", person="ann"),
     told("good", None, "ERROR", "^(deleted)$", "deleted", person="bob", run_id="gone"),
@@ -255,8 +255,8 @@ def test_what_was_killed_is_no_mistake_and_does_not_count(sides: Sides, addresse
         verdict.read(sides.told, sides.deleted)
         assert verdict.untrue() == []
         assert verdict.disturbed() == [
-            "lost: b1 lost[-1] try newest: Airflow says failed, intended failed",
-            "never came: b1 good[-1] try newest: Airflow says success, intended failed",
+            "lost: b1 lost[-1] newest try: Airflow says failed, intended failed",
+            "never came: b1 good[-1] newest try: Airflow says success, intended failed",
         ]
         assert [tuple(row) for row in verdict.table()] == [
             ("a case", 2, 7, 0, 0),

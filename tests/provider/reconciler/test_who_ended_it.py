@@ -105,21 +105,22 @@ def test_a_try_whose_process_gave_no_sign_of_life_says_so(airflow_database: Airf
     assert (logs()[("a", -1, 1)], ends()["a"]) == (("ERROR", text), ("heartbeat", None))
 
 
+@pytest.mark.parametrize(("seen", "seen_as"), [("queued", "NEW"), ("running", "PROCESSING")])
 @pytest.mark.parametrize(
     ("state", "status", "cause"),
     [("failed", "ERROR", "remote"), ("failed", "ERROR", "execution_timeout"), ("skipped", "SKIPPED", "task")],
 )
-def test_what_a_task_says_of_its_end_outlives_a_look_at_which_airflow_still_calls_it_running(
-    airflow_database: AirflowDatabase, one: Reconciler, state: str, status: str, cause: str
+def test_what_a_task_says_of_its_end_outlives_a_look_from_before_airflow_knew_it(
+    airflow_database: AirflowDatabase, one: Reconciler, state: str, status: str, cause: str, seen: str, seen_as: str
 ) -> None:
     from airflow.models.taskinstance import TaskInstance
 
     airflow_database.run()
-    airflow_database.task("a", "running")
+    airflow_database.task("a", seen)
     provisional("a", status, error_message="what it says", end_cause=cause)
     one.tick()
-    assert logs() == {("a", -1, 1): ("PROCESSING", "what it says")}
-    airflow_database.set(TaskInstance, {"task_id": "a"}, start_date=AT + timedelta(seconds=1))
+    assert logs() == {("a", -1, 1): (seen_as, "what it says")}
+    airflow_database.set(TaskInstance, {"task_id": "a"}, state="running", start_date=AT + timedelta(seconds=1))
     one.tick()
     airflow_database.set(TaskInstance, {"task_id": "a"}, state=state, end_date=AT + timedelta(seconds=9))
     one.tick()
