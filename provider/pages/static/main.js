@@ -12,8 +12,7 @@ const TABS = [["batches", "Batches"], ["requests", "Requests"], ["definitions", 
 const view = document.getElementById("view");
 const tabs = document.getElementById("tabs");
 const here = new URLSearchParams(location.search);
-let leaving = new AbortController();
-let person = null;
+let [leaving, person] = [new AbortController(), null];
 
 /** Airflow shows what is in its frame in its own address, as of the last load. Ours changes without one. */
 function tellAirflow() {
