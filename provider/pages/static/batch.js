@@ -155,7 +155,7 @@ async function preview(batch, reload) {
   };
   const close = showDialog(`Run ${plural(plan.runs.length, "task")} again?`,
     h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))),
-    h("p", null, `${plural(plan.keeps ?? 0, "task")} that succeeded are kept.`),
+    h("p", null, `Not run again: ${plural(plan.keeps ?? 0, "task")} that succeeded.`),
     ...(plan.repeats ?? []).map((text) => h("p", { class: "callout" }, text)), said,
     h("div", { class: "actions" }, h("button", { class: "primary", onclick: go, autofocus: true }, "Run again"), h("button", { onclick: () => close() }, "Leave as it is")));
 }
