@@ -1,6 +1,6 @@
 // One batch: what failed and why, when what ran, every try, and what did not run for which reason.
 import { Refusal, ask, askAirflow, live, refusal, sent } from "./ask.js";
-import { airflowLink, chip, facts, fill, foreignLink, h, longText, pageLink, plural, showDialog, table } from "./dom.js";
+import { airflowLink, chip, facts, fill, foreignLink, h, longText, pageLink, plural, showDialog, table, word } from "./dom.js";
 import { progress } from "./batches.js";
 import { gantt } from "./gantt.js";
 import { asOf, took, when } from "./times.js";
@@ -35,16 +35,12 @@ export function show(root, { dag_id, run_id }, { signal, inTab }) {
 const noBatch = () => h("div", { class: "empty" }, h("p", null, "This run is no task batch."),
   h("p", { class: "muted" }, "Batches are runs of workflows that come out of the tables. One that has just started is here after a few seconds."));
 
-/** The last try of each task instance, in the order of the tries. */
-function instancesOf(tries) {
-  const found = new Map();
-  for (const one of tries) {
-    const key = `${one.task_id}\n${one.map_index}`;
-    if (!found.has(key)) found.set(key, []);
-    found.get(key).push(one);
-  }
-  return [...found.values()];
-}
+const grouped = (rows, key) => [...Map.groupBy(rows, key).values()];
+/** The tries of each task instance. */
+const instancesOf = (tries) => grouped(tries, (one) => `${one.task_id}\n${one.map_index}`);
+
+/** Whether a try took a worker. Airflow gives what it blocks or skips by itself a start, too. */
+export const ran = (one) => one.started_at && one.status !== "BLOCKED" && !(one.status === "SKIPPED" && ["scope", "upstream"].includes(one.end_cause));
 
 export const taskName = (one) => (one.map_index < 0 ? one.task_id : `${one.task_id} [${one.map_index}]`);
 
@@ -53,7 +49,7 @@ function parts(found, actions, inTab, signal) {
   const instances = instancesOf(tries);
   const last = instances.map((all) => all.at(-1));
   const failed = last.filter((one) => one.status === "ERROR");
-  const ran = instances.filter((all) => all.some((one) => one.started_at));
+  const began = instances.filter((all) => all.some(ran));
   const idle = last.filter((one) => ["SKIPPED", "BLOCKED", "NEW"].includes(one.status));
   const counts = {};
   for (const one of last) counts[one.status] = (counts[one.status] ?? 0) + 1;
@@ -61,11 +57,11 @@ function parts(found, actions, inTab, signal) {
     heading(found, actions, inTab),
     // The batch's error repeats what its failed tasks say below, where it says no more than they do.
     batch.error && !failed.some((one) => one.error_message && batch.error.includes(one.error_message.split("\n", 1)[0])) && h("p", { class: "callout bad", role: "alert" }, longText(batch.error, "batch-error", 600)),
-    failed.length > 0 && section(`${plural(failed.length, "task")} failed`, ...failed.map((one) => failure(batch, one, found.causes))),
+    failed.length > 0 && section(`${plural(failed.length, "task")} failed`, ...grouped(failed, (one) => errorOf(one, found.causes)).map((all) => failure(batch, all, found.causes))),
     h("div", { class: "summary" }, progress(counts)),
-    ran.length > 0 && section("When", gantt(found, instances, signal)),
+    began.length > 0 && section("When", gantt(found, began, signal)),
     idle.length > 0 && section("Not run", didNotRun(batch, idle, found.causes)),
-    ran.length > 0 && section("Tries", triesTable(batch, ran.flat(), found.causes)),
+    began.length > 0 && section("Tries", triesTable(batch, began.flat(), found.causes)),
     found.more_tries && h("p", { class: "callout" }, "There are more tries than a page can show; `accelerator logs` lists all."),
     h("footer"),
   ];
@@ -81,7 +77,7 @@ function heading({ batch, requests, causes }, actions, inTab) {
     h("div", { class: "title" }, chip(batch.status), h("div", null, h("h1", { class: "id" }, batch.batch_id),
       h("div", { class: "muted id" }, inTab ? batch.workflow_id : pageLink("batches", { workflow: batch.workflow_id }, batch.workflow_id))), actions),
     facts({
-      Started: batch.started_at ? when(batch.started_at) : "not yet",
+      Started: batch.started_at ? when(batch.started_at) : batch.ended_at ? "never" : "not yet",
       Ended: when(batch.ended_at),
       Took: took(batch.started_at, batch.ended_at),
       "Ended by": endedBy(batch, causes),
@@ -99,19 +95,24 @@ function endedBy(row, causes) {
   return h("span", { title: causes[row.end_cause] ?? "" }, row.end_cause.replaceAll("_", " "), row.ended_by ? ` by ${row.ended_by}` : "");
 }
 
+const placeOf = (batch, one) => ["dags", batch.workflow_id, "runs", batch.batch_id, "tasks", one.task_id, ...(one.map_index < 0 ? [] : ["mapped", one.map_index])];
+
 function links(batch, one) {
-  const path = ["dags", batch.workflow_id, "runs", batch.batch_id, "tasks", one.task_id, ...(one.map_index < 0 ? [] : ["mapped", one.map_index])];
   const job = one.remote_job_url ? foreignLink(one.remote_job_url, "remote job") : one.remote_job_id && h("span", { class: "muted id", title: "remote job" }, one.remote_job_id);
-  return h("span", { class: "links" }, one.started_at ? airflowLink(path, { try_number: one.try_number }, "log") : null, job);
+  return h("span", { class: "links" }, one.started_at ? airflowLink(placeOf(batch, one), { try_number: one.try_number }, "log") : null, job);
 }
 
-const failure = (batch, one, causes) => h("div", { class: "failure" },
-  h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " "), endedBy(one, causes), " ", links(batch, one)),
-  longText(one.error_message ?? causes[one.end_cause] ?? "It does not say why; see its log.", `failure ${taskName(one)}`, 300));
+/** What failed in the same words, once. */
+const failure = (batch, all, causes) => h("div", { class: "failure" }, all.length > 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300), ...all.map((one) => h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " "), endedBy(one, causes), " ", links(batch, one))),
+  all.length === 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300));
+
+const errorOf = (one, causes) => one.error_message ?? causes[one.end_cause] ?? "It does not say why; see its log.";
 
 function didNotRun(batch, idle, causes) {
   const why = (one) => one.error_message ?? (one.status === "NEW" ? (batch.ended_at ? "the batch ended before it began" : `waits${one.airflow_state ? `: Airflow has it ${one.airflow_state}` : " for the tasks before it"}`) : causes[one.end_cause] ?? "");
-  return table(["Task", "Status", "Why"], idle.map((one) => ({ cells: [h("span", { class: "id" }, taskName(one)), chip(one.status), longText(why(one), `why ${taskName(one)}`)] })), "Tasks that did not run, with the reason");
+  const name = (one) => h("span", { class: "id name" }, one.started_at && one.status === "SKIPPED" ? airflowLink(placeOf(batch, one), { try_number: one.try_number }, taskName(one)) : taskName(one));
+  return table(["Tasks", "Status", "Why"], grouped(idle, (one) => `${one.status}\n${why(one)}`).map((all) => ({
+    cells: [all.map(name), chip(all[0].status, all.length > 1 ? `${word(all[0].status)} (${all.length})` : null), longText(why(all[0]), `why ${taskName(all[0])}`)] })), "Tasks that did not run, with the reason");
 }
 
 function triesTable(batch, tries, causes) {
@@ -120,7 +121,7 @@ function triesTable(batch, tries, causes) {
     cells: [h("span", { class: "id" }, taskName(one)), String(one.try_number), chip(one.status), when(one.started_at), took(one.started_at, one.ended_at), [endedBy(one, causes)],
       [longText(one.status === "ERROR" || one.status === "SKIPPED" ? one.error_message : "", `try ${taskName(one)} ${one.try_number}`), " ", links(batch, one)]],
   });
-  return table(["Task", "Try", "Status", "Started", "Took", "Ended by", "Error and links"], tries.filter((one) => one.started_at).map(row), "Every try of every task");
+  return table(["Task", "Try", "Status", "Started", "Took", "Ended by", "Error and links"], tries.filter(ran).map(row), "Every try of every task");
 }
 
 /**
@@ -154,7 +155,7 @@ async function preview(batch, reload) {
   };
   const close = showDialog(`Run ${plural(plan.runs.length, "task")} again?`,
     h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))),
-    h("p", null, `${plural(plan.keeps ?? 0, "task")} that succeeded are kept.`),
+    h("p", null, `Not run again: ${plural(plan.keeps ?? 0, "task")} that succeeded.`),
     ...(plan.repeats ?? []).map((text) => h("p", { class: "callout" }, text)), said,
     h("div", { class: "actions" }, h("button", { class: "primary", onclick: go, autofocus: true }, "Run again"), h("button", { onclick: () => close() }, "Leave as it is")));
 }

@@ -12,8 +12,7 @@ const TABS = [["batches", "Batches"], ["requests", "Requests"], ["definitions", 
 const view = document.getElementById("view");
 const tabs = document.getElementById("tabs");
 const here = new URLSearchParams(location.search);
-let leaving = new AbortController();
-let person = null;
+let [leaving, person] = [new AbortController(), null];
 
 /** Airflow shows what is in its frame in its own address, as of the last load. Ours changes without one. */
 function tellAirflow() {
@@ -33,8 +32,10 @@ function draw() {
   tabs.hidden = run.inTab;
   const current = { batch: "batches", definition: "definitions" }[name] ?? name;
   fill(tabs, ...TABS.filter(([tab]) => tab !== "health" || person.health).map(([tab, title]) => h("a", { href: to(tab), "aria-current": tab === current ? "page" : null }, title)));
+  const key = view.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   fill(view, h("p", { class: "muted" }, "Loading …"));
   VIEWS[name].show(view, run.parameters, { signal: leaving.signal, inTab: run.inTab, person, name });
+  if (key) view.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus(); // who has chosen a filter goes on from there
 }
 
 addEventListener("hashchange", () => { tellAirflow(); draw(); });

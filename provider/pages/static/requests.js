@@ -47,7 +47,7 @@ function rows(requests, reload) {
 
 function target(one) {
   const batch = one.batch_id && (one.workflow_id && one.state !== "rejected" ? pageLink("batch", { dag_id: one.workflow_id, run_id: one.batch_id }, one.batch_id) : one.batch_id);
-  return [h("span", { class: "id" }, batch ?? ""), h("div", { class: "muted id" }, [one.workflow_id, one.task_id].filter(Boolean).join(" · ") || "no workflow")];
+  return [batch && h("span", { class: "id" }, batch), h("div", { class: "muted id" }, [one.workflow_id, one.task_id].filter(Boolean).join(" · ") || "no workflow")];
 }
 
 async function open(id, reload) {
