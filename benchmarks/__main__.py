@@ -78,8 +78,17 @@ def main(arguments: list[str]) -> int:
     summary = RESULTS / "summary.json"
     complete = set(chosen) == set(BENCHMARKS) or not summary.exists()
     write_json("summary.json", merge([] if complete else json.loads(summary.read_text(encoding="utf-8")), found))
-    write_json("machine.json", {**machine.describe(peers), "before": before.commit if before else None})
+    write_json("machine.json", {**machine.describe(peers), "before": before.commit if before else _kept_before(complete)})
     return 1 if any(result.holds is False for result in found) else 0
+
+
+def _kept_before(complete: bool) -> str | None:
+    """Return what the figures of ``triggerer`` that stay were compared with; none stay of a complete run."""
+    file = RESULTS / "machine.json"
+    if complete or not file.exists():
+        return None
+    kept: str | None = json.loads(file.read_text(encoding="utf-8")).get("before")
+    return kept
 
 
 def _asked(arguments: list[str]) -> argparse.Namespace:
