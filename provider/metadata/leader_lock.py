@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from provider.exceptions import LostLeadError
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import LeaderLease, utc_now
-from provider.metadata.upsert import inserts
+from provider.metadata.upsert import inserts, upsert
 
 #: A leader that has given no sign of life for so long, in seconds, is one no more.
 LEASE_SECONDS = 15.0
@@ -23,6 +23,10 @@ LEASE_SECONDS = 15.0
 SIGN_SECONDS = 3.0
 
 _NAME = "reconciler"
+#: The row by which one that would do better asks the leader to yield.
+_CANDIDATE = "reconciler candidate"
+#: Last word of the holder of a lead that yields.
+_YIELDS = " yields"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,13 +37,15 @@ class LeaderLock:
     One that was stopped and goes on does not know: so whoever writes as the leader calls :meth:`confirm` in the same transaction.
 
     :param lease: seconds after which a leader without a sign of life is replaced.
+    :param yields: whether it gives the lead to one that does not yield, wherever there is one that lives.
     """
 
-    def __init__(self, lease: float = LEASE_SECONDS) -> None:
+    def __init__(self, lease: float = LEASE_SECONDS, *, yields: bool = False) -> None:
         self._lease = timedelta(seconds=lease)
         self._sign = timedelta(seconds=min(SIGN_SECONDS, lease / 5))
         self._current_at: datetime | None = None
-        self._me = f"{socket.gethostname()[:200]} {uuid.uuid4().hex}"
+        self._yields = yields
+        self._me = f"{socket.gethostname()[:200]} {uuid.uuid4().hex}{_YIELDS if yields else ''}"
 
     def acquire(self) -> bool:
         """
@@ -50,10 +56,16 @@ class LeaderLock:
         """
         with read_session() as session:
             now = _now(session)
-            found = session.get(LeaderLease, _NAME)
+            found, candidate = session.get(LeaderLease, _NAME), session.get(LeaderLease, _CANDIDATE)
+        asked = None if candidate is None else now - candidate.seen_at
+        if self._yields and asked is not None and asked < self._lease:
+            self.release()
+            return False
         if found is not None:
             leads, silent = found.holder == self._me, now - found.seen_at
             if silent < (self._sign if leads else self._lease):
+                if not (leads or self._yields) and found.holder.endswith(_YIELDS) and (asked is None or asked > self._sign):
+                    self._ask()
                 return leads
         with write_session() as session:
             return self._take(session)
@@ -80,6 +92,12 @@ class LeaderLock:
         with write_session() as session:
             mine = update(LeaderLease).where(LeaderLease.name == _NAME, LeaderLease.holder == self._me)
             session.execute(mine.values(nobody))
+
+    def _ask(self) -> None:
+        """Ask a leader that yields for the lead."""
+        with write_session() as session:
+            row = {"name": _CANDIDATE, "holder": self._me, "seen_at": _now(session)}
+            upsert(session, LeaderLease, [row], update=("holder", "seen_at"))
 
     def _take(self, session: Session) -> bool:
         now = _now(session)

@@ -65,7 +65,7 @@ def api_source(api: AirflowApi, known: Collection[str] = ()) -> Source:
     :param known: DAGs that are workflows, beside those in the tables.
     """
     # A list of changed task instances reads all of them on the other side: that may take a fifth of the time.
-    return Source(ApiReader(api, known).opened, search_pause=4.0, sweep=3600.0, swept=5, idle=10.0)
+    return Source(ApiReader(api, known).opened, search_pause=4.0, sweep=3600.0, swept=5, idle=10.0, yields=True)
 
 
 class ApiReader:

@@ -170,6 +170,7 @@ class Source:
     :param sweep: seconds between two sweeps over everything recent.
     :param swept: runs of the sweep in one pass.
     :param idle: seconds between two passes while no batch is open; None for no more than usual.
+    :param yields: whether a reconciler that reads it leaves the lead to one that reads a better source.
     """
 
     open: OpenAirflow
@@ -177,6 +178,7 @@ class Source:
     sweep: float
     swept: int
     idle: float | None = None
+    yields: bool = False
 
 
 def database_source() -> Source:

@@ -61,7 +61,7 @@ class Reconciler:
         self._source = source or database_source()
         self._since = since
         self._orphaned_jobs = OrphanedJobs(self._source.open)
-        self._lock = LeaderLock()
+        self._lock = LeaderLock(yields=self._source.yields)
         self._leads = False
         #: Whether the last pass found no open batch, and nothing that changed.
         self.idle = False

@@ -44,6 +44,31 @@ def test_one_leads_until_it_releases() -> None:
     second.release()
 
 
+def test_one_that_reads_worse_gives_the_lead_to_one_that_reads_better() -> None:
+    better, worse, other = LeaderLock(), LeaderLock(yields=True), LeaderLock(yields=True)
+    assert (worse.acquire(), other.acquire()) == (True, False)
+    assert not better.acquire(), "it asks, and waits for a look of the other's"
+    assert (other.acquire(), worse.acquire(), lead(worse)) == (False, False, False)
+    assert (better.acquire(), worse.acquire(), other.acquire(), lead(better)) == (True, False, False, True)
+
+
+def test_one_that_asked_for_the_lead_and_is_gone_keeps_nobody_from_it() -> None:
+    better, worse = LeaderLock(), LeaderLock(lease=60, yields=True)
+    assert worse.acquire()
+    assert not better.acquire()
+    with write_session() as session:
+        session.execute(text("UPDATE leader_leases SET seen_at = '2001-01-01 00:00:00' WHERE name = 'reconciler candidate'"))
+    assert worse.acquire()
+
+
+def test_nobody_asks_one_that_does_not_yield() -> None:
+    assert LeaderLock().acquire()
+    assert not LeaderLock().acquire()
+    assert not LeaderLock(yields=True).acquire()
+    with read_session() as session:
+        assert list(session.scalars(select(LeaderLease.name))) == ["reconciler"]
+
+
 def test_a_leader_that_works_stays_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sign of life is written now and then, and not with each pass."""
     lock = LeaderLock(lease=3600)
