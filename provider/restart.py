@@ -15,7 +15,7 @@ from typing import Any
 
 from provider.exceptions import AcceleratorError
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
-from provider.metadata.states import BLOCKED, ERROR
+from provider.metadata.states import BLOCKED, DELETED, ERROR, SUCCESS
 from provider.texts import first_line
 
 #: Tasks that every workflow has and nobody has defined.
@@ -59,7 +59,7 @@ class RestartPlan:
 
 
 class NothingToRestartError(AcceleratorError):
-    """No task of the batch has failed or is blocked."""
+    """No task of the batch has failed or is blocked, or its DAG run is gone."""
 
 
 def plan_restart(
@@ -73,9 +73,13 @@ def plan_restart(
     :param tries: all tries of the batch, those of one task instance in their order.
     :param edges: pairs of parent and child, of the workflow; asked for with *tasks* alone.
     :param tasks: only these of the failed and blocked tasks, and what is blocked behind them.
-    :raises NothingToRestartError: nothing has failed or is blocked.
+    :raises NothingToRestartError: nothing has failed or is blocked, or the DAG run was deleted.
     :raises AcceleratorError: one of *tasks* has neither failed nor is it blocked.
     """
+    if batch["end_cause"] == DELETED:
+        raise NothingToRestartError(
+            f"the DAG run of batch {batch['batch_id']} of {batch['workflow_id']} was deleted; start a new batch."
+        )
     newest = _newest(tries)
     again = [one for one in newest if one["status"] in (ERROR, BLOCKED) and one["airflow_state"] != _WILL_BE_RETRIED]
     own = [one for one in again if one["task_id"] in OWN_TASKS]
@@ -88,7 +92,7 @@ def plan_restart(
         workflow_id=batch["workflow_id"],
         batch_id=batch["batch_id"],
         runs=tuple(TaskAgain(one["task_id"], one["map_index"], one["status"], _why(one)) for one in chosen),
-        keeps=sum(one["status"] == "SUCCESS" and one["task_id"] not in OWN_TASKS for one in newest),
+        keeps=sum(one["status"] == SUCCESS and one["task_id"] not in OWN_TASKS for one in newest),
         repeats=tuple(_repeated(one) for one in chosen if one["remote_job_id"]),
         body={
             "dry_run": False,

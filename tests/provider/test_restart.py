@@ -87,6 +87,12 @@ def test_nothing_to_run(tries: list[StoredTaskLog]) -> None:
         planned(*tries)
 
 
+def test_of_a_deleted_run_nothing_can_run_again() -> None:
+    deleted = cast("StoredTaskBatch", batch("B1", status="ERROR", end_cause="deleted"))
+    with pytest.raises(NothingToRestartError, match="the DAG run of batch B1 of daily_sales was deleted; start a new batch"):
+        plan_restart(deleted, [tried("a", "ERROR")])
+
+
 FORK = [
     tried("a", "ERROR"),
     tried("behind_a", "BLOCKED"),

@@ -13,7 +13,6 @@ export function show(root, { dag_id, run_id }, { signal, inTab }) {
   const actions = h("div", { class: "actions" });
   fill(root, page);
   let before = "";
-  let planned = "";
   const load = async () => {
     const found = await ask("batch", { dag_id, run_id }, { signal });
     const over = Boolean(found.batch.ended_at);
@@ -22,8 +21,7 @@ export function show(root, { dag_id, run_id }, { signal, inTab }) {
     if (now !== before || !over) fill(page, ...parts(found, actions, inTab, signal));
     page.querySelector("footer").replaceChildren(asOf(found.record_current_at));
     before = now;
-    if (planned !== found.batch.updated_at) offerRestart(actions, found.batch, signal, turn);
-    planned = found.batch.updated_at;
+    offerRestart(actions, found, turn);
     return over ? SECONDS_ENDED : SECONDS;
   };
   const turn = live(SECONDS, signal, load, (error) => {
@@ -125,17 +123,17 @@ function triesTable(batch, tries, causes) {
 }
 
 /**
- * The button that runs failed and blocked tasks again: only where the route that plans it answers.
+ * The button that runs failed and blocked tasks again, where there are any; its route plans what that does.
  *
  * The plan is `{runs: [{task_id, map_index, why}], keeps: number, repeats: [text], body}`, where `body` is what
  * `clearTaskInstances` of Airflow's API takes: Airflow checks the person's right, and writes its audit log.
  */
-async function offerRestart(place, batch, signal, reload) {
-  place.replaceChildren();
-  if (batch.status !== "ERROR") return;
-  // Refused: no such route, or nothing that this person may run again.
-  if (!(await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id }, { signal }).catch(() => null))) return;
-  place.replaceChildren(h("button", { class: "primary", onclick: () => preview(batch, reload) }, "Run failed and blocked again …"));
+function offerRestart(place, { batch, tries }, reload) {
+  const ended = (all) => ["ERROR", "BLOCKED"].includes(all.at(-1).status) && all.at(-1).airflow_state !== "up_for_retry";
+  const offered = batch.end_cause !== "deleted" && instancesOf(tries).some(ended);
+  // The same button stays while nothing changes: somebody may have moved to it by keyboard.
+  if (offered === Boolean(place.firstChild)) return;
+  place.replaceChildren(...(offered ? [h("button", { class: "primary", onclick: () => preview(batch, reload) }, "Run failed and blocked again …")] : []));
 }
 
 async function preview(batch, reload) {
