@@ -98,9 +98,17 @@ class Strikes:
         }
 
     def make(self, step: Step, publish: Publish) -> None:
-        """Publish a round and make a step of the plan meanwhile."""
-        strike = self._steps[step](publish)
+        """Publish a round and make a step of the plan meanwhile; where that does not come about, the round comes all the same."""
+        published: list[bool] = []
+
+        def publish_and_note() -> None:
+            published.append(True)
+            publish()
+
+        strike = self._steps[step](publish_and_note)
         self._last_strike = datetime.now(UTC)
+        if not published:
+            publish()
         if strike is None:
             print(f"  {datetime.now(UTC):%H:%M:%S} {step}: nothing to strike came up", flush=True)
             return
@@ -334,6 +342,10 @@ class Strikes:
 
 class DirectStrikes(Strikes):
     """The same where the triggerer starts the runs itself: whoever is killed is the triggerer."""
+
+    def _is_listening(self) -> bool:
+        # It listens while it starts runs, and after a burst there is something to start for minutes.
+        return self._databases.dispatcher_state() == "deferred"
 
     def _kill_dispatching(self) -> tuple[bool, str]:
         alive = bool(self._databases.dispatching())
