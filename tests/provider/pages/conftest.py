@@ -51,36 +51,49 @@ def token(person: str) -> str:
     return get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=person, role="VIEWER"))
 
 
-@pytest.fixture(scope="session")
-def airflow_application() -> Iterator[Any]:
-    """Airflow's application, made once: it reads its database and its settings when it is asked."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", MANAGER)
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "True")  # no passwords are written
-        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", secrets.token_hex(32))
-        from airflow.api_fastapi import app as airflow_app
+#: How Airflow is told which auth manager it has. Other tests of the same process have Airflow's own, so these hold for a test.
+SETTINGS = {
+    "AIRFLOW__CORE__AUTH_MANAGER": MANAGER,
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # no passwords are written
+    "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+}
 
+
+@pytest.fixture(scope="session")
+def airflow_application() -> tuple[Any, Any]:
+    """Airflow's application and its auth manager, made once: it reads its database and its settings when it is asked."""
+    from airflow.api_fastapi import app as airflow_app
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
         patch.setattr(airflow_app._AuthManagerState, "instance", None)
         application = airflow_app.create_app(apps="core")
-        # The middleware that lets everybody in is not what is tried here.
-        application.user_middleware = [one for one in application.user_middleware if "AllAdmin" not in str(one)]
-        yield application
+        manager = airflow_app.get_auth_manager()
+    # The middleware that lets everybody in is not what is tried here.
+    application.user_middleware = [one for one in application.user_middleware if "AllAdmin" not in str(one)]
+    return application, manager
 
 
 @pytest.fixture
 def pages(
-    airflow_application: Any,
+    airflow_application: tuple[Any, Any],
     airflow_database: AirflowDatabase,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pages]:
     """The pages, over an Airflow that knows the DAGs ``daily_sales`` and ``small``."""
+    from airflow.api_fastapi.app import _AuthManagerState
     from starlette.testclient import TestClient
 
+    application, manager = airflow_application
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(_AuthManagerState, "instance", manager)
     serve_tables_of(airflow_database.engine, monkeypatch)
     for dag_id in ("daily_sales", "small"):
         airflow_database.run("a_run", dag_id=dag_id)
     monkeypatch.setattr(definitions, "_checks", Checks())
     kept = engine._keeps_connections
-    yield Pages(TestClient(airflow_application, raise_server_exceptions=False))
+    yield Pages(TestClient(application, raise_server_exceptions=False))
     engine._keeps_connections = kept
     engine.dispose_engines()
