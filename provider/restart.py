@@ -16,7 +16,7 @@ from typing import Any
 from provider.exceptions import AcceleratorError
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import BLOCKED, DELETED, ERROR, SUCCESS
-from provider.texts import first_line
+from provider.texts import first_line, task_name
 
 #: Tasks that every workflow has and nobody has defined.
 OWN_TASKS = frozenset({"start_batch", "batch_watcher"})
@@ -140,11 +140,6 @@ def _why(one: StoredTaskLog) -> str:
 
 def _repeated(one: StoredTaskLog) -> str:
     return f"{task_name(one['task_id'], one['map_index'])} starts its remote job anew; the last one was {one['remote_job_id']}."
-
-
-def task_name(task_id: str, map_index: int) -> str:
-    """Return how people are told of a task instance."""
-    return task_id if map_index < 0 else f"{task_id}[{map_index}]"
 
 
 def _marker(one: StoredTaskLog) -> str | list[str | int]:

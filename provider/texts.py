@@ -53,6 +53,11 @@ def storable_or_none(value: object, limit: int) -> str | None:
     return None if value is None else storable(value, limit)
 
 
+def task_name(task_id: str, map_index: int) -> str:
+    """Return how people are told of a task instance."""
+    return task_id if map_index < 0 else f"{task_id}[{map_index}]"
+
+
 def plain(value: object) -> str:
     """Return the text of an enumeration's member, or of a string that stands for one: Airflow hands out both."""
     return str(getattr(value, "value", value))

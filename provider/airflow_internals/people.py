@@ -51,11 +51,11 @@ def may_read_every_dag(user: Any, readable: frozenset[str]) -> bool:
     """
     if not _is_authorized(user, "GET", _ANY_DAG):
         return False
-    from airflow.models.dag import DagModel
-    from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    with create_session(scoped=False) as session:
+    from provider.airflow_internals.database import DagModel, airflow_session
+
+    with airflow_session() as session:
         return readable.issuperset(session.scalars(select(DagModel.dag_id)))
 
 

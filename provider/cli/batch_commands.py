@@ -12,6 +12,7 @@ from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import TASK
+from provider.texts import task_name
 
 
 def list_batches(args: argparse.Namespace) -> int:
@@ -101,9 +102,8 @@ def _ended_by(row: StoredTaskBatch | StoredTaskLog) -> str:
 
 
 def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
-    task = log["task_id"] if log["map_index"] < 0 else f"{log['task_id']}[{log['map_index']}]"
     return (
-        task,
+        task_name(log["task_id"], log["map_index"]),
         str(log["try_number"]),
         log["status"],
         utc(log["started_at"]),

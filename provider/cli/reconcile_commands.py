@@ -16,6 +16,7 @@ from provider.metadata.leader_lock import record_current_at
 from provider.reconciler.airflow_state import Source
 from provider.reconciler.once import Disagreement, disagreements, reconcile_once
 from provider.reconciler.sources import choose_source
+from provider.texts import task_name
 
 #: How far back a look goes where nothing is said.
 _SINCE = timedelta(days=7)
@@ -62,8 +63,7 @@ def _check(source: Source, since: datetime, output: str) -> int:
 
 
 def _cells(one: Disagreement) -> tuple[str, ...]:
-    task = one.task_id or ""
-    task += f"[{one.map_index}]" if one.map_index >= 0 else ""
+    task = task_name(one.task_id or "", one.map_index)
     number = str(one.try_number) if one.task_id is not None else ""
     return (one.workflow_id, one.batch_id, task, number, one.what, one.recorded or "", one.airflow or "")
 

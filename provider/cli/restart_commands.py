@@ -18,7 +18,8 @@ from provider.metadata.page_queries import edges_of
 from provider.metadata.rows import StoredTaskBatch
 from provider.metadata.states import ERROR
 from provider.reconciler.sources import open_api
-from provider.restart import NothingToRestartError, RestartPlan, plan_restart, task_name
+from provider.restart import NothingToRestartError, RestartPlan, plan_restart
+from provider.texts import task_name
 
 #: A record that is older than this may miss what failed.
 _BEHIND = timedelta(minutes=1)

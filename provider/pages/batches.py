@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from provider.metadata.batch_queries import batches_with_id, task_logs_of
@@ -22,8 +23,9 @@ from provider.metadata.page_queries import (
     page_of_requests,
     task_counts,
 )
+from provider.metadata.rows import StoredTaskBatch
 from provider.metadata.states import END_CAUSES
-from provider.pages.access import Asking, found
+from provider.pages.access import Asking, Person, found
 from provider.pages.answers import answer
 
 router = APIRouter(prefix="/api")
@@ -84,8 +86,7 @@ def show_batch(person: Asking, dag_id: Text, run_id: Text) -> Response:
     The ids are parts of the query and not of the path, since an id may hold a slash.
     """
     with read_session() as session:
-        rows = batches_with_id(session, run_id, dag_id) if person.may_see(dag_id) else []
-        batch = found(rows[0] if rows else None, f"batch {run_id} of {dag_id}")
+        batch = visible_batch(session, person, dag_id, run_id)
         tries = task_logs_of(session, dag_id, run_id, limit=MOST_TRIES + 1)
         edges = edges_of(session, dag_id)
         asked = RequestFilter(person.visible, workflow_id=dag_id, batch_id=run_id)
@@ -107,6 +108,17 @@ def show_batch(person: Asking, dag_id: Text, run_id: Text) -> Response:
 
 _NOT_OF_A_TRY = frozenset({"workflow_id", "batch_id", "config", "row_source"})
 _OF_A_REQUEST = ("id", "kind", "state", "message_id", "task_id", "status", "received_at", "dispatched_at")
+
+
+def visible_batch(session: Session, person: Person, workflow_id: str, batch_id: str) -> StoredTaskBatch:
+    """
+    Return a batch that this person may see.
+
+    :raises HTTPException: 404 where there is none.
+    """
+    rows = batches_with_id(session, batch_id, workflow_id) if person.may_see(workflow_id) else []
+    batch: StoredTaskBatch = found(rows[0] if rows else None, f"batch {batch_id} of {workflow_id}")
+    return batch
 
 
 def _zoned(time: datetime | None) -> datetime | None:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from fastapi import APIRouter, HTTPException
 from starlette.responses import Response
 
-from provider.metadata.batch_queries import batches_with_id, task_logs_of
+from provider.metadata.batch_queries import task_logs_of
 from provider.metadata.engine import read_session
-from provider.pages.access import Asking, found
+from provider.pages.access import Asking
 from provider.pages.answers import answer
-from provider.pages.batches import Text
+from provider.pages.batches import Text, visible_batch
 from provider.restart import NothingToRestartError, plan_restart
 
 router = APIRouter(prefix="/api")
@@ -21,8 +21,7 @@ router = APIRouter(prefix="/api")
 def show_plan(person: Asking, dag_id: Text, run_id: Text) -> Response:
     """Return a :class:`~provider.restart.RestartPlan`; 409 where nothing has failed or is blocked."""
     with read_session() as session:
-        rows = batches_with_id(session, run_id, dag_id) if person.may_see(dag_id) else []
-        batch = found(rows[0] if rows else None, f"batch {run_id} of {dag_id}")
+        batch = visible_batch(session, person, dag_id, run_id)
         tries = task_logs_of(session, dag_id, run_id)
     try:
         return answer(asdict(plan_restart(batch, tries)))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +43,18 @@ def instance(start_operator: str = "StartBatchOperator", **values: Any) -> Any:
 def stored() -> TaskLog | None:
     with read_session() as session:
         return session.query(TaskLog).one_or_none()
+
+
+def locked_at_first() -> Callable[[Any], None]:
+    """Return what fails to write the first row, and writes the second one."""
+    outcomes = iter([ConnectionError("locked"), None])
+
+    def write(row: Any) -> None:
+        if error := next(outcomes):
+            raise error
+        task_process.write(row)
+
+    return write
 
 
 @pytest.mark.usefixtures("application_database")
@@ -164,14 +177,7 @@ class TestHarmlessness:
     @pytest.mark.usefixtures("embedded_database")
     def test_the_exception_of_a_try_is_written_although_an_earlier_write_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Airflow does not keep it: what this process does not write, nobody will ever know."""
-        outcomes = iter([ConnectionError("locked"), None])
-
-        def locked_at_first(row: Any) -> None:
-            if error := next(outcomes):
-                raise error
-            task_process.write(row)
-
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first, budget=30))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first(), budget=30))
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_failed(task_instance=instance(), error=ValueError("Table raw.suppliers was not found"))
         row = stored()
@@ -203,14 +209,7 @@ class TestHarmlessness:
     def test_why_a_task_has_skipped_itself_is_written_although_an_earlier_write_failed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        outcomes = iter([ConnectionError("locked"), None])
-
-        def locked_at_first(row: Any) -> None:
-            if error := next(outcomes):
-                raise error
-            task_process.write(row)
-
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first, budget=30))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first(), budget=30))
         ti = instance()
         task_log.on_task_instance_running(task_instance=ti)
         ti.task.skip_reason = "nothing to load"
