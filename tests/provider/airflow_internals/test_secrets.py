@@ -34,6 +34,25 @@ def test_a_secret_is_masked_whatever_becomes_of_its_spaces(secret: str) -> None:
         assert secret.split()[0] not in json.dumps(secrets.redact({"rows": [f"x {text} y"]}))
 
 
+@pytest.mark.parametrize("levels", [1, 6, 7, 60])
+def test_a_secret_is_masked_however_deep_it_lies(levels: int) -> None:
+    mask_secret("d33p-d0wn-there")
+    hidden: object = {"password": "hunter2", "note": ["see d33p-d0wn-there"]}
+    for _ in range(levels):
+        hidden = [{"a": hidden}]
+    found = json.dumps(secrets.redact(hidden))
+    assert "hunter2" not in found
+    assert "d33p" not in found
+    assert '"see ***"' in found
+
+
+def test_what_is_too_deep_to_be_looked_at_is_not_shown() -> None:
+    hidden: object = "hunter2"
+    for _ in range(20_000):
+        hidden = {"password": [hidden]}
+    assert "hunter2" not in json.dumps(secrets.redact({"a": hidden}))
+
+
 @pytest.mark.parametrize("newline", ["\n", " ", "\\n"])
 def test_a_private_key_is_masked_though_nobody_has_told_of_it(newline: str) -> None:
     key = newline.join(["-----BEGIN RSA PRIVATE KEY-----", "MIIEvgIBADANBg", "kqhkiG9w0BAQEF", "-----END RSA PRIVATE KEY-----"])
