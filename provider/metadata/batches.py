@@ -154,6 +154,16 @@ def open_batches(session: Session) -> set[BatchKey]:
     return {(workflow_id, batch_id) for workflow_id, batch_id in session.execute(statement)}
 
 
+def runs_with_jobs(session: Session, since: datetime) -> set[BatchKey]:
+    """
+    Return (workflow_id, batch_id) of the runs with a remote job that may still run.
+
+    :param since: when such a row was last written, at the earliest.
+    """
+    statement = select(TaskLog.workflow_id, TaskLog.batch_id).where(TaskLog.remote_job.is_not(None), TaskLog.updated_at >= since)
+    return {(workflow_id, batch_id) for workflow_id, batch_id in session.execute(statement.distinct())}
+
+
 def workflow_ids(session: Session) -> set[str]:
     """Return all workflows that have a batch."""
     return set(session.scalars(select(TaskBatch.workflow_id).distinct()))

@@ -11,11 +11,14 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from provider.metadata.states import NEW
 from provider.metadata.table_base import ID, Base
+
+_JOB_MAY_RUN = text("remote_job IS NOT NULL")
 
 
 class TaskBatch(Base):
@@ -66,8 +69,13 @@ class TaskLog(Base):
     ended_by: Mapped[str | None] = mapped_column(String(250))
     remote_job_id: Mapped[str | None] = mapped_column(String(1000))
     remote_job_url: Mapped[str | None] = mapped_column(Text)
+    #: See :mod:`provider.reconciler.stored_jobs`.
+    remote_job: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     config: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     row_source: Mapped[str] = mapped_column(String(20))
     updated_at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_task_logs_status", "status"),)
+    __table_args__ = (
+        Index("ix_task_logs_status", "status"),
+        Index("ix_task_logs_remote_job", "updated_at", sqlite_where=_JOB_MAY_RUN, postgresql_where=_JOB_MAY_RUN),
+    )

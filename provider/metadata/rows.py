@@ -27,7 +27,8 @@ class TaskLogRow(TypedDict):
     """
     One try of one task instance, as it is written.
 
-    ``map_index`` is -1 for a task that is not mapped. ``config`` is known to the task process alone.
+    ``map_index`` is -1 for a task that is not mapped. ``config`` is known to the task process alone, and ``remote_job`` is the
+    reconciler's to write.
     """
 
     workflow_id: str
@@ -46,6 +47,7 @@ class TaskLogRow(TypedDict):
     remote_job_id: str | None
     remote_job_url: str | None
     row_source: str
+    remote_job: NotRequired[dict[str, Any] | None]
     config: NotRequired[dict[str, Any] | None]
 
 

@@ -22,6 +22,7 @@ from provider.metadata.rows import TaskBatchRow, TaskLogRow
 from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.airflow_state import LeftText, RunKey, RunState, TryState
 from provider.reconciler.end_causes import End, Reports, cause_of_try, end_of_run, end_of_try, kept_end
+from provider.reconciler.stored_jobs import stored_job
 from provider.texts import cut, storable_or_none
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Ite
                 "ended_by": end.person,
                 "remote_job_id": storable_or_none(job.get("id"), 1000),
                 "remote_job_url": storable_or_none(job.get("url"), 4000),
+                "remote_job": stored_job(attempt, run.jobs.get(key[:2])),
                 "row_source": "reconciler",
             },
             waiting,
@@ -351,7 +353,7 @@ def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[st
 
 def differing_columns(row: Mapping[str, Any], log: TaskLog) -> list[str]:
     """Return the columns that :func:`~provider.metadata.task_logs.record_tries` would change."""
-    names = ["status", "airflow_state", "started_at", "ended_at"]
+    names = ["status", "airflow_state", "started_at", "ended_at", "remote_job"]
     # Of these, what nobody says changes nothing.
     names += [column for column in ("remote_job_id", "remote_job_url") if row[column] is not None]
     if row["end_cause"] is not None:

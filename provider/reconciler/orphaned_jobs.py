@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 _GRACE = timedelta(seconds=2)
 """How long the task's own processes may take to cancel the job. Later they still may: a job is cancelled twice without harm."""
 
-_OLDEST = timedelta(days=1)
-"""No job of ours runs for longer, and nobody keeps an audit log for less."""
+#: No job of ours runs for longer, and nobody keeps an audit log for less.
+OLDEST = timedelta(days=1)
 
 _LOOKUP = timedelta(seconds=60)
 """For how long a start that was never recorded is looked up."""
@@ -179,7 +179,7 @@ class OrphanedJobs:
                 if orphan.run_gone or orphan.cleared or _ended_by_a_person(airflow, orphan):
                     operator = airflow.operator_of_task(orphan.run, orphan.attempt.task_id)
                     self._working[orphan.key] = (orphan, self._calls.submit(end_job(orphan, operator)))
-                elif now - orphan.seen_at < _OLDEST:
+                elif now - orphan.seen_at < OLDEST:
                     self._waiting[orphan.key] = replace(orphan, due_at=now + self._look_again, left=True)
                 else:
                     self._settle(orphan)
@@ -194,7 +194,7 @@ class OrphanedJobs:
             if isinstance(error, ConfigurationError | CannotCancelError):
                 log.warning("The %s keeps running: %s", orphan, error)
             elif error is not None or not future.result():
-                if now - orphan.seen_at < _OLDEST:
+                if now - orphan.seen_at < OLDEST:
                     if error is not None:
                         log.warning("Cannot cancel %s, trying again in %s: %s", orphan, orphan.pause, error)
                     pause = min(2 * orphan.pause, _LONGEST_PAUSE)
@@ -247,20 +247,25 @@ async def end_job(orphan: Orphan, operator: Mapping[str, Any] | None) -> bool:
     return True
 
 
+def may_run(jobs: RemoteJobState) -> bool:
+    """Tell whether there is a job that, as far as its task knows, has not ended, and that a person who ends the task ends."""
+    if not jobs.running or jobs.service is None or (jobs.job or {}).get("adopted"):
+        return False
+    return jobs.job is not None or jobs.intent is not None
+
+
 def _unattended(run: RunState, now: datetime, *, run_gone: bool) -> Iterator[tuple[TryState, RemoteJobState]]:
     """Yield the task instances that have ended although their job, as far as they know, has not."""
     from provider.triggers.remote_job import ENDED_STATES
 
     for attempt in run.tries:
         jobs = run.jobs.get((attempt.task_id, attempt.map_index))
-        if jobs is None or not attempt.live or not jobs.running or jobs.service is None:
-            continue
-        if (jobs.job or {}).get("adopted") or (jobs.job is None and jobs.intent is None):
+        if jobs is None or not attempt.live or not may_run(jobs):
             continue
         # Of a cleared task only what is known by its id: a look-up could find what the next try has started.
         cleared = _cleared(attempt, jobs) and attempt.state not in _AT_WORK and jobs.job is not None
         over = attempt.state in ENDED_STATES or cleared
-        if run_gone or (over and (attempt.updated_at or now) > now - _OLDEST):
+        if run_gone or (over and (attempt.updated_at or now) > now - OLDEST):
             yield attempt, jobs
 
 

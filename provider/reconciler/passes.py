@@ -33,6 +33,7 @@ from provider.reconciler.airflow_state import (
 from provider.reconciler.end_causes import DELETED_REASON
 from provider.reconciler.mirror import Asked, Confirm, TryKey, mirror_runs
 from provider.reconciler.orphaned_jobs import OrphanedJobs
+from provider.reconciler.stored_jobs import runs_of_rows, runs_to_look_at
 from provider.texts import chunks
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class Reconciler:
         with self._source.open() as airflow:
             dag_ids = airflow.workflow_ids()
             keys = unfinished | self._unsettled | self._changed(airflow, dag_ids, started)
+        if self._looked_at is None:
+            keys |= runs_to_look_at()
         self.idle = not keys
         keys |= self._next_swept(dag_ids, started)
         seen: dict[RunKey, RunState] = {}
@@ -132,7 +135,8 @@ class Reconciler:
             unsettled |= unreadable
             gone = chunk - runs.keys() - unreadable
             end_deleted(unfinished & gone, self._source.open, self._lock.confirm)
-            self._orphaned_jobs.look(runs.values(), [self._seen[key] for key in gone if key in self._seen])
+            remembered = {key: self._seen[key] for key in gone if key in self._seen}
+            self._orphaned_jobs.look(runs.values(), [*remembered.values(), *runs_of_rows(gone - remembered.keys())])
             same = {key for key, run in runs.items() if self._seen.get(key) == run}
             new = [run for key, run in runs.items() if key not in same]
             settled = self._mirror(new)

@@ -35,10 +35,11 @@ def read_value(key: str, entry: object) -> RemoteJobState | LeftText | None:
     """Do what :func:`read_entry` does, with what its JSON says."""
     if not isinstance(entry, dict):
         return None
-    return _ledger(entry) if key == LEDGER_KEY else _text(entry)
+    return read_ledger(entry) if key == LEDGER_KEY else _text(entry)
 
 
-def _ledger(entry: Mapping[str, Any]) -> RemoteJobState:
+def read_ledger(entry: Mapping[str, Any]) -> RemoteJobState:
+    """Return what a task's :class:`~provider.operators.job_ledger.JobLedger` says."""
     return RemoteJobState(
         tries=_mapping(entry, "tries") or {},
         job=_mapping(entry, "job"),

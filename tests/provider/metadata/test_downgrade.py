@@ -131,7 +131,10 @@ def test_rows_are_what_they_were_but_for_what_is_told(database: Engine, wanted: 
     before, before_shape = rows_of(database), shape(database)
     way = downgrade.downgrade(database, wanted)
     there = rows_of(database)
-    assert {table: there[table] for table in ROWS} == {table: before[table] for table in ROWS}
+    for table in ROWS:
+        lost = {column for column in before[table][0] if column not in there[table][0]}
+        assert there[table] == [{name: value for name, value in row.items() if name not in lost} for row in before[table]]
+        assert [column for column in lost if not re.search(rf"\b{column}\b", " ".join(way.losses))] == []
     kept = [row for row in before["batch_requests"] if wanted >= "0002" or row["part"] == 0]
     assert len(there["batch_requests"]) == len(kept)
     for old, new in zip(kept, there["batch_requests"], strict=True):

@@ -244,7 +244,7 @@ def test_the_row_of_a_try_is_whole() -> None:
         **{"workflow_id": "sales", "batch_id": "b1", "task_id": "load", "map_index": -1, "try_number": 2},
         **{"status": "SUCCESS", "airflow_state": "success", "started_at": AT, "ended_at": NOW},
         **{"error_type": None, "error_message": None, "end_cause": "task", "ended_by": None},
-        **{"remote_job_id": None, "remote_job_url": None, "row_source": "reconciler"},
+        **{"remote_job_id": None, "remote_job_url": None, "remote_job": None, "row_source": "reconciler"},
     }
     for state in ("queued", "running"):
         waits = row(compared(run(attempt(state, 2))))

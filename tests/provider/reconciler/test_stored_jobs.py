@@ -1,0 +1,134 @@
+"""Jobs of deleted runs that no living process has seen: their handles are in the application database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from provider.metadata.engine import read_session
+from provider.metadata.record_tables import TaskLog
+from provider.reconciler.airflow_state import RemoteJobState, TryState
+from provider.reconciler.passes import Reconciler
+from provider.reconciler.stored_jobs import stored_job
+from tests.provider.reconciler.orphan_world import JOB, LONG_AGO, RECORDED, airflow, ledger, operator, service
+
+__all__ = ["airflow", "operator", "service"]
+
+
+def remote_job() -> Any:
+    with read_session() as session:
+        return session.query(TaskLog.remote_job).filter(TaskLog.task_id == "load").scalar()
+
+
+def leads_and_dies() -> None:
+    """Make one pass, as a process that remembers nothing afterwards."""
+    gone = Reconciler()
+    assert gone.tick()
+    gone.release()
+
+
+@pytest.fixture
+def restarted() -> Iterator[Callable[[], Reconciler]]:
+    made: list[Reconciler] = []
+
+    def make() -> Reconciler:
+        made.append(Reconciler())
+        return made[-1]
+
+    yield make
+    for reconciler in made:
+        reconciler.release()
+
+
+@pytest.mark.parametrize("state", ["deferred", "running"])
+def test_the_job_of_a_run_that_was_deleted_while_nobody_lived_is_cancelled(airflow, service, restarted, state: str) -> None:
+    airflow.task("load", state, updated_at=LONG_AGO)
+    ledger(airflow)
+    leads_and_dies()
+    assert remote_job() == {"service": RECORDED, "job": JOB, "intent": None}
+    airflow.delete_run("b1")
+    reconciler = restarted()
+    assert reconciler.tick()
+    assert reconciler.finish_jobs(20)
+    assert service.cancelled == ["job-1"]
+    assert service.opened == [{"recording_conn_id": "c", "identity": ["somebody"]}]
+
+
+def test_so_is_that_of_a_run_whose_batch_had_ended_before(airflow, service, restarted) -> None:
+    from airflow.models.dagrun import DagRun
+
+    airflow.task("load", "failed", updated_at=datetime.now(UTC))
+    airflow.set(DagRun, {"run_id": "b1"}, state="failed", end_date=datetime.now(UTC))
+    ledger(airflow)
+    leads_and_dies()
+    airflow.delete_run("b1")
+    reconciler = restarted()
+    assert reconciler.tick()
+    assert reconciler.finish_jobs(20)
+    assert service.cancelled == ["job-1"]
+
+
+def test_a_start_that_was_never_recorded_is_looked_up(airflow, service, restarted) -> None:
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    ledger(airflow, job=None, intent={"since": "then"})
+    service.found = [{"id": "job-2", "url": ""}]
+    leads_and_dies()
+    airflow.delete_run("b1")
+    reconciler = restarted()
+    assert reconciler.tick()
+    assert reconciler.finish_jobs(20)
+    assert service.cancelled == ["job-2"]
+
+
+def test_the_handle_goes_with_the_end_of_the_job(airflow, service, restarted) -> None:
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow.task("load", "deferred", updated_at=LONG_AGO)
+    ledger(airflow)
+    leads_and_dies()
+    airflow.set(
+        TaskStateStoreModel, {"task_id": "load"}, value=json.dumps({"job": JOB, "outcome": "success", "service": RECORDED})
+    )
+    airflow.set(TaskInstance, {"task_id": "load"}, state="success", updated_at=datetime.now(UTC))
+    leads_and_dies()
+    assert remote_job() is None
+    airflow.delete_run("b1")
+    reconciler = restarted()
+    assert reconciler.tick()
+    assert reconciler.finish_jobs(20)
+    assert service.opened == []
+
+
+def attempt(state: str = "deferred", *, live: bool = True) -> TryState:
+    return TryState("load", -1, 1, state, LONG_AGO, None, LONG_AGO, live)
+
+
+def jobs(**values: Any) -> RemoteJobState:
+    return RemoteJobState(**{"tries": {}, "job": JOB, "running": True, "service": RECORDED, **values})
+
+
+@pytest.mark.parametrize(
+    "not_kept",
+    [
+        jobs(running=False),
+        jobs(service=None),
+        jobs(job={**JOB, "adopted": True}),
+        jobs(job=None),
+        jobs(job={**JOB, "password": "hunter2"}),
+        jobs(job={**JOB, "id": "x" * 20_000}),
+        jobs(job={**JOB, "id": "a\0b"}),
+        None,
+    ],
+)
+def test_what_is_not_kept(not_kept: RemoteJobState | None) -> None:
+    assert stored_job(attempt(), not_kept) is None
+
+
+def test_only_the_task_instance_itself_has_a_job() -> None:
+    assert stored_job(attempt(), jobs()) == {"service": RECORDED, "job": JOB, "intent": None}
+    assert stored_job(attempt(live=False), jobs()) is None
