@@ -1,9 +1,12 @@
-"""Ids that people give: the one batch that is meant, and near names where there is none."""
+"""Ids that people give: the one batch that is meant, near names where there is none, and how old the record of it is."""
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from provider.cli.output import utc
 from provider.exceptions import AcceleratorError
 from provider.metadata import batches
 from provider.metadata.batch_queries import batches_with_id, newest_batches
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 LATEST = "latest"
 #: Batches whose ids are looked at for a near one.
 _NEAR = 1000
+#: A record that is older than this may miss something.
+_BEHIND = timedelta(minutes=1)
 
 
 def only_batch(session: Session, batch_id: str, workflow_id: str | None) -> StoredTaskBatch:
@@ -52,6 +57,17 @@ def refuse_unknown_workflow(session: Session, workflow_id: str) -> None:
         from dag_factory.problems import suggestion
 
         raise AcceleratorError(f"there is no workflow {workflow_id}; {suggestion(workflow_id, known, 'known are')}.")
+
+
+def warn_of_old_record(current_at: datetime | None, what: str) -> None:
+    """
+    Warn where the record is old.
+
+    :param current_at: as of when it is complete; None where nobody has written it.
+    :param what: what that means for the command.
+    """
+    if current_at is None or datetime.now(UTC) - current_at > _BEHIND:
+        sys.stderr.write(f"warning: the record is complete as of {utc(current_at) or 'never'}; {what}.\n")
 
 
 def _nearest(name: str, known: set[str]) -> str:
