@@ -14,3 +14,30 @@ CANCEL = Command(
         argument("--dry-run", action="store_true", help="only show what runs, and which remote jobs would be cancelled"),
     ),
 )
+
+_WORKFLOWS = argument("workflow_ids", metavar="WORKFLOW", nargs="+", help="workflow ids")
+
+PAUSE = Command(
+    "pause",
+    "Pause workflows in Airflow: batches still come, but none of their tasks begins until they are resumed",
+    "provider.cli.switch_commands:pause",
+    (_WORKFLOWS,),
+)
+
+RESUME = Command("resume", "Let paused workflows go on", "provider.cli.switch_commands:resume", (_WORKFLOWS,))
+
+_SWITCHED = (
+    argument("workflow_id", metavar="WORKFLOW", help="workflow id"),
+    argument("--task", action="append", default=[], metavar="TASK", help="this task of it instead; may be repeated"),
+)
+
+ENABLE = Command(
+    "enable", "Switch a workflow, or tasks of it, on in their rows", "provider.cli.switch_commands:enable", _SWITCHED
+)
+
+DISABLE = Command(
+    "disable",
+    "Switch a workflow off in its row: its schedule stops and its messages wait; or tasks of it, which are skipped",
+    "provider.cli.switch_commands:disable",
+    _SWITCHED,
+)

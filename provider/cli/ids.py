@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from provider.cli.output import utc
 from provider.exceptions import AcceleratorError
 from provider.metadata import batches
 from provider.metadata.batch_queries import batches_with_id, newest_batches
-from provider.metadata.definitions import workflow_ids
+from provider.metadata.definitions import task_ids, workflow_ids
 from provider.metadata.rows import StoredTaskBatch
 
 if TYPE_CHECKING:
@@ -57,6 +58,25 @@ def refuse_unknown_workflow(session: Session, workflow_id: str) -> None:
         from dag_factory.problems import suggestion
 
         raise AcceleratorError(f"there is no workflow {workflow_id}; {suggestion(workflow_id, known, 'known are')}.")
+
+
+def refuse_undefined(session: Session, workflow_id: str, tasks: Collection[str] = ()) -> None:
+    """
+    Refuse a workflow that is not in the tables, and tasks that it does not have.
+
+    :raises AcceleratorError: it is one, or has not all of these tasks.
+    """
+    from dag_factory.problems import suggestion
+
+    known = workflow_ids(session)
+    if workflow_id not in known:
+        raise AcceleratorError(f"there is no workflow {workflow_id}; {suggestion(workflow_id, known, 'stored are')}.")
+    if tasks:
+        its_own = task_ids(session, workflow_id)
+        for task_id in tasks:
+            if task_id not in its_own:
+                hint = suggestion(task_id, its_own, "its tasks are")
+                raise AcceleratorError(f"workflow {workflow_id} has no task {task_id}; {hint}.")
 
 
 def warn_of_old_record(current_at: datetime | None, what: str) -> None:
