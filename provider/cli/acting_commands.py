@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
-from provider.cli.command import Command, argument
+from provider.cli.command import Command, argument, positive
+
+_FROM, _ONLY = "from_tasks", "only_tasks"
+
+RUN = Command(
+    "run",
+    "Start a batch of a workflow, as a message would; --dry-run shows what it would do, and starts nothing",
+    "provider.cli.run_commands:run",
+    (
+        argument("workflow_id", metavar="WORKFLOW", help="workflow id"),
+        argument("--from", dest=_FROM, nargs="+", default=[], metavar="TASK", help="only these tasks and what follows them"),
+        argument("--only", dest=_ONLY, nargs="+", default=[], metavar="TASK", help="only these tasks"),
+        argument(
+            "--param",
+            dest="params",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="a parameter, as JSON or else as a text; may be repeated",
+        ),
+        argument("--batch-id", metavar="ID", help="id of the batch; by default a new one"),
+        argument("--wait", action="store_true", help="wait for the end, and exit with 1 where it is an ERROR"),
+        argument(
+            "--timeout", type=positive, default=3600, metavar="SECONDS", help="with --wait: for so long at most (default 3600)"
+        ),
+        argument("--dry-run", action="store_true", help="only show order, configurations and connections; nothing is called"),
+    ),
+)
 
 CANCEL = Command(
     "cancel",
