@@ -68,3 +68,24 @@ DISABLE = Command(
     "provider.cli.switch_commands:disable",
     _SWITCHED,
 )
+
+PUBLISH = Command(
+    "publish",
+    "Check a message that starts a batch or tells the end of a task, as the inbox would, and publish it",
+    "provider.cli.publish_commands:publish",
+    (
+        argument("file", metavar="FILE", help="the message, in JSON; - for standard input"),
+        argument(
+            "--topic", metavar="TOPIC", help="projects/PROJECT/topics/TOPIC; by default that of the dispatcher's subscription"
+        ),
+        argument(
+            "--attribute",
+            dest="attributes",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="an attribute of the message; may be repeated",
+        ),
+        argument("--dry-run", action="store_true", help="only check the message"),
+    ),
+)

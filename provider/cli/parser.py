@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from provider.cli.acting_commands import CANCEL, DISABLE, ENABLE, PAUSE, RESUME, RUN
+from provider.cli.acting_commands import CANCEL, DISABLE, ENABLE, PAUSE, PUBLISH, RESUME, RUN
 from provider.cli.command import OUTPUT, Command, Group, argument, day, port, positive
 
 _REQUEST_STATES = ("received", "dispatched", "recorded", "duplicate", "rejected")
@@ -238,7 +238,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
-    *(_BATCHES, _LOGS, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, _DOCTOR, _EMULATORS),
+    *(_BATCHES, _LOGS, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, _DOCTOR, _EMULATORS),
 )
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"

@@ -130,6 +130,11 @@ def task_ids(session: Session, workflow_id: str) -> set[str]:
     return set(session.scalars(select(Task.task_id).where(Task.workflow_id == workflow_id)))
 
 
+def all_task_ids(session: Session) -> set[str]:
+    """Return all tasks in the tables."""
+    return set(session.scalars(select(Task.task_id)))
+
+
 def task_parameters(session: Session, workflow_id: str, task_id: str) -> dict[str, Any] | None:
     """
     Return what a task's row, and for the rest its workflow's row, say of its operator's parameters.

@@ -73,6 +73,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["disable", "a"],
         ["run", "a", "--from", "t", "u", "--param", "x=1", "--param", "y=z", "--batch-id", "B1", "--wait", "--timeout", "60"],
         ["run", "a", "--only", "t", "--dry-run"],
+        ["publish", "-", "--topic", "projects/p/topics/t", "--attribute", "a=b", "--attribute", "c=d", "--dry-run"],
         ["cancel", "B1", "B2", "--workflow", "a", "--dry-run"],
         ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],
         ["reconcile", "--since", "2026-03-01", "--check", "--reader", "api", "-o", "json"],
