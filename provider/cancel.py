@@ -9,7 +9,7 @@ processes cancel their remote jobs, or else the reconciler.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from provider.texts import one_line, storable, task_name
 
 #: Airflow's longest note.
 _LONGEST_NOTE = 1000
+#: Every remote job is cancelled.
+NOTHING_KEPT: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class CancelPlan:
     jobs: tuple[str, ...]
 
 
-def plan_cancel(batch: StoredTaskBatch, tries: Iterable[StoredTaskLog], keep_jobs: Collection[str] = ()) -> CancelPlan:
+def plan_cancel(
+    batch: StoredTaskBatch, tries: Iterable[StoredTaskLog], keep_jobs: Mapping[str, str] = NOTHING_KEPT
+) -> CancelPlan:
     """
     Return what cancelling a batch would do.
 
     :param tries: all tries of the batch, those of one task instance in their order.
-    :param keep_jobs: tasks of which the remote job goes on (``cancel_on_kill: false``).
+    :param keep_jobs: tasks of which the remote job goes on, and why: see :func:`why_job_goes_on`.
     :raises AcceleratorError: the batch has ended.
     """
     if batch["status"] not in UNFINISHED:
@@ -57,7 +61,7 @@ def plan_cancel(batch: StoredTaskBatch, tries: Iterable[StoredTaskLog], keep_job
         batch_id=batch["batch_id"],
         running=tuple(task_name(one["task_id"], one["map_index"]) for one in running),
         waiting=sum(one["status"] == NEW for one in tasks),
-        jobs=tuple(_job(one, goes_on=one["task_id"] in keep_jobs) for one in running if one["remote_job_id"]),
+        jobs=tuple(_job(one, keep_jobs.get(one["task_id"], "")) for one in running if one["remote_job_id"]),
     )
 
 
@@ -73,6 +77,19 @@ def cancel_body(by: str) -> dict[str, Any]:
     return {"state": "failed", "note": storable(f"Cancelled by {by} with `accelerator cancel`.", _LONGEST_NOTE)}
 
 
-def _job(one: StoredTaskLog, *, goes_on: bool) -> str:
-    what = "goes on, as its task has cancel_on_kill: false" if goes_on else "will be cancelled"
+def why_job_goes_on(parameters: Mapping[str, Any]) -> str:
+    """
+    Return why cancelling a task does not cancel its remote job; empty where it does.
+
+    :param parameters: what the task's row says of its operator.
+    """
+    if parameters.get("cancel_on_kill") is False:
+        return "its task has cancel_on_kill: false"
+    if (parameters.get("semantic_model") or parameters.get("report")) and not parameters.get("refresh"):
+        return "Power BI cancels enhanced refreshes only"
+    return ""
+
+
+def _job(one: StoredTaskLog, goes_on: str) -> str:
+    what = f"goes on, as {goes_on}" if goes_on else "will be cancelled"
     return f"{task_name(one['task_id'], one['map_index'])}: remote job {one_line(one['remote_job_id'])} {what}."

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from provider.cancel import CancelPlan, cancel_body, has_ended, plan_cancel
+from provider.cancel import CancelPlan, cancel_body, has_ended, plan_cancel, why_job_goes_on
 from provider.cli.ids import only_batch, warn_of_old_record
 from provider.cli.output import say
 from provider.cli.who import who
@@ -51,8 +51,8 @@ def _plan(session: Session, batch_id: str, workflow_id: str | None) -> CancelPla
     batch = only_batch(session, batch_id, workflow_id)
     tries = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
     with_job = {one["task_id"] for one in tries if one["remote_job_id"]}
-    parameters = {task_id: task_parameters(session, batch["workflow_id"], task_id) or {} for task_id in with_job}
-    keep_jobs = {task_id for task_id, found in parameters.items() if found.get("cancel_on_kill") is False}
+    found = {task_id: task_parameters(session, batch["workflow_id"], task_id) or {} for task_id in with_job}
+    keep_jobs = {task_id: why for task_id, parameters in found.items() if (why := why_job_goes_on(parameters))}
     return plan_cancel(batch, tries, keep_jobs)
 
 

@@ -23,6 +23,8 @@ def _batches(application_database: str) -> None:
         log("transform", "B1", status="ERROR", airflow_state="failed", remote_job_id="job-1"),
         log("transform", "B1", **runs, try_number=2, remote_job_id="job-2"),
         log("refresh", "B1", **runs, remote_job_id="job-3"),
+        log("classic", "B1", **runs, remote_job_id="job-4"),
+        log("enhanced", "B1", **runs, remote_job_id="job-5"),
         log("report", "B1", **{**runs, "status": "NEW", "airflow_state": None}),
         log("batch_watcher", "B1", **{**runs, "status": "NEW", "airflow_state": None}),
         batch("slash/é 1", "stock_levels", minute=2, **runs),
@@ -32,9 +34,13 @@ def _batches(application_database: str) -> None:
     with write_session() as session:
         session.add(LeaderLease(name="reconciler", holder="here", seen_at=now, current_at=now))
         session.execute(insert(Workflow), [{"workflow_id": "daily_sales", "default_args": {"cancel_on_kill": True}}])
-        config = {"cancel_on_kill": False}
-        row = {"workflow_id": "daily_sales", "task_id": "refresh", "task_type": "dataform", "config": config}
-        session.execute(insert(Task), [row])
+        configs = {
+            "refresh": {"cancel_on_kill": False},
+            "classic": {"semantic_model": "Daily Sales"},
+            "enhanced": {"semantic_model": "Daily Sales", "refresh": {"type": "full"}},
+        }
+        rows = [{"workflow_id": "daily_sales", "task_id": name, "task_type": "t", "config": one} for name, one in configs.items()]
+        session.execute(insert(Task), rows)
 
 
 @pytest.fixture
@@ -44,7 +50,9 @@ def server(server: Server) -> Server:
 
 
 SHOWN = [
-    "Batch B1 of daily_sales: running: refresh, transform; 1 more have not begun.",
+    "Batch B1 of daily_sales: running: classic, enhanced, refresh, transform; 1 more have not begun.",
+    "classic: remote job job-4 goes on, as Power BI cancels enhanced refreshes only.",
+    "enhanced: remote job job-5 will be cancelled.",
     "refresh: remote job job-3 goes on, as its task has cancel_on_kill: false.",
     "transform: remote job job-2 will be cancelled.",
 ]
