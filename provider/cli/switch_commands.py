@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from provider.cli.ids import refuse_undefined, refuse_unknown_workflow
 from provider.cli.output import say
 from provider.cli.who import who
-from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.versions import one_at_a_time
-from provider.reconciler.sources import open_api
 from provider.switches import switch
+
+if TYPE_CHECKING:
+    from provider.hooks.airflow_api import AirflowApi
 
 _PAUSED = (
     "is paused: messages still start batches, which wait; of batches that run no further task begins until `accelerator resume`."
@@ -53,6 +55,9 @@ def _set_paused(workflow_ids: list[str], *, paused: bool) -> int:
     :raises AcceleratorError: one of them is known to nobody; then nothing is changed.
     :raises ConfigurationError: Airflow's REST API cannot be reached from here.
     """
+    # Imports Airflow, which who switches rows does not wait for.
+    from provider.reconciler.sources import open_api
+
     with read_session() as session:
         for workflow_id in workflow_ids:
             refuse_unknown_workflow(session, workflow_id)
@@ -62,6 +67,7 @@ def _set_paused(workflow_ids: list[str], *, paused: bool) -> int:
 
 
 def _patch(api: AirflowApi, workflow_id: str, *, paused: bool) -> bool:
+    from provider.hooks.airflow_api import api_path
     from provider.hooks.remote_job import RemoteCallError
 
     try:
