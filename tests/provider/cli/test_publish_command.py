@@ -16,6 +16,7 @@ from sqlalchemy import select
 from provider import messages
 from provider.cli import publish_commands
 from provider.emulators.server import Emulators
+from provider.message_json import MAX_BYTES
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.inbox import receive
@@ -123,7 +124,7 @@ def test_a_dry_run_calls_nobody(accelerator, message) -> None:
 def test_what_the_inbox_rejects_is_refused_in_its_words(accelerator, message, content: object, option: list[str]) -> None:
     path = message(content)
     ran = accelerator("publish", path, "--topic", TOPIC, *option)
-    data = path.read_bytes()[: publish_commands.MAX_BYTES + 1]
+    data = path.read_bytes()[: MAX_BYTES + 1]
     with write_session() as session:
         receive(session, SUBSCRIPTION, [messages.read(data, {}, "1", None)])
     with read_session() as session:
