@@ -91,7 +91,12 @@ def _checked(data: bytes, attributes: dict[str, str]) -> tuple[InboxMessage, str
 
 def _topic_of_dispatcher(gcp_conn_id: str) -> str:
     """Return the topic of the subscriptions that the dispatcher reads, where they have one."""
-    topics = {topic_of(name, gcp_conn_id) for name in check_subscriptions(settings.get_list("pubsub_subscriptions"))}
+    names = settings.get_list("pubsub_subscriptions")
+    if not names:
+        raise ConfigurationError(
+            "name the topic with --topic; [accelerator] pubsub_subscriptions names no subscription to tell it."
+        )
+    topics = {topic_of(name, gcp_conn_id) for name in check_subscriptions(names)}
     if len(topics) > 1:
         raise ConfigurationError(
             f"the dispatcher's subscriptions have several topics: {', '.join(sorted(topics))}; name one with --topic."

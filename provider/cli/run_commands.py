@@ -20,6 +20,7 @@ from provider.metadata.engine import read_session
 from provider.reconciler.sources import open_api
 from provider.run_conf import requested_scope
 from provider.run_plan import conf_of_start, new_batch_id, plan_run, read_params
+from provider.texts import first_line
 
 if TYPE_CHECKING:
     from dag_factory.specs import WorkflowSpec
@@ -61,9 +62,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _start(start: _Start, *, wait_seconds: int | None) -> int:
     api, _conn_id = open_api()
+    runs = ApiRuns(api)
     try:
-        is_new = ApiRuns(api).start(start.workflow_id, start.batch_id, start.conf)
+        is_new = runs.start(start.workflow_id, start.batch_id, start.conf)
     except AirflowRefusedError as error:
+        if runs.forbidden is None and (error.status is None or error.status >= 500):
+            raise AcceleratorError(
+                f"it is not known whether batch {start.batch_id} was started: {first_line(error)} See `accelerator logs "
+                f"{start.batch_id}`; started again with this --batch-id, it runs once."
+            ) from error
         raise AcceleratorError(f"{refused_run(error, start.params)}; nothing was started.") from error
     if not is_new:
         raise AcceleratorError(f"batch {start.batch_id} of {start.workflow_id} exists already; give another --batch-id.")

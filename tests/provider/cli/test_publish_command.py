@@ -152,6 +152,13 @@ def test_wrong_options(accelerator, message, arguments: list[str], said: str) ->
 
 
 @pytest.mark.usefixtures("_nothing_published")
+def test_without_any_topic_it_says_what_to_name(accelerator, message) -> None:
+    ran = accelerator("publish", message(START))
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: name the topic with --topic; ")
+
+
+@pytest.mark.usefixtures("_nothing_published")
 def test_a_file_that_is_not_there(accelerator, tmp_path: Path) -> None:
     ran = accelerator("publish", tmp_path / "none.json")
     assert ran.err == f"error: {tmp_path}/none.json cannot be read: No such file or directory.\n"

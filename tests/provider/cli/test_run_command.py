@@ -75,6 +75,15 @@ def test_what_airflow_refuses_is_said_without_secrets(accelerator, server: Serve
     assert ran.code == 1
 
 
+@pytest.mark.parametrize(("status", "known"), [(500, False), (503, False), (403, True), (404, True)])
+def test_only_what_airflow_refuses_is_said_not_to_be_started(accelerator, server: Server, status: int, known: bool) -> None:
+    server.answer = lambda _path, _query: (status, {"detail": "no"})
+    ran = accelerator("run", "one", "--batch-id", "B1")
+    assert ran.code == 1
+    assert ran.err.startswith("error: it is not known whether batch B1 was started: ") is not known
+    assert ran.err.endswith("; nothing was started.\n") is known
+
+
 @pytest.fixture
 def _no_calls(server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Fail where a connection is opened to anything but the application database."""
