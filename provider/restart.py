@@ -80,7 +80,7 @@ def plan_restart(
         raise NothingToRestartError(
             f"the DAG run of batch {batch['batch_id']} of {batch['workflow_id']} was deleted; start a new batch."
         )
-    newest = _newest(tries)
+    newest = newest_tries(tries)
     again = [one for one in newest if one["status"] in (ERROR, BLOCKED) and one["airflow_state"] != _WILL_BE_RETRIED]
     own = [one for one in again if one["task_id"] in OWN_TASKS]
     chosen = [one for one in again if one["task_id"] not in OWN_TASKS]
@@ -106,7 +106,7 @@ def plan_restart(
     )
 
 
-def _newest(tries: Iterable[StoredTaskLog]) -> list[StoredTaskLog]:
+def newest_tries(tries: Iterable[StoredTaskLog]) -> list[StoredTaskLog]:
     """Return the last try of each task instance; a task that was expanded has instances, and is none by itself any more."""
     last = {(one["task_id"], one["map_index"]): one for one in tries}
     expanded = {task_id for task_id, map_index in last if map_index >= 0}

@@ -7,8 +7,9 @@ from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand
 
+from provider.cli.command import Command, Group
 from provider.cli.main import run
-from provider.cli.parser import COMMANDS, PROGRAM_HELP, Command, Group
+from provider.cli.parser import COMMANDS, PROGRAM_HELP
 
 
 def get_accelerator_cli_commands() -> list[CLICommand]:

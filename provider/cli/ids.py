@@ -1,13 +1,17 @@
-"""Ids that people give: the one batch that is meant, and near names where there is none."""
+"""Ids that people give: the one batch that is meant, near names where there is none, and how old the record of it is."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from provider.cli.output import utc
 from provider.exceptions import AcceleratorError
 from provider.metadata import batches
 from provider.metadata.batch_queries import batches_with_id, newest_batches
-from provider.metadata.definitions import workflow_ids
+from provider.metadata.definitions import task_ids, workflow_ids
 from provider.metadata.rows import StoredTaskBatch
 
 if TYPE_CHECKING:
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 LATEST = "latest"
 #: Batches whose ids are looked at for a near one.
 _NEAR = 1000
+#: A record that is older than this may miss something.
+_BEHIND = timedelta(minutes=1)
 
 
 def only_batch(session: Session, batch_id: str, workflow_id: str | None) -> StoredTaskBatch:
@@ -52,6 +58,36 @@ def refuse_unknown_workflow(session: Session, workflow_id: str) -> None:
         from dag_factory.problems import suggestion
 
         raise AcceleratorError(f"there is no workflow {workflow_id}; {suggestion(workflow_id, known, 'known are')}.")
+
+
+def refuse_undefined(session: Session, workflow_id: str, tasks: Collection[str] = ()) -> None:
+    """
+    Refuse a workflow that is not in the tables, and tasks that it does not have.
+
+    :raises AcceleratorError: it is one, or has not all of these tasks.
+    """
+    from dag_factory.problems import suggestion
+
+    known = workflow_ids(session)
+    if workflow_id not in known:
+        raise AcceleratorError(f"there is no workflow {workflow_id}; {suggestion(workflow_id, known, 'stored are')}.")
+    if tasks:
+        its_own = task_ids(session, workflow_id)
+        for task_id in tasks:
+            if task_id not in its_own:
+                hint = suggestion(task_id, its_own, "its tasks are")
+                raise AcceleratorError(f"workflow {workflow_id} has no task {task_id}; {hint}.")
+
+
+def warn_of_old_record(current_at: datetime | None, what: str) -> None:
+    """
+    Warn where the record is old.
+
+    :param current_at: as of when it is complete; None where nobody has written it.
+    :param what: what that means for the command.
+    """
+    if current_at is None or datetime.now(UTC) - current_at > _BEHIND:
+        sys.stderr.write(f"warning: the record is complete as of {utc(current_at) or 'never'}; {what}.\n")
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -11,9 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from provider.cli.command import Command
 from provider.cli.errors import describe
 from provider.cli.output import visible, visible_errors
-from provider.cli.parser import Command, build_parser
+from provider.cli.parser import build_parser
 
 
 def console(arguments: Sequence[str] | None = None) -> int:

@@ -8,88 +8,11 @@ handler is imported when the command runs, and imports at its top what it needs.
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Sequence
 
-#: Does the work of one command and returns its exit code: 0, or 1 where it found problems.
-Handler = Callable[[argparse.Namespace], int]
+from provider.cli.acting_commands import CANCEL, DISABLE, ENABLE, PAUSE, PUBLISH, RESUME, RUN
+from provider.cli.command import OUTPUT, Command, Group, argument, day, port, positive
 
-
-@dataclass(frozen=True)
-class Argument:
-    """
-    One argument of a command.
-
-    :param flags: option strings, or the one name of a positional argument.
-    :param options: keyword arguments of :meth:`argparse.ArgumentParser.add_argument`.
-    """
-
-    flags: tuple[str, ...]
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Command:
-    """
-    One command.
-
-    :param help: one line for the list of commands; also the description of its own help page.
-    :param handler: ``module:function`` of a :data:`Handler`, imported when the command runs.
-    """
-
-    name: str
-    help: str
-    handler: str
-    arguments: Sequence[Argument] = ()
-
-    def load(self) -> Handler:
-        """Import the handler."""
-        module, _, function = self.handler.partition(":")
-        handler: Handler = getattr(importlib.import_module(module), function)
-        return handler
-
-
-@dataclass(frozen=True)
-class Group:
-    """Commands below a common word."""
-
-    name: str
-    help: str
-    commands: Sequence[Command | Group]
-
-
-def _argument(*flags: str, **options: Any) -> Argument:
-    return Argument(flags, options)
-
-
-def _positive(value: str) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above 0")
-    return number
-
-
-def _day(value: str) -> datetime:
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise argparse.ArgumentTypeError("must be a day such as 2026-01-31") from None
-
-
-def _port(value: str) -> int:
-    number = _positive(value)
-    if number > 65_535:
-        raise argparse.ArgumentTypeError(f"{value} is not a port; ports end at 65535")
-    return number
-
-
-_OUTPUT = _argument("-o", "--output", choices=("table", "json"), default="table", help="table (default) or json")
 _REQUEST_STATES = ("received", "dispatched", "recorded", "duplicate", "rejected")
 _BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
 
@@ -98,11 +21,11 @@ _INIT = Command(
     "Write the DAG files into a DAG folder",
     "provider.cli.dag_file_commands:init",
     (
-        _argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
-        _argument("--force", action="store_true", help="overwrite files that were changed by hand"),
-        _argument(
+        argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
+        argument("--force", action="store_true", help="overwrite files that were changed by hand"),
+        argument(
             "--shards",
-            type=_positive,
+            type=positive,
             metavar="N",
             help="spread the workflows over N DAG files; by default as many as the folder has, or one",
         ),
@@ -123,8 +46,8 @@ _DB = Group(
             "Take the application database back to an earlier schema, for an earlier version; says what that loses",
             "provider.cli.database_commands:downgrade",
             (
-                _argument("--to", required=True, metavar="REVISION", help="the schema of the earlier version, such as 0002"),
-                _argument("--yes", action="store_true", help="lose what is listed without it; nothing else brings it back"),
+                argument("--to", required=True, metavar="REVISION", help="the schema of the earlier version, such as 0002"),
+                argument("--yes", action="store_true", help="lose what is listed without it; nothing else brings it back"),
             ),
         ),
         Command("current", "Show the schema of the application database", "provider.cli.database_commands:current"),
@@ -133,8 +56,8 @@ _DB = Group(
             "Delete batches that ended long ago, with their task logs; never one that has not ended",
             "provider.cli.database_commands:clean",
             (
-                _argument("--before", type=_day, required=True, metavar="DAY", help="those that ended before this day, in UTC"),
-                _argument("--dry-run", action="store_true", help="only count them"),
+                argument("--before", type=day, required=True, metavar="DAY", help="those that ended before this day, in UTC"),
+                argument("--dry-run", action="store_true", help="only count them"),
             ),
         ),
     ),
@@ -145,9 +68,9 @@ _IMPORT = Command(
     "Store the workflows of a YAML or JSON file: all of them, or none when one has a problem",
     "provider.cli.workflow_commands:import_workflows",
     (
-        _argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json"),
-        _argument("--prune", action="store_true", help="also delete every stored workflow that the file does not have"),
-        _argument("--dry-run", action="store_true", help="check everything and show what would change, but store nothing"),
+        argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json"),
+        argument("--prune", action="store_true", help="also delete every stored workflow that the file does not have"),
+        argument("--dry-run", action="store_true", help="check everything and show what would change, but store nothing"),
     ),
 )
 
@@ -156,8 +79,8 @@ _EXPORT = Command(
     "Print the stored workflows in the format that import reads",
     "provider.cli.workflow_commands:export",
     (
-        _argument("workflow_ids", metavar="WORKFLOW", nargs="*", help="only these workflows; all where none is named"),
-        _argument("--format", choices=("yaml", "json"), default="yaml", help="yaml (default) or json"),
+        argument("workflow_ids", metavar="WORKFLOW", nargs="*", help="only these workflows; all where none is named"),
+        argument("--format", choices=("yaml", "json"), default="yaml", help="yaml (default) or json"),
     ),
 )
 
@@ -165,7 +88,7 @@ _HISTORY = Command(
     "history",
     "List the versions of a workflow, newest first: who stored what, and when",
     "provider.cli.version_commands:history",
-    (_argument("workflow_id", metavar="WORKFLOW", help="workflow id"), _OUTPUT),
+    (argument("workflow_id", metavar="WORKFLOW", help="workflow id"), OUTPUT),
 )
 
 _ROLLBACK = Command(
@@ -173,9 +96,9 @@ _ROLLBACK = Command(
     "Store the rows of an earlier version of a workflow again",
     "provider.cli.version_commands:rollback",
     (
-        _argument("workflow_id", metavar="WORKFLOW", help="workflow id"),
-        _argument(
-            "--to", type=_positive, metavar="VERSION", help="this version; by default the newest that differs from what is stored"
+        argument("workflow_id", metavar="WORKFLOW", help="workflow id"),
+        argument(
+            "--to", type=positive, metavar="VERSION", help="this version; by default the newest that differs from what is stored"
         ),
     ),
 )
@@ -184,7 +107,7 @@ _CONFIRM = Command(
     "confirm",
     "List what is gone from the tables, and say that it was meant to go, where it looks like an accident",
     "provider.cli.version_commands:confirm",
-    (_argument("--dry-run", action="store_true", help="list what is gone, but confirm nothing"),),
+    (argument("--dry-run", action="store_true", help="list what is gone, but confirm nothing"),),
 )
 
 _VALIDATE = Command(
@@ -192,8 +115,8 @@ _VALIDATE = Command(
     "Check the stored workflows, or those of a file; exit code 1 when there are problems",
     "provider.cli.workflow_commands:validate_workflows",
     (
-        _argument("file", metavar="FILE", nargs="?", help="check this file alone, without a database"),
-        _OUTPUT,
+        argument("file", metavar="FILE", nargs="?", help="check this file alone, without a database"),
+        OUTPUT,
     ),
 )
 
@@ -202,10 +125,10 @@ _BATCHES = Command(
     "List task batches, newest first",
     "provider.cli.batch_commands:list_batches",
     (
-        _argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
-        _argument("--status", type=str.upper, choices=_BATCH_STATUSES, help="only batches with this status"),
-        _argument("--limit", type=_positive, default=20, metavar="N", help="at most N batches (default 20)"),
-        _OUTPUT,
+        argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
+        argument("--status", type=str.upper, choices=_BATCH_STATUSES, help="only batches with this status"),
+        argument("--limit", type=positive, default=20, metavar="N", help="at most N batches (default 20)"),
+        OUTPUT,
     ),
 )
 
@@ -214,9 +137,9 @@ _LOGS = Command(
     "Show what happened to the tasks of a batch, one line for each try",
     "provider.cli.batch_commands:show_logs",
     (
-        _argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run; latest for the newest"),
-        _argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
-        _OUTPUT,
+        argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run; latest for the newest"),
+        argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
+        OUTPUT,
     ),
 )
 
@@ -225,19 +148,19 @@ _RESTART = Command(
     "Run the failed and blocked tasks of batches again; what has succeeded stays as it is",
     "provider.cli.restart_commands:restart",
     (
-        _argument("batch_ids", metavar="BATCH", nargs="*", help="batch ids"),
-        _argument("--failed", action="store_true", help="every batch that has failed, newest first; see --workflow and --limit"),
-        _argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
-        _argument(
+        argument("batch_ids", metavar="BATCH", nargs="*", help="batch ids"),
+        argument("--failed", action="store_true", help="every batch that has failed, newest first; see --workflow and --limit"),
+        argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
+        argument(
             "--task",
             action="append",
             default=[],
             metavar="TASK",
             help="only this failed or blocked task, and what is blocked behind it; may be repeated",
         ),
-        _argument("--limit", type=_positive, default=20, metavar="N", help="with --failed: at most N batches (default 20)"),
-        _argument("--dry-run", action="store_true", help="only show what would run again, and which remote jobs start anew"),
-        _OUTPUT,
+        argument("--limit", type=positive, default=20, metavar="N", help="with --failed: at most N batches (default 20)"),
+        argument("--dry-run", action="store_true", help="only show what would run again, and which remote jobs start anew"),
+        OUTPUT,
     ),
 )
 
@@ -246,16 +169,16 @@ _RECONCILE = Command(
     "Make batches and task logs equal to Airflow's state, where no scheduler does that",
     "provider.cli.reconcile_commands:reconcile",
     (
-        _argument("--since", type=_day, metavar="DAY", help="look at what changed since this day, in UTC (default: a week)"),
-        _argument("--check", action="store_true", help="change nothing; show what differs, and exit with 1 where anything does"),
-        _argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C"),
-        _argument(
+        argument("--since", type=day, metavar="DAY", help="look at what changed since this day, in UTC (default: a week)"),
+        argument("--check", action="store_true", help="change nothing; show what differs, and exit with 1 where anything does"),
+        argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C"),
+        argument(
             "--reader",
             choices=("auto", "database", "api"),
             default="auto",
             help="where Airflow's state is read: its own database where that is reached (auto), or its REST API",
         ),
-        _OUTPUT,
+        OUTPUT,
     ),
 )
 
@@ -264,17 +187,17 @@ _REQUESTS = Command(
     "List the messages that wait or were rejected, newest first; `requests retry ID` gives them another chance",
     "provider.cli.request_commands:requests",
     (
-        _argument(
+        argument(
             "action",
             nargs="?",
             choices=("retry",),
             help="retry: read the message of a rejected request once more, or try a waiting one at once",
         ),
-        _argument("request_ids", metavar="ID", nargs="*", type=_positive, help="requests to retry"),
-        _argument("--state", choices=(*_REQUEST_STATES, "all"), help="only requests in this state; all shows every request"),
-        _argument("--workflow", metavar="WORKFLOW", help="only requests for this workflow"),
-        _argument("--limit", type=_positive, default=20, metavar="N", help="at most N requests (default 20)"),
-        _OUTPUT,
+        argument("request_ids", metavar="ID", nargs="*", type=positive, help="requests to retry"),
+        argument("--state", choices=(*_REQUEST_STATES, "all"), help="only requests in this state; all shows every request"),
+        argument("--workflow", metavar="WORKFLOW", help="only requests for this workflow"),
+        argument("--limit", type=positive, default=20, metavar="N", help="at most N requests (default 20)"),
+        OUTPUT,
     ),
 )
 
@@ -283,9 +206,9 @@ _DOCTOR = Command(
     "Check everything that this package stands on, and say what to do; exit code 1 where a check finds an error",
     "provider.cli.doctor_commands:doctor",
     (
-        _argument("--leave", metavar="TOKEN", help="check nothing; leave a token in the application database"),
-        _argument("--expect", metavar="TOKEN", help="also look for a token that another machine has left there"),
-        _OUTPUT,
+        argument("--leave", metavar="TOKEN", help="check nothing; leave a token in the application database"),
+        argument("--expect", metavar="TOKEN", help="also look for a token that another machine has left there"),
+        OUTPUT,
     ),
 )
 
@@ -294,14 +217,12 @@ _EMULATORS = Command(
     "Serve local stand-ins for Dataform, Power BI and Pub/Sub until Ctrl-C, to try workflows without a cloud",
     "provider.cli.emulator_commands:serve",
     (
-        _argument("--scenario", metavar="FILE", help="YAML file that says what the services know and how jobs end"),
-        _argument("--env-file", metavar="FILE", help="also write the environment variables to export into this file"),
-        _argument("--folder", metavar="FOLDER", help="keep certificates, ledger and logs here; by default a temporary folder"),
-        _argument(
-            "--pubsub", choices=("auto", "google", "builtin"), default="auto", help="which Pub/Sub to start (default auto)"
-        ),
+        argument("--scenario", metavar="FILE", help="YAML file that says what the services know and how jobs end"),
+        argument("--env-file", metavar="FILE", help="also write the environment variables to export into this file"),
+        argument("--folder", metavar="FOLDER", help="keep certificates, ledger and logs here; by default a temporary folder"),
+        argument("--pubsub", choices=("auto", "google", "builtin"), default="auto", help="which Pub/Sub to start (default auto)"),
         *(
-            _argument(f"--{service}-port", type=_port, default=0, metavar="PORT", help=f"port of {title}; by default a free one")
+            argument(f"--{service}-port", type=port, default=0, metavar="PORT", help=f"port of {title}; by default a free one")
             for service, title in (
                 ("dataform", "Dataform"),
                 ("powerbi", "Power BI"),
@@ -316,7 +237,8 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
-    *(_BATCHES, _LOGS, _RESTART, _RECONCILE, _REQUESTS, _DOCTOR, _EMULATORS),
+    *(PAUSE, RESUME, ENABLE, DISABLE),
+    *(_BATCHES, _LOGS, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, _DOCTOR, _EMULATORS),
 )
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"
@@ -336,6 +258,6 @@ def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | 
         if isinstance(command, Group):
             _add_commands(subparser, command.commands)
             continue
-        for argument in command.arguments:
-            subparser.add_argument(*argument.flags, **argument.options)
+        for one in command.arguments:
+            subparser.add_argument(*one.flags, **one.options)
         subparser.set_defaults(command_definition=command)

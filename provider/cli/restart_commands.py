@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 
-from provider.cli.ids import only_batch, refuse_unknown_workflow
-from provider.cli.output import say, utc, write_json, write_table
+from provider.cli.ids import only_batch, refuse_unknown_workflow, warn_of_old_record
+from provider.cli.output import say, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.metadata.batch_queries import newest_batches, task_logs_of
@@ -20,9 +19,6 @@ from provider.metadata.states import ERROR
 from provider.reconciler.sources import open_api
 from provider.restart import NothingToRestartError, RestartPlan, plan_restart
 from provider.texts import task_name
-
-#: A record that is older than this may miss what failed.
-_BEHIND = timedelta(minutes=1)
 
 
 def restart(args: argparse.Namespace) -> int:
@@ -67,8 +63,7 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
                 if not args.failed:
                     _tell_nothing(batch)
                     raise
-    if current_at is None or datetime.now(UTC) - current_at > _BEHIND:
-        sys.stderr.write(f"warning: the record is complete as of {utc(current_at) or 'never'}; what failed since is not in it.\n")
+    warn_of_old_record(current_at, "what failed since is not in it")
     return plans
 
 

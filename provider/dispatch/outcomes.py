@@ -94,12 +94,12 @@ def _outcome_of_existing(request: ClaimedRequest, run: FoundRun) -> Outcome:
 def _outcome_of_refusal(request: ClaimedRequest, refusal: AirflowRefusedError) -> Outcome:
     """Decide whether a refused request can ever be started."""
     status = refusal.status
-    text = _without_secrets(one_line(refusal, _LONGEST_ANSWER), request.params)
+    text = _answer(refusal, request.params)
     if status in (400, 422) and refusal.reason != "import_errors":
         todo = "correct the message and send it again."
         if request.kind == "completion":
             todo = "start the batch with the params it needs; this end of a task counts then."
-        return Outcome(REJECTED, f"Airflow refuses the run: {text}; {todo}")
+        return Outcome(REJECTED, f"{refused_run(refusal, request.params)}; {todo}")
     if status == 400:
         return Outcome(RECEIVED, f"waits: {text}; it starts once the DAG file can be imported.")
     if status == 404:
@@ -111,6 +111,15 @@ def _outcome_of_refusal(request: ClaimedRequest, refusal: AirflowRefusedError) -
     return Outcome(
         RECEIVED, f"waits: Airflow's API answers {status or 'nothing'} ({text}).", outage=status is None or status >= 500
     )
+
+
+def refused_run(refusal: Exception, params: dict[str, Any]) -> str:
+    """Return what to tell people of a run that Airflow refuses, without a full stop."""
+    return f"Airflow refuses the run: {_answer(refusal, params)}"
+
+
+def _answer(refusal: Exception, params: dict[str, Any]) -> str:
+    return _without_secrets(one_line(refusal, _LONGEST_ANSWER), params)
 
 
 def _without_secrets(text: str, params: dict[str, Any]) -> str:

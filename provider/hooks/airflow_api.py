@@ -213,6 +213,10 @@ class AirflowApi:
         """Send a body; statuses in *also* are answers, too."""
         return self._send("POST", path, also=also, json=body)
 
+    def patch(self, path: str, body: Mapping[str, Any], **params: Any) -> httpx.Response:
+        """Send a change of something that is there; *params* are the query."""
+        return self._send("PATCH", path, json=body, params=params)
+
     def clock(self) -> datetime | None:
         """Return the API server's time, cut to seconds, by the header of an answer; None where something took that off."""
         from email.utils import parsedate_to_datetime

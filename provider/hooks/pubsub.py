@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import ConfigurationError
@@ -61,6 +62,25 @@ def check_subscriptions(names: str | Iterable[str]) -> list[str]:
                 "([accelerator] pubsub_subscriptions)."
             )
     return subscriptions
+
+
+def client_arguments(gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None) -> dict[str, Any]:
+    """
+    Return the arguments of a Google client for Pub/Sub by a connection; for the emulator none is looked up.
+
+    This blocks.
+
+    :raises google.auth.exceptions.GoogleAuthError: the connection's credentials do not work.
+    """
+    if os.environ.get("PUBSUB_EMULATOR_HOST"):
+        from google.auth.credentials import AnonymousCredentials
+
+        return {"credentials": AnonymousCredentials()}  # type: ignore[no-untyped-call]
+    from airflow.providers.google.cloud.hooks.pubsub import PubSubHook
+    from airflow.providers.google.common.consts import CLIENT_INFO
+
+    hook = PubSubHook(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+    return {"credentials": hook.get_credentials(), "client_info": CLIENT_INFO, "client_options": hook.get_client_options()}
 
 
 class SubscriberAsyncHook:
@@ -159,23 +179,11 @@ class SubscriberAsyncHook:
         if self._client is None:
             from google.pubsub_v1.services.subscriber.async_client import SubscriberAsyncClient
 
-            if os.environ.get("PUBSUB_EMULATOR_HOST"):
-                from google.auth.credentials import AnonymousCredentials
-
-                self._client = SubscriberAsyncClient(credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
-            else:
-                from airflow.providers.google.cloud.hooks.pubsub import PubSubHook
-                from airflow.providers.google.common.consts import CLIENT_INFO
-
-                def opened() -> tuple[Any, Any]:
-                    found = PubSubHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-                    return found, found.get_credentials()
-
-                # Looking up the connection and reading credentials block; the hook speaks to the supervisor on the way.
-                hook, credentials = await in_own_thread(opened, "accelerator-open-pubsub")
-                self._client = SubscriberAsyncClient(
-                    credentials=credentials, client_info=CLIENT_INFO, client_options=hook.get_client_options()
-                )
+            # Looking up the connection and reading credentials block; the hook speaks to the supervisor on the way.
+            opened = await in_own_thread(
+                partial(client_arguments, self.gcp_conn_id, self.impersonation_chain), "accelerator-open-pubsub"
+            )
+            self._client = SubscriberAsyncClient(**opened)
         return self._client
 
 

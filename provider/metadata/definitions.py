@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Text, cast, delete, insert, select, union
+from sqlalchemy import JSON, Boolean, Text, cast, delete, insert, select, union, update
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import DefinitionRows
@@ -105,6 +105,15 @@ def delete_workflows(session: Session, workflow_ids: Sequence[str]) -> None:
     session.execute(delete(Workflow).where(Workflow.workflow_id.in_(workflow_ids)))
 
 
+def set_enabled(session: Session, workflow_id: str, task_ids: Collection[str] | None, *, enabled: bool) -> None:
+    """Switch a workflow, or with *task_ids* these tasks of it, on or off, in the caller's transaction."""
+    if task_ids is None:
+        session.execute(update(Workflow).where(Workflow.workflow_id == workflow_id).values(enabled=enabled))
+        return
+    for ids in chunks(task_ids, _IDS_AT_ONCE):
+        session.execute(update(Task).where(Task.workflow_id == workflow_id, Task.task_id.in_(ids)).values(enabled=enabled))
+
+
 def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
     """Return the tasks of a workflow that are switched off; a workflow that is not in the tables has none."""
     statement = select(Task.task_id, cast(Task.enabled, Text)).where(Task.workflow_id == workflow_id)
@@ -114,6 +123,16 @@ def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
 def workflow_ids(session: Session) -> set[str]:
     """Return all workflows in the tables."""
     return set(session.scalars(select(Workflow.workflow_id)))
+
+
+def task_ids(session: Session, workflow_id: str) -> set[str]:
+    """Return all tasks of a workflow in the tables."""
+    return set(session.scalars(select(Task.task_id).where(Task.workflow_id == workflow_id)))
+
+
+def all_task_ids(session: Session) -> set[str]:
+    """Return all tasks in the tables."""
+    return set(session.scalars(select(Task.task_id)))
 
 
 def task_parameters(session: Session, workflow_id: str, task_id: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from sqlalchemy.orm import Session
 
-from provider.metadata.inbox_definitions import KnownDefinitions, KnownTask, known_definitions
+from provider.metadata.inbox_definitions import KnownDefinitions, KnownTask, known_definitions, unknown_task
 from provider.metadata.inbox_message import InboxMessage
 from provider.metadata.inbox_rows import (
     NewRequest,
@@ -100,13 +100,7 @@ def _receive_one(session: Session, subscription: str, message: InboxMessage, def
         return _receive_file(session, request, message, definitions)
     task = definitions.task_of(message)
     if task is None:
-        return _insert_ended(
-            session,
-            request,
-            REJECTED,
-            f"task_id {message.task_id!r} is in no row of the table tasks; correct the message, or import the workflow and "
-            "send it again.",
-        )
+        return _insert_ended(session, request, REJECTED, unknown_task(message.task_id))
     return _receive_completion(session, replace(request, workflow_id=task.workflow_id), task)
 
 

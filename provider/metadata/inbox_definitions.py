@@ -66,3 +66,8 @@ def known_definitions(session: Session, messages: Sequence[InboxMessage]) -> Kno
         tasks={row.task_id: KnownTask(*row, children=tuple(children.get(row.task_id, ()))) for row in tasks},
         file_patterns=patterns,
     )
+
+
+def unknown_task(task_id: str | None) -> str:
+    """Return why a message is rejected that names a task which is not there."""
+    return f"task_id {task_id!r} is in no row of the table tasks; correct the message, or import the workflow and send it again."

@@ -14,6 +14,9 @@ from provider.metadata.rows import DefinitionRows
 #: What a version records: an import, a way back, a deletion by ``import --prune``, and what an import found.
 IMPORTED, ROLLED_BACK, DELETED, FOUND = "import", "rollback", "delete", "found"
 
+#: ``accelerator enable`` and ``disable``.
+SWITCHED_ON, SWITCHED_OFF = "enable", "disable"
+
 #: ``accelerator confirm``: what is lost from the tables was meant to go. A row without a workflow.
 CONFIRMED = "confirm"
 

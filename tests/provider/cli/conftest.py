@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from provider.cli.main import console
+from tests.provider.hooks.airflow_api_server import Server
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,3 +55,13 @@ def write(tmp_path: Path):
         return path
 
     return write
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that the connection ``airflow_api`` names."""
+    server = Server()
+    connection = {"conn_type": "airflow_api", "host": server.address, "login": "reader", "password": "hunter2"}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+    yield server
+    server.close()

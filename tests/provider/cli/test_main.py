@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provider.cli import main
-from provider.cli.parser import Command
+from provider.cli.command import Command
 
 
 def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:

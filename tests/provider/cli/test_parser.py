@@ -7,7 +7,8 @@ import pytest
 
 from provider import get_provider_info
 from provider.cli.airflow_group import get_accelerator_cli_commands
-from provider.cli.parser import COMMANDS, Command, Group, build_parser
+from provider.cli.command import Command, Group
+from provider.cli.parser import COMMANDS, build_parser
 
 
 def _commands(entries=COMMANDS, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command]]:
@@ -66,6 +67,14 @@ def test_both_parsers_take_the_same_arguments() -> None:
             "-o",
             "json",
         ],
+        ["pause", "a", "b"],
+        ["resume", "a", "b"],
+        ["enable", "a", "--task", "t", "--task", "u"],
+        ["disable", "a"],
+        ["run", "a", "--from", "t", "u", "--param", "x=1", "--param", "y=z", "--batch-id", "B1", "--wait", "--timeout", "60"],
+        ["run", "a", "--only", "t", "--dry-run"],
+        ["publish", "-", "--topic", "projects/p/topics/t", "--attribute", "a=b", "--attribute", "c=d", "--dry-run"],
+        ["cancel", "B1", "B2", "--workflow", "a", "--dry-run"],
         ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],
         ["reconcile", "--since", "2026-03-01", "--check", "--reader", "api", "-o", "json"],
         ["reconcile", "--watch"],

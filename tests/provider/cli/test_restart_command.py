@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,15 +13,6 @@ from tests.provider.pages.rows import batch, log, store
 
 #: Under which the leader's sign of life is.
 NAME = "reconciler"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    server = Server()
-    connection = {"conn_type": "airflow_api", "host": server.address, "login": "reader", "password": "hunter2"}
-    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
-    yield server
-    server.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,85 @@
+"""Publishing one message to Pub/Sub, for a person who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.pubsub import SubscriberAsyncHook, client_arguments
+from provider.hooks.remote_job import RemoteCallError
+from provider.texts import quoted, sentence
+from provider.threads import within
+
+T = TypeVar("T")
+
+_TOPIC = re.compile(r"projects/[^/\s]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+#: How long opening the connection and one call may take together, in seconds.
+CALL_SECONDS = 30.0
+
+
+def check_topic(name: str) -> str:
+    """
+    Return the name of a topic if it is a full one.
+
+    :raises ConfigurationError: it is not.
+    """
+    if not _TOPIC.fullmatch(name):
+        raise ConfigurationError(f"{quoted(name)} is not the full name of a Pub/Sub topic; write projects/PROJECT/topics/TOPIC.")
+    return name
+
+
+def publish(topic: str, data: bytes, attributes: Mapping[str, str], gcp_conn_id: str) -> str:
+    """
+    Publish a message, and return the id that Pub/Sub gives it. Nothing is repeated.
+
+    https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#google.pubsub.v1.Publisher.Publish
+
+    :param topic: full name.
+    :param gcp_conn_id: connection whose account publishes.
+    :raises RemoteCallError: Pub/Sub did not say that it has the message.
+    """
+
+    def call() -> str:
+        from google.pubsub_v1 import PublisherClient, PubsubMessage
+
+        message = PubsubMessage(data=data, attributes=dict(attributes))
+        with PublisherClient(**client_arguments(gcp_conn_id)) as client:
+            answer = client.publish(request={"topic": topic, "messages": [message]}, retry=None, timeout=CALL_SECONDS)
+        return str(answer.message_ids[0])
+
+    return _explained(call, f"publish to {topic}", "roles/pubsub.publisher on the topic")
+
+
+def topic_of(subscription: str, gcp_conn_id: str) -> str:
+    """
+    Return the topic of a subscription.
+
+    :param subscription: full name.
+    :raises RemoteCallError: Pub/Sub does not tell.
+    """
+
+    async def look() -> str:
+        hook = SubscriberAsyncHook(gcp_conn_id)
+        try:
+            return str((await hook.look_at(subscription, CALL_SECONDS)).topic)
+        finally:
+            await hook.close()
+
+    return _explained(partial(asyncio.run, look()), f"tell the topic of {subscription}", "--topic, or roles/pubsub.viewer")
+
+
+def _explained(call: Callable[[], T], what: str, needs: str) -> T:
+    """Call within the time there is; errors say what was not done, and what it takes."""
+    from airflow.sdk.exceptions import AirflowException
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        return within(CALL_SECONDS, call, "accelerator-publish")
+    except (GoogleAPICallError, GoogleAuthError, AirflowException, TimeoutError) as error:
+        said = f"{type(error).__name__}: {sentence(error)}"
+        raise RemoteCallError(f"Pub/Sub did not {what}: {said}. It takes {needs}.") from error

@@ -1,0 +1,129 @@
+"""The commands that ask Airflow and Pub/Sub to do something, against the real ones; their user has the role User."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.world import World
+from provider.emulators.scenario import Scenario
+from provider.metadata import engine
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(600)]
+
+#: Seconds for a wait; what is waited for takes a few seconds, or never comes.
+NOTICED = 90.0
+WORKSPACE = "11111111-1111-4111-8111-111111111111"
+MODELS = {"quick": 1, "endless": 600}
+
+
+def model_id(name: str) -> str:
+    return f"22222222-2222-4222-8222-{list(MODELS).index(name):012d}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    models = [{"id": model_id(name), "name": name, "seconds": seconds} for name, seconds in MODELS.items()]
+    scenario = {
+        "powerbi": {"workspaces": [{"id": WORKSPACE, "name": "Sales", "semantic_models": models}]},
+        "pubsub": {"topics": [{"name": "task-batches", "subscriptions": [{"name": "task-batches-airflow"}]}]},
+    }
+
+    def task(task_id: str, model: str, *parents: str) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "workspace": "{{ params.workspace }}",
+            "semantic_model": model,
+            "initial_wait": 3,
+            "poll_interval": 1,
+        }
+        config["refresh"] = {"type": "full"}  # Power BI cannot cancel a classic one
+        return {"task_id": task_id, "task_type": "power_bi_refresh", "config": config, "depends_on": list(parents)}
+
+    params = [{"name": "workspace", "default": "Sales"}, {"name": "days", "type": "integer", "default": 1}]
+    workflows = [
+        {"workflow_id": "quick", "tasks": [task("first", "quick"), task("second", "quick", "first")], "params": params},
+        {"workflow_id": "endless", "tasks": [task("refresh", "endless"), task("after", "endless", "refresh")], "params": params},
+    ]
+    folder = tmp_path_factory.mktemp("commands")
+    file = folder / "workflows.yaml"
+    file.write_text(yaml.safe_dump({"workflows": workflows}))
+    with World(folder, definitions=file, scenario=Scenario.model_validate(scenario), api=True) as world:
+        world.wait_for_dags(("quick", "endless", "accelerator_dispatcher"))
+        yield world
+    assert world.airflow.own_processes() == []
+    engine.dispose_engines()
+
+
+def batch(world: World, batch_id: str) -> dict[str, Any]:
+    (batches,) = world.rows("task_batches")
+    return next((row for row in batches if row["batch_id"] == batch_id), {})
+
+
+def test_a_batch_is_started_and_waited_for(world: World) -> None:
+    said = world.accelerator("run", "quick", "--from", "second", "--batch-id", "B1", "--wait", "--timeout", "90").splitlines()
+    assert said[0] == f"Batch B1 of quick is started: {world.airflow.url}/dags/quick/runs/B1/plugin/task-batch"
+    assert sorted(line.split()[:2] for line in said[1:-1]) == [["SKIPPED", "first"], ["SUCCESS", "second"]]
+    assert said[-1].startswith("Batch B1 of quick: SUCCESS; ")
+    assert wait_for(lambda: batch(world, "B1").get("status") == "SUCCESS", NOTICED)
+    assert (batch(world, "B1")["scope"], batch(world, "B1")["start_task_ids"]) == ("downstream", ["second"])
+
+
+def test_airflow_says_of_wrong_params_what_a_dry_run_says(world: World) -> None:
+    told = []
+    for option in ([], ["--dry-run"]):
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            world.accelerator("run", "quick", "--param", "days=many", *option)
+        assert refused.value.stdout == ""
+        told.append(refused.value.stderr.splitlines()[-1])
+    assert told[0] == told[1]
+    assert told[0].startswith("error: Airflow refuses the run: Invalid input for param days: 'many' is not of type 'integer'")
+
+
+def test_a_cancelled_batch_ends_with_its_remote_job(world: World) -> None:
+    world.accelerator("run", "endless", "--batch-id", "B2")
+
+    def job() -> str | None:
+        (logs,) = world.rows("task_logs")
+        return next((row["remote_job_id"] for row in logs if (row["batch_id"], row["task_id"]) == ("B2", "refresh")), None)
+
+    assert wait_for(job, NOTICED)
+    said = world.accelerator("cancel", "B2")
+    assert f"refresh: remote job {job()} will be cancelled." in said
+    assert wait_for(lambda: batch(world, "B2")["status"] == "ERROR", NOTICED)
+    entries = world.emulators.ledger.entries
+    assert wait_for(lambda: any(one.operation.endswith("_cancelled") and one.resource == job() for one in entries()), NOTICED)
+    assert (batch(world, "B2")["end_cause"], batch(world, "B2")["ended_by"]) == ("marked_failed", "accelerator")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        world.accelerator("cancel", "B2")
+    assert "batch B2 of endless has ended already (ERROR)" in refused.value.stderr
+
+
+def test_a_paused_workflow_waits_until_it_is_resumed(world: World) -> None:
+    world.accelerator("pause", "quick")
+    world.accelerator("run", "quick", "--only", "first", "--batch-id", "B3")
+    with pytest.raises(subprocess.CalledProcessError) as waited:
+        world.accelerator("run", "quick", "--only", "first", "--batch-id", "B4", "--wait", "--timeout", "5")
+    assert "has not ended within 5 s; it goes on." in waited.value.stderr
+    world.accelerator("resume", "quick")
+    assert wait_for(lambda: batch(world, "B3").get("status") == batch(world, "B4").get("status") == "SUCCESS", NOTICED)
+
+
+def test_a_published_message_starts_a_batch_once_its_workflow_is_enabled(world: World) -> None:
+    def request() -> dict[str, Any]:
+        (requests,) = world.rows("batch_requests")
+        return next((row for row in requests if row["batch_id"] == "B5"), {})
+
+    assert "is disabled" in world.accelerator("disable", "quick")
+    file = world.home.parent / "message.json"
+    file.write_text(json.dumps({"task_id": "first", "batch_id": "B5", "scope": "task"}))
+    assert "Published as message " in world.accelerator("publish", str(file))
+    assert wait_for(lambda: "its workflow is disabled" in (request().get("reason") or ""), NOTICED)
+    assert "is enabled" in world.accelerator("enable", "quick")
+    assert wait_for(lambda: batch(world, "B5").get("status") == "SUCCESS", NOTICED)
+    assert batch(world, "B5")["source"] == "message"
