@@ -58,3 +58,15 @@ class RemoteJobError(AcceleratorError):
         # What services say is part of it: no control characters, nothing that a database does not take.
         super().__init__(one_line(message, LONGEST_MESSAGE))
         self.retryable = retryable
+
+
+class UnseenError(Exception):
+    """
+    A check cannot look at what it is about.
+
+    :param remedy: what to do so that it can.
+    """
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(why)
+        self.remedy = remedy

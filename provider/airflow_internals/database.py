@@ -46,7 +46,7 @@ _RUN = ("dag_id", "run_id", "state", "run_type", "triggered_by", "conf", "create
 COLUMNS: Mapping[Any, tuple[str, ...]] = {
     DagModel: ("dag_id", "is_paused", "is_stale"),
     DagRun: (*_RUN, "updated_at"),
-    TaskInstance: ("id", "operator", *_TRY),
+    TaskInstance: ("id", "operator", "pool", "queue", "executor", "queued_dttm", *_TRY),
     TaskInstanceHistory: _TRY,
     TaskStateStoreModel: ("dag_id", "run_id", "task_id", "map_index", "key", "value"),
     Log: ("dag_id", "run_id", "task_id", "map_index", "try_number", "event", "dttm", "owner", "extra"),

@@ -49,6 +49,22 @@ def known_pools(*, seconds: float = SECONDS) -> frozenset[str] | None:
         return None
 
 
+def pool_slots(name: str) -> dict[str, int] | None:
+    """
+    Return ``slots`` and ``occupied_slots`` of a pool; None where there is no such pool.
+
+    Stands on ``airflow.models.pool.Pool`` and its ``occupied_slots``, which the route of the API hands on (3.3.2).
+    """
+    from airflow.models.pool import Pool
+    from sqlalchemy import select
+
+    from provider.airflow_internals.database import airflow_session
+
+    with airflow_session() as session:
+        pool = session.scalar(select(Pool).where(Pool.pool == name))
+        return None if pool is None else {"slots": pool.slots, "occupied_slots": pool.occupied_slots(session=session)}
+
+
 def _is_missing_file() -> bool:
     """Return whether Airflow's database would be a file that is made by looking at it."""
     from airflow.configuration import conf

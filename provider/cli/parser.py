@@ -143,6 +143,19 @@ _LOGS = Command(
     ),
 )
 
+_WHY = Command(
+    "why",
+    "Say what keeps a batch, a task of it or a message from running",
+    "provider.cli.why_commands:why",
+    (
+        argument(
+            "names", metavar="NAME", nargs="+", help="a batch or a message; or a task, then its batch; latest for the newest"
+        ),
+        argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
+        OUTPUT,
+    ),
+)
+
 _RESTART = Command(
     "restart",
     "Run the failed and blocked tasks of batches again; what has succeeded stays as it is",
@@ -238,7 +251,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
-    *(_BATCHES, _LOGS, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, _DOCTOR, _EMULATORS),
+    *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, _DOCTOR, _EMULATORS),
 )
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"

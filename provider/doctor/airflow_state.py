@@ -10,10 +10,13 @@ from functools import partial
 from typing import Any
 
 from provider import settings
-from provider.doctor.airflow_view import AirflowView, Shared, open_view
+from provider.airflow_view.opening import open_view
+from provider.airflow_view.view import AirflowView
 from provider.doctor.clocks import judged_skew
 from provider.doctor.database import SEE_DATABASE, rows
-from provider.doctor.examination import Check, State, UnseenError, Verdict, ok
+from provider.doctor.examination import Check, State, Verdict, ok
+from provider.doctor.shared import Shared
+from provider.exceptions import UnseenError
 from provider.metadata.leader_lock import Lead, current_lead
 from provider.metadata.request_queue import oldest_waiting_since
 

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from provider import settings
 from provider.doctor.clocks import judged_skew
-from provider.doctor.examination import Check, State, UnseenError, Verdict, ok
-from provider.exceptions import ConfigurationError, SchemaOutOfDateError
+from provider.doctor.examination import Check, State, Verdict, ok
+from provider.exceptions import ConfigurationError, SchemaOutOfDateError, UnseenError
 from provider.metadata.database_url import address, parse_database_url
 from provider.metadata.engine import create_engine, is_outage, read_session
 from provider.metadata.left_tokens import is_of_this_process, left_token

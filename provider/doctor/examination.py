@@ -9,7 +9,7 @@ from functools import partial
 
 from provider import settings
 from provider.airflow_internals.secrets import redact
-from provider.exceptions import AcceleratorError, ConfigurationError
+from provider.exceptions import AcceleratorError, ConfigurationError, UnseenError
 from provider.texts import first_line, one_line
 from provider.threads import in_thread, within
 
@@ -67,18 +67,6 @@ class Check:
     name: str
     look: Callable[[], Verdict | None]
     remedy: str
-
-
-class UnseenError(Exception):
-    """
-    A check cannot look at what it is about.
-
-    :param remedy: what to do so that it can.
-    """
-
-    def __init__(self, why: str, remedy: str) -> None:
-        super().__init__(why)
-        self.remedy = remedy
 
 
 def ok(seen: str) -> Verdict:

@@ -13,8 +13,8 @@ from typing import Any
 
 from provider import settings
 from provider.doctor.database import SEE_DATABASE, rows
-from provider.doctor.examination import Check, State, UnseenError, Verdict, ok
-from provider.exceptions import RemoteJobError
+from provider.doctor.examination import Check, State, Verdict, ok
+from provider.exceptions import RemoteJobError, UnseenError
 from provider.hooks.pubsub import CONSUME, SubscriberAsyncHook, check_subscriptions
 from provider.hooks.wait_budget import WaitBudget
 from provider.threads import within

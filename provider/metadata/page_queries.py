@@ -154,6 +154,12 @@ def edges_of(session: Session, workflow_id: str) -> list[tuple[str, str]]:
     return [(parent, child) for parent, child in session.execute(statement)]
 
 
+def task_types_of(session: Session, workflow_id: str) -> dict[str, str]:
+    """Return task id → type of the tasks of a workflow, as its rows are now."""
+    found = session.execute(select(Task.task_id, Task.task_type).where(Task.workflow_id == workflow_id))
+    return {row.task_id: row.task_type for row in found}
+
+
 @dataclass(frozen=True)
 class RequestFilter:
     """

@@ -30,6 +30,22 @@ def newest_requests(
     return [cast("StoredRequest", dict(row)) for row in session.execute(statement).mappings()]
 
 
+def request_of(session: Session, name: str, workflow_id: str | None = None) -> StoredRequest | None:
+    """
+    Return the newest request without its payload whose message, or else whose batch, has this id; None where there is none.
+
+    :param workflow_id: only requests for this workflow.
+    """
+    statement = select(*(column for column in BatchRequest.__table__.columns if column.name != "payload"))
+    if workflow_id is not None:
+        statement = statement.where(BatchRequest.workflow_id == workflow_id)
+    for column in (BatchRequest.message_id, BatchRequest.batch_id):
+        newest = statement.where(column == name).order_by(BatchRequest.id.desc()).limit(1)
+        if (found := session.execute(newest).mappings().one_or_none()) is not None:
+            return cast("StoredRequest", dict(found))
+    return None
+
+
 def locked_request(session: Session, request_id: int) -> BatchRequest | None:
     """Return a request that nobody else changes until the transaction ends; None where there is none."""
     return session.get(BatchRequest, request_id, with_for_update=True)

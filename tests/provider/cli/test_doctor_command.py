@@ -13,7 +13,8 @@ import pytest
 from provider.cli import doctor_commands
 from provider.doctor import everything
 from provider.doctor.database import token_check
-from provider.doctor.examination import Check, State, UnseenError, Verdict, examine, ok
+from provider.doctor.examination import Check, State, Verdict, examine, ok
+from provider.exceptions import UnseenError
 
 WARNING = Verdict(State.WARNING, "nearly", "Look.")
 ERROR = Verdict(State.ERROR, "broken", "Mend it.")

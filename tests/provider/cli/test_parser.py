@@ -50,6 +50,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["confirm"],
         ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
         ["logs", "B1", "--workflow", "a"],
+        ["why", "t", "B1", "--workflow", "a", "-o", "json"],
         [
             "restart",
             "B1",

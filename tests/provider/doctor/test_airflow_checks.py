@@ -10,11 +10,14 @@ import pytest
 from sqlalchemy import update
 
 from provider import messages
+from provider.airflow_view.by_api import ApiView
+from provider.airflow_view.by_database import DatabaseView
+from provider.airflow_view.opening import open_view
+from provider.airflow_view.view import TASK_INSTANCE, DagState
 from provider.doctor import airflow_state
 from provider.doctor.airflow_state import airflow_checks
-from provider.doctor.airflow_view import ApiView, DagState, DatabaseView, open_view
-from provider.doctor.examination import Finding, State, UnseenError, examine
-from provider.exceptions import ConfigurationError
+from provider.doctor.examination import Finding, State, examine
+from provider.exceptions import ConfigurationError, UnseenError
 from provider.metadata import inbox
 from provider.metadata.engine import write_session
 from provider.metadata.leader_lock import LeaderLock
@@ -244,6 +247,29 @@ class TestViews:
             health = view.health()
             assert health["metadatabase"]["status"] == "healthy"
             assert [health[name]["status"] for name in COMPONENTS] == ["unhealthy", None, None]
+
+    def test_both_see_the_same_tasks_and_pools(self, airflow_database: Any, airflow_api: Any) -> None:
+        from airflow.models.pool import Pool
+
+        airflow_database.run(run_id="b1")
+        airflow_database.run(run_id="b2", state="queued")
+        airflow_database.task("a", "running", pool="small")
+        airflow_database.task("b", "scheduled", pool="small")
+        airflow_database.insert(Pool, pool="small", slots=1, include_deferred=False)
+        for view in (ApiView(airflow_api, "airflow_api"), DatabaseView()):
+            assert [(view.run("sales", name) or {}).get("state") for name in ("b1", "b2", "b3")] == ["running", "queued", None]
+            assert view.active_runs("sales") == ["b1"]
+            found = {one["task_id"]: one for one in view.task_instances("sales", "b1") if one["task_id"] != "start_batch"}
+            assert {name: (one["state"], one["pool"], one["dag_run_id"]) for name, one in found.items()} == {
+                "a": ("running", "small", "b1"),
+                "b": ("scheduled", "small", "b1"),
+            }, view.told
+            assert all(set(TASK_INSTANCE) <= one.keys() for one in found.values())
+            pool = view.pool("small")
+            assert pool is not None
+            assert (pool["slots"], pool["occupied_slots"]) == (1, 1)
+            assert view.pool("none") is None
+            assert [one["task_id"] for one in view.occupants("small")] == ["a"]
 
     def test_the_api_is_taken_where_it_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(API, "doctors_api")

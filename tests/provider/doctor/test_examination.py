@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from provider.doctor.examination import Check, State, UnseenError, Verdict, examine, ok
-from provider.exceptions import ConfigurationError
+from provider.doctor.examination import Check, State, Verdict, examine, ok
+from provider.exceptions import ConfigurationError, UnseenError
 
 URL = "postgresql://bob:s3cr-et@127.0.0.1:1/shop"
 

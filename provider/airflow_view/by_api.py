@@ -1,0 +1,78 @@
+"""Airflow as its REST API shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from provider.airflow_view.view import MOST, DagState
+
+if TYPE_CHECKING:
+    from provider.hooks.airflow_api import AirflowApi
+
+
+class ApiView:
+    """By Airflow's REST API."""
+
+    def __init__(self, api: AirflowApi, conn_id: str) -> None:
+        self._api = api
+        self.told = f"by its REST API (connection {conn_id})"
+
+    def health(self) -> Mapping[str, Any]:
+        """Ask the API."""
+        return self._api.get("monitor/health")
+
+    def dag(self, dag_id: str) -> DagState | None:
+        """Ask the API, twice."""
+        from provider.hooks.airflow_api import api_path
+
+        found = self._api.find(api_path("dags", dag_id))
+        if found is None:
+            return None
+        runs = self._api.get(api_path("dags", dag_id, "dagRuns"), state="running", limit=1)
+        return DagState(bool(found.get("is_paused")), bool(found.get("is_stale")), int(runs.get("total_entries") or 0))
+
+    def clock(self) -> datetime | None:
+        """Read the header of an answer."""
+        return self._api.clock()
+
+    def run(self, dag_id: str, run_id: str) -> Mapping[str, Any] | None:
+        """Ask the API."""
+        from provider.hooks.airflow_api import api_path
+
+        return self._api.find(api_path("dags", dag_id, "dagRuns", run_id))
+
+    def task_instances(self, dag_id: str, run_id: str) -> Sequence[Mapping[str, Any]]:
+        """Ask the API, page by page."""
+        from provider.hooks.airflow_api import api_path
+
+        return list(self._api.listed(api_path("dags", dag_id, "dagRuns", run_id, "taskInstances"), "task_instances"))
+
+    def active_runs(self, dag_id: str) -> Sequence[str]:
+        """Ask the API."""
+        from provider.hooks.airflow_api import api_path
+
+        found = self._api.get(api_path("dags", dag_id, "dagRuns"), state="running", limit=MOST)
+        return [str(one.get("dag_run_id")) for one in found.get("dag_runs") or ()]
+
+    def pool(self, name: str) -> Mapping[str, Any] | None:
+        """Ask the API."""
+        from provider.hooks.airflow_api import api_path
+
+        return self._api.find(api_path("pools", name))
+
+    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+        """Ask the API."""
+        from provider.hooks.airflow_api import api_path
+
+        path = api_path("dags", "~", "dagRuns", "~", "taskInstances")
+        return list(self._api.get(path, pool=pool, state=["queued", "running"], limit=MOST).get("task_instances") or ())
+
+    def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
+        """Ask the API."""
+        from provider.hooks.airflow_api import api_path
+
+        one = (task_id,) if map_index < 0 else (task_id, map_index)
+        found = self._api.find(api_path("dags", dag_id, "dagRuns", run_id, "taskInstances", *one, "dependencies")) or {}
+        return [str(each.get("reason")) for each in found.get("dependencies") or ()]

@@ -1,0 +1,90 @@
+"""Airflow as its own database shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState
+
+
+class DatabaseView:
+    """By Airflow's own database."""
+
+    told = "by its database"
+
+    def health(self) -> Mapping[str, Any]:
+        """Read the heartbeats."""
+        from provider.airflow_internals.health import airflow_health
+
+        return airflow_health()
+
+    def dag(self, dag_id: str) -> DagState | None:
+        """Read the DAG and its running runs."""
+        from sqlalchemy import func, select
+
+        from provider.airflow_internals.database import DagModel, DagRun, airflow_session
+
+        with airflow_session() as session:
+            found = session.execute(select(DagModel.is_paused, DagModel.is_stale).where(DagModel.dag_id == dag_id)).one_or_none()
+            running = select(func.count()).select_from(DagRun).where(DagRun.dag_id == dag_id, DagRun.state == "running")
+            return None if found is None else DagState(found.is_paused, found.is_stale, session.scalar(running) or 0)
+
+    def clock(self) -> datetime | None:
+        """Nothing tells it."""
+        return None
+
+    def run(self, dag_id: str, run_id: str) -> Mapping[str, Any] | None:
+        """Read the run."""
+        from sqlalchemy import select
+
+        from provider.airflow_internals.database import DagRun, airflow_session
+
+        with airflow_session() as session:
+            found = session.execute(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one_or_none()
+            return None if found is None else {"state": found[0]}
+
+    def task_instances(self, dag_id: str, run_id: str) -> Sequence[Mapping[str, Any]]:
+        """Read the task instances."""
+        from provider.airflow_internals.database import TaskInstance
+
+        return _task_instances(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+
+    def active_runs(self, dag_id: str) -> Sequence[str]:
+        """Read the runs."""
+        from sqlalchemy import select
+
+        from provider.airflow_internals.database import DagRun, airflow_session
+
+        with airflow_session() as session:
+            statement = select(DagRun.run_id).where(DagRun.dag_id == dag_id, DagRun.state == "running").limit(MOST)
+            return list(session.scalars(statement))
+
+    def pool(self, name: str) -> Mapping[str, Any] | None:
+        """Read the pool, and what is in it."""
+        from provider.airflow_internals.pools import pool_slots
+
+        return pool_slots(name)
+
+    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+        """Read the task instances."""
+        from provider.airflow_internals.database import TaskInstance
+
+        return _task_instances(TaskInstance.pool == pool, TaskInstance.state.in_(("queued", "running")), limit=MOST)
+
+    def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:  # noqa: ARG002
+        """Nothing tells them."""
+        return ()
+
+
+def _task_instances(*conditions: Any, limit: int | None = None) -> list[Mapping[str, Any]]:
+    """Return task instances by the names that the API has for their columns."""
+    from sqlalchemy import select
+
+    from provider.airflow_internals.database import TaskInstance, airflow_session
+
+    named = {"dag_run_id": "run_id", "queued_when": "queued_dttm"}
+    columns = [getattr(TaskInstance, named.get(name, name)).label(name) for name in TASK_INSTANCE]
+    with airflow_session() as session:
+        return [dict(row) for row in session.execute(select(*columns).where(*conditions).limit(limit)).mappings()]

@@ -1,0 +1,1 @@
+"""Why something does not run: small rules, one answer each."""

@@ -1,0 +1,128 @@
+"""Why a batch, or one of its tasks, does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provider.airflow_view.view import RunsView
+from provider.exceptions import AcceleratorError
+from provider.explain.answers import Answer, cause, listed, moment, passes, stops
+from provider.explain.tasks import TaskFacts, explain_task
+from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
+from provider.metadata.states import ENDS
+from provider.restart import OWN_TASKS
+from provider.texts import first_line, task_name
+
+#: Task instances of a batch that are explained.
+_TASKS = 20
+_OPEN = frozenset({None, "scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule", "restarting"})
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """
+    What the application database knows of a batch.
+
+    :param logs: all tries, those of one task instance in their order.
+    :param edges: pairs of parent and child.
+    :param task_types: task id → type, as the rows are now.
+    """
+
+    batch: StoredTaskBatch
+    logs: Sequence[StoredTaskLog]
+    edges: Sequence[tuple[str, str]]
+    task_types: Mapping[str, str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the batch will not go on by itself."""
+        return self.batch["status"] in ENDS
+
+
+def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
+    """
+    Return the answers of the rules for a batch; where its run runs, one for each open task.
+
+    :raises RemoteCallError: Airflow could not be asked.
+    """
+    batch = facts.batch
+    if facts.ended:
+        return [explain_end(batch)]
+    run = view.run(batch["workflow_id"], batch["batch_id"])
+    if run is None:
+        remedy = "Send a message with a new batch_id; the record follows by itself."
+        return [stops("run", f"Airflow has no run {batch['batch_id']} of {batch['workflow_id']} any more.", remedy)]
+    answers = _processes_and_dag(batch["workflow_id"], view)
+    if any(not one.passed for one in answers):
+        return answers
+    if run.get("state") == "queued":
+        active = view.active_runs(batch["workflow_id"])
+        remedy = "Wait for one of them, or raise max_active_batches in table workflows."
+        if active:
+            return [*answers, stops("active runs", f"The run is queued while others run: {listed(active)}.", remedy)]
+        return [*answers, stops("scheduler", "The run is queued and the scheduler has not begun it yet.")]
+    instances = view.task_instances(batch["workflow_id"], batch["batch_id"])
+    open_ = [one for one in instances if one.get("state") in _OPEN and one["task_id"] != "batch_watcher"]
+    # What has come furthest keeps the others waiting.
+    open_.sort(key=lambda one: one.get("state") in (None, "scheduled"))
+    firsts = [cause(explain_task(_task_facts(facts, one, instances), view)) for one in open_[:_TASKS]]
+    if len(open_) > _TASKS:
+        firsts.append(passes("more", f"{len(open_) - _TASKS} more tasks are open."))
+    return [*answers, *(firsts or [passes("tasks", "All tasks have ended; the run is about to.")])]
+
+
+def explain_task_of(facts: BatchFacts, task_id: str, view: RunsView) -> list[Answer]:
+    """
+    Return the answers of the rules for one task of a batch.
+
+    :raises AcceleratorError: the batch has no such task.
+    :raises RemoteCallError: Airflow could not be asked.
+    """
+    instances = view.task_instances(facts.batch["workflow_id"], facts.batch["batch_id"])
+    found = [one for one in instances if one["task_id"] == task_id]
+    if not found:
+        known = sorted({str(one["task_id"]) for one in instances} - OWN_TASKS)
+        raise AcceleratorError(f"batch {facts.batch['batch_id']} has no task {task_id}; it has {listed(known) or 'none'}.")
+    if not facts.ended and any(one.get("state") in (None, "scheduled", "queued") for one in found):
+        before = _processes_and_dag(facts.batch["workflow_id"], view)
+        if any(not one.passed for one in before):
+            return before
+    answered = [explain_task(_task_facts(facts, one, instances), view) for one in found[:_TASKS]]
+    return answered[0] if len(answered) == 1 else [cause(answers) for answers in answered]
+
+
+def explain_end(batch: StoredTaskBatch) -> Answer:
+    """Say how a batch has ended, by its row alone."""
+    how = f"The batch has ended as {batch['status']} at {moment(batch['ended_at'])}"
+    who = f", by {batch['ended_by']}" if batch["ended_by"] else ""
+    what = f" ({batch['end_cause']})" if batch["end_cause"] else ""
+    why = f": {first_line(batch['error'], 300)}" if batch["error"] else "."
+    failed = batch["status"] == "ERROR"
+    return stops("ended", f"{how}{who}{what}{why}", "`accelerator restart` runs what failed again." if failed else "")
+
+
+def _processes_and_dag(workflow_id: str, view: RunsView) -> list[Answer]:
+    scheduler = view.health().get("scheduler") or {}
+    if scheduler.get("status") != "healthy":
+        seen = moment(scheduler.get("latest_scheduler_heartbeat"))
+        return [stops("scheduler", f"No scheduler is alive, last heartbeat {seen}.", "Start `airflow scheduler`.")]
+    answers = [passes("scheduler", "A scheduler is alive.")]
+    dag = view.dag(workflow_id)
+    if dag is None or dag.stale:
+        remedy = "Look at `accelerator validate` and at the import errors in Airflow."
+        return [*answers, stops("dag", f"No DAG file defines {workflow_id} any more.", remedy)]
+    if dag.paused:
+        return [*answers, stops("paused", f"DAG {workflow_id} is paused.", "Unpause it in Airflow.")]
+    return [*answers, passes("dag", f"DAG {workflow_id} is there and not paused.")]
+
+
+def _task_facts(facts: BatchFacts, instance: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> TaskFacts:
+    task_id, map_index = str(instance["task_id"]), int(instance["map_index"])
+    above = {parent for parent, child in facts.edges if child == task_id} or ({"start_batch"} - {task_id})
+    parents = [
+        (task_name(str(one["task_id"]), int(one["map_index"])), one.get("state")) for one in instances if one["task_id"] in above
+    ]
+    logs = [one for one in facts.logs if (one["task_id"], one["map_index"]) == (task_id, map_index)]
+    return TaskFacts(instance, logs[-1] if logs else None, facts.task_types.get(task_id), parents)

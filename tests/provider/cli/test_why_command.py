@@ -1,0 +1,270 @@
+"""One row per cause: rows of the application database and what Airflow says, and the first line that comes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.log import mask_secret
+
+from provider.airflow_view.view import DagState
+from provider.cli import why_commands
+from provider.exceptions import UnseenError
+from provider.metadata.engine import write_session
+from provider.metadata.tables import BatchRequest, Task, TaskBatch, TaskDependency, TaskLog, Workflow
+
+NOON = datetime(2026, 3, 16, 12, 0, tzinfo=UTC)
+LATER = datetime.now(UTC) + timedelta(hours=1)
+
+
+class Airflow:
+    """An Airflow in which batch B1 of workflow w runs, and nothing keeps it."""
+
+    told = "by a test"
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {name: {"status": "healthy"} for name in ("scheduler", "triggerer")}
+        self.known: DagState | None = DagState(paused=False, stale=False, running=1)
+        self.run_state: str | None = "running"
+        self.tasks: list[dict[str, Any]] = []
+        self.pools = {"default_pool": {"slots": 128, "occupied_slots": 0}}
+        self.active: list[str] = []
+        self.said: list[str] = []
+        self.inside: list[dict[str, Any]] = []
+
+    def add(self, task_id: str, state: str | None, **values: Any) -> None:
+        one = {"dag_id": "w", "dag_run_id": "B1", "task_id": task_id, "map_index": -1, "state": state, "pool": "default_pool"}
+        self.tasks.append(one | values)
+
+    def health(self) -> Mapping[str, Any]:
+        return self.state
+
+    def dag(self, dag_id: str) -> DagState | None:
+        return self.known
+
+    def clock(self) -> datetime | None:
+        return None
+
+    def run(self, dag_id: str, run_id: str) -> Mapping[str, Any] | None:
+        return None if self.run_state is None else {"state": self.run_state}
+
+    def task_instances(self, dag_id: str, run_id: str) -> Sequence[Mapping[str, Any]]:
+        return self.tasks
+
+    def active_runs(self, dag_id: str) -> Sequence[str]:
+        return self.active
+
+    def pool(self, name: str) -> Mapping[str, Any] | None:
+        return self.pools.get(name)
+
+    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+        return self.inside
+
+    def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
+        return self.said
+
+
+def rows(*added: Any) -> None:
+    with write_session() as session:
+        session.add(Workflow(workflow_id="w"))
+        session.flush()
+        session.add_all(
+            [Task(task_id="a", workflow_id="w", task_type="external"), Task(task_id="b", workflow_id="w", task_type="gcs")]
+        )
+        session.flush()
+        session.add_all([TaskDependency(parent_id="a", child_id="b"), *added])
+
+
+def batch(status: str = "PROCESSING", **values: Any) -> TaskBatch:
+    return TaskBatch(workflow_id="w", batch_id="B1", status=status, created_at=NOON, updated_at=NOON, **values)
+
+
+def log(task_id: str, status: str, **values: Any) -> TaskLog:
+    key = {"workflow_id": "w", "batch_id": "B1", "task_id": task_id, "try_number": 1}
+    return TaskLog(**key, status=status, row_source="reconciler", updated_at=NOON, **values)
+
+
+def request(state: str, **values: Any) -> BatchRequest:
+    known = {"subscription": "s", "message_id": "77", "part": 0, "kind": "start", "workflow_id": "w", "batch_id": "B1"}
+    return BatchRequest(**known | {"payload": b"{}", "payload_bytes": 2, "received_at": NOON} | values, state=state)
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
+    found = Airflow()
+    monkeypatch.setattr(why_commands, "open_view", lambda: found)
+    return found
+
+
+#: Attributes of Airflow, and the beginning of the first line for the batch.
+OF_BATCH: list[tuple[dict[str, Any], str]] = [
+    ({"known": DagState(paused=True, stale=False, running=1)}, "DAG w is paused. Unpause it in Airflow."),
+    ({"known": DagState(paused=False, stale=True, running=1)}, "No DAG file defines w any more."),
+    ({"known": None}, "No DAG file defines w any more."),
+    ({"run_state": None}, "Airflow has no run B1 of w any more."),
+    (
+        {"run_state": "queued", "active": [f"B{n}" for n in range(2, 9)]},
+        "The run is queued while others run: B2, B3, B4, B5, B6 and 2",
+    ),
+    ({"run_state": "queued"}, "The run is queued and the scheduler has not begun it yet."),
+    (
+        {"state": {"scheduler": {"status": "unhealthy", "latest_scheduler_heartbeat": "2026-03-16T04:00:00Z"}}},
+        "No scheduler is alive, last heartbeat 2026-03-16T04:00:00Z. Start `airflow scheduler`.",
+    ),
+    ({}, "All tasks have ended; the run is about to."),
+]
+
+
+@pytest.mark.usefixtures("application_database")
+@pytest.mark.parametrize(("said", "line"), OF_BATCH, ids=lambda value: value[:30] if isinstance(value, str) else "")
+def test_a_batch(accelerator, airflow: Airflow, said: dict[str, Any], line: str) -> None:
+    rows(batch())
+    vars(airflow).update(said)
+    found = accelerator("why", "B1")
+    assert found.code == 0, found.err
+    assert found.out.splitlines()[0].startswith(line)
+
+
+FULL = {"default_pool": {"slots": 1, "occupied_slots": 1}}
+#: State of a and values of its instance, attributes of Airflow, and the beginning of the first line for it.
+OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
+    ("scheduled", {"pool": "none"}, {}, "There is no pool none."),
+    (
+        "scheduled",
+        {},
+        {"pools": FULL, "inside": [{"dag_id": "other", "task_id": "x", "dag_run_id": "R"}]},
+        "Pool default_pool is full, 1 of 1 slots are taken: other x in R.",
+    ),
+    ("scheduled", {}, {"pools": {"default_pool": {"slots": 0, "occupied_slots": 0}}}, "Pool default_pool is full, 0 of 0 slots"),
+    ("scheduled", {}, {"said": ["Max active tasks reached"]}, "Airflow says: Max active tasks reached"),
+    ("scheduled", {}, {}, "The scheduler has not queued a yet."),
+    ("queued", {"queue": "q", "queued_when": NOON}, {}, "a is queued since 2026-03-16T12:00:00Z and no worker has taken it"),
+    ("running", {"start_date": NOON}, {}, "a is running since 2026-03-16T12:00:00Z."),
+    ("up_for_retry", {}, {}, "a has failed and waits for its next try"),
+    ("deferred", {}, {}, "a waits for a message that tells its end: task_id a, batch_id B1, status SUCCESS or ERROR."),
+    (
+        "deferred",
+        {},
+        {"state": {"scheduler": {"status": "healthy"}, "triggerer": {"status": "unhealthy"}}},
+        "a is deferred and no triggerer is alive",
+    ),
+    ("failed", {}, {}, "a has ended as failed"),
+]
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize(
+    ("state", "values", "said", "line"), OF_TASK, ids=lambda value: value[:30] if isinstance(value, str) else ""
+)
+def test_a_task(
+    accelerator, airflow: Airflow, state: str | None, values: dict[str, Any], said: dict[str, Any], line: str
+) -> None:
+    rows(batch())
+    airflow.add("start_batch", "success")
+    airflow.add("a", state, **values)
+    vars(airflow).update(said)
+    found = accelerator("why", "a", "B1")
+    assert found.code == 0, found.err
+    assert found.out.splitlines()[0].startswith(line)
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_task_waits_for_its_parents(accelerator, airflow: Airflow) -> None:
+    rows(batch())
+    airflow.add("a", "running")
+    airflow.add("b", None)
+    assert accelerator("why", "b", "latest").out.startswith("b waits for a (running). Ask for the first of them.")
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize("reason", ["out of scope of this batch", "the task is disabled"])
+def test_a_task_that_the_batch_leaves_out(accelerator, airflow: Airflow, reason: str) -> None:
+    rows(batch(), log("a", "SKIPPED", error_message=reason))
+    airflow.add("a", "skipped")
+    assert accelerator("why", "a", "B1").out == f"a does not run in this batch: {reason}.\n"
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_task_that_failed_says_why_and_by_whom(accelerator, airflow: Airflow) -> None:
+    rows(batch(), log("a", "ERROR", error_message="no table\nmore", ended_by="ann"))
+    airflow.add("a", "failed")
+    assert accelerator("why", "a", "B1").out.startswith("a has ended as failed by ann: no table")
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_batch_that_has_ended_needs_no_airflow(accelerator, airflow: Airflow) -> None:
+    rows(batch("ERROR", ended_at=NOON, ended_by="ann", end_cause="marked_failed"))
+    found = accelerator("why", "B1", "-o", "json")
+    (answer,) = json.loads(found.out)
+    assert answer["reason"] == "The batch has ended as ERROR at 2026-03-16T12:00:00Z, by ann (marked_failed)."
+
+
+#: State and values of a message, and the beginning of the first line for it.
+OF_MESSAGE: list[tuple[str, dict[str, Any], str]] = [
+    ("rejected", {"reason": "there is no task x"}, "The message was rejected: there is no task x"),
+    ("duplicate", {"reason": "message 5 was first"}, "Another message had started batch B1 before: message 5 was first"),
+    ("received", {"reason": "waits: its workflow is full."}, "The message waits: its workflow is full."),
+    ("received", {"reason": "no DAG", "next_attempt_at": LATER}, "The message waits: no DAG; it is tried again at 20"),
+    ("received", {"claimed_until": LATER}, "A dispatcher is about to start it, until "),
+    ("received", {}, "No dispatcher has taken it since 2026-03-16T12:00:00Z."),
+    ("dispatched", {"dispatched_at": NOON}, "The message has started batch B1 of w at 2026-03-16T12:00:00Z."),
+    ("recorded", {}, "The message told the end of a task and is recorded."),
+]
+
+
+@pytest.mark.usefixtures("application_database")
+@pytest.mark.parametrize("name", ["77", "B1"])
+@pytest.mark.parametrize(("state", "values", "line"), OF_MESSAGE, ids=lambda value: value[:30] if isinstance(value, str) else "")
+def test_a_message(accelerator, name: str, state: str, values: dict[str, Any], line: str) -> None:
+    rows(request(state, **values))
+    found = accelerator("why", name)
+    assert found.code == 0, found.err
+    assert found.out.startswith(line)
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_message_that_has_started_its_batch_goes_on_with_it(accelerator, airflow: Airflow) -> None:
+    rows(batch(), request("dispatched", dispatched_at=NOON))
+    airflow.known = DagState(paused=True, stale=False, running=0)
+    assert accelerator("why", "77").out.startswith("DAG w is paused.")
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("B2",), "there is no batch B2;"),
+        (("x", "B1"), "batch B1 has no task x; it has a."),
+        (("x", "y", "B1"), "name a batch or a message, or a task and its batch; nothing more."),
+    ],
+)
+def test_unknown_names(accelerator, airflow: Airflow, names: tuple[str, ...], said: str) -> None:
+    rows(batch())
+    airflow.add("a", "running")
+    found = accelerator("why", *names)
+    assert found.code == 1
+    assert said in found.err
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_no_secret_is_told(accelerator, airflow: Airflow) -> None:
+    mask_secret("canary-known-4411aa")
+    rows(batch(), log("a", "ERROR", error_message="password canary-known-4411aa was refused"))
+    airflow.add("a", "failed")
+    assert accelerator("why", "a", "B1").out.startswith("a has ended as failed: password *** was refused")
+
+
+def test_an_airflow_that_cannot_be_asked(accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise UnseenError("there is no Airflow database here", "Set a connection.")
+
+    monkeypatch.setattr(why_commands, "open_view", fail)
+    rows(batch())
+    found = accelerator("why", "B1")
+    assert (found.code, found.err) == (
+        1,
+        "error: Airflow cannot be asked: there is no Airflow database here. Set a connection.\n",
+    )
