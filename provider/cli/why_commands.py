@@ -16,9 +16,8 @@ from provider.exceptions import AcceleratorError, UnseenError
 from provider.explain.answers import Answer, cause
 from provider.explain.batches import BatchFacts, explain_batch, explain_end, explain_task_of
 from provider.explain.messages import explain_request
-from provider.metadata.batch_queries import batches_with_id, task_logs_of
+from provider.metadata.batch_queries import batches_with_id
 from provider.metadata.engine import read_session
-from provider.metadata.page_queries import edges_of, task_types_of
 from provider.metadata.request_queries import request_of
 from provider.metadata.rows import StoredRequest
 from provider.texts import first_line
@@ -66,9 +65,7 @@ def _found(name: str, workflow_id: str | None, *, only_batches: bool) -> tuple[B
                 if request["state"] != "dispatched" or not batches_with_id(session, batch_id, workflow):
                     return None, request
         batch = only_batch(session, batch_id, workflow)
-        key = (batch["workflow_id"], batch["batch_id"])
-        facts = BatchFacts(batch, task_logs_of(session, *key), edges_of(session, key[0]), task_types_of(session, key[0]))
-    return facts, request
+        return BatchFacts.read(session, batch), request
 
 
 def _explain(facts: BatchFacts, task: Sequence[str], view: RunsView) -> list[Answer]:

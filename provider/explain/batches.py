@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provider.airflow_view.view import RunsView
 from provider.exceptions import AcceleratorError
@@ -14,6 +14,9 @@ from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import ENDS
 from provider.restart import OWN_TASKS
 from provider.texts import first_line, task_name
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 #: Task instances of a batch that are explained.
 _TASKS = 20
@@ -34,6 +37,16 @@ class BatchFacts:
     logs: Sequence[StoredTaskLog]
     edges: Sequence[tuple[str, str]]
     task_types: Mapping[str, str]
+
+    @classmethod
+    def read(cls, session: Session, batch: StoredTaskBatch) -> BatchFacts:
+        """Read what is known of a batch that there is."""
+        from provider.metadata.batch_queries import task_logs_of
+        from provider.metadata.page_queries import edges_of, task_types_of
+
+        workflow_id = batch["workflow_id"]
+        tries = task_logs_of(session, workflow_id, batch["batch_id"])
+        return cls(batch, tries, edges_of(session, workflow_id), task_types_of(session, workflow_id))
 
     @property
     def ended(self) -> bool:

@@ -106,7 +106,7 @@ def show_batch(person: Asking, dag_id: Text, run_id: Text) -> Response:
     )
 
 
-_NOT_OF_A_TRY = frozenset({"workflow_id", "batch_id", "config", "row_source"})
+_NOT_OF_A_TRY = frozenset({"workflow_id", "batch_id", "config", "remote_job", "row_source"})
 _OF_A_REQUEST = ("id", "kind", "state", "message_id", "task_id", "status", "received_at", "dispatched_at")
 
 

@@ -83,7 +83,7 @@ function heading({ batch, requests, causes }, actions, inTab) {
       Scope: scope,
       Params: params.length ? h("span", { class: "id" }, params.map(([name, value]) => `${name} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ")) : "",
       Messages: requests.length ? requests.map((one, index) => [index ? ", " : "", pageLink("requests", { id: one.id, state: "all" }, `${one.kind === "completion" ? `end of ${one.task_id}` : one.kind} ${one.message_id}`)]).flat() : "",
-      Links: h("span", null, inTab ? null : run, inTab ? null : " · ", pageLink("definition", { workflow: batch.workflow_id }, "Definition")),
+      Links: h("span", null, inTab ? null : run, inTab ? null : " · ", pageLink("definition", { workflow: batch.workflow_id }, "Definition"), batch.ended_at ? null : [" · ", h("button", { onclick: () => explain(batch), "data-key": "why" }, "Why does it wait?")]),
     }));
 }
 
@@ -134,6 +134,16 @@ function offerRestart(place, { batch, tries }, reload) {
   // The same button stays while nothing changes: somebody may have moved to it by keyboard.
   if (offered === Boolean(place.firstChild)) return;
   place.replaceChildren(...(offered ? [h("button", { class: "primary", onclick: () => preview(batch, reload) }, "Run failed and blocked again …")] : []));
+}
+
+/** Says what keeps a batch from going on: what keeps it first, then what is well. */
+async function explain(batch) {
+  const said = await ask("why", { dag_id: batch.workflow_id, run_id: batch.batch_id }).catch((error) => { showDialog("Why does it wait?", refusal(error)); });
+  if (!said) return;
+  const holding = said.answers.filter((one) => !one.passed);
+  showDialog("Why does it wait?",
+    ...(holding.length ? holding : said.answers.slice(-1)).map((one) => h("p", { class: one.passed ? null : "callout" }, one.reason, one.remedy ? h("span", { class: "muted" }, ` ${one.remedy}`) : null)),
+    holding.length ? h("ul", { class: "muted", "aria-label": "What is well" }, ...said.answers.filter((one) => one.passed).map((one) => h("li", null, one.reason))) : "");
 }
 
 async function preview(batch, reload) {

@@ -257,6 +257,7 @@ def test_no_secret_is_told(accelerator, airflow: Airflow) -> None:
     assert accelerator("why", "a", "B1").out.startswith("a has ended as failed: password *** was refused")
 
 
+@pytest.mark.usefixtures("embedded_database")
 def test_an_airflow_that_cannot_be_asked(accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise UnseenError("there is no Airflow database here", "Set a connection.")

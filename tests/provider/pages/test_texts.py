@@ -26,7 +26,7 @@ def routes(pages: Pages) -> dict[str, Any]:
     asked: list[tuple[str, dict[str, Any]]] = [("", {}), ("api/person", {}), ("api/batches", {}), ("api/batches", {"text": "B"})]
     asked += [("api/requests", {"state": "all"}), ("api/definitions", {}), *((f"files/{name}", {}) for name in NAMES)]
     for row in pages.json("batches")["batches"]:
-        asked.append(("api/batch", {"dag_id": row["workflow_id"], "run_id": row["batch_id"]}))
+        asked += [(route, {"dag_id": row["workflow_id"], "run_id": row["batch_id"]}) for route in ("api/batch", "api/why")]
     for row in pages.json("requests", state="all")["requests"]:
         asked.append(("api/request", {"id": row["id"]}))
     for row in pages.json("definitions")["workflows"]:
@@ -107,7 +107,7 @@ def test_no_script_reads_html(name: str) -> None:
 
 def test_scripts_are_small() -> None:
     lengths = [len((FOLDER / name).read_text().splitlines()) for name in NAMES if name.endswith(".js")]
-    assert sum(lengths) < 900
+    assert sum(lengths) < 950
     assert max(lengths) < 400
 
 

@@ -1,0 +1,49 @@
+"""Route that says what keeps a batch from going on, as ``accelerator why`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from starlette.responses import Response
+
+from provider.airflow_view.by_database import DatabaseView
+from provider.explain.batches import BatchFacts, explain_batch
+from provider.metadata.engine import read_session
+from provider.pages.access import Asking, Person
+from provider.pages.answers import answer
+from provider.pages.batches import Text, visible_batch
+from provider.threads import within
+
+router = APIRouter(prefix="/api")
+
+#: How long Airflow's database may take for all its answers, in seconds.
+_SECONDS = 20.0
+
+
+@router.get("/why")
+def say_why(person: Asking, dag_id: Text, run_id: Text) -> Response:
+    """Return ``{"answers": [{"name", "passed", "reason", "remedy"}]}``; the first that did not pass is the cause."""
+    with read_session() as session:
+        facts = BatchFacts.read(session, visible_batch(session, person, dag_id, run_id))
+    try:
+        answers = within(_SECONDS, partial(explain_batch, facts, _SeenBy(person)), "accelerator-why")
+    except TimeoutError as error:
+        raise HTTPException(503, f"Airflow's database cannot be read: {error}.") from error
+    return answer({"answers": [asdict(one) for one in answers]})
+
+
+class _SeenBy(DatabaseView):
+    """Airflow's database, without the names of what somebody may not see."""
+
+    def __init__(self, person: Person) -> None:
+        # Asked for here: the session of whoever asks is not to be used from another thread.
+        self._visible = person.visible
+
+    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+        """Leave out the tasks of other people's workflows."""
+        found = super().occupants(pool)
+        return found if self._visible is None else [one for one in found if one["dag_id"] in self._visible]

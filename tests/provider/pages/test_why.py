@@ -1,0 +1,71 @@
+"""What a page says keeps a batch from going on, and to whom it names what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provider.airflow_view.by_database import DatabaseView
+from provider.pages import why
+from tests.provider.pages.conftest import Pages
+from tests.provider.pages.rows import batch, log, store
+from tests.provider.reconciler.conftest import AirflowDatabase
+
+pytestmark = pytest.mark.usefixtures("application_database")
+
+
+@pytest.fixture
+def waits(pages: Pages, airflow_database: AirflowDatabase, monkeypatch: pytest.MonkeyPatch) -> Pages:
+    """Batch B1, of which the first task waits for a pool that a task of another workflow has filled."""
+    from airflow.models.dag import DagModel
+    from airflow.models.pool import Pool
+
+    monkeypatch.setattr(DatabaseView, "health", lambda _: {name: {"status": "healthy"} for name in ("scheduler", "triggerer")})
+    with airflow_database.engine.begin() as connection:
+        connection.execute(DagModel.__table__.update().values(is_stale=False, is_paused=False))
+    airflow_database.insert(Pool, pool="narrow", slots=1, include_deferred=False)
+    airflow_database.run("B1", dag_id="daily_sales")
+    airflow_database.task("load", "scheduled", dag_id="daily_sales", run_id="B1", pool="narrow", pool_slots=1)
+    airflow_database.task("stg_small", "running", dag_id="small", run_id="a_run", pool="narrow", pool_slots=1)
+    store(batch("B1", status="PROCESSING", ended_at=None), log("load", "B1", status="NEW"))
+    return pages
+
+
+def reasons(pages: Pages, person: str) -> list[str]:
+    found = pages.json("why", person, dag_id="daily_sales", run_id="B1")["answers"]
+    return [one["reason"] for one in found if not one["passed"]]
+
+
+def test_who_has_filled_a_pool_is_named_to_those_who_may_see_it(waits: Pages) -> None:
+    assert reasons(waits, "ann") == ["Pool narrow is full, 1 of 1 slots are taken: small stg_small in a_run."]
+    assert reasons(waits, "bob") == ["Pool narrow is full, 1 of 1 slots are taken."]
+
+
+def test_a_batch_that_has_ended(pages: Pages) -> None:
+    store(batch("B2", status="ERROR", error="1 task failed: load"))
+    (answer,) = pages.json("why", "bob", dag_id="daily_sales", run_id="B2")["answers"]
+    assert answer["reason"].startswith("The batch has ended as ERROR at ")
+    assert answer["remedy"] == "`accelerator restart` runs what failed again."
+
+
+def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
+    store(batch("S1", "small", status="ERROR"))
+    assert pages.json("why", dag_id="small", run_id="S1")["answers"]
+    assert pages.ask("/accelerator/api/why", "bob", params={"dag_id": "small", "run_id": "S1"}).status_code == 404
+
+
+def test_an_airflow_database_that_hangs_costs_a_bounded_time(waits: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    let_go = threading.Event()
+
+    def hang(*_: Any) -> None:
+        let_go.wait(30)
+
+    monkeypatch.setattr(DatabaseView, "run", hang)
+    monkeypatch.setattr(why, "_SECONDS", 0.2)
+    answer = waits.ask("/accelerator/api/why", "bob", params={"dag_id": "daily_sales", "run_id": "B1"})
+    let_go.set()
+    assert answer.status_code == 503
+    assert answer.json()["detail"].startswith("Airflow's database cannot be read: no answer within 0.2 seconds")
