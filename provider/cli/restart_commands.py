@@ -11,9 +11,9 @@ from provider.cli.output import say, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.metadata.batch_queries import newest_batches, task_logs_of
+from provider.metadata.definitions import edges_of
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
-from provider.metadata.page_queries import edges_of
 from provider.metadata.rows import StoredTaskBatch
 from provider.metadata.states import ERROR
 from provider.reconciler.sources import open_api

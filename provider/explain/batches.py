@@ -42,7 +42,7 @@ class BatchFacts:
     def read(cls, session: Session, batch: StoredTaskBatch) -> BatchFacts:
         """Read what is known of a batch that there is."""
         from provider.metadata.batch_queries import task_logs_of
-        from provider.metadata.page_queries import edges_of, task_types_of
+        from provider.metadata.definitions import edges_of, task_types_of
 
         workflow_id = batch["workflow_id"]
         tries = task_logs_of(session, workflow_id, batch["batch_id"])

@@ -182,3 +182,20 @@ def _same_keys(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[dict[str, Any
     for row in rows:
         groups.setdefault(frozenset(row), []).append(dict(row))
     return groups.values()
+
+
+def edges_of(session: Session, workflow_id: str) -> list[tuple[str, str]]:
+    """Return parent and child of each edge of a workflow, as its rows are now."""
+    statement = (
+        select(TaskDependency.parent_id, TaskDependency.child_id)
+        .join(Task, Task.task_id == TaskDependency.child_id)
+        .where(Task.workflow_id == workflow_id)
+        .order_by(TaskDependency.parent_id, TaskDependency.child_id)
+    )
+    return [(parent, child) for parent, child in session.execute(statement)]
+
+
+def task_types_of(session: Session, workflow_id: str) -> dict[str, str]:
+    """Return task id → type of the tasks of a workflow, as its rows are now."""
+    found = session.execute(select(Task.task_id, Task.task_type).where(Task.workflow_id == workflow_id))
+    return {row.task_id: row.task_type for row in found}

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from provider.metadata.record_tables import TaskBatch, TaskLog
 from provider.metadata.rows import BatchKey
-from provider.metadata.tables import BatchRequest, Task, TaskDependency
+from provider.metadata.tables import BatchRequest
 
 #: A text is searched in so many of the newest rows that the other filters let through.
 SEARCHED = 100_000
@@ -141,23 +141,6 @@ def task_counts(session: Session, batches: Collection[BatchKey]) -> dict[BatchKe
     ):
         found.setdefault((workflow_id, batch_id), {})[status] = count
     return found
-
-
-def edges_of(session: Session, workflow_id: str) -> list[tuple[str, str]]:
-    """Return parent and child of each edge of a workflow, as its rows are now."""
-    statement = (
-        select(TaskDependency.parent_id, TaskDependency.child_id)
-        .join(Task, Task.task_id == TaskDependency.child_id)
-        .where(Task.workflow_id == workflow_id)
-        .order_by(TaskDependency.parent_id, TaskDependency.child_id)
-    )
-    return [(parent, child) for parent, child in session.execute(statement)]
-
-
-def task_types_of(session: Session, workflow_id: str) -> dict[str, str]:
-    """Return task id → type of the tasks of a workflow, as its rows are now."""
-    found = session.execute(select(Task.task_id, Task.task_type).where(Task.workflow_id == workflow_id))
-    return {row.task_id: row.task_type for row in found}
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from provider.metadata.batch_queries import batches_with_id, task_logs_of
-from provider.metadata.definitions import workflow_ids
+from provider.metadata.definitions import edges_of, workflow_ids
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.metadata.page_queries import (
     BatchFilter,
     Place,
     RequestFilter,
-    edges_of,
     page_of_batches,
     page_of_requests,
     task_counts,
