@@ -28,14 +28,20 @@ def stored_job(attempt: TryState, jobs: RemoteJobState | None) -> dict[str, Any]
     """
     Return what is kept of a task instance's remote job: ``{"service", "job", "intent"}``, as in the task's ledger.
 
-    :return: None where no job may run that is the reconciler's to end, or where that cannot be kept: it is too long, or has
-        a secret in it.
+    :return: None where no job may run that is the reconciler's to end, or where that cannot be kept: a task writes there what
+        it likes, and it may be too long, no JSON for every database, or have a secret in it.
     """
     if jobs is None or not attempt.live or not may_run(jobs):
         return None
     entry = {"service": jobs.service, "job": jobs.job, "intent": jobs.intent}
-    text = json.dumps(entry, default=str)
-    return None if len(text) > _LENGTH or redact(entry) != entry or "\\u0000" in text else json.loads(text)
+    try:
+        text = json.dumps(entry, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    if len(text) > _LENGTH or "\\u0000" in text or redact(entry) != entry:
+        return None
+    kept: dict[str, Any] = json.loads(text)
+    return kept
 
 
 def runs_to_look_at() -> set[RunKey]:

@@ -100,7 +100,12 @@ def service(operator: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterat
     kept.answer = JobStatus("running")
     point = EntryPoint("recording", f"{__name__}:RecordingService", ENTRY_POINT_GROUP)
     monkeypatch.setattr(point.__class__, "load", lambda self: kept)
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **of: [point] if of["name"] == "recording" else [])
+    installed = importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda **of: ([point] if of["name"] == "recording" else []) if of.get("group") == ENTRY_POINT_GROUP else installed(**of),
+    )
     yield kept
     service_class.cache_clear()
 

@@ -18,6 +18,8 @@ from tests.provider.reconciler.orphan_world import JOB, LONG_AGO, RECORDED, airf
 
 __all__ = ["airflow", "operator", "service"]
 
+pytestmark = pytest.mark.usefixtures("application_database")
+
 
 def remote_job() -> Any:
     with read_session() as session:
@@ -108,6 +110,13 @@ def attempt(state: str = "deferred", *, live: bool = True) -> TryState:
     return TryState("load", -1, 1, state, LONG_AGO, None, LONG_AGO, live)
 
 
+def nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 def jobs(**values: Any) -> RemoteJobState:
     return RemoteJobState(**{"tries": {}, "job": JOB, "running": True, "service": RECORDED, **values})
 
@@ -122,6 +131,9 @@ def jobs(**values: Any) -> RemoteJobState:
         jobs(job={**JOB, "password": "hunter2"}),
         jobs(job={**JOB, "id": "x" * 20_000}),
         jobs(job={**JOB, "id": "a\0b"}),
+        jobs(job={**JOB, "share": float("nan")}),
+        jobs(job={**JOB, "deep": nested(900)}),
+        jobs(job={**JOB, "deep": nested(4000)}),
         None,
     ],
 )
