@@ -74,10 +74,11 @@ def rendered_tasks(
             "ti": SimpleNamespace(task_id=task.task_id),
             "dag": dag,
         }
-        fields = dict(_connections(task, operator))
         try:
             config = operator.render_template(operator_arguments(task.config), context, environment)
-            connections = tuple(str(operator.render_template(value, context, environment)) for value in fields.values())
+            connections = tuple(
+                str(operator.render_template(value, context, environment)) for value in _connections(task, operator)
+            )
         except Exception as error:  # noqa: BLE001 - whatever a filter raises for these values; the task would fail by it
             return RenderedTask(task.task_id, task.task_type, None, first_line(f"{type(error).__name__}: {error}"), ())
         return RenderedTask(task.task_id, task.task_type, config, "", connections)
@@ -85,8 +86,8 @@ def rendered_tasks(
     return [rendered(tasks[task_id]) for task_id in task_ids]
 
 
-def _connections(task: TaskSpec, operator: Any) -> Iterator[tuple[str, str]]:
-    """Yield the connection fields of a task's type, with what its operator makes of them."""
+def _connections(task: TaskSpec, operator: Any) -> Iterator[str]:
+    """Yield what its operator makes of the connection fields of a task's type."""
     for name, field in type(task.config).model_fields.items():
         if name.endswith("conn_id") and isinstance(value := getattr(operator, field.alias or name, None), str):
-            yield name, value
+            yield value

@@ -62,7 +62,7 @@ class RemoteJobError(AcceleratorError):
 
 class UnseenError(Exception):
     """
-    A check cannot look at what it is about.
+    What is asked about, such as Airflow, cannot be looked at.
 
     :param remedy: what to do so that it can.
     """

@@ -20,13 +20,9 @@ def redact(value: Any, name: str | None = None) -> Any:
     """
     from airflow.sdk.log import redact as masked  # type: ignore[attr-defined]
 
-    # Airflow looks for known secrets five levels deep and no deeper, its oldest version that we allow for names in lists, too.
-    value = masked(value, name, max_depth=_ANY_DEPTH)
-    return _redact_texts(value)
-
-
-#: Python's own limit ends it, and Airflow then masks what it has not looked at.
-_ANY_DEPTH = sys.maxsize
+    # By default Airflow looks for known secrets five levels deep and no deeper, its oldest version that we allow for names in
+    # lists, too. Without a bound Python's own limit ends it, and Airflow then masks what it has not looked at.
+    return _redact_texts(masked(value, name, max_depth=sys.maxsize))
 
 
 #: A private key in PEM, on one line or several; one that was cut has no end.

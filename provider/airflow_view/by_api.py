@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provider.airflow_view.view import MOST, DagState
-
-if TYPE_CHECKING:
-    from provider.hooks.airflow_api import AirflowApi
+from provider.hooks.airflow_api import AirflowApi, api_path
 
 
 class ApiView:
@@ -25,8 +23,6 @@ class ApiView:
 
     def dag(self, dag_id: str) -> DagState | None:
         """Ask the API, twice."""
-        from provider.hooks.airflow_api import api_path
-
         found = self._api.find(api_path("dags", dag_id))
         if found is None:
             return None
@@ -39,40 +35,28 @@ class ApiView:
 
     def run(self, dag_id: str, run_id: str) -> Mapping[str, Any] | None:
         """Ask the API."""
-        from provider.hooks.airflow_api import api_path
-
         return self._api.find(api_path("dags", dag_id, "dagRuns", run_id))
 
     def task_instances(self, dag_id: str, run_id: str) -> Sequence[Mapping[str, Any]]:
         """Ask the API, page by page."""
-        from provider.hooks.airflow_api import api_path
-
         return list(self._api.listed(api_path("dags", dag_id, "dagRuns", run_id, "taskInstances"), "task_instances"))
 
     def active_runs(self, dag_id: str) -> Sequence[str]:
         """Ask the API."""
-        from provider.hooks.airflow_api import api_path
-
         found = self._api.get(api_path("dags", dag_id, "dagRuns"), state="running", limit=MOST)
         return [str(one.get("dag_run_id")) for one in found.get("dag_runs") or ()]
 
     def pool(self, name: str) -> Mapping[str, Any] | None:
         """Ask the API."""
-        from provider.hooks.airflow_api import api_path
-
         return self._api.find(api_path("pools", name))
 
     def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
         """Ask the API."""
-        from provider.hooks.airflow_api import api_path
-
         path = api_path("dags", "~", "dagRuns", "~", "taskInstances")
         return list(self._api.get(path, pool=pool, state=["queued", "running"], limit=MOST).get("task_instances") or ())
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         """Ask the API."""
-        from provider.hooks.airflow_api import api_path
-
         one = (task_id,) if map_index < 0 else (task_id, map_index)
         found = self._api.find(api_path("dags", dag_id, "dagRuns", run_id, "taskInstances", *one, "dependencies")) or {}
         return [str(each.get("reason")) for each in found.get("dependencies") or ()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from provider import settings
-from provider.airflow_view.by_api import ApiView
 from provider.airflow_view.by_database import DatabaseView
 from provider.airflow_view.view import RunsView
 from provider.exceptions import UnseenError
@@ -17,6 +16,7 @@ def open_view() -> RunsView:
     :raises UnseenError: neither is at hand.
     """
     if conn_id := settings.get("airflow_conn_id"):
+        from provider.airflow_view.by_api import ApiView
         from provider.hooks.airflow_api import AirflowApiHook
 
         return ApiView(AirflowApiHook(conn_id).get_conn(), conn_id)

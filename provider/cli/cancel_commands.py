@@ -10,7 +10,6 @@ from provider.cancel import CancelPlan, cancel_body, has_ended, plan_cancel, why
 from provider.cli.ids import only_batch, warn_of_old_record
 from provider.cli.output import say
 from provider.cli.who import who
-from provider.exceptions import AcceleratorError
 from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.metadata.batch_queries import task_logs_of
 from provider.metadata.definitions import task_parameters
@@ -63,14 +62,13 @@ def _send(api: AirflowApi, plan: CancelPlan) -> bool:
     try:
         # It may have ended since the record was written, and a success is not to become a failure.
         state = str(api.get(path).get("state"))
-        if state in _ENDED:
-            raise has_ended(plan.batch_id, plan.workflow_id, state)
-        api.patch(path, cancel_body(who()))
+        if state not in _ENDED:
+            api.patch(path, cancel_body(who()))
     except RemoteCallError as error:
         sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} is not cancelled: {error}\n")
         return False
-    except AcceleratorError as error:
-        sys.stderr.write(f"error: {error}\n")
+    if state in _ENDED:
+        sys.stderr.write(f"error: {has_ended(plan.batch_id, plan.workflow_id, state)}\n")
         return False
     say(f"Batch {plan.batch_id} of {plan.workflow_id} is cancelled; `accelerator logs {plan.batch_id}` shows its end.")
     return True

@@ -132,13 +132,15 @@ _BATCHES = Command(
     ),
 )
 
+_WORKFLOW_OF_BATCH = argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id")
+
 _LOGS = Command(
     "logs",
     "Show what happened to the tasks of a batch, one line for each try",
     "provider.cli.batch_commands:show_logs",
     (
         argument("batch_id", metavar="BATCH", help="batch id, which is the run id of the DAG run; latest for the newest"),
-        argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
+        _WORKFLOW_OF_BATCH,
         OUTPUT,
     ),
 )
@@ -151,7 +153,7 @@ _WHY = Command(
         argument(
             "names", metavar="NAME", nargs="+", help="a batch or a message; or a task, then its batch; latest for the newest"
         ),
-        argument("--workflow", metavar="WORKFLOW", help="workflow of the batch, where several have one with this id"),
+        _WORKFLOW_OF_BATCH,
         OUTPUT,
     ),
 )

@@ -10,6 +10,9 @@ from provider.airflow_view.view import RunsView
 from provider.exceptions import AcceleratorError
 from provider.explain.answers import Answer, cause, listed, moment, passes, stops
 from provider.explain.tasks import TaskFacts, explain_task
+from provider.hooks.remote_job import ENDED_STATES
+from provider.metadata.batch_queries import task_logs_of
+from provider.metadata.definitions import edges_of, task_types_of
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import ENDS
 from provider.restart import OWN_TASKS
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Task instances of a batch that are explained.
 _TASKS = 20
-_OPEN = frozenset({None, "scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule", "restarting"})
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,6 @@ class BatchFacts:
     @classmethod
     def read(cls, session: Session, batch: StoredTaskBatch) -> BatchFacts:
         """Read what is known of a batch that there is."""
-        from provider.metadata.batch_queries import task_logs_of
-        from provider.metadata.definitions import edges_of, task_types_of
-
         workflow_id = batch["workflow_id"]
         tries = task_logs_of(session, workflow_id, batch["batch_id"])
         return cls(batch, tries, edges_of(session, workflow_id), task_types_of(session, workflow_id))
@@ -77,7 +76,7 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
             return [*answers, stops("active runs", f"The run is queued while others run: {listed(active)}.", remedy)]
         return [*answers, stops("scheduler", "The run is queued and the scheduler has not begun it yet.")]
     instances = view.task_instances(batch["workflow_id"], batch["batch_id"])
-    open_ = [one for one in instances if one.get("state") in _OPEN and one["task_id"] != "batch_watcher"]
+    open_ = [one for one in instances if one.get("state") not in ENDED_STATES and one["task_id"] != "batch_watcher"]
     # What has come furthest keeps the others waiting.
     open_.sort(key=lambda one: one.get("state") in (None, "scheduled"))
     firsts = [cause(explain_task(_task_facts(facts, one, instances), view)) for one in open_[:_TASKS]]

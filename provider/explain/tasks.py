@@ -8,11 +8,10 @@ from typing import Any
 
 from provider.airflow_view.view import RunsView
 from provider.explain.answers import Answer, listed, moment, passes, stops
+from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.rows import StoredTaskLog
 from provider.metadata.states import SCOPE_REASONS
 from provider.texts import first_line, task_name
-
-_ENDS = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def explain_task(facts: TaskFacts, view: RunsView) -> list[Answer]:
     :raises RemoteCallError: Airflow could not be asked for more.
     """
     state = facts.instance.get("state")
-    if state in _ENDS:
+    if state in ENDED_STATES:
         return [_ended(facts, str(state))]
     if state == "up_for_retry":
         why = first_line(facts.log["error_message"] or "", 300) if facts.log else ""
@@ -70,7 +69,7 @@ def _ended(facts: TaskFacts, state: str) -> Answer:
 
 
 def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
-    open_ = [f"{name} ({state or 'not begun'})" for name, state in facts.parents if state not in _ENDS]
+    open_ = [f"{name} ({state or 'not begun'})" for name, state in facts.parents if state not in ENDED_STATES]
     if open_:
         return [stops("parents", f"{facts.name} waits for {listed(open_)}.", "Ask for the first of them.")]
     answers = [passes("parents", "All tasks before it have ended.")]

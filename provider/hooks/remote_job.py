@@ -25,6 +25,10 @@ DETAIL_LENGTH = 200
 #: How deep a result may be nested.
 DEEPEST_RESULT = 12
 
+#: States of a task instance that will not run again by itself: nobody waits for its remote job any more. A cleared task is not
+#: among them: its next try finds the job in the ledger, and cancels it before it starts another one.
+ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
 #: A handle of a job as plain JSON: ``id`` and ``url``, and whatever its service needs to find it again. ``adopted`` is true for
 #: a job that somebody else started and a task waits for.
 RemoteJob: TypeAlias = dict[str, Any]

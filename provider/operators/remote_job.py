@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from provider.airflow_internals import supervisor
 from provider.exceptions import ConfigurationError, RemoteJobError
-from provider.hooks.remote_job import JobStatus, RemoteJob
+from provider.hooks.remote_job import ENDED_STATES, JobStatus, RemoteJob
 from provider.hooks.remote_service import Connection, RemoteService, open_service, service_class
 from provider.hooks.wait_budget import WaitBudget
 from provider.links import RemoteJobLink
@@ -26,7 +26,7 @@ from provider.operators.job_start import IfRunning, JobStart, Obstacle
 from provider.operators.patient_service import PatientService
 from provider.pacing import jittered
 from provider.threads import within
-from provider.triggers.remote_job import ENDED_STATES, RemoteJobTrigger
+from provider.triggers.remote_job import RemoteJobTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from provider.airflow_internals import audit_log
 from provider.airflow_internals.audit_log import PersonAct
+from provider.hooks.remote_job import ENDED_STATES
 from provider.reconciler.airflow_state import LeftText, RemoteJobState, RunKey, RunState, TryState
 from provider.reconciler.api_answers import EventAnswer, HistoryAnswer, RunAnswer, TaskAnswer
-from provider.triggers.remote_job import ENDED_STATES
 
 #: (task_id, map_index)
 TaskKey = tuple[str, int]

@@ -19,7 +19,7 @@ from typing import Any
 
 from provider.airflow_internals.audit_log import PersonAct
 from provider.exceptions import ConfigurationError
-from provider.hooks.remote_job import CannotCancelError, JobNotFoundError, RemoteCallError
+from provider.hooks.remote_job import ENDED_STATES, CannotCancelError, JobNotFoundError, RemoteCallError
 from provider.reconciler.airflow_state import (
     AirflowState,
     OpenAirflow,
@@ -256,8 +256,6 @@ def may_run(jobs: RemoteJobState) -> bool:
 
 def _unattended(run: RunState, now: datetime, *, run_gone: bool) -> Iterator[tuple[TryState, RemoteJobState]]:
     """Yield the task instances that have ended although their job, as far as they know, has not."""
-    from provider.triggers.remote_job import ENDED_STATES
-
     for attempt in run.tries:
         jobs = run.jobs.get((attempt.task_id, attempt.map_index))
         if jobs is None or not attempt.live or not may_run(jobs):

@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from provider.airflow_internals import supervisor
 from provider.exceptions import AcceleratorError
-from provider.hooks.remote_job import CannotCancelError, JobStatus, RemoteCallError, RemoteJob
+from provider.hooks.remote_job import ENDED_STATES, CannotCancelError, JobStatus, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import Connection, RemoteService
 from provider.hooks.shared_services import shared_service
 from provider.hooks.wait_budget import WaitBudget
@@ -20,10 +20,6 @@ from provider.pacing import jittered
 from provider.threads import in_own_thread
 
 __all__ = ["RemoteJobTrigger"]
-
-#: States of a task instance that will not run again by itself: nobody waits for the job any more. A cleared task is not
-#: among them: its next try finds the job in the ledger, and cancels it before it starts another one.
-ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 # The event loop holds tasks weakly; without this reference a detached cancel could be collected half-way.
 _detached: set[asyncio.Task[None]] = set()

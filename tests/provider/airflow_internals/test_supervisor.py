@@ -29,7 +29,7 @@ from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 from provider.airflow_internals import supervisor
 from provider.airflow_internals.supervisor import AirflowRefusedError
-from provider.triggers.remote_job import ENDED_STATES
+from provider.hooks.remote_job import ENDED_STATES
 from tests.provider.airflow_internals.supervised_task import ApiServer, behind_a_socket, in_process
 
 

@@ -250,6 +250,13 @@ def test_unknown_names(accelerator, airflow: Airflow, names: tuple[str, ...], sa
 
 
 @pytest.mark.usefixtures("embedded_database")
+def test_a_state_that_is_no_end_is_told_of(accelerator, airflow: Airflow) -> None:
+    rows(batch())
+    airflow.add("a", "awaiting_input", start_date="2026-03-16T12:00:00Z")
+    assert "a is awaiting_input since 2026-03-16T12:00:00Z." in accelerator("why", "B1").out
+
+
+@pytest.mark.usefixtures("embedded_database")
 def test_no_secret_is_told(accelerator, airflow: Airflow) -> None:
     mask_secret("canary-known-4411aa")
     rows(batch(), log("a", "ERROR", error_message="password canary-known-4411aa was refused"))

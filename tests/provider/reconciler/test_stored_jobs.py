@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,34 +32,29 @@ def leads_and_dies() -> None:
     gone.release()
 
 
-@pytest.fixture
-def restarted() -> Iterator[Callable[[], Reconciler]]:
-    made: list[Reconciler] = []
-
-    def make() -> Reconciler:
-        made.append(Reconciler())
-        return made[-1]
-
-    yield make
-    for reconciler in made:
+def lives_again() -> None:
+    """Make the first pass of a process that remembers nothing, and wait for what it cancels."""
+    reconciler = Reconciler()
+    try:
+        assert reconciler.tick()
+        assert reconciler.finish_jobs(20)
+    finally:
         reconciler.release()
 
 
 @pytest.mark.parametrize("state", ["deferred", "running"])
-def test_the_job_of_a_run_that_was_deleted_while_nobody_lived_is_cancelled(airflow, service, restarted, state: str) -> None:
+def test_the_job_of_a_run_that_was_deleted_while_nobody_lived_is_cancelled(airflow, service, state: str) -> None:
     airflow.task("load", state, updated_at=LONG_AGO)
     ledger(airflow)
     leads_and_dies()
     assert remote_job() == {"service": RECORDED, "job": JOB, "intent": None}
     airflow.delete_run("b1")
-    reconciler = restarted()
-    assert reconciler.tick()
-    assert reconciler.finish_jobs(20)
+    lives_again()
     assert service.cancelled == ["job-1"]
     assert service.opened == [{"recording_conn_id": "c", "identity": ["somebody"]}]
 
 
-def test_so_is_that_of_a_run_whose_batch_had_ended_before(airflow, service, restarted) -> None:
+def test_so_is_that_of_a_run_whose_batch_had_ended_before(airflow, service) -> None:
     from airflow.models.dagrun import DagRun
 
     airflow.task("load", "failed", updated_at=datetime.now(UTC))
@@ -68,25 +62,21 @@ def test_so_is_that_of_a_run_whose_batch_had_ended_before(airflow, service, rest
     ledger(airflow)
     leads_and_dies()
     airflow.delete_run("b1")
-    reconciler = restarted()
-    assert reconciler.tick()
-    assert reconciler.finish_jobs(20)
+    lives_again()
     assert service.cancelled == ["job-1"]
 
 
-def test_a_start_that_was_never_recorded_is_looked_up(airflow, service, restarted) -> None:
+def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
     airflow.task("load", "running", updated_at=LONG_AGO)
     ledger(airflow, job=None, intent={"since": "then"})
     service.found = [{"id": "job-2", "url": ""}]
     leads_and_dies()
     airflow.delete_run("b1")
-    reconciler = restarted()
-    assert reconciler.tick()
-    assert reconciler.finish_jobs(20)
+    lives_again()
     assert service.cancelled == ["job-2"]
 
 
-def test_the_handle_goes_with_the_end_of_the_job(airflow, service, restarted) -> None:
+def test_the_handle_goes_with_the_end_of_the_job(airflow, service) -> None:
     from airflow.models.task_state_store import TaskStateStoreModel
     from airflow.models.taskinstance import TaskInstance
 
@@ -100,9 +90,7 @@ def test_the_handle_goes_with_the_end_of_the_job(airflow, service, restarted) ->
     leads_and_dies()
     assert remote_job() is None
     airflow.delete_run("b1")
-    reconciler = restarted()
-    assert reconciler.tick()
-    assert reconciler.finish_jobs(20)
+    lives_again()
     assert service.opened == []
 
 

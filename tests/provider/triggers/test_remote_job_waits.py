@@ -11,10 +11,10 @@ import pytest
 
 from provider.airflow_internals import supervisor
 from provider.hooks import wait_budget
-from provider.hooks.remote_job import CannotCancelError, JobStatus, RemoteCallError
+from provider.hooks.remote_job import ENDED_STATES, CannotCancelError, JobStatus, RemoteCallError
 from provider.hooks.wait_budget import WaitBudget
 from provider.triggers import remote_job
-from provider.triggers.remote_job import ENDED_STATES, RemoteJobTrigger
+from provider.triggers.remote_job import RemoteJobTrigger
 from tests.provider.clock import Clock
 
 JOB = {"id": "job-1", "url": "https://example.com/job-1"}
