@@ -94,6 +94,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": "airflow_api",
         "default": "",
     },
+    "notifiers": {
+        "description": "What rules of the table alert_rules may use to tell people, comma-separated: mail, slack, teams, topic, "
+        "or class paths of Airflow notifiers, with * for any characters. Without any there are no alerts, and the DAG "
+        "accelerator_alerts is not created.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "mail, slack, airflow.providers.pagerduty.notifications.*",
+        "default": "",
+    },
     "outage_wait_hours": {
         "description": "How long start_batch waits for an application database that is away, in hours, without holding a "
         "worker. Then its try fails.",

@@ -50,6 +50,7 @@ def clean(args: argparse.Namespace) -> int:
     """
     cleaned = retention.clean(args.before, dry_run=args.dry_run)
     what = f"{cleaned.batches} batches that ended before {args.before:%Y-%m-%d}, with {cleaned.tries} task logs"
+    what += f", and {cleaned.alerts} alerts"
     sys.stdout.write(f"Would delete {what}.\n" if args.dry_run else f"Deleted {what}.\n")
     return 0
 

@@ -44,11 +44,13 @@ def form() -> dict[str, Param]:
             type="string",
             maxLength=1024,
             pattern=r"^[^\x00-\x1f]*$",
-            description="import, validate: a YAML or JSON file, as gs://bucket/object or as a path that the workers have.",
+            description="import, alerts load, validate: a YAML or JSON file, as gs://bucket/object or a path of the workers.",
         ),
-        "text": Param("", type="string", format="multiline", maxLength=1_000_000, description="import, validate: YAML instead."),
-        "prune": Param(False, type="boolean", description="import: also delete workflows that the file does not have."),
-        "dry_run": Param(False, type="boolean", description="import, db clean: only show what would happen."),
+        "text": Param(
+            "", type="string", format="multiline", maxLength=1_000_000, description="import, alerts load, validate: YAML instead."
+        ),
+        "prune": Param(False, type="boolean", description="import, alerts load: also delete what the file does not have."),
+        "dry_run": Param(False, type="boolean", description="import, alerts load, db clean: only show what would happen."),
         "request_ids": Param(
             [],
             type="array",
@@ -119,8 +121,8 @@ def _import(params: Params, _: str) -> Iterator[list[str]]:
     options = [f"--{name.replace('_', '-')}" for name in ("prune", "dry_run") if params[name]]
     with _file(params) as file:
         if file is None:
-            raise ConfigurationError("The action import needs `file` or `text`; give one of them.")
-        yield ["import", *options, "--", file]
+            raise ConfigurationError(f"The action {params['action']} needs `file` or `text`; give one of them.")
+        yield [*params["action"].split(), *options, "--", file]
 
 
 @contextlib.contextmanager
@@ -156,6 +158,7 @@ ACTIONS: dict[str, Callable[[Params, str], contextlib.AbstractContextManager[lis
     UPGRADE: _upgrade,
     "db downgrade": _downgrade,
     "import": _import,
+    "alerts load": _import,
     "validate": _validate,
     "reconcile --check": _reconcile_check,
     "requests retry": _retry,

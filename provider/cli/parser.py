@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 from provider.cli.acting_commands import CANCEL, DISABLE, ENABLE, PAUSE, PUBLISH, RESUME, RUN
+from provider.cli.alerting_commands import ALERTS
 from provider.cli.command import OUTPUT, Command, Group, argument, day, port, positive
 
 _REQUEST_STATES = ("received", "dispatched", "recorded", "duplicate", "rejected")
@@ -253,7 +254,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
-    *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, _DOCTOR, _EMULATORS),
+    *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, ALERTS, _DOCTOR, _EMULATORS),
 )
 
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"

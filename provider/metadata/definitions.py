@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Text, cast, delete, insert, select, union, update
+from sqlalchemy import Text, cast, delete, insert, select, union, update
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Task, TaskDependency, Workflow
 from provider.metadata.workflow_rows import Shard
-from provider.plain_data import ConstantError, parse_json
+from provider.metadata.written_rows import boolean, columns_as_written, parsed, rows_as_written
 from provider.texts import chunks
 
 #: So many ids in one SELECT; databases limit how many.
 _IDS_AT_ONCE = 500
-
-#: How people write a boolean in SQL. PostgreSQL takes them all for what they mean, SQLite reads each of them as true.
-_BOOLEANS = {
-    **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
-    **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
-}
 
 
 def read_definitions(session: Session, workflow_ids: Collection[str] | None = None) -> DefinitionRows:
@@ -55,23 +48,18 @@ def read_shard(session: Session, shard: Shard) -> DefinitionRows:
 
 
 def _read(session: Session, workflow_ids: Sequence[str] | None) -> DefinitionRows:
-    workflows = select(*_as_text(Workflow.__table__)).order_by(Workflow.workflow_id)
-    tasks = select(*_as_text(Task.__table__)).order_by(Task.task_id)
+    workflows = select(*columns_as_written(Workflow.__table__)).order_by(Workflow.workflow_id)
+    tasks = select(*columns_as_written(Task.__table__)).order_by(Task.task_id)
     dependencies = select(TaskDependency.__table__).order_by(TaskDependency.parent_id, TaskDependency.child_id)
     if workflow_ids is not None:
         workflows = workflows.where(Workflow.workflow_id.in_(workflow_ids))
         tasks = tasks.where(Task.workflow_id.in_(workflow_ids))
         dependencies = dependencies.join(Task, Task.task_id == TaskDependency.child_id).where(Task.workflow_id.in_(workflow_ids))
 
-    def rows(statement: Any, table: Any) -> list[dict[str, Any]]:
-        readers = {column.name: reader for column in table.columns if (reader := _reader(column)) is not None}
-        found = [dict(row) for row in session.execute(statement).mappings()]
-        for row in found:
-            row |= {name: reader(row[name]) for name, reader in readers.items()}
-        return found
-
     return DefinitionRows(
-        rows(workflows, Workflow.__table__), rows(tasks, Task.__table__), rows(dependencies, TaskDependency.__table__)
+        rows_as_written(session, workflows, Workflow.__table__),
+        rows_as_written(session, tasks, Task.__table__),
+        rows_as_written(session, dependencies, TaskDependency.__table__),
     )
 
 
@@ -117,7 +105,7 @@ def set_enabled(session: Session, workflow_id: str, task_ids: Collection[str] | 
 def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
     """Return the tasks of a workflow that are switched off; a workflow that is not in the tables has none."""
     statement = select(Task.task_id, cast(Task.enabled, Text)).where(Task.workflow_id == workflow_id)
-    return {task_id for task_id, enabled in session.execute(statement) if _boolean(enabled) is False}
+    return {task_id for task_id, enabled in session.execute(statement) if boolean(enabled) is False}
 
 
 def workflow_ids(session: Session) -> set[str]:
@@ -146,34 +134,10 @@ def task_parameters(session: Session, workflow_id: str, task_id: str) -> dict[st
     row = session.execute(statement.where(Task.workflow_id == workflow_id, Task.task_id == task_id)).one_or_none()
     if row is None:
         return None
-    config, default_args = (_parsed(text) for text in row)
+    config, default_args = (parsed(text) for text in row)
     if not isinstance(config, Mapping) or not isinstance(default_args, Mapping):
         return None
     return {**default_args, **config}
-
-
-def _as_text(table: Any) -> list[Any]:
-    """Return a table's columns, those with JSON and booleans as the text that is stored."""
-    return [column if _reader(column) is None else cast(column, Text).label(column.name) for column in table.columns]
-
-
-def _reader(column: Any) -> Callable[[str | None], Any] | None:
-    """Return what makes a value of a stored text; None for columns that come as they are."""
-    return next((reader for kind, reader in ((JSON, _parsed), (Boolean, _boolean)) if isinstance(column.type, kind)), None)
-
-
-def _parsed(text: str | None) -> Any:
-    try:
-        return None if text is None else parse_json(text)
-    except ConstantError:
-        # Whoever checks the row tells where the NaN is.
-        return json.loads(text or "")
-    except (ValueError, RecursionError):
-        return text
-
-
-def _boolean(text: str | None) -> Any:
-    return text if text is None else _BOOLEANS.get(text.strip().lower(), text)
 
 
 def _same_keys(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[dict[str, Any]]]:

@@ -1,16 +1,17 @@
-"""What is deleted of old batches, and never of those that have not ended."""
+"""What is deleted of old batches and alerts, and never of those that have not ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Select, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_
 
 from provider.exceptions import AcceleratorError
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.record_tables import TaskBatch, TaskLog
 from provider.metadata.states import UNFINISHED
+from provider.metadata.tables import Alert
 
 #: Batches deleted in one transaction, so that nobody waits long for the database.
 AT_ONCE = 200
@@ -25,11 +26,12 @@ class Cleaned:
 
     batches: int = 0
     tries: int = 0
+    alerts: int = 0
 
 
 def clean(before: datetime, *, dry_run: bool = False) -> Cleaned:
     """
-    Delete batches that ended before a time, with their tries.
+    Delete batches that ended before a time, with their tries, and alerts that were raised before it.
 
     :param before: with a zone.
     :param dry_run: only count.
@@ -53,7 +55,23 @@ def clean(before: datetime, *, dry_run: bool = False) -> Cleaned:
             session.execute(delete(TaskBatch).where(tuple_(TaskBatch.workflow_id, TaskBatch.batch_id).in_(keys)))
         batches += len(keys)
         if len(keys) < AT_ONCE:
-            return Cleaned(batches, tries)
+            return Cleaned(batches, tries, _clean_alerts(before))
+
+
+def _clean_alerts(before: datetime) -> int:
+    """Delete alerts that do not wait."""
+    deleted = 0
+    while True:
+        with write_session() as session:
+            ids = session.scalars(select(Alert.id).where(*_old_alerts(before)).order_by(Alert.id).limit(AT_ONCE)).all()
+            session.execute(delete(Alert).where(Alert.id.in_(ids)))
+        deleted += len(ids)
+        if len(ids) < AT_ONCE:
+            return deleted
+
+
+def _old_alerts(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Alert.created_at < before, Alert.state != "waiting"
 
 
 def _ended(before: datetime) -> Select[str, str]:
@@ -69,4 +87,5 @@ def _count(before: datetime) -> Cleaned:
         batches = session.scalar(select(func.count()).select_from(keys)) or 0
         same = (TaskLog.workflow_id == keys.c.workflow_id) & (TaskLog.batch_id == keys.c.batch_id)
         tries = session.scalar(select(func.count()).select_from(TaskLog).join(keys, same)) or 0
-    return Cleaned(batches, tries)
+        alerts = session.scalar(select(func.count()).select_from(Alert).where(*_old_alerts(before))) or 0
+    return Cleaned(batches, tries, alerts)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -152,4 +154,60 @@ class BatchRequest(Base):
         ),
         Index("ix_batch_requests_dispatched_at", "dispatched_at"),
         Index("ix_batch_requests_completion", "workflow_id", "batch_id", "task_id", "kind"),
+    )
+
+
+class AlertRule(Base):
+    """Who is told of what; what the columns may hold is :class:`provider.alerts.rules.AlertRule`."""
+
+    __tablename__ = "alert_rules"
+
+    rule_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    workflow_id: Mapped[str | None] = mapped_column(ID)
+    task_id: Mapped[str | None] = mapped_column(ID)
+    events: Mapped[str] = mapped_column(String(100))
+    notifier: Mapped[str] = mapped_column(String(250))
+    config: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    from_time: Mapped[str | None] = mapped_column(String(5))
+    at_time: Mapped[str | None] = mapped_column(String(5))
+    days: Mapped[str | None] = mapped_column(String(30))
+    timezone: Mapped[str | None] = mapped_column(String(64))
+    factor: Mapped[float | None] = mapped_column(Float)
+    quiet_hours: Mapped[str | None] = mapped_column(String(11))
+    group_seconds: Mapped[int] = mapped_column(Integer, server_default="30")
+    enabled: Mapped[bool] = mapped_column(checked_boolean("enabled"), server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.current_timestamp())
+    #: What the rule was about when the reconciler last looked, and since when.
+    in_force_as: Mapped[str | None] = mapped_column(String(64))
+    in_force_since: Mapped[datetime | None]
+
+
+class Alert(Base):
+    """One thing that one rule tells of, and whether it has been sent; see :mod:`provider.alerts.outbox`."""
+
+    __tablename__ = "alerts"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    rule_id: Mapped[str] = mapped_column(ID)
+    event_id: Mapped[str] = mapped_column(String(32))
+    event: Mapped[str] = mapped_column(String(20))
+    workflow_id: Mapped[str] = mapped_column(ID)
+    batch_id: Mapped[str | None] = mapped_column(ID)
+    task_id: Mapped[str | None] = mapped_column(ID)
+    map_index: Mapped[int] = mapped_column(Integer, server_default="-1")
+    try_number: Mapped[int | None] = mapped_column(Integer)
+    happened_at: Mapped[datetime]
+    details: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    state: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    claimed_until: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("rule_id", "event_id", name="uq_alerts_event"),
+        Index("ix_alerts_due", "state", "due_at"),
+        Index("ix_alerts_created_at", "created_at"),
     )

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from provider import run_conf
 from provider.airflow_internals.secrets import redact
-from provider.metadata import batches, states, task_logs
+from provider.metadata import batches, states
 from provider.metadata.definitions import disabled_task_ids
-from provider.metadata.engine import read_session, write_session
+from provider.metadata.engine import read_session
 from provider.metadata.rows import TaskBatchRow, TaskLogRow
 from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
 from provider.reconciler.airflow_state import LeftText, RunKey, RunState, TryState
@@ -89,7 +89,10 @@ class Difference:
     ghosts: list[TryKey]
     batch: TaskBatchRow | None
     settled: bool
-    replaces: bool = False
+    replaces: bool
+    #: Of each try its row, and whether its error message can still come from its process; of the run its row: changed or not.
+    tries: list[tuple[TaskLogRow, bool]]
+    whole_batch: TaskBatchRow
 
 
 def effective_tries(run: RunState) -> dict[TryKey, TryState]:
@@ -247,10 +250,9 @@ def difference(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Di
         else:
             settled = False
     changed = [row for key, row in rows.items() if key not in stored.logs or differing_columns(row, stored.logs[key])]
-    batch: TaskBatchRow | None = batch_row(run, rows.values(), stored)
-    if stored.batch is not None and batch is not None and not differing_batch_columns(batch, stored.batch):
-        batch = None
-    return Difference(changed, ghosts, batch, settled, stored.replaced)
+    whole = batch_row(run, rows.values(), stored)
+    batch = whole if stored.batch is None or differing_batch_columns(whole, stored.batch) else None
+    return Difference(changed, ghosts, batch, settled, stored.replaced, computed, whole)
 
 
 def compare_runs(runs: Collection[RunState], asked: Asked, now: datetime) -> dict[RunKey, tuple[Stored, Difference]]:
@@ -268,32 +270,6 @@ def compare_runs(runs: Collection[RunState], asked: Asked, now: datetime) -> dic
         stored = Stored.of(run, opened.get(run.key), logs.get(run.key, {}), disabled)
         found[run.key] = (stored, difference(run, stored, asked, now))
     return found
-
-
-def mirror_runs(runs: Collection[RunState], asked: Asked, confirm: Confirm | None = None) -> set[RunKey]:
-    """
-    Make the application database say what Airflow says of these runs.
-
-    :param confirm: makes sure, in the transaction that writes, that this process may; None where there is no other.
-    :return: the runs that need no second look while Airflow's state of them stays the same.
-    """
-    now = datetime.now(UTC)
-    differences = {key: found for key, (_stored, found) in compare_runs(runs, asked, now).items()}
-    to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
-    if to_write:
-        with write_session() as session:
-            if confirm is not None:
-                confirm(session)
-            # A statement for each run would take most of the reconciler's time when many begin at once.
-            batches.lock_batches(session, to_write)
-            for key in sorted(key for key, found in to_write.items() if found.replaces):
-                batches.forget_run(session, key)
-            in_order = [to_write[key] for key in sorted(to_write)]
-            batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
-            task_logs.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
-            for key, found in to_write.items():
-                task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
-    return {key for key, found in differences.items() if found.settled}
 
 
 def _is_over(run: RunState, attempt: TryState, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from provider.alerts.raising import Alerting
 from provider.exceptions import LostLeadError
 from provider.hooks.remote_job import RemoteCallError
 from provider.metadata import batches
@@ -31,9 +32,10 @@ from provider.reconciler.airflow_state import (
     read_airflow,
 )
 from provider.reconciler.end_causes import DELETED_REASON
-from provider.reconciler.mirror import Asked, Confirm, TryKey, mirror_runs
+from provider.reconciler.mirror import Asked, Confirm, TryKey
 from provider.reconciler.orphaned_jobs import OrphanedJobs
 from provider.reconciler.stored_jobs import runs_of_rows, runs_to_look_at
+from provider.reconciler.writing import mirror_runs
 from provider.texts import chunks
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Reconciler:
         self._source = source or database_source()
         self._since = since
         self._orphaned_jobs = OrphanedJobs(self._source.open)
+        self._alerting = Alerting.configured()
         self._lock = LeaderLock(yields=self._source.yields)
         self._leads = False
         #: Whether the last pass found no open batch, and nothing that changed.
@@ -144,6 +147,8 @@ class Reconciler:
             seen.update({key: run for key, run in runs.items() if key in same or key in settled})
         self._stay_leader()
         self._orphaned_jobs.cancel_due()
+        if self._alerting is not None:
+            self._alerting.look_at_clock(self._lock.confirm)
         # Only now: a pass that failed half-way is made again whole.
         self._seen, self._unsettled, self._looked_at = seen, unsettled, started
         self._tasks_looked_at = self._task_look_begun
@@ -152,7 +157,7 @@ class Reconciler:
     def _mirror(self, runs: Collection[RunState]) -> set[RunKey]:
         """Mirror runs; where that fails one by one, so that one that cannot be read or written keeps none of the others back."""
         try:
-            return mirror(runs, self._note_of, self._source.open, self._lock.confirm)
+            return mirror(runs, self._note_of, self._source.open, self._lock.confirm, self._alerting)
         except Exception as error:
             if isinstance(error, LostLeadError) or is_outage(error):
                 raise
@@ -260,9 +265,10 @@ def mirror(
     note: Callable[[RunKey, TryKey], str | None],
     open_airflow: OpenAirflow,
     confirm: Confirm | None = None,
+    alerting: Alerting | None = None,
 ) -> set[RunKey]:
-    """Write what differs; see :func:`provider.reconciler.mirror.mirror_runs`."""
-    return mirror_runs(runs, asked_of(open_airflow, note), confirm) if runs else set()
+    """Write what differs; see :func:`provider.reconciler.writing.mirror_runs`."""
+    return mirror_runs(runs, asked_of(open_airflow, note), confirm, alerting) if runs else set()
 
 
 def asked_of(open_airflow: OpenAirflow, note: Callable[[RunKey, TryKey], str | None]) -> Asked:

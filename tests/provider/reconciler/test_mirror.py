@@ -23,8 +23,8 @@ from provider.reconciler.mirror import (
     difference,
     differing_columns,
     effective_tries,
-    mirror_runs,
 )
+from provider.reconciler.writing import mirror_runs
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

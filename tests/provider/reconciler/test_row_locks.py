@@ -14,7 +14,8 @@ from provider.metadata import batches, task_logs
 from provider.metadata.engine import dispose_engines, get_engine, read_session, write_session
 from provider.metadata.tables import TaskLog
 from provider.reconciler.airflow_state import RunState, TryState
-from provider.reconciler.mirror import Asked, mirror_runs
+from provider.reconciler.mirror import Asked
+from provider.reconciler.writing import mirror_runs
 from provider.run_conf import Scope
 from tests.waiting import wait_for
 

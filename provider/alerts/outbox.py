@@ -1,0 +1,199 @@
+"""
+The table ``alerts`` as an outbox: each event once for each rule, claimed and sent until somebody has taken it.
+
+An alert is committed with what it tells of. It is sent at least once: whoever sends it may die before that is written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from provider.alerts.happenings import Happening
+from provider.alerts.rule_rows import RuleInForce
+from provider.alerts.rules import EACH_TASK, AlertRule
+from provider.metadata.tables import Alert
+from provider.metadata.upsert import inserts
+from provider.pacing import backoff
+from provider.texts import chunks, one_line
+
+WAITING, SENT, FAILED = "waiting", "sent", "failed"
+
+#: What of the past is still told when nobody has reconciled for a while.
+_OLDEST = timedelta(days=1)
+#: How long a claimed alert is its claimer's.
+CLAIM_SECONDS = 300.0
+#: The pause after a first failure and the longest one, in seconds, and after how long nobody is told any more.
+_FIRST_PAUSE, _LONGEST_PAUSE = 15.0, 1800.0
+_GIVE_UP = timedelta(days=2)
+_AT_ONCE = 500
+_LONGEST_REASON = 1000
+
+
+@dataclass(frozen=True)
+class ClaimedAlert:
+    """One alert to be sent; columns as in ``alerts``."""
+
+    id: int
+    rule_id: str
+    event_id: str
+    event: str
+    workflow_id: str
+    batch_id: str | None
+    task_id: str | None
+    map_index: int
+    try_number: int | None
+    happened_at: datetime
+    details: dict[str, Any]
+    attempts: int
+
+
+def unstored(session: Session, rules: Collection[RuleInForce], happenings: Collection[Happening]) -> list[dict[str, Any]]:
+    """Return the rows of ``alerts`` that these happenings call for and that are not there yet."""
+    now = datetime.now(UTC)
+    rows = {(row["rule_id"], row["event_id"]): row for row in _rows(rules, happenings, now)}
+    for keys in chunks(list(rows), _AT_ONCE):
+        stored = select(Alert.rule_id, Alert.event_id).where(tuple_(Alert.rule_id, Alert.event_id).in_(keys))
+        for rule_id, event_id in session.execute(stored):
+            del rows[(rule_id, event_id)]
+    return list(rows.values())
+
+
+def store(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Store alerts; what is there already stays."""
+    for statement in inserts(session, Alert, rows):
+        session.execute(statement.on_conflict_do_nothing())
+
+
+def _rows(rules: Collection[RuleInForce], happenings: Collection[Happening], now: datetime) -> Iterable[dict[str, Any]]:
+    for happening in happenings:
+        at = happening.at or now
+        for one in rules:
+            rule = one.rule
+            if at < max(one.since, now - _OLDEST) or not rule.covers(happening.workflow_id, happening.event):
+                continue
+            if is_about(rule, happening):
+                yield {
+                    "rule_id": rule.rule_id,
+                    "event_id": happening.event_id,
+                    "event": happening.event,
+                    "workflow_id": happening.workflow_id,
+                    "batch_id": happening.batch_id,
+                    "task_id": happening.task_id,
+                    "map_index": happening.map_index,
+                    "try_number": happening.try_number,
+                    "happened_at": at,
+                    "details": happening.details,
+                    "state": WAITING,
+                    "created_at": now,
+                    "due_at": due_at(rule, now),
+                }
+
+
+def is_about(rule: AlertRule, happening: Happening) -> bool:
+    """Tell whether a rule asks for this task or batch: without a task, for batches, and for what only tasks can be."""
+    if rule.task_id is None:
+        return happening.task_id is None or happening.event in ("retry", "blocked")
+    return happening.task_id is not None and rule.task_id in (EACH_TASK, happening.task_id)
+
+
+def due_at(rule: AlertRule, now: datetime) -> datetime:
+    """Return when an alert is to be sent: after what else comes of its batch, and after the quiet hours."""
+    due = now + timedelta(seconds=rule.group_seconds)
+    if rule.quiet_hours is None:
+        return due
+    begin, end = rule.quiet_hours
+    local = due.astimezone(rule.zone)
+    clock = local.time().replace(tzinfo=None)
+    quiet = begin <= clock < end if begin <= end else clock >= begin or clock < end
+    if not quiet:
+        return due
+    day = local.date() + timedelta(days=1 if clock >= end else 0)
+    return datetime.combine(day, end, rule.zone).astimezone(UTC)
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    unclaimed = or_(Alert.claimed_until.is_(None), Alert.claimed_until <= now)
+    return and_(Alert.state == WAITING, Alert.due_at <= now, unclaimed)
+
+
+def any_due(session: Session) -> bool:
+    """Tell whether an alert is to be sent now."""
+    return session.scalar(select(Alert.id).where(_is_due(datetime.now(UTC))).limit(1)) is not None
+
+
+def claim(session: Session, limit: int = 100) -> list[ClaimedAlert]:
+    """
+    Claim alerts that are due, oldest first, and with them what else their rules tell of the same batches.
+
+    :param limit: how many at most.
+    """
+    now = datetime.now(UTC)
+    due = session.execute(
+        select(Alert.rule_id, Alert.workflow_id, Alert.batch_id).where(_is_due(now)).order_by(Alert.due_at, Alert.id).limit(limit)
+    ).all()
+    if not due:
+        return []
+    groups = or_(
+        *(
+            and_(Alert.rule_id == rule_id, Alert.workflow_id == workflow_id, Alert.batch_id.is_not_distinct_from(batch_id))
+            for rule_id, workflow_id, batch_id in dict.fromkeys(map(tuple, due))
+        )
+    )
+    unclaimed = or_(Alert.claimed_until.is_(None), Alert.claimed_until <= now)
+    statement = select(Alert).where(Alert.state == WAITING, unclaimed, groups).order_by(Alert.due_at, Alert.id)
+    rows = session.scalars(statement.limit(limit).with_for_update(skip_locked=True)).all()
+    for row in rows:
+        row.claimed_until = now + timedelta(seconds=CLAIM_SECONDS)
+    names = ClaimedAlert.__dataclass_fields__
+    return [ClaimedAlert(**{name: getattr(row, name) for name in names}) for row in rows]
+
+
+def mark_sent(session: Session, ids: Collection[int]) -> None:
+    """Write that somebody has taken alerts."""
+    values = {"state": SENT, "sent_at": datetime.now(UTC), "claimed_until": None, "reason": None}
+    session.execute(update(Alert).where(Alert.id.in_(ids)).values(**values).execution_options(synchronize_session=False))
+
+
+def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str, *, for_good: bool = False) -> None:
+    """
+    Write why alerts were not sent, and when it is tried again: after 15 s, twice as long each time, half an hour at most.
+
+    :param for_good: that it makes no sense to try again, as after two days.
+    """
+    now = datetime.now(UTC)
+    for alert in alerts:
+        attempts = alert.attempts + 1
+        over = for_good or alert.happened_at < now - _GIVE_UP
+        pause = backoff(attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+        values: dict[str, Any] = {"attempts": attempts, "reason": one_line(reason, _LONGEST_REASON), "claimed_until": None}
+        values |= {"state": FAILED} if over else {"due_at": now + timedelta(seconds=pause)}
+        session.execute(update(Alert).where(Alert.id == alert.id).values(**values).execution_options(synchronize_session=False))
+
+
+def retry_failed(session: Session) -> int:
+    """Let what was given up be sent once more; return how many alerts that are."""
+    now = datetime.now(UTC)
+    values = {"state": WAITING, "due_at": now, "attempts": 0}
+    statement = update(Alert).where(Alert.state == FAILED).values(**values).returning(Alert.id)
+    return len(session.execute(statement.execution_options(synchronize_session=False)).all())
+
+
+def newest(session: Session, *, state: str | None, workflow_id: str | None, limit: int) -> list[dict[str, Any]]:
+    """
+    Return alerts as dicts of their columns, newest first.
+
+    :param state: only those in it; None for any.
+    :param workflow_id: only those of this workflow; None for any.
+    """
+    statement = select(*Alert.__table__.columns).order_by(Alert.id.desc()).limit(limit)
+    if state is not None:
+        statement = statement.where(Alert.state == state)
+    if workflow_id is not None:
+        statement = statement.where(Alert.workflow_id == workflow_id)
+    return [dict(row._mapping) for row in session.execute(statement)]

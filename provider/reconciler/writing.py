@@ -1,0 +1,57 @@
+"""Writes what a look at Airflow's state has found, in one transaction: rows of the record, and the alerts that tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from provider.alerts import outbox
+from provider.metadata import batches, task_logs
+from provider.metadata.engine import write_session
+from provider.reconciler.airflow_state import RunKey, RunState
+from provider.reconciler.happenings import happenings_of_run
+from provider.reconciler.mirror import Asked, Confirm, Difference, Stored, compare_runs
+
+if TYPE_CHECKING:
+    from provider.alerts.raising import Alerting
+
+
+def mirror_runs(
+    runs: Collection[RunState], asked: Asked, confirm: Confirm | None = None, alerting: Alerting | None = None
+) -> set[RunKey]:
+    """
+    Make the application database say what Airflow says of these runs.
+
+    :param confirm: makes sure, in the transaction that writes, that this process may; None where there is no other.
+    :param alerting: knows who is told of it; None where nobody is.
+    :return: the runs that need no second look while Airflow's state of them stays the same.
+    """
+    now = datetime.now(UTC)
+    compared = compare_runs(runs, asked, now)
+    differences = {key: found for key, (_stored, found) in compared.items()}
+    to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
+    alerts = _alerts(runs, compared, alerting) if alerting is not None else []
+    if to_write or alerts:
+        with write_session() as session:
+            if confirm is not None:
+                confirm(session)
+            # A statement for each run would take most of the reconciler's time when many begin at once.
+            batches.lock_batches(session, to_write)
+            for key in sorted(key for key, found in to_write.items() if found.replaces):
+                batches.forget_run(session, key)
+            in_order = [to_write[key] for key in sorted(to_write)]
+            batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
+            task_logs.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
+            for key, found in to_write.items():
+                task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
+            if alerts:
+                outbox.store(session, alerts)
+    return {key for key, found in differences.items() if found.settled}
+
+
+def _alerts(
+    runs: Collection[RunState], compared: Mapping[RunKey, tuple[Stored, Difference]], alerting: Alerting
+) -> list[dict[str, Any]]:
+    """Return the alerts that are not there yet, whether or not a task's own process has written the rows that they tell of."""
+    return alerting.unstored([one for run in runs for one in happenings_of_run(run, *compared[run.key])])
