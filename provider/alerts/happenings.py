@@ -12,8 +12,8 @@ from typing import Any
 from provider.metadata.states import BLOCKED, CLEARED, ERROR, SUCCESS
 from provider.texts import cut
 
-#: Tasks whose end says nothing that the end of their batch does not.
-_SILENT = frozenset({"batch_watcher"})
+#: Whose end says nothing that the end of their batch does not, and whose success is nobody's news.
+_WATCHER, _OPENER = "batch_watcher", "start_batch"
 #: Longest error in an alert, in characters.
 LONGEST_ERROR = 2000
 
@@ -96,13 +96,13 @@ def happening_of_batch(row: Row) -> Happening | None:
 
 def _event_of(ended: EndedTry) -> str | None:
     row = ended.row
-    if row["task_id"] in _SILENT or row["end_cause"] == CLEARED:
+    if row["task_id"] == _WATCHER or row["end_cause"] == CLEARED:
         return None
     if row["status"] == ERROR:
         return "retry" if ended.retried else "failure"
     if row["status"] == BLOCKED:
         return "blocked" if ended.live else None
-    return "success" if row["status"] == SUCCESS else None
+    return "success" if row["status"] == SUCCESS and row["task_id"] != _OPENER else None
 
 
 def _details(row: Row, error: str | None) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_what_the_task_itself_has_written_before_is_told_with_its_error() -> Non
     add_rule("tasks", task_id="*")
     failed = run(attempt("failed"), state="failed")
     mirror(failed, allowed=())
-    row: dict[str, Any] = {
+    row: Any = {
         **{"workflow_id": "sales", "batch_id": "b1", "task_id": "load", "map_index": -1, "try_number": 1},
         **{"status": "ERROR", "airflow_state": "failed", "started_at": NOW - 90 * SECOND, "ended_at": NOW - 60 * SECOND},
         **{"error_type": "ValueError", "error_message": "no rows {{ 7 * 7 }}", "end_cause": "task", "ended_by": None},
