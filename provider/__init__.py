@@ -59,6 +59,7 @@ def _parts() -> dict[str, Any]:
                 "Cloud Accelerator",
                 "provider.operators.task_batch",
                 "provider.operators.dispatch",
+                "provider.operators.alerts",
                 "provider.reconciler.operator",
             ),
             _modules("Microsoft Power BI", "provider.operators.powerbi"),
@@ -80,7 +81,11 @@ def _parts() -> dict[str, Any]:
         "triggers": [
             _modules("Google Cloud Pub/Sub", "provider.triggers.pubsub"),
             _modules(
-                "Cloud Accelerator", "provider.triggers.remote_job", "provider.triggers.completion", "provider.reconciler.trigger"
+                "Cloud Accelerator",
+                "provider.triggers.remote_job",
+                "provider.triggers.completion",
+                "provider.triggers.alerts",
+                "provider.reconciler.trigger",
             ),
         ],
     }

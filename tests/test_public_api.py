@@ -31,6 +31,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.bigquery": {"BigQueryLoadOperator"},
     "provider.operators.bigquery_query": {"BigQueryQueryOperator"},
     "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},
+    "provider.operators.alerts": {"SendAlertsOperator"},
     "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},
     "provider.operators.gcs": {"GCSArchiveOperator"},
     "provider.operators.remote_job": {"RemoteJobOperator"},
@@ -60,6 +61,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.hooks.remote_service": {"ENTRY_POINT_GROUP", "ForeignHandle", "RemoteService"},
     "provider.hooks.wait_budget": {"WaitBudget"},
     # Triggers and links
+    "provider.triggers.alerts": {"AlertsDueTrigger"},
     "provider.triggers.completion": {"TaskCompletionTrigger"},
     "provider.reconciler.operator": {"ReconcileOperator"},
     "provider.reconciler.trigger": {"ReconcilerTrigger"},

@@ -119,7 +119,7 @@ def build_notifier(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def _notifier_class(path: str, channel: Channel | None) -> type[Any]:
-    from airflow.sdk.bases.notifier import BaseNotifier
+    from airflow.sdk import BaseNotifier
 
     module, _, name = path.rpartition(".")
     try:

@@ -116,7 +116,7 @@ def _rows_of(file: Path) -> list[dict[str, Any]]:
     content = read_file(file)
     found = content.get("alert_rules") if isinstance(content, dict) else None
     if not isinstance(found, list) or len(content) > 1 or not all(isinstance(row, dict) for row in found):
-        raise DefinitionError(f"{file} is no file of rules; write `alert_rules:` and a list of maps below it.")
+        raise DefinitionError(f"{file} is no file of rules; write alert_rules: and a list of maps below it.")
     if len(found) > MOST_RULES:
         raise DefinitionError(f"{file} has more than {MOST_RULES} rules; no more are looked at.")
     names = [row.get("rule_id") for row in found]

@@ -110,6 +110,6 @@ class SendAlertsOperator(BaseOperator):
 
 
 def _base_url() -> str:
-    from airflow.sdk.configuration import conf
+    from airflow.sdk import conf
 
     return str(conf.get("api", "base_url", fallback="") or "")

@@ -88,9 +88,9 @@ def test_a_postgresql_database_without_schema_says_what_to_run(
     assert "accelerator db upgrade" in result.err
 
     result = accelerator("db", "current")
-    assert (result.code, result.out) == (1, "Schema none; this version needs 0004: run `accelerator db upgrade`.\n")
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0004.\n"
-    assert accelerator("db", "upgrade").out == "The application database already has schema 0004.\n"
+    assert (result.code, result.out) == (1, "Schema none; this version needs 0005: run `accelerator db upgrade`.\n")
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0005.\n"
+    assert accelerator("db", "upgrade").out == "The application database already has schema 0005.\n"
     assert accelerator("db", "current").code == 0
     assert accelerator("batches").out == "No batches.\n"
 
@@ -113,7 +113,9 @@ def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_
     result = accelerator("db", "downgrade", "--to", "0002")
     assert result.code == 1
     assert result.out == (
-        "Would be lost with schema 0004, on the way back to 0002:\n"
+        "Would be lost with schema 0005, on the way back to 0002:\n"
+        "- the table alert_rules with 0 rows\n"
+        "- the table alerts with 0 rows\n"
         "- of task_logs the column remote_job: how to end 0 remote jobs whose runs may be deleted\n"
         "- the views v_batch_summary, v_task_duration, v_what_failed; no row is lost with them\n"
     )
@@ -121,11 +123,11 @@ def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_
     assert accelerator("db", "current").code == 0
 
     result = accelerator("db", "downgrade", "--to", "0002", "--yes")
-    assert (result.code, result.out.splitlines()[0]) == (0, "Lost with schema 0004, on the way back to 0002:")
+    assert (result.code, result.out.splitlines()[0]) == (0, "Lost with schema 0005, on the way back to 0002:")
     assert "The application database has schema 0002. Install the version that needs it" in result.out
     assert accelerator("db", "downgrade", "--to", "0002").out == "The application database already has schema 0002.\n"
     assert accelerator("db", "downgrade", "--to", "0003").code == 1
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema 0002 to 0004.\n"
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema 0002 to 0005.\n"
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,8 @@ class TestDefinitions:
     @pytest.mark.parametrize(
         ("conf", "says"),
         [
-            ({"action": "import"}, "needs `file` or `text`"),
+            ({"action": "import"}, "The action import needs `file` or `text`"),
+            ({"action": "alerts load"}, "The action alerts load needs `file` or `text`"),
             ({"action": "import", "file": "a.yaml", "text": WORKFLOW}, "Both `file` and `text`"),
             ({"action": "import", "file": "gs://bucket"}, "names no object"),
             ({"action": "db clean"}, "needs `before`"),
@@ -196,7 +197,7 @@ class TestRest:
             act(action="requests retry")
 
     def test_db_clean(self, act) -> None:
-        said = "0 batches that ended before 2020-01-31, with 0 task logs.\n"
+        said = "0 batches that ended before 2020-01-31, with 0 task logs, and 0 alerts.\n"
         assert act(action="db clean", before="2020-01-31", dry_run=True) == f"Would delete {said}"
         assert act(action="db clean", before="2020-01-31") == f"Deleted {said}"
 
