@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from provider.alerts.happenings import Happening
@@ -182,6 +182,13 @@ def retry_failed(session: Session) -> int:
     values = {"state": WAITING, "due_at": now, "attempts": 0}
     statement = update(Alert).where(Alert.state == FAILED).values(**values).returning(Alert.id)
     return len(session.execute(statement.execution_options(synchronize_session=False)).all())
+
+
+def unsent(session: Session, before: datetime) -> tuple[int, int]:
+    """Return how many alerts were given up, and how many wait that were raised before a time and were due then."""
+    failed = session.scalar(select(func.count()).select_from(Alert).where(Alert.state == FAILED)) or 0
+    overdue = select(func.count()).select_from(Alert).where(Alert.state == WAITING, Alert.created_at < before)
+    return failed, session.scalar(overdue.where(or_(Alert.attempts > 0, Alert.due_at < before))) or 0
 
 
 def newest(session: Session, *, state: str | None, workflow_id: str | None, limit: int) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from provider.metadata.request_queue import oldest_waiting_since
 
 DISPATCHER = "accelerator_dispatcher"
 RECONCILER = "accelerator_reconciler"
+ALERTS = "accelerator_alerts"
 
 #: How far the record may be behind, and how long a request may wait.
 _BEHIND, _FAR_BEHIND = timedelta(minutes=1), timedelta(minutes=10)
@@ -52,6 +53,8 @@ def airflow_checks(opened: Callable[[], AirflowView] = open_view) -> list[Check]
         Check("reconciler DAG", partial(look_at_dag, view, RECONCILER, "airflow_conn_id"), _SEE_AIRFLOW),
         Check("dispatcher DAG", partial(look_at_dag, view, DISPATCHER, "pubsub_subscriptions"), _SEE_AIRFLOW),
         Check("waiting requests", look_at_waiting_requests, SEE_DATABASE),
+        Check("alerts DAG", partial(look_at_dag, view, ALERTS, "notifiers"), _SEE_AIRFLOW),
+        Check("alerts", look_at_alerts, SEE_DATABASE),
     ]
 
 
@@ -158,6 +161,25 @@ def look_at_waiting_requests() -> Verdict:
     if waited < _WAITING:
         return ok(seen)
     return Verdict(State.WARNING, seen, "Run `accelerator requests`: its column reason says what each of them waits for.")
+
+
+def look_at_alerts() -> Verdict | None:
+    """Look for rules that cannot be used, and for alerts that nobody got."""
+    from provider.alerts import outbox, rule_rows
+
+    with rows() as session:
+        read = rule_rows.stored_rules(session, settings.get_list("notifiers"))
+        failed, overdue = outbox.unsent(session, datetime.now(UTC) - _WAITING)
+    if not settings.get_list("notifiers") and not read.problems:
+        return None
+    if read.problems:
+        names = ", ".join(sorted(read.problems)[:3])
+        seen = f"{len(read.problems)} rules cannot be used, such as {names}"
+        return Verdict(State.WARNING, seen, "Run `accelerator alerts rules`: it says what is wrong with each of them.")
+    if failed or overdue:
+        seen = f"{failed} alerts were given up, {overdue} have waited {_told(_WAITING)} or longer"
+        return Verdict(State.WARNING, seen, "Run `accelerator alerts list`: its column reason says why.")
+    return ok(f"{len(read.rules)} rules, and no alert that could not be sent")
 
 
 def _known(get: Callable[[], Any]) -> Any:

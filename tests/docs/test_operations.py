@@ -29,6 +29,7 @@ def first_cells(heading: str) -> set[str]:
 
 def test_every_check_is_on_the_page(embedded_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS", "projects/p/subscriptions/sub")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__NOTIFIERS", "mail")
     rows: list[dict[str, Any]] = [
         {"task_id": kind, "workflow_id": "sales", "task_type": kind, "config": {}} for kind in ("dataform", "power_bi_refresh")
     ]

@@ -14,6 +14,7 @@ from provider.airflow_view.by_api import ApiView
 from provider.airflow_view.by_database import DatabaseView
 from provider.airflow_view.opening import open_view
 from provider.airflow_view.view import TASK_INSTANCE, DagState
+from provider.alerts import outbox
 from provider.doctor import airflow_state
 from provider.doctor.airflow_state import airflow_checks
 from provider.doctor.examination import Finding, State, examine
@@ -22,6 +23,7 @@ from provider.metadata import inbox
 from provider.metadata.engine import write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import BatchRequest, LeaderLease, utc_now
+from tests.provider.alerts.alert_world import NOW, add_rule
 
 API, PUBSUB = "AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID", "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS"
 COMPONENTS = ("scheduler", "triggerer", "dag_processor")
@@ -36,7 +38,9 @@ class Airflow:
     def __init__(self) -> None:
         self.state: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
         self.state |= {name: {"status": "healthy", f"latest_{name}_heartbeat": "2026-03-16T04:00:00Z"} for name in COMPONENTS}
-        self.dags: dict[str, DagState] = {"accelerator_dispatcher": RUNS, "accelerator_reconciler": RUNS}
+        self.dags: dict[str, DagState] = dict.fromkeys(
+            ("accelerator_dispatcher", "accelerator_reconciler", "accelerator_alerts"), RUNS
+        )
         self.time: datetime | None = None
         self.ahead = timedelta()
 
@@ -90,6 +94,44 @@ class TestAllWell:
         found = examined(airflow)
         assert {one.state for one in found.values()} == {State.OK}
         assert {"clock of the API server", "reconciler DAG", "dispatcher DAG"} <= found.keys()
+
+
+@pytest.mark.usefixtures("application_database")
+class TestAlerts:
+    @pytest.fixture(autouse=True)
+    def _allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__NOTIFIERS", "mail")
+
+    def test_all_are_sent(self, airflow: Airflow) -> None:
+        add_rule("good")
+        found = examined(airflow)
+        assert (found["alerts"].state, found["alerts DAG"].state) == (State.OK, State.OK)
+        assert found["alerts"].seen == "1 rules, and no alert that could not be sent"
+
+    def test_a_rule_that_cannot_be_used(self, airflow: Airflow) -> None:
+        add_rule("bad", notifier="slack")
+        found = examined(airflow)["alerts"]
+        assert (found.state, found.seen) == (State.WARNING, "1 rules cannot be used, such as bad")
+
+    def test_without_a_notifier_rules_tell_nobody(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AIRFLOW__ACCELERATOR__NOTIFIERS")
+        assert "alerts" not in examined(airflow)
+        add_rule("good")
+        assert examined(airflow)["alerts"].state is State.WARNING
+
+    @pytest.mark.parametrize(
+        ("values", "seen"),
+        [({"state": "failed"}, "1 alerts were given up, 0 "), ({"state": "waiting"}, "0 alerts were given up, 1 ")],
+    )
+    def test_alerts_that_nobody_got(self, airflow: Airflow, values: dict[str, Any], seen: str) -> None:
+        add_rule("good")
+        old = NOW - timedelta(hours=1)
+        row = {"rule_id": "good", "event_id": "e", "event": "failure", "workflow_id": "w", "details": {}}
+        with write_session() as session:
+            outbox.store(session, [{**row, "happened_at": old, "created_at": old, "due_at": old, **values}])
+        found = examined(airflow)["alerts"]
+        assert found.state is State.WARNING
+        assert found.seen.startswith(seen)
 
 
 @pytest.mark.usefixtures("embedded_database")
