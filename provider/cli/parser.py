@@ -21,13 +21,26 @@ _INIT = Command(
     "Write the DAG files into a DAG folder",
     "provider.cli.dag_file_commands:init",
     (
-        argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
+        argument(
+            "folder", metavar="FOLDER", nargs="?", help="by default Airflow's [core] dags_folder; created where it is missing"
+        ),
         argument("--force", action="store_true", help="overwrite files that were changed by hand"),
         argument(
             "--shards",
             type=positive,
             metavar="N",
             help="spread the workflows over N DAG files; by default as many as the folder has, or one",
+        ),
+    ),
+)
+
+_EXAMPLES = Command(
+    "examples",
+    "Write the examples into a folder: workflows, what the emulators know of them, and hand-written DAGs",
+    "provider.cli.example_commands:write_examples",
+    (
+        argument(
+            "folder", metavar="FOLDER", nargs="?", default="examples", help="by default examples; created where it is missing"
         ),
     ),
 )
@@ -250,6 +263,7 @@ _EMULATORS = Command(
 
 COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
+    _EXAMPLES,
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),

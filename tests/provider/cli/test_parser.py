@@ -40,6 +40,8 @@ def test_both_parsers_take_the_same_arguments() -> None:
 
     lines = [
         ["init", "dags", "--force", "--shards", "4"],
+        ["init"],
+        ["examples", "here"],
         ["db", "upgrade"],
         ["db", "downgrade", "--to", "0002", "--yes"],
         ["import", "x.yaml", "--dry-run", "--prune"],
