@@ -28,8 +28,8 @@ def list_batches(args: argparse.Namespace) -> int:
     if args.output == "json":
         write_json(batches)
     elif batches:
-        columns = ("workflow", "batch", "status", "source", "started", "ended", "duration", "error")
-        write_table(columns, [_batch_cells(batch) for batch in batches])
+        columns = ("status", "started", "ended", "duration", "source", "workflow", "batch", "error")
+        write_table(columns, [_batch_cells(batch) for batch in batches], below=("error",))
     else:
         sys.stdout.write("No batches.\n")
     return 0
@@ -50,9 +50,9 @@ def show_logs(args: argparse.Namespace) -> int:
         return 0
     write_fields({**_header(batch), "as of": utc(current_at)})
     sys.stdout.write("\n")
-    columns = ("task", "try", "status", "started", "ended", "duration", "ended by", "remote job", "error")
+    columns = ("status", "try", "started", "ended", "duration", "task", "ended by", "remote job", "link", "error")
     if logs:
-        write_table(columns, [_log_cells(log) for log in logs])
+        write_table(columns, [_log_cells(log) for log in logs], below=("remote job", "link", "error"))
     else:
         sys.stdout.write("No task logs.\n")
     return 0
@@ -60,13 +60,13 @@ def show_logs(args: argparse.Namespace) -> int:
 
 def _batch_cells(batch: StoredTaskBatch) -> tuple[str, ...]:
     return (
-        batch["workflow_id"],
-        batch["batch_id"],
         batch["status"],
-        batch["source"] or "",
         utc(batch["started_at"]),
         utc(batch["ended_at"]),
         duration(batch["started_at"], batch["ended_at"]),
+        batch["source"] or "",
+        batch["workflow_id"],
+        batch["batch_id"],
         batch["error"] or "",
     )
 
@@ -103,13 +103,14 @@ def _ended_by(row: StoredTaskBatch | StoredTaskLog) -> str:
 
 def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
     return (
-        task_name(log["task_id"], log["map_index"]),
-        str(log["try_number"]),
         log["status"],
+        str(log["try_number"]),
         utc(log["started_at"]),
         utc(log["ended_at"]),
         duration(log["started_at"], log["ended_at"]),
+        task_name(log["task_id"], log["map_index"]),
         _ended_by(log),
         log["remote_job_id"] or "",
+        log["remote_job_url"] or "",
         log["error_message"] or "",
     )

@@ -26,7 +26,8 @@ def doctor(args: argparse.Namespace) -> int:
     if args.output == "json":
         write_json([asdict(finding) for finding in findings])
     else:
-        write_table(("check", "state", "seen", "what to do"), [(one.check, one.state, one.seen, one.remedy) for one in findings])
+        rows = [(one.state, one.check, one.seen, one.remedy) for one in findings]
+        write_table(("state", "check", "seen", "what to do"), rows, below=("seen", "what to do"))
     return 0 if is_well(findings) else 1
 
 

@@ -48,8 +48,8 @@ def why(args: argparse.Namespace) -> int:
     first = cause(answers)
     say(f"{first.reason} {first.remedy}".strip())
     if len(answers) > 1:
-        rows = [(one.name, "ok" if one.passed else "here", one.reason, one.remedy) for one in answers]
-        write_table(("looked at", "found", "reason", "remedy"), rows)
+        rows = [("ok" if one.passed else "here", one.name, one.reason, one.remedy) for one in answers]
+        write_table(("found", "looked at", "reason", "remedy"), rows, below=("reason", "remedy"))
     return 0
 
 
