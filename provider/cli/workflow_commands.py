@@ -14,10 +14,10 @@ from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.validation import validate
 from provider.cli.import_plan import Plan, carry_out, make_plan
-from provider.cli.input_files import read_file
 from provider.cli.output import json_text, printable, say, write_json
 from provider.cli.who import who
 from provider.exceptions import AcceleratorError
+from provider.input_files import read_file
 from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows

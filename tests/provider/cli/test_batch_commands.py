@@ -264,3 +264,31 @@ def test_moments_and_durations() -> None:
     for seconds, shown in cases.items():
         assert output.duration(NOON, NOON + timedelta(seconds=seconds)) == shown
     assert output.duration(NOON, None) == ""
+
+
+@pytest.mark.usefixtures("_history")
+def test_batches_are_watched_until_ctrl_c(on_terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses, codes = [], []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+        with write_session() as session:
+            session.add(_batch("daily_sales", "B3", created_at=NOON + timedelta(hours=1)))
+
+    monkeypatch.setattr("provider.cli.redraw.time.sleep", sleep)
+    lines = on_terminal(120, lambda: codes.append(console(["batches", "--watch", "--limit", "2"])))
+
+    shown = [line.split()[-1] for line in lines if "sales" in line]
+    assert (codes, shown) == ([0], ["B2", "B1", "B3", "B2"])
+    assert pauses == [2.0, 2.0]
+    assert [line for line in lines if line.endswith("shown anew every 2 s. End with Ctrl-C.")]
+
+
+@pytest.mark.usefixtures("_history")
+def test_watching_needs_a_terminal(accelerator) -> None:
+    result = accelerator("batches", "--watch")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "error: --watch needs a terminal; leave it out, or give --output json to a program.\n"
+    assert accelerator("batches", "--watch", "-o", "json").err.startswith("error: --watch is for people")
