@@ -55,6 +55,11 @@ class VisibleStream:
         """Write text."""
         return self._stream.write(visible(text))
 
+    @property
+    def unguarded(self) -> TextIO:
+        """The stream behind, for what is ours alone and steers the terminal."""
+        return self._stream
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
@@ -63,6 +68,23 @@ class VisibleStream:
 def visible_errors() -> Iterator[None]:
     """Let everything that goes to stderr be visible, a parser's complaint about an argument as well."""
     with contextlib.redirect_stderr(cast("TextIO", VisibleStream(sys.stderr))):
+        yield
+
+
+@contextlib.contextmanager
+def busy(text: str) -> Iterator[None]:
+    """
+    Show at a terminal that something goes on which may take seconds; elsewhere nothing. Nothing else is written meanwhile.
+
+    :param text: what goes on, in words of ours.
+    """
+    stream = sys.stderr.unguarded if isinstance(sys.stderr, VisibleStream) else sys.stderr
+    if not stream.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(file=stream).status(f"{text} …"):
         yield
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from provider.airflow_view.opening import open_view
 from provider.airflow_view.view import RunsView
 from provider.cli.ids import only_batch
-from provider.cli.output import say, write_json, write_table
+from provider.cli.output import busy, say, write_json, write_table
 from provider.exceptions import AcceleratorError, UnseenError
 from provider.explain.answers import Answer, cause
 from provider.explain.batches import BatchFacts, explain_batch, explain_end, explain_task_of
@@ -74,7 +74,8 @@ def _explain(facts: BatchFacts, task: Sequence[str], view: RunsView) -> list[Ans
 
 def _asked(ask: Callable[[RunsView], list[Answer]]) -> list[Answer]:
     try:
-        return within(_SECONDS, lambda: ask(open_view()), "accelerator-why")
+        with busy("Asking Airflow"):
+            return within(_SECONDS, lambda: ask(open_view()), "accelerator-why")
     except UnseenError as error:
         raise AcceleratorError(f"Airflow cannot be asked: {first_line(error)}. {error.remedy}") from error
     except TimeoutError as error:
