@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Containers often forbid bytecode. Each airflow command would then compile all of Airflow anew: half of its CPU time.
 export PYTHONDONTWRITEBYTECODE :=
+# uv and pip trust the machine's certificates, so a proxy that intercepts TLS is no obstacle; without any they keep their own.
+CERTIFICATES := $(firstword $(SSL_CERT_FILE) $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+export PIP_CERT ?= $(CERTIFICATES)
+export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 
 .PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake chaos-record cluster scopes hostile-rows fuzz mutate constraints clean
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import AcceleratorError
@@ -97,3 +98,15 @@ def _to_blame(dag: DAG) -> str | None:
         except Exception:  # noqa: BLE001 - whichever error it is, the caller tells the DAG's
             return str(task.task_id)
     return None
+
+
+def dags_folder() -> Path:
+    """
+    Return Airflow's ``[core] dags_folder``.
+
+    Stands on ``airflow.configuration.conf`` (3.3.2), whose import makes Airflow's home and its configuration file where they
+    are missing.
+    """
+    from airflow.configuration import conf
+
+    return Path(conf.get_mandatory_value("core", "dags_folder")).expanduser()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from provider.cli.ids import only_batch, refuse_unknown_workflow
 from provider.cli.output import duration, utc, write_fields, write_json, write_table
+from provider.cli.redraw import redraw
+from provider.exceptions import AcceleratorError
 from provider.metadata.batch_queries import newest_batches, task_logs_of
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
@@ -19,20 +22,34 @@ def list_batches(args: argparse.Namespace) -> int:
     """
     List batches, newest first; that there are none is an answer, not a problem.
 
-    :raises AcceleratorError: there is no such workflow.
+    :raises AcceleratorError: there is no such workflow, or they are to be watched where that cannot be.
     """
+    if args.watch:
+        if args.output == "json":
+            raise AcceleratorError("--watch is for people, and JSON for programs; give one of them.")
+        return redraw(partial(_newest, args), _write_batches)
+    batches = _newest(args)
+    if args.output == "json":
+        write_json(batches)
+    else:
+        _write_batches(batches)
+    return 0
+
+
+def _newest(args: argparse.Namespace) -> list[StoredTaskBatch]:
     with read_session() as session:
         batches = newest_batches(session, workflow_id=args.workflow, status=args.status, limit=args.limit)
         if args.workflow is not None and not batches:
             refuse_unknown_workflow(session, args.workflow)
-    if args.output == "json":
-        write_json(batches)
-    elif batches:
-        columns = ("workflow", "batch", "status", "source", "started", "ended", "duration", "error")
-        write_table(columns, [_batch_cells(batch) for batch in batches])
+    return batches
+
+
+def _write_batches(batches: list[StoredTaskBatch]) -> None:
+    if batches:
+        columns = ("status", "started", "ended", "duration", "source", "workflow", "batch", "error")
+        write_table(columns, [_batch_cells(batch) for batch in batches], below=("error",))
     else:
         sys.stdout.write("No batches.\n")
-    return 0
 
 
 def show_logs(args: argparse.Namespace) -> int:
@@ -50,9 +67,9 @@ def show_logs(args: argparse.Namespace) -> int:
         return 0
     write_fields({**_header(batch), "as of": utc(current_at)})
     sys.stdout.write("\n")
-    columns = ("task", "try", "status", "started", "ended", "duration", "ended by", "remote job", "error")
+    columns = ("status", "try", "started", "ended", "duration", "task", "ended by", "remote job", "link", "error")
     if logs:
-        write_table(columns, [_log_cells(log) for log in logs])
+        write_table(columns, [_log_cells(log) for log in logs], below=("remote job", "link", "error"))
     else:
         sys.stdout.write("No task logs.\n")
     return 0
@@ -60,13 +77,13 @@ def show_logs(args: argparse.Namespace) -> int:
 
 def _batch_cells(batch: StoredTaskBatch) -> tuple[str, ...]:
     return (
-        batch["workflow_id"],
-        batch["batch_id"],
         batch["status"],
-        batch["source"] or "",
         utc(batch["started_at"]),
         utc(batch["ended_at"]),
         duration(batch["started_at"], batch["ended_at"]),
+        batch["source"] or "",
+        batch["workflow_id"],
+        batch["batch_id"],
         batch["error"] or "",
     )
 
@@ -103,13 +120,14 @@ def _ended_by(row: StoredTaskBatch | StoredTaskLog) -> str:
 
 def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
     return (
-        task_name(log["task_id"], log["map_index"]),
-        str(log["try_number"]),
         log["status"],
+        str(log["try_number"]),
         utc(log["started_at"]),
         utc(log["ended_at"]),
         duration(log["started_at"], log["ended_at"]),
+        task_name(log["task_id"], log["map_index"]),
         _ended_by(log),
         log["remote_job_id"] or "",
+        log["remote_job_url"] or "",
         log["error_message"] or "",
     )

@@ -81,8 +81,8 @@ def day(value: str) -> datetime:
 
 
 def port(value: str) -> int:
-    """Read a port."""
-    number = positive(value)
+    """Read a port; 0 stands for a free one."""
+    number = 0 if value == "0" else positive(value)
     if number > 65_535:
         raise argparse.ArgumentTypeError(f"{value} is not a port; ports end at 65535")
     return number

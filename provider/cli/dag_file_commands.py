@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
 
+from provider.airflow_internals.dags import dags_folder
 from provider.cli.output import say
+from provider.cli.written_files import write_file, writing_into
 from provider.exceptions import AcceleratorError
-from provider.files import replace_file
 
 #: In the repository these are links to ``dags/``, so that there is one text of each file; in the wheel they are files.
 TEMPLATES = Path(__file__).parent / "templates"
@@ -19,10 +21,14 @@ _SHARD = re.compile(r"workflows_(\d+)_of_(\d+)\.py")
 
 
 def init(args: argparse.Namespace) -> int:
-    """Write each DAG file that is missing; leave those that a person changed, unless told otherwise."""
-    folder = Path(args.folder).expanduser()
+    """
+    Write each DAG file that is missing; leave those that a person changed, unless told otherwise.
+
+    :raises AcceleratorError: the folder is none that is meant, or cannot be written.
+    """
+    folder = _dag_folder(args.folder)
     kept = []
-    try:
+    with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
         found = _found_shards(folder)
         if args.shards is None and len(found) > 1:
@@ -31,15 +37,12 @@ def init(args: argparse.Namespace) -> int:
         count = args.shards or next(iter(found), 1)
         wanted = dag_files(count)
         for name in sorted(wanted):
-            outcome = write_dag_file(folder / name, wanted[name], force=args.force or _is_ours(folder / name, found))
+            outcome = write_file(folder / name, wanted[name], force=args.force or _is_ours(folder / name, found))
             say(f"{outcome:<11}{folder / name}")
             if outcome == "kept":
                 kept.append(name)
         for old in sorted(found - {count}):
             kept += _remove(folder, {name: text for name, text in dag_files(old).items() if name not in wanted}, force=args.force)
-    except OSError as error:
-        path = error.filename2 or error.filename or folder
-        raise AcceleratorError(f"cannot write {path}: {error.strerror}; name a folder that you may write to.") from error
     if kept:
         sys.stderr.write(
             f"error: {', '.join(kept)} differ from this version's files and were left as they are; "
@@ -47,6 +50,26 @@ def init(args: argparse.Namespace) -> int:
         )
         return 1
     return 0
+
+
+def _dag_folder(named: str | None) -> Path:
+    """
+    Return the folder that was named, else Airflow's own.
+
+    :raises AcceleratorError: its name is what an unset variable leaves of another one.
+    """
+    if named is None:
+        return dags_folder()
+    if not named.strip():
+        raise AcceleratorError("the folder's name is empty; leave it out for Airflow's own DAG folder.")
+    folder = Path(named).expanduser()
+    # "$AIRFLOW_HOME/dags" without that variable. Who has his DAGs there has told Airflow.
+    if folder.is_relative_to("/dags") and not os.environ.get("AIRFLOW_HOME") and not folder.is_relative_to(dags_folder()):
+        raise AcceleratorError(
+            f"{folder} is at the root of this machine, as $AIRFLOW_HOME/dags is where AIRFLOW_HOME is not set; "
+            "leave it out for Airflow's own DAG folder."
+        )
+    return folder
 
 
 def dag_files(shards: int) -> dict[str, bytes]:
@@ -91,20 +114,3 @@ def _remove(folder: Path, files: dict[str, bytes], *, force: bool) -> list[str]:
         else:
             kept.append(name)
     return kept
-
-
-def write_dag_file(path: Path, content: bytes, *, force: bool) -> str:
-    """
-    Write one file in one step, since Airflow may read it at any moment.
-
-    :param force: overwrite a file with other content.
-    :return: ``wrote``, ``overwrote``, ``unchanged`` or ``kept`` (other content, not forced).
-    :raises OSError: the file cannot be read or written.
-    """
-    exists = path.exists()
-    if exists and path.read_bytes() == content:
-        return "unchanged"
-    if exists and not force:
-        return "kept"
-    replace_file(path, content, mode=0o664)  # no secrets, and read by all of Airflow's processes, which may be several users'
-    return "overwrote" if exists else "wrote"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from provider.cli.output import say, write_json, write_table
+from provider.cli.output import busy, say, write_json, write_table
 from provider.doctor.everything import examine_everything, is_well
 from provider.metadata.engine import write_session
 from provider.metadata.left_tokens import leave_token
@@ -21,12 +21,13 @@ def doctor(args: argparse.Namespace) -> int:
             leave_token(session, args.leave)
         say("Left the token in the application database. Elsewhere: `accelerator doctor --expect TOKEN`.")
         return 0
-    with _no_logs():
+    with busy("Examining everything"), _no_logs():
         findings = examine_everything(args.expect)
     if args.output == "json":
         write_json([asdict(finding) for finding in findings])
     else:
-        write_table(("check", "state", "seen", "what to do"), [(one.check, one.state, one.seen, one.remedy) for one in findings])
+        rows = [(one.state, one.check, one.seen, one.remedy) for one in findings]
+        write_table(("state", "check", "seen", "what to do"), rows, below=("seen", "what to do"))
     return 0 if is_well(findings) else 1
 
 

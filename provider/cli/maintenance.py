@@ -17,9 +17,9 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from provider import settings
-from provider.cli.input_files import MAX_BYTES
 from provider.cli.main import console
 from provider.exceptions import AcceleratorError, ConfigurationError
+from provider.input_files import MAX_BYTES
 from provider.texts import quoted
 
 #: The action whose failure may be that of a database that is away for a moment: Airflow may try it again.

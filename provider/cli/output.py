@@ -1,5 +1,5 @@
 """
-What a command shows: a table that fits the terminal, plain columns for a pipe, or JSON.
+What a command shows: a table that can be read on a terminal, plain columns for a pipe, or JSON.
 
 Cells hold what messages, rows and services said, so they are never read as markup and cannot steer the terminal.
 """
@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -55,6 +55,11 @@ class VisibleStream:
         """Write text."""
         return self._stream.write(visible(text))
 
+    @property
+    def unguarded(self) -> TextIO:
+        """The stream behind, for what is ours alone and steers the terminal."""
+        return self._stream
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
@@ -66,23 +71,41 @@ def visible_errors() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def busy(text: str) -> Iterator[None]:
+    """
+    Show at a terminal that something goes on which may take seconds; elsewhere nothing. Nothing else is written meanwhile.
+
+    :param text: what goes on, in words of ours.
+    """
+    stream = sys.stderr.unguarded if isinstance(sys.stderr, VisibleStream) else sys.stderr
+    if not stream.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(file=stream).status(f"{text} …"):
+        yield
+
+
 def _steers(character: str) -> bool:
     return character != "\n" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], below: Collection[str] = ()) -> None:
     """
-    Write a table: nothing is ever cut off. On a terminal long cells wrap; in a pipe each row is one line.
+    Write a table: nothing is ever cut off. On a terminal what does not fit stands below its row; in a pipe each row is one line.
 
-    :param columns: headings.
+    :param columns: headings, short columns first, then ids.
     :param rows: cells, in the order of the columns.
+    :param below: columns of texts, which stand below their row in any case.
     """
     if not sys.stdout.isatty():
         _write_plain([columns, *rows])
         return
     from provider.cli.rich_table import write_rich_table
 
-    write_rich_table(columns, [[printable(cell) for cell in row] for row in rows], _STATUS_STYLES)
+    write_rich_table(columns, [[printable(cell) for cell in row] for row in rows], _STATUS_STYLES, below)
 
 
 def write_fields(fields: Mapping[str, str]) -> None:

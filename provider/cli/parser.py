@@ -8,6 +8,7 @@ handler is imported when the command runs, and imports at its top what it needs.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from provider.cli.acting_commands import CANCEL, DISABLE, ENABLE, PAUSE, PUBLISH, RESUME, RUN
@@ -22,13 +23,26 @@ _INIT = Command(
     "Write the DAG files into a DAG folder",
     "provider.cli.dag_file_commands:init",
     (
-        argument("folder", metavar="FOLDER", help="Airflow's DAG folder, or a folder in it; created where it is missing"),
+        argument(
+            "folder", metavar="FOLDER", nargs="?", help="by default Airflow's [core] dags_folder; created where it is missing"
+        ),
         argument("--force", action="store_true", help="overwrite files that were changed by hand"),
         argument(
             "--shards",
             type=positive,
             metavar="N",
             help="spread the workflows over N DAG files; by default as many as the folder has, or one",
+        ),
+    ),
+)
+
+_EXAMPLES = Command(
+    "examples",
+    "Write the examples into a folder: workflows, what the emulators know of them, and hand-written DAGs",
+    "provider.cli.example_commands:write_examples",
+    (
+        argument(
+            "folder", metavar="FOLDER", nargs="?", default="examples", help="by default examples; created where it is missing"
         ),
     ),
 )
@@ -129,6 +143,7 @@ _BATCHES = Command(
         argument("--workflow", metavar="WORKFLOW", help="only batches of this workflow"),
         argument("--status", type=str.upper, choices=_BATCH_STATUSES, help="only batches with this status"),
         argument("--limit", type=positive, default=20, metavar="N", help="at most N batches (default 20)"),
+        argument("--watch", action="store_true", help="show them anew every two seconds, until Ctrl-C"),
         OUTPUT,
     ),
 )
@@ -238,12 +253,18 @@ _EMULATORS = Command(
         argument("--folder", metavar="FOLDER", help="keep certificates, ledger and logs here; by default a temporary folder"),
         argument("--pubsub", choices=("auto", "google", "builtin"), default="auto", help="which Pub/Sub to start (default auto)"),
         *(
-            argument(f"--{service}-port", type=port, default=0, metavar="PORT", help=f"port of {title}; by default a free one")
-            for service, title in (
-                ("dataform", "Dataform"),
-                ("powerbi", "Power BI"),
-                ("pubsub", "Pub/Sub"),
-                ("admin", "the emulators' own interface"),
+            argument(
+                f"--{service}-port",
+                type=port,
+                default=default,
+                metavar="PORT",
+                help=f"port of {title} (default {default}); 0 takes a free one",
+            )
+            for service, title, default in (
+                ("dataform", "Dataform", 9061),
+                ("powerbi", "Power BI", 9062),
+                ("pubsub", "Pub/Sub", 8085),
+                ("admin", "the emulators' own interface", 9063),
             )
         ),
     ),
@@ -251,6 +272,7 @@ _EMULATORS = Command(
 
 COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
+    _EXAMPLES,
     _DB,
     *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
@@ -263,8 +285,21 @@ PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, se
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the console script; a parsed command carries itself in ``command_definition``."""
     parser = argparse.ArgumentParser(prog="accelerator", description=PROGRAM_HELP, allow_abbrev=False)
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help="show the version of this package and exit"
+    )
     _add_commands(parser, COMMANDS)
     return parser
+
+
+class _Version(argparse.Action):
+    """Tell the version; only who asks for it pays for looking it up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"airflow-provider-cloud-accelerator {version('airflow-provider-cloud-accelerator')}\n")
+        parser.exit()
 
 
 def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:

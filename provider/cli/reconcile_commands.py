@@ -55,8 +55,8 @@ def _check(source: Source, since: datetime, output: str) -> int:
     if output == "json":
         write_json([asdict(one) for one in found])
     elif found:
-        columns = ("workflow", "batch", "task", "try", "differs", "recorded", "Airflow")
-        write_table(columns, [_cells(one) for one in found])
+        columns = ("try", "differs", "task", "workflow", "batch", "recorded", "Airflow")
+        write_table(columns, [_cells(one) for one in found], below=("recorded", "Airflow"))
     else:
         say(f"No differences in all that changed since {utc(since)}.")
     return 1 if found else 0
@@ -65,7 +65,7 @@ def _check(source: Source, since: datetime, output: str) -> int:
 def _cells(one: Disagreement) -> tuple[str, ...]:
     task = task_name(one.task_id or "", one.map_index)
     number = str(one.try_number) if one.task_id is not None else ""
-    return (one.workflow_id, one.batch_id, task, number, one.what, one.recorded or "", one.airflow or "")
+    return (number, one.what, task, one.workflow_id, one.batch_id, one.recorded or "", one.airflow or "")
 
 
 def _watch(source: Source) -> int:

@@ -27,8 +27,8 @@ def requests(args: argparse.Namespace) -> int:
     if args.output == "json":
         write_json([_masked(request) for request in found])
     elif found:
-        columns = ("id", "received", "kind", "state", "workflow", "batch", "task", "message", "reason")
-        write_table(columns, [_cells(request) for request in found])
+        columns = ("id", "state", "received", "kind", "workflow", "batch", "task", "message", "reason")
+        write_table(columns, [_cells(request) for request in found], below=("reason",))
     else:
         sys.stdout.write("No requests.\n" if args.state else "No requests wait or were rejected; --state all shows the others.\n")
     return 0
@@ -63,9 +63,9 @@ def _retry(request_ids: list[int]) -> int:
 def _cells(request: StoredRequest) -> tuple[str, ...]:
     return (
         str(request["id"]),
+        request["state"],
         utc(request["received_at"]),
         request["kind"] if request["status"] is None else f"{request['kind']} {request['status']}",
-        request["state"],
         request["workflow_id"] or "",
         request["batch_id"] or "",
         request["task_id"] or "",

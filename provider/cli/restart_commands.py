@@ -78,8 +78,8 @@ def _show(plans: list[RestartPlan]) -> None:
     for plan in plans:
         say(f"Batch {plan.batch_id} of {plan.workflow_id}: {len(plan.runs)} to run again, {plan.keeps} that succeeded stay.")
         if plan.runs:
-            columns = ("task", "status", "why")
-            write_table(columns, [(task_name(one.task_id, one.map_index), one.status, one.why) for one in plan.runs])
+            rows = [(one.status, task_name(one.task_id, one.map_index), one.why) for one in plan.runs]
+            write_table(("status", "task", "why"), rows)
         for text in plan.repeats:
             say(text)
 

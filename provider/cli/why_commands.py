@@ -11,7 +11,7 @@ from functools import partial
 from provider.airflow_view.opening import open_view
 from provider.airflow_view.view import RunsView
 from provider.cli.ids import only_batch
-from provider.cli.output import say, write_json, write_table
+from provider.cli.output import busy, say, write_json, write_table
 from provider.exceptions import AcceleratorError, UnseenError
 from provider.explain.answers import Answer, cause
 from provider.explain.batches import BatchFacts, explain_batch, explain_end, explain_task_of
@@ -48,8 +48,8 @@ def why(args: argparse.Namespace) -> int:
     first = cause(answers)
     say(f"{first.reason} {first.remedy}".strip())
     if len(answers) > 1:
-        rows = [(one.name, "ok" if one.passed else "here", one.reason, one.remedy) for one in answers]
-        write_table(("looked at", "found", "reason", "remedy"), rows)
+        rows = [("ok" if one.passed else "here", one.name, one.reason, one.remedy) for one in answers]
+        write_table(("found", "looked at", "reason", "remedy"), rows, below=("reason", "remedy"))
     return 0
 
 
@@ -74,7 +74,8 @@ def _explain(facts: BatchFacts, task: Sequence[str], view: RunsView) -> list[Ans
 
 def _asked(ask: Callable[[RunsView], list[Answer]]) -> list[Answer]:
     try:
-        return within(_SECONDS, lambda: ask(open_view()), "accelerator-why")
+        with busy("Asking Airflow"):
+            return within(_SECONDS, lambda: ask(open_view()), "accelerator-why")
     except UnseenError as error:
         raise AcceleratorError(f"Airflow cannot be asked: {first_line(error)}. {error.remedy}") from error
     except TimeoutError as error:

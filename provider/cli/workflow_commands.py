@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dag_factory.definition_file import parse, to_data
+from dag_factory.definition_file import ParsedFile, parse, to_data
 from dag_factory.pools import pool_warnings
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.validation import validate
 from provider.cli.import_plan import Plan, carry_out, make_plan
-from provider.cli.input_files import read_file
-from provider.cli.output import json_text, printable, say, write_json
+from provider.cli.output import busy, json_text, printable, say, write_json
 from provider.cli.who import who
 from provider.exceptions import AcceleratorError
+from provider.input_files import read_file
 from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
@@ -28,18 +28,26 @@ from provider.strict_yaml import dump
 
 def import_workflows(args: argparse.Namespace) -> int:
     """Store the workflows of a file in one transaction, or list every problem and store nothing."""
-    parsed = parse(read_file(Path(args.file)))
+    with busy(f"{'Checking' if args.dry_run else 'Checking and storing'} the workflows"):
+        parsed = parse(read_file(Path(args.file)))
+        plan, problems = _checked(parsed, args)
+    if problems:
+        return refuse(args.file, problems)
+    report(plan, dry_run=args.dry_run)
+    return 0
+
+
+def _checked(parsed: ParsedFile, args: argparse.Namespace) -> tuple[Plan, list[Problem]]:
+    """Return what an import comes to, which is stored unless it has problems or is a trial."""
     with read_session() if args.dry_run else write_session() as session:
         if not args.dry_run:
             one_at_a_time(session)
         stored = read_definitions(session)
         plan = make_plan(stored, parsed.rows, prune=args.prune)
-        if problems := [*parsed.problems, *plan.problems]:
-            return refuse(args.file, problems)
-        if not args.dry_run:
+        problems = [*parsed.problems, *plan.problems]
+        if not problems and not args.dry_run:
             carry_out(session, plan, stored, action=IMPORTED, by=who())
-    report(plan, dry_run=args.dry_run)
-    return 0
+    return plan, problems
 
 
 def export(args: argparse.Namespace) -> int:
@@ -63,14 +71,15 @@ def export(args: argparse.Namespace) -> int:
 
 def validate_workflows(args: argparse.Namespace) -> int:
     """Check what is stored, or a file by itself."""
-    if args.file:
-        parsed = parse(read_file(Path(args.file)))
-        rows, problems = parsed.rows, parsed.problems
-    else:
-        rows, problems = _stored(), []
-    validated = validate(rows)
-    problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
-    warnings = pool_warnings(validated.workflows.values())
+    with busy("Checking the workflows"):
+        if args.file:
+            parsed = parse(read_file(Path(args.file)))
+            rows, problems = parsed.rows, parsed.problems
+        else:
+            rows, problems = _stored(), []
+        validated = validate(rows)
+        problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
+        warnings = pool_warnings(validated.workflows.values())
     if args.output == "json":
         write_json(
             {

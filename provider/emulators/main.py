@@ -42,6 +42,9 @@ def run(
 
     previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        # At once: their servers take seconds.
+        sys.stdout.write("# Starting Dataform, Power BI with Entra ID, Pub/Sub and their own interface …\n")
+        sys.stdout.flush()
         with Emulators(scenario, folder=folder, pubsub=pubsub, ports=ports) as emulators:
             exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in emulators.environment().items())
             if env_file:

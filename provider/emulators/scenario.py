@@ -12,11 +12,15 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from provider.emulators.rules import Rule
-from provider.exceptions import ConfigurationError
+from provider.exceptions import ConfigurationError, DefinitionError
+from provider.input_files import read_file
+
+#: So many mistakes of a scenario are listed at once.
+_LISTED = 20
 
 REPOSITORY_NAME = r"^projects/[^/]+/locations/[^/]+/repositories/[^/]+$"
 DEFAULT_PROJECT = "demo-project"
@@ -272,20 +276,26 @@ def default_scenario() -> Scenario:
 
 def load_scenario(path: Path) -> Scenario:
     """
-    Read a scenario from a YAML file.
+    Read a scenario from a YAML file, or JSON where its name ends with ``.json``.
 
-    :raises ConfigurationError: the file is missing, no YAML, or names something that does not exist.
+    :raises ConfigurationError: the file is missing, cannot be read as such, or names something that does not exist.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"Cannot read the scenario {path}: {error.strerror}. Check the path.") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"The scenario {path} is no valid YAML: {error}") from error
+        content = read_file(path)
+    except DefinitionError as error:
+        raise ConfigurationError(f"The scenario cannot be used: {error}") from error
     try:
         return Scenario.model_validate({} if content is None else content)
     except ValidationError as error:
         reasons = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'top level'}: {item['msg']}" for item in error.errors()
+            f"{'.'.join(str(part) for part in item['loc']) or 'top level'}: {_reason(item)}" for item in error.errors()[:_LISTED]
         )
-        raise ConfigurationError(f"The scenario {path} is not usable: {reasons}") from error
+        raise ConfigurationError(
+            f"The scenario {path} is not usable: {reasons}. Correct that; docs/local.md lists the keys."
+        ) from error
+
+
+def _reason(item: ErrorDetails) -> str:
+    if item["type"] == "extra_forbidden":
+        return "there is no such key here"
+    return item["msg"].removeprefix("Value error, ")

@@ -21,6 +21,7 @@ _SETTING = "[accelerator] sql_alchemy_conn"
 _EXAMPLE = "postgresql://user:password@host/database"
 
 _POSTGRESQL_DRIVERS = ("psycopg", "psycopg2")
+_PACKAGES = {"psycopg": "'airflow-provider-cloud-accelerator[postgres]'", "psycopg2": "psycopg2-binary"}
 _HOST = re.compile(r"[\w.:%-]*")
 #: Parameters of an SQLite URL that a file can need.
 _SQLITE_PARAMETERS = frozenset({"mode", "uri", "cache", "immutable"})
@@ -59,9 +60,7 @@ def parse_database_url(text: str) -> URL:
         # The bare name means another driver in each SQLAlchemy generation.
         driver = next((name for name in _POSTGRESQL_DRIVERS if importlib.util.find_spec(name)), _POSTGRESQL_DRIVERS[0])
     if importlib.util.find_spec(driver) is None:
-        raise ConfigurationError(
-            f"{_SETTING} needs the driver {driver}: pip install 'airflow-provider-cloud-accelerator[postgres]'."
-        )
+        raise ConfigurationError(f"{_SETTING} needs the driver {driver}: pip install {_PACKAGES[driver]}.")
     url = url.set(drivername=f"postgresql+{driver}")
     _refuse_misread(url, text)
     return url

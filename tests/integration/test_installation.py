@@ -59,7 +59,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     source = folder / "source"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, tracked):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():  # a link to a folder is no file
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name, follow_symlinks=False)
     uv = str(Path(sys.executable).parent / "uv")
@@ -79,6 +79,19 @@ def test_the_wheel_has_what_it_needs_and_nothing_else(installation: Installation
         assert needed in files
 
 
+def test_the_examples_come_with_it(installation: Installation) -> None:
+    said = installation.run("accelerator", "examples", "given")
+
+    given = installation.folder / "given"
+    written = {path.relative_to(given).as_posix() for path in given.rglob("*.*")}
+    tracked = subprocess.run(["git", "ls-files", "examples"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert written == {name.removeprefix("examples/") for name in tracked.split()}
+    for name in written:
+        assert (given / name).read_bytes() == (ROOT / "examples" / name).read_bytes()
+    assert "accelerator import given/workflows.yaml" in said
+    assert "3 workflows, 7 tasks: no problems." in installation.run("accelerator", "validate", "given/workflows.yaml")
+
+
 def test_airflow_shows_provider_plugin_and_parts(installation: Installation) -> None:
     providers = json.loads(installation.run("airflow", "providers", "list", "--output", "json"))
     assert NAME in {row["package_name"] for row in providers}
@@ -95,8 +108,10 @@ def test_airflow_shows_provider_plugin_and_parts(installation: Installation) -> 
 @pytest.fixture
 def standalone(installation: Installation) -> Iterator[httpx.Client]:
     """``airflow standalone`` after ``accelerator init`` and ``import``."""
-    installation.run("accelerator", "init", str(installation.home / "dags"))
-    installation.run("accelerator", "import", str(ROOT / "examples" / "workflows.yaml"))
+    installation.run("accelerator", "init")
+    assert (installation.home / "dags" / "workflows.py").is_file()
+    installation.run("accelerator", "examples")
+    installation.run("accelerator", "import", "examples/workflows.yaml")
     watcher = AirflowServices(installation.home, installation.home / "dags", components=())
     with (installation.folder / "standalone.log").open("wb") as log:
         process = subprocess.Popen(

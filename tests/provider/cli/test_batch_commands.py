@@ -4,17 +4,20 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from provider.cli import output
+from provider.cli.main import console
 from provider.metadata.engine import write_session
 from provider.metadata.tables import TaskBatch, TaskLog
 
 NOON = datetime(2026, 3, 16, 12, 0, tzinfo=UTC)
 LONG_ID = "projects/demo-project/locations/europe-west3/repositories/inventory/workflowInvocations/1784550123-" + "9" * 80
+LINK = "https://console.cloud.google.com/bigquery/dataform/" + "x" * 120
 
 
 def _batch(workflow_id: str, batch_id: str, **columns: Any) -> TaskBatch:
@@ -55,6 +58,7 @@ def _history(application_database: str) -> None:
                     ended_at=NOON + timedelta(seconds=4.25),
                     error_message="Not found: Table [bold]demo-project:raw.suppliers[/bold]\n\x1b[31mwas not found",
                     remote_job_id=LONG_ID,
+                    remote_job_url=LINK,
                 ),
                 _log("stg_suppliers", 2, status="ERROR", started_at=NOON + minute, ended_at=NOON + 2 * minute),
                 _log("stg_stock", 1, status="SUCCESS", started_at=NOON + timedelta(seconds=1), ended_at=NOON + minute),
@@ -67,10 +71,10 @@ def _history(application_database: str) -> None:
 @pytest.mark.usefixtures("_history")
 def test_batches_newest_first(accelerator) -> None:
     assert accelerator("batches").out.splitlines() == [
-        "workflow      batch  status      source   started               ended                 duration    error",
-        "daily_sales   B2     PROCESSING  -        2026-03-16T12:02:00Z  -                     -           -",
-        "daily_sales   B1     SUCCESS     -        -                     -                     -           -",
-        "stock_levels  B1     ERROR       message  2026-03-16T12:00:00Z  2026-03-16T13:00:02Z  1h 00m 02s  no table suppliers",
+        "status      started               ended                 duration    source   workflow      batch  error",
+        "PROCESSING  2026-03-16T12:02:00Z  -                     -           -        daily_sales   B2     -",
+        "SUCCESS     -                     -                     -           -        daily_sales   B1     -",
+        "ERROR       2026-03-16T12:00:00Z  2026-03-16T13:00:02Z  1h 00m 02s  message  stock_levels  B1     no table suppliers",
     ]
 
 
@@ -111,32 +115,13 @@ def test_logs_of_a_batch(accelerator) -> None:
         "error       no table suppliers",
     ]
     error = "Not found: Table [bold]demo-project:raw.suppliers[/bold] \\x1b[31mwas not found"
-    assert [line.split(maxsplit=8) for line in table.splitlines()[1:]] == [
-        ["stg_suppliers", "1", "ERROR", "2026-03-16T12:00:00Z", "2026-03-16T12:00:04Z", "4.2s", "-", LONG_ID, error],
-        [
-            "stg_suppliers",
-            "2",
-            "ERROR",
-            "2026-03-16T12:01:00Z",
-            "2026-03-16T12:02:00Z",
-            "1m",
-            "00s",
-            "-",
-            "-".ljust(len(LONG_ID)) + "  -",
-        ],
-        ["stg_stock", "1", "SUCCESS", "2026-03-16T12:00:01Z", "2026-03-16T12:01:00Z", "59.0s", "-", "-", "-"],
-        ["mapped[3]", "1", "PROCESSING", "2026-03-16T12:03:00Z", "-", "-", "-", "-", "-"],
-        [
-            "refresh_stock_levels",
-            "1",
-            "BLOCKED",
-            "-",
-            "-",
-            "-",
-            "marked",
-            "failed",
-            "by ann_b  " + "-".ljust(len(LONG_ID)) + "  -",
-        ],
+    assert [re.split(r"  +", line) for line in table.splitlines()] == [
+        ["status", "try", "started", "ended", "duration", "task", "ended by", "remote job", "link", "error"],
+        ["ERROR", "1", "2026-03-16T12:00:00Z", "2026-03-16T12:00:04Z", "4.2s", "stg_suppliers", "-", LONG_ID, LINK, error],
+        ["ERROR", "2", "2026-03-16T12:01:00Z", "2026-03-16T12:02:00Z", "1m 00s", "stg_suppliers", "-", "-", "-", "-"],
+        ["SUCCESS", "1", "2026-03-16T12:00:01Z", "2026-03-16T12:01:00Z", "59.0s", "stg_stock", "-", "-", "-", "-"],
+        ["PROCESSING", "1", "2026-03-16T12:03:00Z", "-", "-", "mapped[3]", "-", "-", "-", "-"],
+        ["BLOCKED", "1", "-", "-", "-", "refresh_stock_levels", "marked failed by ann_b", "-", "-", "-"],
     ]
 
 
@@ -206,21 +191,69 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_a_table_on_a_narrow_terminal_wraps_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = _Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("TERM", "xterm")
-    output.write_table(["task", "remote job"], [["stg_suppliers", LONG_ID], ["[red]x[/red]", "\x1b[2J"]])
-    assert "\x1b[2J" not in terminal.getvalue()
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
-    assert max(map(len, lines)) <= 60
-    assert [line for line in lines if "[red]x[/red]" in line]
-    first = next(number for number, line in enumerate(lines) if "projects/" in line)
-    start = lines[first].index("projects/")
-    wrapped = [line[start:].strip() for line in lines[first:] if line[start:].strip()]
-    assert "".join(wrapped).startswith(LONG_ID)
-    assert wrapped[-1] == "\\x1b[2J"
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch):
+    """Run something on a terminal of that many columns; return its lines, without colours."""
+
+    def run(width: int, show: Callable[[], object]) -> list[str]:
+        terminal = _Terminal()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", terminal)
+            patch.setenv("COLUMNS", str(width))
+            patch.setenv("TERM", "xterm")
+            show()
+        return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+
+    return run
+
+
+COLUMNS = ["status", "try", "started", "ended", "duration", "workflow", "batch", "ended by", "remote job", "error"]
+MOMENT, BATCH, JOB = "2026-03-16T12:00:00Z", "scheduled__2026-03-16T12:00:00.000000+00:00__of_daily_sales_1", "b" * 36
+ERROR = "Not found: Table demo-project:raw.suppliers " * 11 + "y" * 150
+ROWS = [["ERROR", "1", MOMENT, MOMENT, "1h 00m 02s", "daily_sales_of_all_shops", BATCH, "", JOB, ERROR], ["NEW", "1", *[""] * 8]]
+
+
+@pytest.mark.parametrize(
+    ("width", "beside"),
+    [
+        (80, COLUMNS[:5]),
+        (120, COLUMNS[:6]),
+        (170, COLUMNS[:7]),
+        (200, [*COLUMNS[:7], "remote job"]),
+    ],
+)
+def test_short_columns_stand_beside_each_other_and_the_others_below(on_terminal, width: int, beside: list[str]) -> None:
+    lines = on_terminal(width, lambda: output.write_table(COLUMNS, ROWS, below=("error",)))
+
+    cells = dict(zip(COLUMNS, ROWS[0], strict=True))
+    assert re.split(r"  +", lines[0]) == beside, "a column without any cell is left out"
+    assert re.split(r"  +", lines[1]) == [cells[name] for name in beside]
+    for name in ("workflow", "batch", "remote job"):
+        if name not in beside:
+            assert [line for line in lines if re.fullmatch(rf"    {name} +{re.escape(cells[name])}", line)]
+    first = next(number for number, line in enumerate(lines) if line.startswith("    error"))
+    of_error = [line[lines[first].index("Not") :] for line in lines[first:-1]]
+    assert " ".join(of_error).split() == ERROR.split(), "no word is broken"
+    assert {len(line) <= width for line in lines[: first + len(of_error) - 1]} == {True}
+    assert re.split(r"  +", lines[-1]) == ["NEW", "1"]
+
+
+def test_an_id_that_is_wider_than_the_terminal_stays_whole(on_terminal) -> None:
+    lines = on_terminal(80, lambda: output.write_table(["status", "task", "remote job"], [["ERROR", "t", LONG_ID]]))
+    assert lines == ["status  task", "ERROR   t", f"    remote job  {LONG_ID}"]
+    assert on_terminal(80, lambda: output.write_table(["task"], [[LONG_ID]])) == ["task", LONG_ID]
+
+
+def test_a_table_on_a_terminal_obeys_nothing(on_terminal) -> None:
+    lines = on_terminal(60, lambda: output.write_table(["task", "error"], [["[red]x[/red]", "\x1b[2J [b]"]], below=("error",)))
+    assert lines == ["task", "[red]x[/red]", "    error  \\x1b[2J [b]"]
+
+
+@pytest.mark.usefixtures("_history")
+def test_logs_on_a_terminal_have_the_link(on_terminal) -> None:
+    lines = on_terminal(80, lambda: console(["logs", "B1", "--workflow", "stock_levels"]))
+    assert f"    link        {LINK}" in lines
+    assert f"    remote job  {LONG_ID}" in lines
 
 
 def test_moments_and_durations() -> None:
@@ -231,3 +264,31 @@ def test_moments_and_durations() -> None:
     for seconds, shown in cases.items():
         assert output.duration(NOON, NOON + timedelta(seconds=seconds)) == shown
     assert output.duration(NOON, None) == ""
+
+
+@pytest.mark.usefixtures("_history")
+def test_batches_are_watched_until_ctrl_c(on_terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses, codes = [], []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+        with write_session() as session:
+            session.add(_batch("daily_sales", "B3", created_at=NOON + timedelta(hours=1)))
+
+    monkeypatch.setattr("provider.cli.redraw.time.sleep", sleep)
+    lines = on_terminal(120, lambda: codes.append(console(["batches", "--watch", "--limit", "2"])))
+
+    shown = [line.split()[-1] for line in lines if "sales" in line]
+    assert (codes, shown) == ([0], ["B2", "B1", "B3", "B2"])
+    assert pauses == [2.0, 2.0]
+    assert [line for line in lines if line.endswith("shown anew every 2 s. End with Ctrl-C.")]
+
+
+@pytest.mark.usefixtures("_history")
+def test_watching_needs_a_terminal(accelerator) -> None:
+    result = accelerator("batches", "--watch")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "error: --watch needs a terminal; leave it out, or give --output json to a program.\n"
+    assert accelerator("batches", "--watch", "-o", "json").err.startswith("error: --watch is for people")

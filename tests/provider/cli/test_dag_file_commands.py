@@ -104,3 +104,47 @@ def test_init_into_what_is_no_folder(accelerator, tmp_path: Path) -> None:
         result = accelerator("init", folder)
         assert result.code == 1
         assert result.err.startswith(f"error: cannot write {folder}: ")
+
+
+@pytest.fixture
+def airflows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Airflow's own DAG folder; AIRFLOW_HOME is not set."""
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path / "airflows"))
+    monkeypatch.delenv("AIRFLOW_HOME", raising=False)
+    return tmp_path / "airflows"
+
+
+def test_init_without_a_folder_takes_airflows_own(accelerator, airflows: Path) -> None:
+    result = accelerator("init")
+    assert result.code == 0, result.err
+    assert _python_files(airflows) == {path.name for path in TEMPLATES.glob("*.py")}
+
+
+@pytest.mark.parametrize("folder", ["/dags", "/dags/", "/dags/accelerator"])
+def test_init_does_not_take_what_an_unset_variable_leaves(
+    accelerator, airflows: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr(Path, "mkdir", lambda self, **_: made.append(self))
+    result = accelerator("init", folder)
+    assert (result.code, result.out, made) == (1, "", [])
+    assert result.err.startswith(f"error: {Path(folder)} is at the root of this machine, as $AIRFLOW_HOME/dags is where")
+
+    # Where it is meant, it is taken.
+    monkeypatch.setattr(Path, "mkdir", _refused)
+    for name, value in (("AIRFLOW_HOME", str(airflows)), ("AIRFLOW__CORE__DAGS_FOLDER", "/dags")):
+        with monkeypatch.context() as set_:
+            set_.setenv(name, value)
+            assert accelerator("init", folder).err.startswith(f"error: cannot write {Path(folder)}: not today")
+
+
+def _refused(folder: Path, **_: object) -> None:
+    raise OSError(1, "not today", str(folder))
+
+
+@pytest.mark.parametrize("folder", ["", " "])
+def test_init_takes_no_empty_name(accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = accelerator("init", folder)
+    assert (result.code, list(tmp_path.iterdir())) == (1, [])
+    assert result.err == "error: the folder's name is empty; leave it out for Airflow's own DAG folder.\n"

@@ -37,11 +37,11 @@ def test_without_an_error_it_ends_well(accelerator, monkeypatch: pytest.MonkeyPa
     checks_are(monkeypatch, ok("fine"), WARNING)
     result = accelerator("doctor")
     assert (result.code, result.err) == (0, "")
-    assert [line.split("  ")[0] for line in result.out.splitlines()] == ["check", "check 0", "check 1", "away"]
+    assert [line.split()[0] for line in result.out.splitlines()] == ["state", "ok", "warning", "unknown"]
     assert [" ".join(line.split()) for line in result.out.splitlines()[1:]] == [
-        "check 0 ok fine -",
-        "check 1 warning nearly Look.",
-        "away unknown not from here Go there.",
+        "ok check 0 fine -",
+        "warning check 1 nearly Look.",
+        "unknown away not from here Go there.",
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dag_factory.definition_file import parse
 from dag_factory.validation import validate
-from provider.cli.input_files import read_file
+from provider.input_files import read_file
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

@@ -41,7 +41,7 @@ def test_an_object_that_is_too_large_is_not_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from provider.cli import input_files
+    from provider import input_files
 
     for module in (maintenance, input_files):
         monkeypatch.setattr(module, "MAX_BYTES", 1000)

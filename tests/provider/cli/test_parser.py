@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import pytest
 
@@ -40,6 +41,8 @@ def test_both_parsers_take_the_same_arguments() -> None:
 
     lines = [
         ["init", "dags", "--force", "--shards", "4"],
+        ["init"],
+        ["examples", "here"],
         ["db", "upgrade"],
         ["db", "downgrade", "--to", "0002", "--yes"],
         ["import", "x.yaml", "--dry-run", "--prune"],
@@ -49,6 +52,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["rollback", "a", "--to", "3"],
         ["confirm"],
         ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
+        ["batches", "--watch"],
         ["logs", "B1", "--workflow", "a"],
         ["why", "t", "B1", "--workflow", "a", "-o", "json"],
         [
@@ -97,3 +101,9 @@ def test_both_parsers_take_the_same_arguments() -> None:
 def test_an_abbreviated_option_is_refused(accelerator) -> None:
     """``--dry`` must not be taken for ``--dry-run`` today and for another option tomorrow."""
     assert accelerator("import", "x.yaml", "--dry").code == 2
+
+
+def test_the_version_is_the_packages(accelerator) -> None:
+    result = accelerator("--version")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"airflow-provider-cloud-accelerator {version('airflow-provider-cloud-accelerator')}\n"

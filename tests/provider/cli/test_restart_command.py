@@ -36,8 +36,8 @@ def test_the_plan_is_shown_and_airflow_is_asked(accelerator, server: Server) -> 
     ran = accelerator("restart", "B1")
     assert ran.out.splitlines() == [
         "Batch B1 of daily_sales: 1 to run again, 1 that succeeded stay.",
-        "task       status  why",
-        "transform  ERROR   Table raw.x was not found",
+        "status  task       why",
+        "ERROR   transform  Table raw.x was not found",
         "transform starts its remote job anew; the last one was job-2.",
         "Batch B1 of daily_sales runs again; `accelerator logs B1` shows how far it is.",
     ]

@@ -35,7 +35,9 @@ REPOSITORY = "dataform: {repositories: {projects/p/locations/l/repositories/r: {
         (REPOSITORY % "{target: {name: a}}, {target: {name: a}}", "appear twice: a"),
         (REPOSITORY % "{target: {name: a}, depends_on: [b]}, {target: {name: b}, depends_on: [a]}", "circle"),
         (REPOSITORY % "{target: {name: a}, seconds: -1}", "seconds"),
-        ("a: [", "no valid YAML"),
+        ("a: [", "line 2, column 1"),
+        ("a: 1\na: 2", "line 2, column 1: .*given twice"),
+        ("auto_creat: true", "auto_creat: there is no such key here. Correct that; docs/local.md lists the keys"),
         ("[]", "top level"),
         ("rules: [{service: powerbi, fault: status}]", "http_status"),
         ("pubsub: {topics: [{name: t, subscriptions: [{name: s, ack_deadline_seconds: 5}]}]}", "ack_deadline_seconds"),
@@ -50,7 +52,7 @@ def test_what_cannot_work_is_named(tmp_path, text, reason):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ConfigurationError, match="Cannot read the scenario"):
+    with pytest.raises(ConfigurationError, match="The scenario cannot be used: .*none.yaml cannot be read: No such file"):
         load_scenario(tmp_path / "none.yaml")
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
 import traceback
 from pathlib import Path
 
 import pytest
 
-from provider.exceptions import AcceleratorError
+from provider.exceptions import AcceleratorError, ConfigurationError
 from provider.metadata import engine
+from provider.metadata.database_url import parse_database_url
 from tests.storms import fuzz_urls
 
 COUNT = 2000
@@ -56,3 +58,12 @@ def test_a_url_that_is_not_understood_is_not_quoted(url: str, says: str) -> None
     with pytest.raises(AcceleratorError, match=says) as raised:
         engine.create_engine(url)
     assert "hunter2" not in "".join(traceback.format_exception(raised.value)).lower()
+
+
+@pytest.mark.parametrize(
+    ("driver", "package"), [("psycopg", "airflow-provider-cloud-accelerator[postgres]"), ("psycopg2", "psycopg2-binary")]
+)
+def test_a_missing_driver_is_named_with_its_package(driver: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=rf"needs the driver {driver}: pip install '?{re.escape(package)}"):
+        parse_database_url(f"postgresql+{driver}://u@h/x")

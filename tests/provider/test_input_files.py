@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.cli import input_files
-from provider.cli.input_files import read_file
+from provider import input_files
 from provider.exceptions import DefinitionError
+from provider.input_files import read_file
 from provider.strict_yaml import dump
 
 
