@@ -20,6 +20,8 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing
     conf,
 )
 
+from dag_factory.dag_docs import doc_md
+from dag_factory.graph import flow_order
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import BaseOperatorArguments
 from dag_factory.task_types.registry import TaskTypes
@@ -69,7 +71,9 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     start.set_downstream([operator for task_id, operator in operators.items() if task_id not in with_parents])
     _watch([operators[parent] for parent, names in children.items() if names], shared)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
-    dag.params = ParamsDict(_params(spec))
+    dag.params = ParamsDict(_params(spec, flow_order(children)))
+    if only_task is None:
+        dag.doc_md = doc_md(spec)
     return dag
 
 
@@ -150,8 +154,12 @@ def _timetable(options: WorkflowOptions) -> CronTriggerTimetable | CronDataInter
     return CronTriggerTimetable(options.schedule, timezone=_zone(options.timezone))
 
 
-def _params(spec: WorkflowSpec) -> dict[str, Param]:
-    """Return the params of the trigger form: the workflow's own in their order, then those of every workflow."""
+def _params(spec: WorkflowSpec, task_ids: list[str]) -> dict[str, Param]:
+    """
+    Return the params of the trigger form: the workflow's own in their order, then those of every workflow.
+
+    :param task_ids: in the order in which the form offers them.
+    """
     params: dict[str, Param] = {}
     for param in spec.options.params:
         default = {"default": param.default} if param.has_default else {}
@@ -161,7 +169,7 @@ def _params(spec: WorkflowSpec) -> dict[str, Param]:
         description="Tasks to start from. Leave empty to run the whole workflow.",
         type=["array", "string", "null"],
         title="Start from",
-        examples=[task.task_id for task in spec.tasks],
+        examples=task_ids,
     )
     params[SCOPE] = Param(
         None,
@@ -170,6 +178,7 @@ def _params(spec: WorkflowSpec) -> dict[str, Param]:
         type=["string", "null"],
         title="Scope",
         enum=[*SCOPES, None],
+        values_display={"null": "as usual"},  # else the form says "null"
     )
     return params
 

@@ -13,9 +13,9 @@ from provider import settings
 from provider.alerts import outbox, rule_rows
 from provider.alerts.delivery import TOPIC, build_notifier
 from provider.alerts.rules import MOST_RULES, AlertRule, ReadRules, read_rules
-from provider.cli.input_files import read_file
 from provider.cli.output import say, utc, write_json, write_table
 from provider.exceptions import AcceleratorError, ConfigurationError, DefinitionError
+from provider.input_files import read_file
 from provider.metadata.engine import read_session, write_session
 from provider.texts import quoted
 
@@ -30,7 +30,7 @@ def show(args: argparse.Namespace) -> int:
         write_json(found)
     elif found:
         columns = ("id", "state", "happened", "event", "rule", "workflow", "batch", "task", "reason")
-        write_table(columns, [_cells(alert) for alert in found])
+        write_table(columns, [_cells(alert) for alert in found], below=("reason",))
     else:
         sys.stdout.write("No alerts.\n")
     return 0

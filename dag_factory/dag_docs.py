@@ -1,0 +1,73 @@
+"""What a DAG says of itself in Airflow: its rows in words, as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dag_factory.graph import flow_order
+from dag_factory.specs import BATCH_WATCHER, START_BATCH, WorkflowSpec
+from provider.texts import cut, first_line
+
+#: Tasks that are listed, and the longest text of one, in characters: Airflow stores the text with each version of the DAG.
+_MOST_TASKS = 100
+_LONGEST_CELL = 200
+_LONGEST_DESCRIPTION = 5000
+_MOST_PARENTS = 5
+
+
+def doc_md(spec: WorkflowSpec) -> str:
+    """
+    Return the description of a workflow: how it starts, its tasks in the order of the flow, its params, what is added to them.
+
+    What is switched off is not told: that changes often, and each other text is another version of the DAG.
+    """
+    options = spec.options
+    parts = [cut(options.description.strip(), _LONGEST_DESCRIPTION)] if options.description else []
+    parts.append("**Starts** " + "; ".join(_starts(spec)) + ".")
+    if options.owner:
+        parts.append(f"**Owner** {_text(options.owner)}")
+    parts.append("\n".join(_task_table(spec)))
+    if options.params:
+        listed = [f"- `{param.name}` {_text(param.description or '')}".rstrip() for param in options.params]
+        parts.append("\n".join(["**Params**", "", *listed]))
+    parts.append(
+        f"`{START_BATCH}` opens the batch and skips what is not to run in it; `{BATCH_WATCHER}` lets the run fail if a task with "
+        "others behind it has failed. Both are added to the tasks above, which are rows of the table `tasks`: "
+        f"`accelerator export {spec.workflow_id}` prints them. What ran, and why not, is on *Task batches*."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _starts(spec: WorkflowSpec) -> Iterator[str]:
+    options = spec.options
+    if options.schedule is not None:
+        yield f"at `{options.schedule}` in {options.timezone}"
+    if options.file_pattern is not None:
+        yield f"when a file `{options.file_pattern}` arrives"
+    yield "with a message that names one of its tasks"
+    yield "or by hand"
+
+
+def _task_table(spec: WorkflowSpec) -> Iterator[str]:
+    tasks = {task.task_id: task for task in spec.tasks}
+    parents: dict[str, list[str]] = {}
+    for parent, child in spec.edges:
+        parents.setdefault(child, []).append(parent)
+    yield "| task | type | after | what |"
+    yield "|---|---|---|---|"
+    for task_id in flow_order(spec.children())[:_MOST_TASKS]:
+        task = tasks[task_id]
+        yield f"| `{task_id}` | `{task.task_type}` | {_after(parents.get(task_id, []))} | {_text(task.doc or '')} |"
+    if len(tasks) > _MOST_TASKS:
+        yield f"| … | | | and {len(tasks) - _MOST_TASKS} more |"
+
+
+def _after(parents: list[str]) -> str:
+    listed = ", ".join(f"`{parent}`" for parent in sorted(parents)[:_MOST_PARENTS])
+    return f"{listed} and {len(parents) - _MOST_PARENTS} more" if len(parents) > _MOST_PARENTS else listed
+
+
+def _text(text: str) -> str:
+    r"""Return the first line of a person's text, in which nothing is Markdown: ``a|b`` would be two cells."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", first_line(text, _LONGEST_CELL))
