@@ -97,11 +97,11 @@ def trigger_form(visitor: Visitor) -> None:
 #: Name of the file → what is shown, in which theme, and the height of the window.
 PICTURES: dict[str, tuple[Callable[[Visitor], None], str, int]] = {
     "batches": (batches, "light", 800),
-    "failed-batch": (failed_batch, "light", 800),
-    "failed-batch-dark": (failed_batch, "dark", 800),
+    "failed-batch": (failed_batch, "light", 880),
+    "failed-batch-dark": (failed_batch, "dark", 880),
     "restart": (restart, "light", 640),
     "why": (why, "light", 640),
-    "requests": (requests, "light", 560),
+    "requests": (requests, "light", 600),
     "definitions": (definitions, "light", 640),
     "health": (health, "light", 860),
     "trigger-form": (trigger_form, "light", 1000),

@@ -191,6 +191,14 @@ def test_a_retry_is_seen_as_two_tries(world: World, visitor: Visitor) -> None:
     expect(rows.last).to_contain_text("Succeeded")
 
 
+def test_what_looks_wrong_is_noticed(visitor: Visitor) -> None:
+    visitor.page.set_content('<body><p style="color: #999">faint</p><p style="width: 2000px">wide</p></body>')
+    assert visitor.flaws() == [
+        "the page is 2008 pixels wide in a window of 1440",
+        '"faint" has a contrast of 2.8, less than 4.5',
+    ]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_can_be_read_in_a_narrow_window_too(world: World, visitor: Visitor, theme: str) -> None:
     wait_for_batch(world, RUNNING, "PROCESSING")

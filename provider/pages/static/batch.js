@@ -102,7 +102,7 @@ function links(batch, one) {
 }
 
 /** What failed in the same words, once. */
-const failure = (batch, all, causes) => h("div", { class: "failure" }, all.length > 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300), ...all.map((one) => h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " "), endedBy(one, causes), " ", links(batch, one))),
+const failure = (batch, all, causes) => h("div", { class: "failure" }, all.length > 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300), ...all.map((one) => h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " · ", endedBy(one, causes) || "failed"), " ", links(batch, one))),
   all.length === 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300));
 
 const errorOf = (one, causes) => one.error_message ?? causes[one.end_cause] ?? "It does not say why; see its log.";
