@@ -51,7 +51,7 @@ def known_pools(*, seconds: float = SECONDS) -> frozenset[str] | None:
 
 def pool_slots(name: str) -> dict[str, int] | None:
     """
-    Return ``slots`` and ``occupied_slots`` of a pool; None where there is no such pool.
+    Return ``slots``, ``occupied_slots`` and ``include_deferred`` of a pool; None where there is no such pool.
 
     Stands on ``airflow.models.pool.Pool`` and its ``occupied_slots``, which the route of the API hands on (3.3.2).
     """
@@ -62,7 +62,10 @@ def pool_slots(name: str) -> dict[str, int] | None:
 
     with airflow_session() as session:
         pool = session.scalar(select(Pool).where(Pool.pool == name))
-        return None if pool is None else {"slots": pool.slots, "occupied_slots": pool.occupied_slots(session=session)}
+        if pool is None:
+            return None
+        occupied = pool.occupied_slots(session=session)
+        return {"slots": pool.slots, "occupied_slots": occupied, "include_deferred": pool.include_deferred}
 
 
 def _is_missing_file() -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from provider.airflow_view.view import MOST, DagState
+from provider.airflow_view.view import MOST, DagState, occupying
 from provider.hooks.airflow_api import AirflowApi, api_path
 
 
@@ -50,10 +50,10 @@ class ApiView:
         """Ask the API."""
         return self._api.find(api_path("pools", name))
 
-    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """Ask the API."""
         path = api_path("dags", "~", "dagRuns", "~", "taskInstances")
-        return list(self._api.get(path, pool=pool, state=["queued", "running"], limit=MOST).get("task_instances") or ())
+        return list(self._api.get(path, pool=pool, state=occupying(deferred), limit=MOST).get("task_instances") or ())
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         """Ask the API."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState
+from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState, occupying
 
 
 class DatabaseView:
@@ -67,11 +67,11 @@ class DatabaseView:
 
         return pool_slots(name)
 
-    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """Read the task instances."""
         from provider.airflow_internals.database import TaskInstance
 
-        return _task_instances(TaskInstance.pool == pool, TaskInstance.state.in_(("queued", "running")), limit=MOST)
+        return _task_instances(TaskInstance.pool == pool, TaskInstance.state.in_(occupying(deferred)), limit=MOST)
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:  # noqa: ARG002
         """Nothing tells them."""

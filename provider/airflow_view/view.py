@@ -17,6 +17,11 @@ TASK_INSTANCE = (
 )
 
 
+def occupying(deferred: bool) -> list[str]:
+    """Return the states in which a task instance has a slot of its pool."""
+    return ["queued", "running", *(["deferred"] if deferred else [])]
+
+
 @dataclass(frozen=True)
 class DagState:
     """
@@ -59,10 +64,14 @@ class RunsView(AirflowView, Protocol):
         """Return the ids of the DAG's runs that run, :data:`MOST` at most."""
 
     def pool(self, name: str) -> Mapping[str, Any] | None:
-        """Return ``slots`` and ``occupied_slots`` of a pool; None where there is no such pool."""
+        """Return ``slots``, ``occupied_slots`` and ``include_deferred`` of a pool; None where there is no such pool."""
 
-    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
-        """Return the task instances that are queued or run in a pool, :data:`MOST` at most, as the API shows them."""
+    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+        """
+        Return the task instances that have a slot of a pool, :data:`MOST` at most, as the API shows them.
+
+        :param deferred: the pool counts deferred ones, too.
+        """
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         """Return what Airflow itself says keeps a task from being queued; empty where it is not told."""

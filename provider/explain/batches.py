@@ -80,6 +80,8 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
     # What has come furthest keeps the others waiting.
     open_.sort(key=lambda one: one.get("state") in (None, "scheduled"))
     firsts = [cause(explain_task(_task_facts(facts, one, instances), view)) for one in open_[:_TASKS]]
+    # Whoever waits for tasks before it waits for what is said of these.
+    firsts = [one for one in firsts if one.passed or one.name != "parents"] or firsts
     if len(open_) > _TASKS:
         firsts.append(passes("more", f"{len(open_) - _TASKS} more tasks are open."))
     return [*answers, *(firsts or [passes("tasks", "All tasks have ended; the run is about to.")])]

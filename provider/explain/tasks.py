@@ -80,7 +80,8 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
         return [*answers, stops("pool", f"There is no pool {pool}.", remedy)]
     slots, occupied = int(found["slots"]), int(found["occupied_slots"])
     if 0 <= slots <= occupied:
-        by = [f"{one['dag_id']} {one['task_id']} in {one['dag_run_id']}" for one in view.occupants(pool)]
+        inside = view.occupants(pool, deferred=bool(found.get("include_deferred")))
+        by = [f"{one['dag_id']} {one['task_id']} in {one['dag_run_id']}" for one in inside]
         whom = f": {listed(by)}" if by else ""
         remedy = "Give the pool more slots in Airflow." if not occupied else "Wait for one of them, or give the pool more slots."
         return [*answers, stops("pool", f"Pool {pool} is full, {occupied} of {slots} slots are taken{whom}.", remedy)]

@@ -43,7 +43,7 @@ class _SeenBy(DatabaseView):
         # Asked for here: the session of whoever asks is not to be used from another thread.
         self._visible = person.visible
 
-    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """Leave out the tasks of other people's workflows."""
-        found = super().occupants(pool)
+        found = super().occupants(pool, deferred=deferred)
         return found if self._visible is None else [one for one in found if one["dag_id"] in self._visible]

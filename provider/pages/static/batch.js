@@ -73,7 +73,8 @@ function heading({ batch, requests, causes }, actions, inTab) {
   const run = airflowLink(["dags", batch.workflow_id, "runs", batch.batch_id], null, "Open the run in Airflow");
   return h("header", { class: "batch-head" },
     h("div", { class: "title" }, chip(batch.status), h("div", null, h("h1", { class: "id" }, batch.batch_id),
-      h("div", { class: "muted id" }, inTab ? batch.workflow_id : pageLink("batches", { workflow: batch.workflow_id }, batch.workflow_id))), actions),
+      h("div", { class: "muted id" }, inTab ? batch.workflow_id : pageLink("batches", { workflow: batch.workflow_id }, batch.workflow_id))),
+      h("div", { class: "actions" }, batch.ended_at ? null : h("button", { onclick: () => explain(batch), "data-key": "why" }, "Why does it wait?"), actions)),
     facts({
       Started: batch.started_at ? when(batch.started_at) : batch.ended_at ? "never" : "not yet",
       Ended: when(batch.ended_at),
@@ -83,7 +84,7 @@ function heading({ batch, requests, causes }, actions, inTab) {
       Scope: scope,
       Params: params.length ? h("span", { class: "id" }, params.map(([name, value]) => `${name} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ")) : "",
       Messages: requests.length ? requests.map((one, index) => [index ? ", " : "", pageLink("requests", { id: one.id, state: "all" }, `${one.kind === "completion" ? `end of ${one.task_id}` : one.kind} ${one.message_id}`)]).flat() : "",
-      Links: h("span", null, inTab ? null : run, inTab ? null : " · ", pageLink("definition", { workflow: batch.workflow_id }, "Definition"), batch.ended_at ? null : [" · ", h("button", { onclick: () => explain(batch), "data-key": "why" }, "Why does it wait?")]),
+      Links: h("span", null, inTab ? null : run, inTab ? null : " · ", pageLink("definition", { workflow: batch.workflow_id }, "Definition")),
     }));
 }
 
@@ -101,7 +102,7 @@ function links(batch, one) {
 }
 
 /** What failed in the same words, once. */
-const failure = (batch, all, causes) => h("div", { class: "failure" }, all.length > 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300), ...all.map((one) => h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " "), endedBy(one, causes), " ", links(batch, one))),
+const failure = (batch, all, causes) => h("div", { class: "failure" }, all.length > 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300), ...all.map((one) => h("div", null, h("strong", { class: "id" }, taskName(one)), h("span", { class: "muted" }, ` try ${one.try_number} · `, took(one.started_at, one.ended_at), " · ", endedBy(one, causes) || "failed"), " ", links(batch, one))),
   all.length === 1 && longText(errorOf(all[0], causes), `failure ${taskName(all[0])}`, 300));
 
 const errorOf = (one, causes) => one.error_message ?? causes[one.end_cause] ?? "It does not say why; see its log.";

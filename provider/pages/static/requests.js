@@ -46,7 +46,8 @@ function rows(requests, reload) {
 }
 
 function target(one) {
-  const batch = one.batch_id && (one.workflow_id && one.state !== "rejected" ? pageLink("batch", { dag_id: one.workflow_id, run_id: one.batch_id }, one.batch_id) : one.batch_id);
+  // What waits has no batch yet.
+  const batch = one.batch_id && (one.workflow_id && !["rejected", "received"].includes(one.state) ? pageLink("batch", { dag_id: one.workflow_id, run_id: one.batch_id }, one.batch_id) : one.batch_id);
   return [batch && h("span", { class: "id" }, batch), h("div", { class: "muted id" }, [one.workflow_id, one.task_id].filter(Boolean).join(" · ") || "no workflow")];
 }
 

@@ -60,7 +60,7 @@ class Airflow:
     def pool(self, name: str) -> Mapping[str, Any] | None:
         return self.pools.get(name)
 
-    def occupants(self, pool: str) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         return self.inside
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
@@ -177,6 +177,15 @@ def test_a_task_waits_for_its_parents(accelerator, airflow: Airflow) -> None:
     airflow.add("a", "running")
     airflow.add("b", None)
     assert accelerator("why", "b", "latest").out.startswith("b waits for a (running). Ask for the first of them.")
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_batch_waits_for_its_first_task_and_not_for_those_behind(accelerator, airflow: Airflow) -> None:
+    rows(batch())
+    airflow.add("start_batch", "success")
+    airflow.add("a", "running", start_date=NOON)
+    airflow.add("b", None)
+    assert accelerator("why", "B1").out.splitlines()[0] == "a is running since 2026-03-16T12:00:00Z."
 
 
 @pytest.mark.usefixtures("embedded_database")

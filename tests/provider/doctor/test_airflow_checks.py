@@ -297,6 +297,7 @@ class TestViews:
         airflow_database.run(run_id="b2", state="queued")
         airflow_database.task("a", "running", pool="small")
         airflow_database.task("b", "scheduled", pool="small")
+        airflow_database.task("c", "deferred", pool="small")
         airflow_database.insert(Pool, pool="small", slots=1, include_deferred=False)
         for view in (ApiView(airflow_api, "airflow_api"), DatabaseView()):
             assert [(view.run("sales", name) or {}).get("state") for name in ("b1", "b2", "b3")] == ["running", "queued", None]
@@ -305,13 +306,15 @@ class TestViews:
             assert {name: (one["state"], one["pool"], one["dag_run_id"]) for name, one in found.items()} == {
                 "a": ("running", "small", "b1"),
                 "b": ("scheduled", "small", "b1"),
+                "c": ("deferred", "small", "b1"),
             }, view.told
             assert all(set(TASK_INSTANCE) <= one.keys() for one in found.values())
             pool = view.pool("small")
             assert pool is not None
-            assert (pool["slots"], pool["occupied_slots"]) == (1, 1)
+            assert (pool["slots"], pool["occupied_slots"], pool["include_deferred"]) == (1, 1, False)
             assert view.pool("none") is None
-            assert [one["task_id"] for one in view.occupants("small")] == ["a"]
+            assert [one["task_id"] for one in view.occupants("small", deferred=False)] == ["a"]
+            assert sorted(one["task_id"] for one in view.occupants("small", deferred=True)) == ["a", "c"]
 
     def test_the_api_is_taken_where_it_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(API, "doctors_api")

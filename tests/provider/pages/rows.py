@@ -38,9 +38,9 @@ def log(task_id: str, batch_id: str, workflow_id: str = "daily_sales", **values:
     return {**nothing, **ends, **key, **state, **values}
 
 
-def store(*rows: dict[str, Any]) -> None:
-    """Store rows of batches and of tries."""
-    with write_session() as session:
+def store(*rows: dict[str, Any], url: str | None = None) -> None:
+    """Store rows of batches and of tries, by default in the configured database."""
+    with write_session(url) as session:
         for model in (TaskBatch, TaskLog):
             those = [row for row in rows if ("task_id" in row) == (model is TaskLog)]
             if those:

@@ -69,3 +69,14 @@ def test_an_airflow_database_that_hangs_costs_a_bounded_time(waits: Pages, monke
     let_go.set()
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("Airflow's database cannot be read: no answer within 0.2 seconds")
+
+
+def test_a_pool_that_is_filled_by_a_deferred_task(waits: Pages, airflow_database: AirflowDatabase) -> None:
+    with airflow_database.engine.begin() as connection:
+        from airflow.models.pool import Pool
+        from airflow.models.taskinstance import TaskInstance
+
+        connection.execute(Pool.__table__.update().values(include_deferred=True))
+        table = TaskInstance.__table__
+        connection.execute(table.update().where(table.c.task_id == "stg_small").values(state="deferred"))
+    assert reasons(waits, "ann") == ["Pool narrow is full, 1 of 1 slots are taken: small stg_small in a_run."]
