@@ -307,22 +307,49 @@ def test_a_template_in_a_message_stays_text(rows: Rows) -> None:
     assert task.source_objects == [f"{attack}/orders.sql"]
 
 
-def test_a_task_process_makes_only_its_own_operator(rows: Rows) -> None:
+def test_edges_are_those_that_airflow_would_make(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = stored(build(rows))
+    monkeypatch.setattr(
+        "dag_factory.workflow_dag._connect", lambda parent, children: children and parent.set_downstream(list(children))
+    )
+    assert json.dumps(stored(build(rows))) == json.dumps(ours)
+
+
+@pytest.mark.parametrize(
+    ("only_task", "made"),
+    [
+        ("stg_orders", {"start_batch", "load_orders", "stg_orders", "refresh_daily_sales", "batch_watcher"}),
+        ("load_orders", {"start_batch", "load_orders", "stg_orders", "archive_orders", "batch_watcher"}),
+        ("refresh_daily_sales", {"start_batch", "archive_orders", "stg_orders", "refresh_daily_sales", "batch_watcher"}),
+        ("start_batch", {"start_batch"}),
+    ],
+)
+def test_a_task_process_makes_no_more_than_what_is_next_to_its_task(rows: Rows, only_task: str, made: set[str]) -> None:
+    dag, whole = build(rows, only_task=only_task), build(rows)
+
+    assert set(dag.task_ids) == made
+    own, same = dag.get_task(only_task), whole.get_task(only_task)
+    if only_task != "start_batch":  # which skips by ids alone
+        assert own.upstream_task_ids == same.upstream_task_ids
+        assert own.downstream_task_ids == same.downstream_task_ids
+    assert type(own) is type(same)
+
+
+def test_of_what_is_next_to_it_only_its_own_operator_is_more_than_a_name(rows: Rows) -> None:
     dag = build(rows, only_task="stg_orders")
     whole = build(rows)
 
     assert {task.task_id: type(task).__name__ for task in dag.tasks} == {
         "start_batch": "StartBatchOperator",
         "load_orders": "BaseOperator",
-        "archive_orders": "BaseOperator",
         "refresh_daily_sales": "BaseOperator",
         "stg_orders": "DataformWorkflowInvocationOperator",
         "batch_watcher": "EmptyOperator",
     }
-    for task in whole.tasks:
-        other = dag.get_task(task.task_id)
-        for name in ("upstream_task_ids", "downstream_task_ids", "trigger_rule", "retries", "pool"):
-            assert getattr(other, name) == getattr(task, name)
+    for made in dag.tasks:
+        task = whole.get_task(made.task_id)
+        for name in ("trigger_rule", "retries", "pool"):
+            assert getattr(made, name) == getattr(task, name)
 
 
 @pytest.mark.slow
