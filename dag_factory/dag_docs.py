@@ -23,7 +23,7 @@ def doc_md(spec: WorkflowSpec) -> str:
     What is switched off is not told: that changes often, and each other text is another version of the DAG.
     """
     options = spec.options
-    parts = [cut(options.description.strip(), _LONGEST_DESCRIPTION)] if options.description else []
+    parts = [cut(text.strip(), _LONGEST_DESCRIPTION) for text in (options.description, options.doc) if text]
     parts.append("**Starts** " + "; ".join(_starts(spec)) + ".")
     if options.owner:
         parts.append(f"**Owner** {_text(options.owner)}")

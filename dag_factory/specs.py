@@ -111,6 +111,8 @@ def _date_as_text(value: Any) -> Any:
 WorkflowId = Annotated[StrictStr, AfterValidator(_check_workflow_id)]
 TaskId = Annotated[StrictStr, AfterValidator(_check_task_id)]
 Seconds = Annotated[StrictInt, Field(ge=1, le=366 * _DAY)]
+Count = Annotated[StrictInt, Field(ge=1, le=10_000)]
+DisplayName = Annotated[StrictStr, Field(min_length=1, max_length=250)]
 Bound = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 
 
@@ -128,16 +130,30 @@ class TaskOptions(Spec):
 
     :param retries: how often a failed task is tried again.
     :param retry_delay_seconds: seconds between two tries.
+    :param retry_backoff: how many times as long as the one before each wait is (``retry_exponential_backoff``).
+    :param max_retry_delay_seconds: longest wait between two tries.
     :param timeout_seconds: seconds after which a try is ended (``execution_timeout``).
-    :param pool: Airflow pool.
-    :param priority: Airflow's ``priority_weight``.
+    :param pool: Airflow pool, and ``pool_slots`` how many of its slots a try takes.
+    :param priority: Airflow's ``priority_weight``, and ``weight_rule`` what of other tasks counts to it.
+    :param queue: of the executor.
+    :param depends_on_past: wait until the task has succeeded, or was skipped, in the run before.
+    :param max_active_tis_per_dag: tries at once in all batches, and ``max_active_tis_per_dagrun`` in one.
     """
 
     retries: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
     retry_delay_seconds: Annotated[StrictInt, Field(ge=0, le=31 * _DAY)] | None = None
+    retry_backoff: Annotated[float, Field(strict=True, ge=1, le=100, allow_inf_nan=False)] | None = None
+    max_retry_delay_seconds: Seconds | None = None
     timeout_seconds: Seconds | None = None
     pool: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
+    pool_slots: Count | None = None
     priority: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+    weight_rule: Literal["downstream", "upstream", "absolute"] | None = None
+    queue: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
+    depends_on_past: StrictBool | None = None
+    max_active_tis_per_dag: Count | None = None
+    max_active_tis_per_dagrun: Count | None = None
+    owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
 
     def merged(self, *stronger: TaskOptions) -> TaskOptions:
         """Return these options, overridden by what the stronger ones say."""
@@ -145,12 +161,6 @@ class TaskOptions(Spec):
         for options in (self, *stronger):
             merged |= {name: value for name in TaskOptions.model_fields if (value := getattr(options, name)) is not None}
         return TaskOptions(**merged)
-
-
-class DefaultArgs(TaskOptions):
-    """Column ``default_args`` of a workflow: options of all its tasks."""
-
-    owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
 
 
 class ParamSpec(Spec):
@@ -212,10 +222,17 @@ class WorkflowOptions(Spec):
     schedule: Annotated[StrictStr, AfterValidator(check_schedule)] | None = None
     timezone: Annotated[StrictStr, AfterValidator(check_timezone)] = "UTC"
     start_date: Annotated[StrictStr, BeforeValidator(_date_as_text)] | None = None
+    end_date: Annotated[StrictStr, BeforeValidator(_date_as_text)] | None = None
     catchup: StrictBool = False
     enabled: StrictBool = True
-    max_active_batches: Annotated[StrictInt, Field(ge=1, le=10_000)] = 16
-    default_args: DefaultArgs = DefaultArgs()
+    paused_at_first: StrictBool = False
+    max_active_batches: Count = 16
+    max_active_tasks: Count | None = None
+    max_failed_batches: Count | None = None
+    run_timeout_seconds: Seconds | None = None
+    display_name: DisplayName | None = None
+    doc: StrictStr | None = None
+    default_args: TaskOptions = TaskOptions()
     params: tuple[ParamSpec, ...] = ()
     tags: tuple[Annotated[StrictStr, Field(min_length=1, max_length=100)], ...] = ()
     owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
@@ -227,9 +244,14 @@ class WorkflowOptions(Spec):
         """``start_date`` in the workflow's zone."""
         return None if self.start_date is None else parse_start_date(self.start_date, self.timezone)
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """``end_date`` in the workflow's zone."""
+        return None if self.end_date is None else parse_start_date(self.end_date, self.timezone)
+
     def starts_at_once(self, now: datetime) -> str:
         """Return what Airflow starts as soon as it sees this workflow for the first time; empty where that is nothing."""
-        if self.schedule is None or not self.enabled:
+        if self.schedule is None or not self.enabled or self.paused_at_first:
             return ""
         due = missed_run(self.schedule, self.timezone, self.starts_at, now)
         if due is None:
@@ -246,11 +268,13 @@ class WorkflowOptions(Spec):
         counts = Counter(param.name for param in self.params)
         if double := sorted(name for name, count in counts.items() if count > 1):
             raise ValueError(f"params: {', '.join(double)} given more than once; keep one")
-        if self.start_date is not None:
+        for name, value in (("start_date", self.start_date), ("end_date", self.end_date)):
             try:
-                parse_start_date(self.start_date, self.timezone)
+                _ = value is None or parse_start_date(value, self.timezone)
             except ValueError as error:
-                raise ValueError(f"start_date: {error}") from None
+                raise ValueError(f"{name}: {error}") from None
+        if self.starts_at is not None and self.ends_at is not None and self.ends_at < self.starts_at:
+            raise ValueError("end_date: is before start_date, so no run is scheduled; correct one of them")
         if self.schedule is None:
             return self
         if self.catchup and self.start_date is None:
@@ -274,6 +298,7 @@ class TaskSpec(TaskOptions):
     config: Any = Field(default_factory=dict)
     enabled: StrictBool = True
     on_parent_skip: Literal["skip", "run"] = "skip"
+    display_name: DisplayName | None = None
     doc: StrictStr | None = None
 
 

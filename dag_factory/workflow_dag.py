@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pendulum
@@ -47,11 +47,14 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         description=options.description,
         schedule=_timetable(options),
         start_date=None if options.starts_at is None else pendulum.instance(options.starts_at, tz=_zone(options.timezone)),
+        end_date=None if options.ends_at is None else pendulum.instance(options.ends_at, tz=_zone(options.timezone)),
         catchup=options.catchup,
         max_active_runs=options.max_active_batches,
-        max_active_tasks=_default("max_active_tasks_per_dag"),
-        max_consecutive_failed_dag_runs=_default("max_consecutive_failed_dag_runs_per_dag"),
-        is_paused_upon_creation=False,
+        max_active_tasks=options.max_active_tasks or _default("max_active_tasks_per_dag"),
+        max_consecutive_failed_dag_runs=options.max_failed_batches or _default("max_consecutive_failed_dag_runs_per_dag"),
+        dagrun_timeout=None if options.run_timeout_seconds is None else timedelta(seconds=options.run_timeout_seconds),
+        dag_display_name=options.display_name or spec.workflow_id,
+        is_paused_upon_creation=options.paused_at_first,
         tags=sorted(set(options.tags)),
         user_defined_filters={**OWN_FILTERS, BATCH_DATE_FILTER: partial(_day, options.timezone)},
     )
@@ -89,11 +92,13 @@ def _operator(
         "task_id": task.task_id,
         "trigger_rule": "none_failed",
         "pre_execute": ScopeGuard(on_parent_skip=task.on_parent_skip),
-        **_task_arguments(task_type.defaults.merged(options.default_args, task)),
         **shared,
+        **_task_arguments(task_type.defaults.merged(options.default_args, _owned(options), task)),
     }
     if task.doc is not None:
         arguments["doc_md"] = task.doc
+    if task.display_name is not None:
+        arguments["task_display_name"] = task.display_name
     if placeholder:
         return BaseOperator(**arguments)
     operator = task_type.build(task.config, arguments)
@@ -161,20 +166,35 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments) -> No
             _connect(parent, [watcher])
 
 
+def _owned(options: WorkflowOptions) -> TaskOptions:
+    """Return the owner that the workflow gives its tasks; it wins over that of ``default_args``."""
+    return TaskOptions(owner=options.owner)
+
+
+#: Options whose names Airflow has too, and those that it has under another one.
+_SAME_NAME = (
+    *("retries", "pool", "pool_slots", "weight_rule", "queue", "depends_on_past", "owner"),
+    *("max_active_tis_per_dag", "max_active_tis_per_dagrun"),
+)
+_OTHER_NAME = {"priority": "priority_weight", "retry_backoff": "retry_exponential_backoff"}
+_SECONDS = {
+    "retry_delay_seconds": "retry_delay",
+    "max_retry_delay_seconds": "max_retry_delay",
+    "timeout_seconds": "execution_timeout",
+}
+
+
 def _task_arguments(options: TaskOptions) -> BaseOperatorArguments:
     """Return the options in Airflow's words; its own defaults hold for what nobody said."""
-    arguments: BaseOperatorArguments = {}
-    if options.retries is not None:
-        arguments["retries"] = options.retries
-    if options.retry_delay_seconds is not None:
-        arguments["retry_delay"] = timedelta(seconds=options.retry_delay_seconds)
-    if options.timeout_seconds is not None:
-        arguments["execution_timeout"] = timedelta(seconds=options.timeout_seconds)
-    if options.pool is not None:
-        arguments["pool"] = options.pool
-    if options.priority is not None:
-        arguments["priority_weight"] = options.priority
-    return arguments
+    said = {name: value for name in TaskOptions.model_fields if (value := getattr(options, name)) is not None}
+    return cast(
+        "BaseOperatorArguments",
+        {
+            **{name: said[name] for name in _SAME_NAME if name in said},
+            **{theirs: said[ours] for ours, theirs in _OTHER_NAME.items() if ours in said},
+            **{theirs: timedelta(seconds=said[ours]) for ours, theirs in _SECONDS.items() if ours in said},
+        },
+    )
 
 
 def _timetable(options: WorkflowOptions) -> CronTriggerTimetable | CronDataIntervalTimetable | None:

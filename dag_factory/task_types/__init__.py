@@ -62,9 +62,18 @@ class BaseOperatorArguments(TypedDict, total=False):
     pre_execute: Callable[[Any], None]
     retries: int
     retry_delay: timedelta
+    retry_exponential_backoff: float
+    max_retry_delay: timedelta
     execution_timeout: timedelta
     pool: str
+    pool_slots: int
     priority_weight: int
+    weight_rule: str
+    queue: str
+    depends_on_past: bool
+    max_active_tis_per_dag: int
+    max_active_tis_per_dagrun: int
+    task_display_name: str
 
 
 #: ``(config, arguments)`` → operator.

@@ -25,8 +25,10 @@ TASK = "tasks row dim_date: "
 BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "unknown column": (
         _set("workflow", "calendar", "shedule", "x"),
-        WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: catchup, default_args, description, enabled, "
-        "file_min_size, file_pattern, max_active_batches, owner, params, schedule, start_date, tags, timezone, workflow_id",
+        WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: catchup, default_args, description, "
+        "display_name, doc, enabled, end_date, file_min_size, file_pattern, max_active_batches, max_active_tasks, "
+        "max_failed_batches, owner, params, paused_at_first, run_timeout_seconds, schedule, start_date, tags, timezone, "
+        "workflow_id",
     ),
     "five fields": (
         _set("workflow", "calendar", "schedule", "0 5 * *"),
@@ -59,14 +61,24 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         lambda rows: rows.workflow("calendar").update(catchup=True, start_date=None),
         WORKFLOW + "catchup: needs a start_date to catch up from",
     ),
+    "end before the start": (
+        lambda rows: rows.workflow("calendar").update(start_date="2026-02-01", end_date="2026-01-31"),
+        WORKFLOW + "end_date: is before start_date, so no run is scheduled; correct one of them",
+    ),
+    "end date": (
+        _set("workflow", "calendar", "end_date", "never"),
+        WORKFLOW + "end_date: 'never' is not a date; write it like 2026-01-31 or 2026-01-31T05:00:00",
+    ),
     "batches": (
         _set("workflow", "calendar", "max_active_batches", 0),
         WORKFLOW + "max_active_batches: must be greater than or equal to 1, not 0",
     ),
     "default_args": (
         _set("workflow", "calendar", "default_args", {"retrys": 1}),
-        WORKFLOW + "default_args.retrys: unknown key; did you mean retries? known keys are: owner, pool, priority, retries, "
-        "retry_delay_seconds, timeout_seconds",
+        WORKFLOW
+        + "default_args.retrys: unknown key; did you mean retries? known keys are: depends_on_past, max_active_tis_per_dag, "
+        "max_active_tis_per_dagrun, max_retry_delay_seconds, owner, pool, pool_slots, priority, queue, retries, retry_backoff, "
+        "retry_delay_seconds, timeout_seconds, weight_rule",
     ),
     "default_args no object": (
         _set("workflow", "calendar", "default_args", [1]),

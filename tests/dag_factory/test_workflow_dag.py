@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from dag_factory.schedules import missed_run
-from dag_factory.specs import WorkflowOptions
+from dag_factory.specs import TaskOptions, WorkflowOptions
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
@@ -127,6 +127,73 @@ def test_what_starts_at_once_is_what_airflow_starts(
 
     due = first.run_after if first.run_after <= moment else None
     assert missed_run(schedule, "Europe/Berlin", start, moment) == due
+
+
+#: Column → a value, what Airflow calls it, and what it stores.
+WORKFLOW_OPTIONS: dict[str, tuple[Any, str, Any]] = {
+    "end_date": ("2027-01-01", "end_date", datetime(2026, 12, 31, 23, tzinfo=UTC)),
+    "max_active_tasks": (3, "max_active_tasks", 3),
+    "max_failed_batches": (2, "max_consecutive_failed_dag_runs", 2),
+    "run_timeout_seconds": (3600, "dagrun_timeout", timedelta(hours=1)),
+    "paused_at_first": (True, "is_paused_upon_creation", True),
+    "display_name": ("Sales *of* the day", "dag_display_name", "Sales *of* the day"),
+}
+TASK_OPTIONS: dict[str, tuple[Any, str, Any]] = {
+    "retries": (7, "retries", 7),
+    "retry_delay_seconds": (90, "retry_delay", timedelta(seconds=90)),
+    "retry_backoff": (2.5, "retry_exponential_backoff", 2.5),
+    "max_retry_delay_seconds": (600, "max_retry_delay", timedelta(minutes=10)),
+    "timeout_seconds": (60, "execution_timeout", timedelta(minutes=1)),
+    "pool": ("night", "pool", "night"),
+    "pool_slots": (2, "pool_slots", 2),
+    "priority": (9, "priority_weight", 9),
+    "weight_rule": ("absolute", "weight_rule", "absolute"),
+    "queue": ("large", "queue", "large"),
+    "depends_on_past": (True, "depends_on_past", True),
+    "max_active_tis_per_dag": (4, "max_active_tis_per_dag", 4),
+    "max_active_tis_per_dagrun": (5, "max_active_tis_per_dagrun", 5),
+    "owner": ("finance", "owner", "finance"),
+    "display_name": ("Orders!", "task_display_name", "Orders!"),
+}
+
+
+@pytest.mark.parametrize("column", WORKFLOW_OPTIONS)
+def test_an_option_of_a_workflow_is_what_airflow_stores(rows: Rows, column: str) -> None:
+    value, name, expected = WORKFLOW_OPTIONS[column]
+    before = DagSerialization.from_dict(stored(build(rows)))
+    rows.workflow("daily_sales")[column] = value
+    after = DagSerialization.from_dict(stored(build(rows)))
+
+    assert (getattr(before, name) != expected, getattr(after, name)) == (True, expected)
+
+
+@pytest.mark.parametrize("column", TASK_OPTIONS)
+def test_an_option_of_a_task_is_what_airflow_stores_and_wins_over_its_workflow(rows: Rows, column: str) -> None:
+    value, name, expected = TASK_OPTIONS[column]
+
+    def told() -> Any:
+        found = getattr(DagSerialization.from_dict(stored(build(rows))).get_task("stg_orders"), name)
+        return "absolute" if type(found).__name__ == "_AbsolutePriorityWeightStrategy" else found
+
+    assert told() != expected
+    rows.task("stg_orders")[column] = value
+    assert told() == expected
+    if column in TaskOptions.model_fields:
+        rows.workflow("daily_sales")["default_args"] = {column: value}
+        rows.workflow("daily_sales")["owner"] = None
+        del rows.task("stg_orders")[column]
+        assert told() == expected
+
+
+def test_every_option_is_in_these_tables() -> None:
+    assert set(TASK_OPTIONS) == {*TaskOptions.model_fields, "display_name"}
+
+
+def test_a_workflows_own_text_stands_before_what_its_rows_say(rows: Rows) -> None:
+    rows.workflow("daily_sales")["doc"] = "# Sales\nAsk *finance*."
+    told = build(rows).doc_md
+    assert told is not None
+    assert told.startswith("Sales of the day\n\n# Sales\nAsk *finance*.\n\n**Starts**")
 
 
 def test_a_workflow_that_is_switched_off_has_no_schedule(rows: Rows) -> None:

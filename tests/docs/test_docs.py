@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from dag_factory.definition_file import parse
-from dag_factory.specs import DefaultArgs, ParamSpec, TaskSpec, WorkflowOptions
+from dag_factory.specs import ParamSpec, TaskOptions, TaskSpec, WorkflowOptions
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
@@ -85,7 +85,7 @@ def test_every_key_of_a_task_type_is_documented(name: str) -> None:
     assert [key for key in keys if f"`{key}`" not in TEXT["workflows.md"]] == []
 
 
-@pytest.mark.parametrize("model", [WorkflowOptions, TaskSpec, DefaultArgs, ParamSpec])
+@pytest.mark.parametrize("model", [WorkflowOptions, TaskSpec, TaskOptions, ParamSpec])
 def test_every_column_is_documented(model: type[WorkflowOptions]) -> None:
     assert [key for key in model.model_fields if f"`{key}`" not in TEXT["workflows.md"]] == []
 
