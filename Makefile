@@ -11,7 +11,7 @@ CERTIFICATES := $(firstword $(SSL_CERT_FILE) $(wildcard /etc/ssl/certs/ca-certif
 export PIP_CERT ?= $(CERTIFICATES)
 export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 
-.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake chaos-record cluster scopes hostile-rows fuzz mutate constraints clean
+.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake chaos-record cluster scopes hostile-rows fuzz mutate constraints docs clean
 
 PYTEST := $(BIN)/python -m pytest
 # The covered share of the lines, above pytest's closing line.
@@ -99,10 +99,15 @@ $(READY): setup.cfg constraints.txt
 	@$(BIN)/uv pip install --quiet --python $(VENV) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# The documentation as a site, site/index.html. A warning is an error, and so is a link that leads nowhere.
+docs: $(READY)
+	$(BIN)/python -m tests.docs.cli_page
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . site
+
 # Upgrade on purpose: compile the pinned set anew.
 constraints: $(READY)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
 		--no-emit-index-url --no-header --no-annotate setup.cfg --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) .mutate .venv-cluster .venv-compat .venv-servers .venv-peers .venv-*.lock .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .mutate .venv-cluster .venv-compat .venv-servers .venv-peers .venv-*.lock .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -21,7 +21,9 @@ PART_OF = {"apache-airflow-core": "apache-airflow", "apache-airflow-task-sdk": "
 #: Declared and never imported by name in our code, with the reason.
 NOT_IMPORTED = {
     "import-linter": "a command",
+    "furo": "the look of the documentation",
     "mypy": "a command",
+    "myst-parser": "an extension of Sphinx",
     "psycopg2-binary": "the driver of Airflow's own database, chosen by its URL",
     "coverage": "measured with by pytest-cov; imported by the plugin that prints it",
     "pytest-asyncio": "a plugin of pytest",

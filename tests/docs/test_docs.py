@@ -177,10 +177,12 @@ def test_the_task_type_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_every_message_is_accepted() -> None:
-    found = [block for block in blocks("json") if "task_id" in block] + re.findall(r"echo '(\{.*?\})'", "".join(TEXT.values()))
+    found = [*blocks("json"), *re.findall(r"echo '(\{.*?\})'", "".join(TEXT.values()))]
+    found = [block for block in found if "task_id" in block]
     assert len(found) >= 4
     for message in found:
-        assert messages.read(message.encode(), {}, "1", None).task_id == "stg_orders"
+        read = messages.read(message.encode(), {}, "1", None)
+        assert (read.task_id in ("stg_orders", "stg_stock"), read.problem) == (True, None)
 
 
 SCHEMA = json.loads((ROOT / "docs/message.schema.json").read_text(encoding="utf-8"))
