@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, func, literal, null, select
+from sqlalchemy import ColumnElement, Row, func, literal, null, select
 from sqlalchemy.orm import Session
 
 from provider.alerts.happenings import Happening
@@ -19,6 +20,8 @@ from provider.metadata.tables import TaskBatch, TaskLog, Workflow
 
 #: Times of day that passed so long ago, while nobody looked, are told of no more.
 _MISSED = timedelta(hours=12)
+#: What has happened by a time of day is known so long after it: Airflow stamps changes before they are committed, and clocks differ.
+_SETTLES = timedelta(seconds=30)
 #: What is usual is the median of so many successes, of the newest so many batches.
 FEWEST_SUCCESSES, _NEWEST = 5, 20
 #: What takes no longer than this is never unusually long, in seconds.
@@ -29,43 +32,74 @@ _MOST_OPEN = 5000
 _begun_at = func.coalesce(TaskBatch.started_at, TaskBatch.created_at)
 
 
-def happenings_by_clock(session: Session, rules: Iterable[RuleInForce], now: datetime) -> list[Happening]:
+@dataclass(frozen=True)
+class ClockLook:
+    """
+    What a look at the clock has found.
+
+    :param calls: what has come true, each with the rule that asked: another one may ask for another time, day or factor.
+    :param decided: rule id → until when its times of day are decided now, where one has passed since the last look.
+    """
+
+    calls: list[tuple[RuleInForce, Happening]] = field(default_factory=list)
+    decided: dict[str, datetime] = field(default_factory=dict)
+
+
+def happenings_by_clock(session: Session, rules: Iterable[RuleInForce], now: datetime) -> ClockLook:
     """
     Return what has come true by now.
 
     :param session: of the application database.
-    :param now: with a zone.
+    :param now: with a zone; when Airflow was looked at.
     """
-    found: dict[str, Happening] = {}
+    found = ClockLook()
+    usual = _Usual(session)
     for one in rules:
-        rule = one.rule
-        happenings: list[Happening] = []
-        if BY_TIME & set(rule.events):
-            happenings += _by_time(session, rule, now)
-        if "slow" in rule.events:
-            happenings += _slow(session, rule, now)
-        found.update({happening.event_id: happening for happening in happenings})
-    return list(found.values())
+        if not one.rule.enabled:
+            continue
+        if BY_TIME & set(one.rule.events):
+            _decide(session, one, now - _SETTLES, found)
+        if "slow" in one.rule.events:
+            found.calls.extend((one, happening) for happening in _slow(session, one.rule, now, usual))
+    return found
 
 
-def _by_time(session: Session, rule: AlertRule, now: datetime) -> Iterator[Happening]:
+def _decide(session: Session, one: RuleInForce, now: datetime, found: ClockLook) -> None:
+    """
+    Find what came true at the rule's times of day that have passed.
+
+    Each is decided once: a batch that is run again, marked or deleted hours later was there in time all the same.
+    """
+    rule, after = one.rule, max(one.since, one.decided_until or one.since)
+    assert rule.at_time is not None, "the rule's model sees to it"
+    zone = _zone(session, rule)
+    today = now.astimezone(zone).date()
+    for day in (today, today - timedelta(days=1)):
+        end = datetime.combine(day, rule.at_time, zone)
+        if not timedelta(0) <= now - end < _MISSED or end < after or end == one.decided_until:
+            continue
+        found.decided[rule.rule_id] = now
+        if rule.days is None or DAYS[day.weekday()] in rule.days:
+            found.calls.extend((one, happening) for happening in _by_time(session, rule, day, zone))
+
+
+def _by_time(session: Session, rule: AlertRule, day: date, zone: ZoneInfo) -> Iterator[Happening]:
     assert rule.workflow_id is not None, "the rule's model sees to it"
     assert rule.at_time is not None
-    zone = _zone(session, rule)
-    for day in (now.astimezone(zone).date(), now.astimezone(zone).date() - timedelta(days=1)):
-        end = datetime.combine(day, rule.at_time, zone)
-        if not timedelta(0) <= now - end < _MISSED or (rule.days is not None and DAYS[day.weekday()] not in rule.days):
-            continue
-        first = day if rule.from_time < rule.at_time else day - timedelta(days=1)
-        begin = datetime.combine(first, rule.from_time, zone)
-        batches = _batches_between(session, rule.workflow_id, begin.astimezone(UTC), end.astimezone(UTC))
-        by = f"{rule.at_time:%H:%M} ({zone.key})"
-        identity = (rule.workflow_id, end.isoformat())
-        at = end.astimezone(UTC)
-        if "not_started" in rule.events and not batches:
-            yield Happening("not_started", rule.workflow_id, identity, at, details={"note": f"no batch had started by {by}"})
-        done = any(batch.status == SUCCESS and batch.ended_at is not None and batch.ended_at <= at for batch in batches)
-        if "late" in rule.events and not done:
+    end = datetime.combine(day, rule.at_time, zone)
+    first = day if rule.from_time < rule.at_time else day - timedelta(days=1)
+    begin, at = datetime.combine(first, rule.from_time, zone).astimezone(UTC), end.astimezone(UTC)
+    if begin >= at:  # both are in the hour that a clock leaves out: there is nothing between them
+        return
+    began = (TaskBatch.workflow_id == rule.workflow_id, _begun_at >= begin, _begun_at <= at)
+    by = f"{rule.at_time:%H:%M} ({zone.key})"
+    identity = (rule.workflow_id, end.isoformat())
+    batches = _newest(session, began)
+    if "not_started" in rule.events and not batches:
+        yield Happening("not_started", rule.workflow_id, identity, at, details={"note": f"no batch had started by {by}"})
+    if "late" in rule.events:
+        done = select(TaskBatch.batch_id).where(*began, TaskBatch.status == SUCCESS, TaskBatch.ended_at <= at).limit(1)
+        if session.scalar(done) is None:
             note = f"no batch had ended with success by {by}: {_told(batches, at)}"
             yield Happening("late", rule.workflow_id, identity, at, details={"note": note})
 
@@ -81,10 +115,9 @@ def _zone(session: Session, rule: AlertRule) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def _batches_between(session: Session, workflow_id: str, begin: datetime, end: datetime) -> list[Row[Any]]:
-    columns = (TaskBatch.batch_id, TaskBatch.status, TaskBatch.started_at, TaskBatch.ended_at)
-    statement = select(*columns).where(TaskBatch.workflow_id == workflow_id, _begun_at >= begin, _begun_at <= end)
-    return list(session.execute(statement.order_by(TaskBatch.created_at.desc()).limit(_NEWEST)))
+def _newest(session: Session, began: Iterable[ColumnElement[bool]]) -> list[Row[Any]]:
+    columns = (TaskBatch.batch_id, TaskBatch.status, TaskBatch.ended_at)
+    return list(session.execute(select(*columns).where(*began).order_by(TaskBatch.created_at.desc()).limit(_NEWEST)))
 
 
 def _told(batches: list[Row[Any]], at: datetime) -> str:
@@ -97,18 +130,28 @@ def _told(batches: list[Row[Any]], at: datetime) -> str:
     return f"{newest.batch_id} had ended as {newest.status}{more}"
 
 
-def _slow(session: Session, rule: AlertRule, now: datetime) -> Iterator[Happening]:
+class _Usual(dict[tuple[str, str | None], float | None]):
+    """What is usual, asked once in a look for all rules."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def __missing__(self, key: tuple[str, str | None]) -> float | None:
+        self[key] = _usual_seconds(self._session, *key)
+        return self[key]
+
+
+def _slow(session: Session, rule: AlertRule, now: datetime, usual: _Usual) -> Iterator[Happening]:
     """Yield what runs longer than usual by the rule's factor."""
-    usual: dict[tuple[str, str | None], float | None] = {}
-    for running in _running(session, rule):
-        key = (running.workflow_id, running.task_id)
-        if key not in usual:
-            usual[key] = _usual_seconds(session, *key)
-        expected = usual[key]
+    for running in _running(session, rule, now):
+        expected = usual[(running.workflow_id, running.task_id)]
         seconds = (now - running.started_at).total_seconds()
         if expected is None or seconds <= max(SHORTEST_SECONDS, expected * rule.factor):
             continue
-        place = [running.batch_id, running.started_at.isoformat()]
+        # A batch that is run again begins again. Of a try Airflow writes the beginning anew each time that it looks once more.
+        since = running.started_at if running.task_id is None else running.run_after
+        place = [running.batch_id, since.isoformat()]
         if running.task_id is not None:
             place += [running.task_id, str(running.map_index), str(running.try_number)]
         yield Happening(
@@ -124,15 +167,21 @@ def _slow(session: Session, rule: AlertRule, now: datetime) -> Iterator[Happenin
         )
 
 
-def _running(session: Session, rule: AlertRule) -> list[Row[Any]]:
+def _running(session: Session, rule: AlertRule, now: datetime) -> list[Row[Any]]:
     of_tasks = rule.task_id is not None
     model: Any = TaskLog if of_tasks else TaskBatch
     columns = [model.workflow_id, model.batch_id, model.started_at]
     if of_tasks:
-        columns += [TaskLog.task_id, TaskLog.map_index, TaskLog.try_number]
+        columns += [TaskLog.task_id, TaskLog.map_index, TaskLog.try_number, TaskBatch.run_after]
     else:
         columns += [null().label("task_id"), literal(-1).label("map_index"), null().label("try_number")]
-    statement = select(*columns).where(model.status == PROCESSING, model.started_at.is_not(None))
+    long_ago = now - timedelta(seconds=SHORTEST_SECONDS)
+    statement = select(*columns).where(model.status == PROCESSING, model.started_at < long_ago)
+    if of_tasks:
+        same = (TaskBatch.workflow_id == TaskLog.workflow_id) & (TaskBatch.batch_id == TaskLog.batch_id)
+        # Between two looks of a sensor its beginning is that of the look before, and says nothing.
+        waits = TaskLog.airflow_state.is_not_distinct_from("up_for_reschedule")
+        statement = statement.join(TaskBatch, same).where(TaskBatch.run_after.is_not(None), ~waits)
     if rule.workflow_id is not None:
         statement = statement.where(model.workflow_id == rule.workflow_id)
     if of_tasks and rule.task_id != EACH_TASK:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from provider.metadata.upsert import upsert
 from provider.metadata.written_rows import columns_as_written, rows_as_written
 
 #: Columns of a rule that are the reconciler's.
-_OWN = ("created_at", "in_force_as", "in_force_since")
+_OWN = ("created_at", "in_force_as", "in_force_since", "decided_until")
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class RuleInForce:
     A rule, and since when it is as it is.
 
     :param since: what has happened before is not told.
+    :param decided_until: its times of day until then are decided; None where none has passed.
     """
 
     rule: AlertRule
     since: datetime
+    decided_until: datetime | None = None
 
 
 def stored_rules(session: Session, allowed: Iterable[str]) -> ReadRules:
@@ -38,7 +40,7 @@ def stored_rules(session: Session, allowed: Iterable[str]) -> ReadRules:
 
 def rules_in_force(session: Session, allowed: Iterable[str]) -> list[RuleInForce]:
     """
-    Return the rules that can be used and are enabled.
+    Return the rules that can be used, and those that rest: once they are enabled, they tell of what happens then.
 
     A rule that has been changed since the last look is in force from now on; the caller's transaction may be one that reads, so
     :func:`note_changed_rules` writes that down.
@@ -50,8 +52,7 @@ def rules_in_force(session: Session, allowed: Iterable[str]) -> list[RuleInForce
         row = rows[rule.rule_id]
         is_known = row["in_force_as"] == rule.digest
         since = _moment(row["in_force_since" if is_known else "created_at"]) if is_known or row["in_force_as"] is None else now
-        if rule.enabled:
-            found.append(RuleInForce(rule, since or now))
+        found.append(RuleInForce(rule, since or now, _moment(row["decided_until"])))
     return found
 
 
@@ -94,6 +95,13 @@ def note_changed_rules(session: Session, rules: Collection[RuleInForce]) -> None
             .values(in_force_as=one.rule.digest, in_force_since=one.since)
             .execution_options(synchronize_session=False)
         )
+
+
+def note_decided(session: Session, decided: Mapping[str, datetime]) -> None:
+    """Write down until when the times of day of rules are decided."""
+    for rule_id, until in decided.items():
+        statement = update(RuleRow).where(RuleRow.rule_id == rule_id).values(decided_until=until)
+        session.execute(statement.execution_options(synchronize_session=False))
 
 
 def is_noted(session: Session, rules: Collection[RuleInForce]) -> bool:
