@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,12 +21,13 @@ from provider.metadata.tables import TaskBatch, TaskLog, Workflow
 
 #: Times of day that passed so long ago, while nobody looked, are told of no more.
 _MISSED = timedelta(hours=12)
-#: What has happened by a time of day is known so long after it: Airflow stamps changes before they are committed, and clocks differ.
+#: What has happened by a time of day is known so long after it: Airflow stamps changes before they are committed.
 _SETTLES = timedelta(seconds=30)
 #: What is usual is the median of so many successes, of the newest so many batches.
 FEWEST_SUCCESSES, _NEWEST = 5, 20
 #: What takes no longer than this is never unusually long, in seconds.
 SHORTEST_SECONDS = 60.0
+_SHORTEST = timedelta(seconds=SHORTEST_SECONDS)
 #: Open batches and tasks that are looked at.
 _MOST_OPEN = 5000
 
@@ -38,11 +40,13 @@ class ClockLook:
     What a look at the clock has found.
 
     :param calls: what has come true, each with the rule that asked: another one may ask for another time, day or factor.
-    :param decided: rule id → until when its times of day are decided now, where one has passed since the last look.
+    :param decided: ids of the rules one of whose times of day has passed since the last look, and is decided now.
+    :param until: until when they are.
     """
 
+    until: datetime
     calls: list[tuple[RuleInForce, Happening]] = field(default_factory=list)
-    decided: dict[str, datetime] = field(default_factory=dict)
+    decided: list[str] = field(default_factory=list)
 
 
 def happenings_by_clock(session: Session, rules: Iterable[RuleInForce], now: datetime) -> ClockLook:
@@ -52,19 +56,60 @@ def happenings_by_clock(session: Session, rules: Iterable[RuleInForce], now: dat
     :param session: of the application database.
     :param now: with a zone; when Airflow was looked at.
     """
-    found = ClockLook()
-    usual = _Usual(session)
+    found, known = ClockLook(now - _SETTLES), _Known(session, now)
     for one in rules:
         if not one.rule.enabled:
             continue
         if BY_TIME & set(one.rule.events):
-            _decide(session, one, now - _SETTLES, found)
+            _decide(session, one, known, found)
         if "slow" in one.rule.events:
-            found.calls.extend((one, happening) for happening in _slow(session, one.rule, now, usual))
+            found.calls.extend((one, happening) for happening in _slow(one.rule, known))
     return found
 
 
-def _decide(session: Session, one: RuleInForce, now: datetime, found: ClockLook) -> None:
+class _Known:
+    """What is asked once in a look, for all rules."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session, self.now = session, now
+        self._usual: dict[tuple[str, str | None], float | None] = {}
+
+    def usual_seconds(self, workflow_id: str, task_id: str | None) -> float | None:
+        """Return how long a batch, or a task in it, usually takes; None where too few have succeeded to tell."""
+        key = (workflow_id, task_id)
+        if key not in self._usual:
+            self._usual[key] = _usual_seconds(self._session, *key)
+        return self._usual[key]
+
+    def running(self, rule: AlertRule) -> list[Row[Any]]:
+        """Return the batches or tasks of the rule that run."""
+        by_workflow = self._tasks if rule.task_id is not None else self._batches
+        if rule.workflow_id is not None:
+            return by_workflow.get(rule.workflow_id, [])
+        return [row for rows in by_workflow.values() for row in rows]
+
+    @cached_property
+    def _tasks(self) -> dict[str, list[Row[Any]]]:
+        return _by_workflow(_running_tasks(self._session, self.now))
+
+    @cached_property
+    def _batches(self) -> dict[str, list[Row[Any]]]:
+        return _by_workflow(_running_batches(self._session, self.now))
+
+    @cached_property
+    def zones(self) -> dict[str, str | None]:
+        """Names of the zones of all workflows."""
+        return {row.workflow_id: row.timezone for row in self._session.execute(select(Workflow.workflow_id, Workflow.timezone))}
+
+
+def _by_workflow(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    found: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.workflow_id, []).append(row)
+    return found
+
+
+def _decide(session: Session, one: RuleInForce, known: _Known, found: ClockLook) -> None:
     """
     Find what came true at the rule's times of day that have passed.
 
@@ -72,13 +117,13 @@ def _decide(session: Session, one: RuleInForce, now: datetime, found: ClockLook)
     """
     rule, after = one.rule, max(one.since, one.decided_until or one.since)
     assert rule.at_time is not None, "the rule's model sees to it"
-    zone = _zone(session, rule)
-    today = now.astimezone(zone).date()
+    zone = _zone(rule, known)
+    today = found.until.astimezone(zone).date()
     for day in (today, today - timedelta(days=1)):
         end = datetime.combine(day, rule.at_time, zone)
-        if not timedelta(0) <= now - end < _MISSED or end < after or end == one.decided_until:
+        if not timedelta(0) <= found.until - end < _MISSED or end < after or end == one.decided_until:
             continue
-        found.decided[rule.rule_id] = now
+        found.decided.append(rule.rule_id)
         if rule.days is None or DAYS[day.weekday()] in rule.days:
             found.calls.extend((one, happening) for happening in _by_time(session, rule, day, zone))
 
@@ -104,11 +149,11 @@ def _by_time(session: Session, rule: AlertRule, day: date, zone: ZoneInfo) -> It
             yield Happening("late", rule.workflow_id, identity, at, details={"note": note})
 
 
-def _zone(session: Session, rule: AlertRule) -> ZoneInfo:
+def _zone(rule: AlertRule, known: _Known) -> ZoneInfo:
     """Return the zone of a rule: its own, or that of its workflow."""
     if rule.timezone is not None:
         return rule.zone
-    name = session.scalar(select(Workflow.timezone).where(Workflow.workflow_id == rule.workflow_id))
+    name = known.zones.get(rule.workflow_id or "")
     try:
         return ZoneInfo(name or "UTC")
     except (KeyError, ValueError, OSError):  # the row of a workflow may hold anything
@@ -130,22 +175,13 @@ def _told(batches: list[Row[Any]], at: datetime) -> str:
     return f"{newest.batch_id} had ended as {newest.status}{more}"
 
 
-class _Usual(dict[tuple[str, str | None], float | None]):
-    """What is usual, asked once in a look for all rules."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-
-    def __missing__(self, key: tuple[str, str | None]) -> float | None:
-        self[key] = _usual_seconds(self._session, *key)
-        return self[key]
-
-
-def _slow(session: Session, rule: AlertRule, now: datetime, usual: _Usual) -> Iterator[Happening]:
+def _slow(rule: AlertRule, known: _Known) -> Iterator[Happening]:
     """Yield what runs longer than usual by the rule's factor."""
-    for running in _running(session, rule, now):
-        expected = usual[(running.workflow_id, running.task_id)]
+    now = known.now
+    for running in known.running(rule):
+        if running.task_id is not None and rule.task_id not in (EACH_TASK, running.task_id):
+            continue
+        expected = known.usual_seconds(running.workflow_id, running.task_id)
         seconds = (now - running.started_at).total_seconds()
         if expected is None or seconds <= max(SHORTEST_SECONDS, expected * rule.factor):
             continue
@@ -167,26 +203,22 @@ def _slow(session: Session, rule: AlertRule, now: datetime, usual: _Usual) -> It
         )
 
 
-def _running(session: Session, rule: AlertRule, now: datetime) -> list[Row[Any]]:
-    of_tasks = rule.task_id is not None
-    model: Any = TaskLog if of_tasks else TaskBatch
-    columns = [model.workflow_id, model.batch_id, model.started_at]
-    if of_tasks:
-        columns += [TaskLog.task_id, TaskLog.map_index, TaskLog.try_number, TaskBatch.run_after]
-    else:
-        columns += [null().label("task_id"), literal(-1).label("map_index"), null().label("try_number")]
-    long_ago = now - timedelta(seconds=SHORTEST_SECONDS)
-    statement = select(*columns).where(model.status == PROCESSING, model.started_at < long_ago)
-    if of_tasks:
-        same = (TaskBatch.workflow_id == TaskLog.workflow_id) & (TaskBatch.batch_id == TaskLog.batch_id)
-        # Between two looks of a sensor its beginning is that of the look before, and says nothing.
-        waits = TaskLog.airflow_state.is_not_distinct_from("up_for_reschedule")
-        statement = statement.join(TaskBatch, same).where(TaskBatch.run_after.is_not(None), ~waits)
-    if rule.workflow_id is not None:
-        statement = statement.where(model.workflow_id == rule.workflow_id)
-    if of_tasks and rule.task_id != EACH_TASK:
-        statement = statement.where(TaskLog.task_id == rule.task_id)
-    return list(session.execute(statement.order_by(model.started_at).limit(_MOST_OPEN)))
+def _running_batches(session: Session, now: datetime) -> list[Row[Any]]:
+    columns = (TaskBatch.workflow_id, TaskBatch.batch_id, TaskBatch.started_at)
+    of_no_task = (null().label("task_id"), literal(-1).label("map_index"), null().label("try_number"))
+    statement = select(*columns, *of_no_task).where(TaskBatch.status == PROCESSING, TaskBatch.started_at < now - _SHORTEST)
+    return list(session.execute(statement.order_by(TaskBatch.started_at).limit(_MOST_OPEN)))
+
+
+def _running_tasks(session: Session, now: datetime) -> list[Row[Any]]:
+    columns = (TaskLog.workflow_id, TaskLog.batch_id, TaskLog.started_at, TaskLog.task_id, TaskLog.map_index, TaskLog.try_number)
+    same = (TaskBatch.workflow_id == TaskLog.workflow_id) & (TaskBatch.batch_id == TaskLog.batch_id)
+    # Between two looks of a sensor its beginning is that of the look before, and says nothing.
+    waits = TaskLog.airflow_state.is_not_distinct_from("up_for_reschedule")
+    statement = select(*columns, TaskBatch.run_after).join(TaskBatch, same)
+    statement = statement.where(TaskLog.status == PROCESSING, TaskLog.started_at < now - _SHORTEST, ~waits)
+    statement = statement.where(TaskBatch.run_after.is_not(None))
+    return list(session.execute(statement.order_by(TaskLog.started_at).limit(_MOST_OPEN)))
 
 
 def _usual_seconds(session: Session, workflow_id: str, task_id: str | None) -> float | None:

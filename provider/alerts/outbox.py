@@ -52,7 +52,9 @@ class ClaimedAlert:
     try_number: int | None
     happened_at: datetime
     details: dict[str, Any]
+    #: This one included.
     attempts: int
+    reason: str | None = None
 
 
 def calls(rules: Collection[RuleInForce], happenings: Iterable[Happening]) -> Iterator[tuple[RuleInForce, Happening]]:
@@ -165,6 +167,8 @@ def claim(session: Session, limit: int = 100) -> list[ClaimedAlert]:
     rows = session.scalars(statement.limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
     for row in rows:
         row.claimed_until = now + timedelta(seconds=CLAIM_SECONDS)
+        # Counted now: whoever dies of sending it counts nothing.
+        row.attempts += 1
     names = ClaimedAlert.__dataclass_fields__
     return [ClaimedAlert(**{name: getattr(row, name) for name in names}) for row in rows]
 
@@ -177,7 +181,9 @@ def mark_sent(session: Session, ids: Collection[int]) -> None:
 
 def release(session: Session, ids: Collection[int]) -> None:
     """Give back claimed alerts that there was no time to send."""
-    statement = update(Alert).where(Alert.id.in_(ids), Alert.state == WAITING).values(claimed_until=None)
+    statement = (
+        update(Alert).where(Alert.id.in_(ids), Alert.state == WAITING).values(claimed_until=None, attempts=Alert.attempts - 1)
+    )
     session.execute(statement.execution_options(synchronize_session=False))
 
 
@@ -189,10 +195,9 @@ def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str,
     """
     now = datetime.now(UTC)
     for alert in alerts:
-        attempts = alert.attempts + 1
         over = for_good or alert.happened_at < now - _GIVE_UP
-        pause = backoff(attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
-        values: dict[str, Any] = {"attempts": attempts, "reason": one_line(reason, _LONGEST_REASON), "claimed_until": None}
+        pause = backoff(alert.attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+        values: dict[str, Any] = {"reason": one_line(reason, _LONGEST_REASON), "claimed_until": None}
         values |= {"state": FAILED} if over else {"due_at": now + timedelta(seconds=pause)}
         session.execute(update(Alert).where(Alert.id == alert.id).values(**values).execution_options(synchronize_session=False))
 

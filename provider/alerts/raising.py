@@ -78,13 +78,12 @@ class Alerting:
             rules = rule_rows.rules_in_force(session, self.allowed)
             look = happenings_by_clock(session, rules, as_of)
             rows = outbox.unstored(session, look.calls)
-            noted = rule_rows.is_noted(session, rules)
-        if rows or look.decided or not noted:
+        if rows or look.decided or not all(one.is_noted for one in rules):
             with write_session() as session:
                 confirm(session)
-                if not noted:
-                    rule_rows.note_changed_rules(session, rules)
-                rule_rows.note_decided(session, look.decided)
+                rule_rows.note_changed_rules(session, rules)
+                if look.decided:
+                    rule_rows.note_decided(session, look.decided, look.until)
                 outbox.store(session, rows)
 
     def tell_broken(self, error: BaseException) -> None:

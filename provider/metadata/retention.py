@@ -65,8 +65,8 @@ def _clean_alerts(before: datetime) -> int:
         with write_session() as session:
             ids = session.scalars(select(Alert.id).where(*_old_alerts(before)).order_by(Alert.id).limit(AT_ONCE)).all()
             # Meanwhile somebody may have let one be sent once more.
-            session.execute(delete(Alert).where(Alert.id.in_(ids), *_old_alerts(before)))
-        deleted += len(ids)
+            gone = session.scalars(delete(Alert).where(Alert.id.in_(ids), *_old_alerts(before)).returning(Alert.id)).all()
+        deleted += len(gone)
         if len(ids) < AT_ONCE:
             return deleted
 

@@ -61,6 +61,15 @@ class TestLoad:
             "20:00",
         ]
 
+    def test_the_module_of_a_notifier_that_is_not_allowed_is_not_run(
+        self, accelerator: Accelerator, rules: Rules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "evil_canary.py").write_text("from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        accelerator("alerts", "load", rules({**MAIL, "notifier": "evil_canary.Notifier"}))
+
+        assert not (tmp_path / "ran").exists()
+
     def test_a_rule_of_the_same_id_is_replaced_and_others_stay_unless_they_are_pruned(
         self, accelerator: Accelerator, rules: Rules
     ) -> None:
