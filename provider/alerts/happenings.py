@@ -78,7 +78,13 @@ def happenings_of_tries(tries: Collection[EndedTry], run_after: datetime) -> Ite
         if event is None:
             continue
         row = ended.row
-        place = (row["batch_id"], run_after.isoformat(), row["task_id"], str(row["map_index"]), str(row["try_number"]))
+        place: tuple[str, ...] = (
+            row["batch_id"],
+            run_after.isoformat(),
+            row["task_id"],
+            str(row["map_index"]),
+            str(row["try_number"]),
+        )
         if not ended.began:
             place += ("never began",)
         yield Happening(
