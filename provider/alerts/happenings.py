@@ -78,18 +78,12 @@ def happenings_of_tries(tries: Collection[EndedTry], run_after: datetime) -> Ite
         if event is None:
             continue
         row = ended.row
-        place: tuple[str, ...] = (
-            row["batch_id"],
-            run_after.isoformat(),
-            row["task_id"],
-            str(row["map_index"]),
-            str(row["try_number"]),
-        )
+        place = [row["batch_id"], run_after.isoformat(), row["task_id"], str(row["map_index"]), str(row["try_number"])]
         if not ended.began:
-            place += ("never began",)
+            place.append("never began")
         yield Happening(
             event,
-            *(row["workflow_id"], place, row["ended_at"]),
+            *(row["workflow_id"], tuple(place), row["ended_at"]),
             *(row["batch_id"], row["task_id"], row["map_index"], row["try_number"]),
             details=_details(row, row["error_message"]),
         )

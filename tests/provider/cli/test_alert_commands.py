@@ -141,6 +141,13 @@ def test_rules_are_listed_with_what_is_wrong(accelerator: Accelerator) -> None:
     assert ([rule["rule_id"] for rule in told["rules"]], set(told["problems"])) == (["good"], {"bad"})
 
 
+def test_what_looks_like_a_secret_in_a_config_is_not_listed(accelerator: Accelerator) -> None:
+    add_rule("good", config={"to": "x", "password": "hunter2-canary"})
+    told = accelerator("alerts", "rules", "--output", "json").out
+
+    assert json.loads(told)["rules"][0]["config"] == {"to": "x", "password": "***"}
+
+
 def test_where_nothing_is_allowed_that_is_said(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW__ACCELERATOR__NOTIFIERS")
     assert "no rule is looked at: [accelerator] notifiers allows no notifier" in accelerator("alerts", "rules").err
