@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from dag_factory.graph import flow_order
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, WorkflowSpec
@@ -39,28 +38,23 @@ def doc_md(spec: WorkflowSpec) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _starts(spec: WorkflowSpec) -> Iterator[str]:
+def _starts(spec: WorkflowSpec) -> list[str]:
     options = spec.options
-    if options.schedule is not None:
-        yield f"at `{options.schedule}` in {options.timezone}"
-    if options.file_pattern is not None:
-        yield f"when a file `{options.file_pattern}` arrives"
-    yield "with a message that names one of its tasks"
-    yield "or by hand"
+    scheduled = [] if options.schedule is None else [f"at `{options.schedule}` in {options.timezone}"]
+    by_file = [] if options.file_pattern is None else [f"when a file `{options.file_pattern}` arrives"]
+    return [*scheduled, *by_file, "with a message that names one of its tasks", "or by hand"]
 
 
-def _task_table(spec: WorkflowSpec) -> Iterator[str]:
+def _task_table(spec: WorkflowSpec) -> list[str]:
     tasks = {task.task_id: task for task in spec.tasks}
     parents: dict[str, list[str]] = {}
     for parent, child in spec.edges:
         parents.setdefault(child, []).append(parent)
-    yield "| task | type | after | what |"
-    yield "|---|---|---|---|"
+    lines = ["| task | type | after | what |", "|---|---|---|---|"]
     for task_id in flow_order(spec.children())[:_MOST_TASKS]:
         task = tasks[task_id]
-        yield f"| `{task_id}` | `{task.task_type}` | {_after(parents.get(task_id, []))} | {_text(task.doc or '')} |"
-    if len(tasks) > _MOST_TASKS:
-        yield f"| … | | | and {len(tasks) - _MOST_TASKS} more |"
+        lines.append(f"| `{task_id}` | `{task.task_type}` | {_after(parents.get(task_id, []))} | {_text(task.doc or '')} |")
+    return lines if len(tasks) <= _MOST_TASKS else [*lines, f"| … | | | and {len(tasks) - _MOST_TASKS} more |"]
 
 
 def _after(parents: list[str]) -> str:

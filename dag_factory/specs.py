@@ -52,6 +52,9 @@ PARAM_FORMATS = frozenset(
 )
 
 ParamType = Literal["string", "integer", "number", "boolean", "array", "object", "null"]
+OneOrMoreTypes = Annotated[
+    tuple[ParamType, ...], BeforeValidator(as_list, json_schema_input_type=ParamType | tuple[ParamType, ...])
+]
 
 
 def check_id(value: str) -> str:
@@ -176,7 +179,7 @@ class ParamSpec(Spec):
 
     name: Annotated[StrictStr, AfterValidator(_check_param_name)]
     default: Any = None
-    type: Annotated[tuple[ParamType, ...], BeforeValidator(as_list), Field(min_length=1)] = ("string",)
+    type: Annotated[OneOrMoreTypes, Field(min_length=1)] = ("string",)
     title: StrictStr | None = None
     description: StrictStr | None = None
     enum: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None

@@ -31,7 +31,7 @@ def _check_table(value: str) -> str:
 
 Text = Annotated[StrictStr, Field(min_length=1)]
 #: A list of texts; a single text stands for a list of one.
-Texts = Annotated[tuple[Text, ...], BeforeValidator(as_list), Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(as_list, json_schema_input_type=Text | tuple[Text, ...]), Field(min_length=1)]
 Bucket = Annotated[Text, AfterValidator(_check_bucket)]
 #: A table of BigQuery.
 Table = Annotated[Text, AfterValidator(_check_table)]

@@ -45,7 +45,11 @@ def _check_target(value: Any) -> Any:
         raise ValueError("; ".join(describe(error, Target))) from None
 
 
-Targets = Annotated[tuple[Annotated[Any, BeforeValidator(_check_target)], ...], BeforeValidator(as_list), Field(min_length=1)]
+Targets = Annotated[
+    tuple[Annotated[Any, BeforeValidator(_check_target)], ...],
+    BeforeValidator(as_list, json_schema_input_type=Any),
+    Field(min_length=1),
+]
 
 
 def _check_compilation_fields(value: dict[str, str]) -> dict[str, str]:

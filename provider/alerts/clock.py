@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, func, literal, null, select
+from sqlalchemy import ColumnElement, Row, func, literal, null, select
 from sqlalchemy.orm import Session
 
 from provider.alerts.happenings import Happening
@@ -19,72 +21,148 @@ from provider.metadata.tables import TaskBatch, TaskLog, Workflow
 
 #: Times of day that passed so long ago, while nobody looked, are told of no more.
 _MISSED = timedelta(hours=12)
+#: What has happened by a time of day is known so long after it: Airflow stamps changes before they are committed.
+_SETTLES = timedelta(seconds=30)
 #: What is usual is the median of so many successes, of the newest so many batches.
 FEWEST_SUCCESSES, _NEWEST = 5, 20
 #: What takes no longer than this is never unusually long, in seconds.
 SHORTEST_SECONDS = 60.0
+_SHORTEST = timedelta(seconds=SHORTEST_SECONDS)
 #: Open batches and tasks that are looked at.
 _MOST_OPEN = 5000
 
 _begun_at = func.coalesce(TaskBatch.started_at, TaskBatch.created_at)
 
 
-def happenings_by_clock(session: Session, rules: Iterable[RuleInForce], now: datetime) -> list[Happening]:
+@dataclass(frozen=True)
+class ClockLook:
+    """
+    What a look at the clock has found.
+
+    :param calls: what has come true, each with the rule that asked: another one may ask for another time, day or factor.
+    :param decided: ids of the rules one of whose times of day has passed since the last look, and is decided now.
+    :param until: until when they are.
+    """
+
+    until: datetime
+    calls: list[tuple[RuleInForce, Happening]] = field(default_factory=list)
+    decided: list[str] = field(default_factory=list)
+
+
+def happenings_by_clock(session: Session, rules: Iterable[RuleInForce], now: datetime) -> ClockLook:
     """
     Return what has come true by now.
 
     :param session: of the application database.
-    :param now: with a zone.
+    :param now: with a zone; when Airflow was looked at.
     """
-    found: dict[str, Happening] = {}
+    found, known = ClockLook(now - _SETTLES), _Known(session, now)
     for one in rules:
-        rule = one.rule
-        happenings: list[Happening] = []
-        if BY_TIME & set(rule.events):
-            happenings += _by_time(session, rule, now)
-        if "slow" in rule.events:
-            happenings += _slow(session, rule, now)
-        found.update({happening.event_id: happening for happening in happenings})
-    return list(found.values())
+        if not one.rule.enabled:
+            continue
+        if BY_TIME & set(one.rule.events):
+            _decide(session, one, known, found)
+        if "slow" in one.rule.events:
+            found.calls.extend((one, happening) for happening in _slow(one.rule, known))
+    return found
 
 
-def _by_time(session: Session, rule: AlertRule, now: datetime) -> Iterator[Happening]:
+class _Known:
+    """What is asked once in a look, for all rules."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session, self.now = session, now
+        self._usual: dict[tuple[str, str | None], float | None] = {}
+
+    def usual_seconds(self, workflow_id: str, task_id: str | None) -> float | None:
+        """Return how long a batch, or a task in it, usually takes; None where too few have succeeded to tell."""
+        key = (workflow_id, task_id)
+        if key not in self._usual:
+            self._usual[key] = _usual_seconds(self._session, *key)
+        return self._usual[key]
+
+    def running(self, rule: AlertRule) -> list[Row[Any]]:
+        """Return the batches or tasks of the rule that run."""
+        by_workflow = self._tasks if rule.task_id is not None else self._batches
+        if rule.workflow_id is not None:
+            return by_workflow.get(rule.workflow_id, [])
+        return [row for rows in by_workflow.values() for row in rows]
+
+    @cached_property
+    def _tasks(self) -> dict[str, list[Row[Any]]]:
+        return _by_workflow(_running_tasks(self._session, self.now))
+
+    @cached_property
+    def _batches(self) -> dict[str, list[Row[Any]]]:
+        return _by_workflow(_running_batches(self._session, self.now))
+
+    @cached_property
+    def zones(self) -> dict[str, str | None]:
+        """Names of the zones of all workflows."""
+        return {row.workflow_id: row.timezone for row in self._session.execute(select(Workflow.workflow_id, Workflow.timezone))}
+
+
+def _by_workflow(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    found: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.workflow_id, []).append(row)
+    return found
+
+
+def _decide(session: Session, one: RuleInForce, known: _Known, found: ClockLook) -> None:
+    """
+    Find what came true at the rule's times of day that have passed.
+
+    Each is decided once: a batch that is run again, marked or deleted hours later was there in time all the same.
+    """
+    rule, after = one.rule, max(one.since, one.decided_until or one.since)
+    assert rule.at_time is not None, "the rule's model sees to it"
+    zone = _zone(rule, known)
+    today = found.until.astimezone(zone).date()
+    for day in (today, today - timedelta(days=1)):
+        end = datetime.combine(day, rule.at_time, zone)
+        if not timedelta(0) <= found.until - end < _MISSED or end < after or end == one.decided_until:
+            continue
+        found.decided.append(rule.rule_id)
+        if rule.days is None or DAYS[day.weekday()] in rule.days:
+            found.calls.extend((one, happening) for happening in _by_time(session, rule, day, zone))
+
+
+def _by_time(session: Session, rule: AlertRule, day: date, zone: ZoneInfo) -> Iterator[Happening]:
     assert rule.workflow_id is not None, "the rule's model sees to it"
     assert rule.at_time is not None
-    zone = _zone(session, rule)
-    for day in (now.astimezone(zone).date(), now.astimezone(zone).date() - timedelta(days=1)):
-        end = datetime.combine(day, rule.at_time, zone)
-        if not timedelta(0) <= now - end < _MISSED or (rule.days is not None and DAYS[day.weekday()] not in rule.days):
-            continue
-        first = day if rule.from_time < rule.at_time else day - timedelta(days=1)
-        begin = datetime.combine(first, rule.from_time, zone)
-        batches = _batches_between(session, rule.workflow_id, begin.astimezone(UTC), end.astimezone(UTC))
-        by = f"{rule.at_time:%H:%M} ({zone.key})"
-        identity = (rule.workflow_id, end.isoformat())
-        at = end.astimezone(UTC)
-        if "not_started" in rule.events and not batches:
-            yield Happening("not_started", rule.workflow_id, identity, at, details={"note": f"no batch had started by {by}"})
-        done = any(batch.status == SUCCESS and batch.ended_at is not None and batch.ended_at <= at for batch in batches)
-        if "late" in rule.events and not done:
+    end = datetime.combine(day, rule.at_time, zone)
+    first = day if rule.from_time < rule.at_time else day - timedelta(days=1)
+    begin, at = datetime.combine(first, rule.from_time, zone).astimezone(UTC), end.astimezone(UTC)
+    if begin >= at:  # both are in the hour that a clock leaves out: there is nothing between them
+        return
+    began = (TaskBatch.workflow_id == rule.workflow_id, _begun_at >= begin, _begun_at <= at)
+    by = f"{rule.at_time:%H:%M} ({zone.key})"
+    identity = (rule.workflow_id, end.isoformat())
+    batches = _newest(session, began)
+    if "not_started" in rule.events and not batches:
+        yield Happening("not_started", rule.workflow_id, identity, at, details={"note": f"no batch had started by {by}"})
+    if "late" in rule.events:
+        done = select(TaskBatch.batch_id).where(*began, TaskBatch.status == SUCCESS, TaskBatch.ended_at <= at).limit(1)
+        if session.scalar(done) is None:
             note = f"no batch had ended with success by {by}: {_told(batches, at)}"
             yield Happening("late", rule.workflow_id, identity, at, details={"note": note})
 
 
-def _zone(session: Session, rule: AlertRule) -> ZoneInfo:
+def _zone(rule: AlertRule, known: _Known) -> ZoneInfo:
     """Return the zone of a rule: its own, or that of its workflow."""
     if rule.timezone is not None:
         return rule.zone
-    name = session.scalar(select(Workflow.timezone).where(Workflow.workflow_id == rule.workflow_id))
+    name = known.zones.get(rule.workflow_id or "")
     try:
         return ZoneInfo(name or "UTC")
     except (KeyError, ValueError, OSError):  # the row of a workflow may hold anything
         return ZoneInfo("UTC")
 
 
-def _batches_between(session: Session, workflow_id: str, begin: datetime, end: datetime) -> list[Row[Any]]:
-    columns = (TaskBatch.batch_id, TaskBatch.status, TaskBatch.started_at, TaskBatch.ended_at)
-    statement = select(*columns).where(TaskBatch.workflow_id == workflow_id, _begun_at >= begin, _begun_at <= end)
-    return list(session.execute(statement.order_by(TaskBatch.created_at.desc()).limit(_NEWEST)))
+def _newest(session: Session, began: Iterable[ColumnElement[bool]]) -> list[Row[Any]]:
+    columns = (TaskBatch.batch_id, TaskBatch.status, TaskBatch.ended_at)
+    return list(session.execute(select(*columns).where(*began).order_by(TaskBatch.created_at.desc()).limit(_NEWEST)))
 
 
 def _told(batches: list[Row[Any]], at: datetime) -> str:
@@ -97,18 +175,19 @@ def _told(batches: list[Row[Any]], at: datetime) -> str:
     return f"{newest.batch_id} had ended as {newest.status}{more}"
 
 
-def _slow(session: Session, rule: AlertRule, now: datetime) -> Iterator[Happening]:
+def _slow(rule: AlertRule, known: _Known) -> Iterator[Happening]:
     """Yield what runs longer than usual by the rule's factor."""
-    usual: dict[tuple[str, str | None], float | None] = {}
-    for running in _running(session, rule):
-        key = (running.workflow_id, running.task_id)
-        if key not in usual:
-            usual[key] = _usual_seconds(session, *key)
-        expected = usual[key]
+    now = known.now
+    for running in known.running(rule):
+        if running.task_id is not None and rule.task_id not in (EACH_TASK, running.task_id):
+            continue
+        expected = known.usual_seconds(running.workflow_id, running.task_id)
         seconds = (now - running.started_at).total_seconds()
         if expected is None or seconds <= max(SHORTEST_SECONDS, expected * rule.factor):
             continue
-        place = [running.batch_id, running.started_at.isoformat()]
+        # A batch that is run again begins again. Of a try Airflow writes the beginning anew each time that it looks once more.
+        since = running.started_at if running.task_id is None else running.run_after
+        place = [running.batch_id, since.isoformat()]
         if running.task_id is not None:
             place += [running.task_id, str(running.map_index), str(running.try_number)]
         yield Happening(
@@ -124,20 +203,22 @@ def _slow(session: Session, rule: AlertRule, now: datetime) -> Iterator[Happenin
         )
 
 
-def _running(session: Session, rule: AlertRule) -> list[Row[Any]]:
-    of_tasks = rule.task_id is not None
-    model: Any = TaskLog if of_tasks else TaskBatch
-    columns = [model.workflow_id, model.batch_id, model.started_at]
-    if of_tasks:
-        columns += [TaskLog.task_id, TaskLog.map_index, TaskLog.try_number]
-    else:
-        columns += [null().label("task_id"), literal(-1).label("map_index"), null().label("try_number")]
-    statement = select(*columns).where(model.status == PROCESSING, model.started_at.is_not(None))
-    if rule.workflow_id is not None:
-        statement = statement.where(model.workflow_id == rule.workflow_id)
-    if of_tasks and rule.task_id != EACH_TASK:
-        statement = statement.where(TaskLog.task_id == rule.task_id)
-    return list(session.execute(statement.order_by(model.started_at).limit(_MOST_OPEN)))
+def _running_batches(session: Session, now: datetime) -> list[Row[Any]]:
+    columns = (TaskBatch.workflow_id, TaskBatch.batch_id, TaskBatch.started_at)
+    of_no_task = (null().label("task_id"), literal(-1).label("map_index"), null().label("try_number"))
+    statement = select(*columns, *of_no_task).where(TaskBatch.status == PROCESSING, TaskBatch.started_at < now - _SHORTEST)
+    return list(session.execute(statement.order_by(TaskBatch.started_at).limit(_MOST_OPEN)))
+
+
+def _running_tasks(session: Session, now: datetime) -> list[Row[Any]]:
+    columns = (TaskLog.workflow_id, TaskLog.batch_id, TaskLog.started_at, TaskLog.task_id, TaskLog.map_index, TaskLog.try_number)
+    same = (TaskBatch.workflow_id == TaskLog.workflow_id) & (TaskBatch.batch_id == TaskLog.batch_id)
+    # Between two looks of a sensor its beginning is that of the look before, and says nothing.
+    waits = TaskLog.airflow_state.is_not_distinct_from("up_for_reschedule")
+    statement = select(*columns, TaskBatch.run_after).join(TaskBatch, same)
+    statement = statement.where(TaskLog.status == PROCESSING, TaskLog.started_at < now - _SHORTEST, ~waits)
+    statement = statement.where(TaskBatch.run_after.is_not(None))
+    return list(session.execute(statement.order_by(TaskLog.started_at).limit(_MOST_OPEN)))
 
 
 def _usual_seconds(session: Session, workflow_id: str, task_id: str | None) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -70,15 +70,20 @@ CHANNELS: Mapping[str, Channel] = {
 
 
 def messages_of(alerts: Sequence[ClaimedAlert], rules: Mapping[str, AlertRule]) -> Iterator[list[ClaimedAlert]]:
-    """Yield the alerts that go out together: those of one rule and one batch; each one alone to a topic."""
+    """
+    Yield the alerts that go out together: those of one rule and one batch; each one alone to a topic.
+
+    What was tried most often comes last: should the process die of it once more, all others are sent.
+    """
 
     def key(alert: ClaimedAlert) -> tuple[str, ...]:
         rule = rules.get(alert.rule_id)
         alone = str(alert.id) if rule is not None and rule.notifier == TOPIC else ""
         return (alert.rule_id, alert.workflow_id, alert.batch_id or "", alone)
 
-    for _key, group in groupby(sorted(alerts, key=lambda alert: (key(alert), alert.happened_at, alert.id)), key):
-        yield list(group)
+    in_order = sorted(alerts, key=lambda alert: (key(alert), alert.happened_at, alert.id))
+    groups = [list(group) for _key, group in groupby(in_order, key)]
+    yield from sorted(groups, key=lambda group: max(alert.attempts for alert in group))
 
 
 def send(rule: AlertRule, alerts: Sequence[ClaimedAlert], base_url: str, gcp_conn_id: str) -> None:
@@ -94,7 +99,9 @@ def send(rule: AlertRule, alerts: Sequence[ClaimedAlert], base_url: str, gcp_con
         _publish(rule, alerts[0], gcp_conn_id)
         return
     notifier = build_notifier(rule.notifier, rule.config)
-    context = {"alert": redact(message_of(alerts, base_url))}
+    # Masked before it is escaped or cut: of a secret that is, nothing would be found. And after, for what is in no column.
+    masked = [replace(alert, details=redact(alert.details)) for alert in alerts]
+    context = {"alert": redact(message_of(masked, base_url))}
     within(SEND_SECONDS, lambda: notifier(context), "accelerator-alert")
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from provider.metadata.states import BLOCKED, CLEARED, ERROR, SUCCESS
@@ -42,7 +43,7 @@ class Happening:
     try_number: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def event_id(self) -> str:
         """Its name, for those who are to notice that they were told twice: 32 characters."""
         whole = json.dumps([self.event, self.workflow_id, *self.identity])
@@ -57,11 +58,13 @@ class EndedTry:
     :param row: its TaskLog row, with the message that is stored or will be.
     :param retried: whether Airflow, and nobody else, runs the task again.
     :param live: whether no other try came after it.
+    :param began: whether it ever ran; one that a person marked, or that was blocked, may run under the same number later.
     """
 
     row: Row
     retried: bool
     live: bool
+    began: bool = True
 
 
 def happenings_of_tries(tries: Collection[EndedTry], run_after: datetime) -> Iterator[Happening]:
@@ -75,10 +78,12 @@ def happenings_of_tries(tries: Collection[EndedTry], run_after: datetime) -> Ite
         if event is None:
             continue
         row = ended.row
-        place = (row["batch_id"], run_after.isoformat(), row["task_id"], str(row["map_index"]), str(row["try_number"]))
+        place = [row["batch_id"], run_after.isoformat(), row["task_id"], str(row["map_index"]), str(row["try_number"])]
+        if not ended.began:
+            place.append("never began")
         yield Happening(
             event,
-            *(row["workflow_id"], place, row["ended_at"]),
+            *(row["workflow_id"], tuple(place), row["ended_at"]),
             *(row["batch_id"], row["task_id"], row["map_index"], row["try_number"]),
             details=_details(row, row["error_message"]),
         )

@@ -6,7 +6,7 @@ An alert is committed with what it tells of. It is sent at least once: whoever s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +32,8 @@ CLAIM_SECONDS = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 15.0, 1800.0
 _GIVE_UP = timedelta(days=2)
 _AT_ONCE = 500
+#: Alerts in one claim, and so in one message.
+_MOST_AT_ONCE = 1000
 _LONGEST_REASON = 1000
 
 
@@ -50,13 +52,25 @@ class ClaimedAlert:
     try_number: int | None
     happened_at: datetime
     details: dict[str, Any]
+    #: This one included.
     attempts: int
+    reason: str | None = None
 
 
-def unstored(session: Session, rules: Collection[RuleInForce], happenings: Collection[Happening]) -> list[dict[str, Any]]:
-    """Return the rows of ``alerts`` that these happenings call for and that are not there yet."""
+def calls(rules: Collection[RuleInForce], happenings: Iterable[Happening]) -> Iterator[tuple[RuleInForce, Happening]]:
+    """Yield what these rules ask for of what has happened, each time with the rule."""
+    covering: dict[tuple[str, str], list[RuleInForce]] = {}
+    for happening in happenings:
+        key = (happening.workflow_id, happening.event)
+        if key not in covering:
+            covering[key] = [one for one in rules if one.rule.covers(*key)]
+        yield from ((one, happening) for one in covering[key] if is_about(one.rule, happening))
+
+
+def unstored(session: Session, called_for: Iterable[tuple[RuleInForce, Happening]]) -> list[dict[str, Any]]:
+    """Return the rows of ``alerts`` that rules call for and that are not there yet."""
     now = datetime.now(UTC)
-    rows = {(row["rule_id"], row["event_id"]): row for row in _rows(rules, happenings, now)}
+    rows = {(row["rule_id"], row["event_id"]): row for row in _rows(called_for, now)}
     for keys in chunks(list(rows), _AT_ONCE):
         stored = select(Alert.rule_id, Alert.event_id).where(tuple_(Alert.rule_id, Alert.event_id).in_(keys))
         for rule_id, event_id in session.execute(stored):
@@ -70,29 +84,31 @@ def store(session: Session, rows: Sequence[dict[str, Any]]) -> None:
         session.execute(statement.on_conflict_do_nothing())
 
 
-def _rows(rules: Collection[RuleInForce], happenings: Collection[Happening], now: datetime) -> Iterable[dict[str, Any]]:
-    for happening in happenings:
+def is_too_old(happening: Happening, now: datetime) -> bool:
+    """Tell whether nobody is told of it any more."""
+    return happening.at is not None and happening.at < now - _OLDEST
+
+
+def _rows(called_for: Iterable[tuple[RuleInForce, Happening]], now: datetime) -> Iterator[dict[str, Any]]:
+    for one, happening in called_for:
         at = happening.at or now
-        for one in rules:
-            rule = one.rule
-            if at < max(one.since, now - _OLDEST) or not rule.covers(happening.workflow_id, happening.event):
-                continue
-            if is_about(rule, happening):
-                yield {
-                    "rule_id": rule.rule_id,
-                    "event_id": happening.event_id,
-                    "event": happening.event,
-                    "workflow_id": happening.workflow_id,
-                    "batch_id": happening.batch_id,
-                    "task_id": happening.task_id,
-                    "map_index": happening.map_index,
-                    "try_number": happening.try_number,
-                    "happened_at": at,
-                    "details": happening.details,
-                    "state": WAITING,
-                    "created_at": now,
-                    "due_at": due_at(rule, now),
-                }
+        if at < one.since or is_too_old(happening, now):
+            continue
+        yield {
+            "rule_id": one.rule.rule_id,
+            "event_id": happening.event_id,
+            "event": happening.event,
+            "workflow_id": happening.workflow_id,
+            "batch_id": happening.batch_id,
+            "task_id": happening.task_id,
+            "map_index": happening.map_index,
+            "try_number": happening.try_number,
+            "happened_at": at,
+            "details": happening.details,
+            "state": WAITING,
+            "created_at": now,
+            "due_at": due_at(one.rule, now),
+        }
 
 
 def is_about(rule: AlertRule, happening: Happening) -> bool:
@@ -114,7 +130,8 @@ def due_at(rule: AlertRule, now: datetime) -> datetime:
     if not quiet:
         return due
     day = local.date() + timedelta(days=1 if clock >= end else 0)
-    return datetime.combine(day, end, rule.zone).astimezone(UTC)
+    # In the hour that there is twice, the end may be the first of two, and past.
+    return max(due, datetime.combine(day, end, rule.zone).astimezone(UTC))
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -131,7 +148,7 @@ def claim(session: Session, limit: int = 100) -> list[ClaimedAlert]:
     """
     Claim alerts that are due, oldest first, and with them what else their rules tell of the same batches.
 
-    :param limit: how many at most.
+    :param limit: how many of them that are due; with the others a thousand at most.
     """
     now = datetime.now(UTC)
     due = session.execute(
@@ -147,9 +164,11 @@ def claim(session: Session, limit: int = 100) -> list[ClaimedAlert]:
     )
     unclaimed = or_(Alert.claimed_until.is_(None), Alert.claimed_until <= now)
     statement = select(Alert).where(Alert.state == WAITING, unclaimed, groups).order_by(Alert.due_at, Alert.id)
-    rows = session.scalars(statement.limit(limit).with_for_update(skip_locked=True)).all()
+    rows = session.scalars(statement.limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
     for row in rows:
         row.claimed_until = now + timedelta(seconds=CLAIM_SECONDS)
+        # Counted now: whoever dies of sending it counts nothing.
+        row.attempts += 1
     names = ClaimedAlert.__dataclass_fields__
     return [ClaimedAlert(**{name: getattr(row, name) for name in names}) for row in rows]
 
@@ -160,6 +179,14 @@ def mark_sent(session: Session, ids: Collection[int]) -> None:
     session.execute(update(Alert).where(Alert.id.in_(ids)).values(**values).execution_options(synchronize_session=False))
 
 
+def release(session: Session, ids: Collection[int]) -> None:
+    """Give back claimed alerts that there was no time to send."""
+    statement = (
+        update(Alert).where(Alert.id.in_(ids), Alert.state == WAITING).values(claimed_until=None, attempts=Alert.attempts - 1)
+    )
+    session.execute(statement.execution_options(synchronize_session=False))
+
+
 def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str, *, for_good: bool = False) -> None:
     """
     Write why alerts were not sent, and when it is tried again: after 15 s, twice as long each time, half an hour at most.
@@ -168,10 +195,9 @@ def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str,
     """
     now = datetime.now(UTC)
     for alert in alerts:
-        attempts = alert.attempts + 1
         over = for_good or alert.happened_at < now - _GIVE_UP
-        pause = backoff(attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
-        values: dict[str, Any] = {"attempts": attempts, "reason": one_line(reason, _LONGEST_REASON), "claimed_until": None}
+        pause = backoff(alert.attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+        values: dict[str, Any] = {"reason": one_line(reason, _LONGEST_REASON), "claimed_until": None}
         values |= {"state": FAILED} if over else {"due_at": now + timedelta(seconds=pause)}
         session.execute(update(Alert).where(Alert.id == alert.id).values(**values).execution_options(synchronize_session=False))
 

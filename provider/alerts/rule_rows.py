@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Float, Integer, Text, case, cast, delete, func, select, tuple_, update
+from sqlalchemy import Float, Integer, Text, case, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from provider.alerts.rules import LONGEST_CONFIG, MOST_RULES, AlertRule, ReadRules, read_rules
 from provider.metadata.tables import AlertRule as RuleRow
 from provider.metadata.upsert import upsert
 from provider.metadata.written_rows import columns_as_written, rows_as_written
+from provider.texts import one_line
 
 #: Columns of a rule that are the reconciler's.
-_OWN = ("created_at", "in_force_as", "in_force_since")
+_OWN = ("created_at", "in_force_as", "in_force_since", "decided_until")
 
 
 @dataclass(frozen=True)
@@ -25,33 +26,41 @@ class RuleInForce:
     A rule, and since when it is as it is.
 
     :param since: what has happened before is not told.
+    :param decided_until: its times of day until then are decided; None where none has passed.
     """
 
     rule: AlertRule
     since: datetime
+    decided_until: datetime | None = None
+    #: Whether it is written down since when it is as it is.
+    is_noted: bool = False
 
 
 def stored_rules(session: Session, allowed: Iterable[str]) -> ReadRules:
     """Read and check all rules, in the order of their ids; parameters as in :func:`provider.alerts.rules.read_rules`."""
-    return read_rules([_peoples(row) for row in _rows(session)], allowed)
+    rows = _rows(session)
+    read = read_rules([_peoples(row) for row in rows[:MOST_RULES]], allowed)
+    if len(rows) > MOST_RULES:
+        problem = f"there are more than {MOST_RULES} rules; this one and all after it are not looked at. Delete some."
+        return ReadRules(read.rules, {**read.problems, one_line(rows[MOST_RULES]["rule_id"], 200): problem})
+    return read
 
 
 def rules_in_force(session: Session, allowed: Iterable[str]) -> list[RuleInForce]:
     """
-    Return the rules that can be used and are enabled.
+    Return the rules that can be used, and those that rest: once they are enabled, they tell of what happens then.
 
     A rule that has been changed since the last look is in force from now on; the caller's transaction may be one that reads, so
     :func:`note_changed_rules` writes that down.
     """
-    rows = {row["rule_id"]: row for row in _rows(session)}
+    rows = {row["rule_id"]: row for row in _rows(session)[:MOST_RULES]}
     now = datetime.now(UTC)
     found = []
     for rule in read_rules(map(_peoples, rows.values()), allowed).rules:
         row = rows[rule.rule_id]
         is_known = row["in_force_as"] == rule.digest
         since = _moment(row["in_force_since" if is_known else "created_at"]) if is_known or row["in_force_as"] is None else now
-        if rule.enabled:
-            found.append(RuleInForce(rule, since or now))
+        found.append(RuleInForce(rule, since or now, _moment(row["decided_until"]), is_known))
     return found
 
 
@@ -60,7 +69,7 @@ def _rows(session: Session) -> list[dict[str, Any]]:
     columns = columns_as_written(table)
     if session.get_bind().dialect.name == "sqlite":
         columns = [_of_sqlite(column) for column in columns]
-    return rows_as_written(session, select(*columns).order_by(RuleRow.rule_id).limit(MOST_RULES), table)
+    return rows_as_written(session, select(*columns).order_by(RuleRow.rule_id).limit(MOST_RULES + 1), table)
 
 
 def _of_sqlite(column: Any) -> Any:
@@ -88,6 +97,8 @@ def _moment(value: datetime | str | None) -> datetime | None:
 def note_changed_rules(session: Session, rules: Collection[RuleInForce]) -> None:
     """Write down since when rules are as they are, where that is not known yet."""
     for one in rules:
+        if one.is_noted:
+            continue
         session.execute(
             update(RuleRow)
             .where(RuleRow.rule_id == one.rule.rule_id, RuleRow.in_force_as.is_distinct_from(one.rule.digest))
@@ -96,11 +107,10 @@ def note_changed_rules(session: Session, rules: Collection[RuleInForce]) -> None
         )
 
 
-def is_noted(session: Session, rules: Collection[RuleInForce]) -> bool:
-    """Tell whether :func:`note_changed_rules` has nothing to write."""
-    known = tuple_(RuleRow.rule_id, RuleRow.in_force_as)
-    pairs = [(one.rule.rule_id, one.rule.digest) for one in rules]
-    return session.scalar(select(func.count()).select_from(RuleRow).where(known.in_(pairs))) == len(rules)
+def note_decided(session: Session, rule_ids: Collection[str], until: datetime) -> None:
+    """Write down until when the times of day of rules are decided."""
+    statement = update(RuleRow).where(RuleRow.rule_id.in_(rule_ids)).values(decided_until=until)
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def store_rules(session: Session, rules: Sequence[AlertRule], *, prune: bool = False) -> None:

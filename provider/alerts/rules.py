@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -50,18 +51,19 @@ def _parts(value: Any) -> Any:
 
 
 def _clock(value: Any) -> Any:
-    if not isinstance(value, str):
+    if isinstance(value, time):
         return value
-    found = _CLOCK.fullmatch(value.strip())
+    # Without quotes 10:30 is a number to some readers of YAML, and to pydantic that many seconds.
+    found = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{quoted(value)} is not a time of day; write HH:MM")
+        raise ValueError(f"{quoted(value)} is not a time of day; write HH:MM, in quotes where it is YAML")
     return time(int(found[1]), int(found[2]))
 
 
 def _hours(value: Any) -> Any:
-    if not isinstance(value, str):
+    if value is None:
         return value
-    begin, dash, end = value.partition("-")
+    begin, dash, end = value.partition("-") if isinstance(value, str) else ("", "", "")
     if not dash:
         raise ValueError(f"{quoted(value)} is not a part of a day; write HH:MM-HH:MM")
     return (_clock(begin), _clock(end))
@@ -75,6 +77,7 @@ def _zone(value: str) -> str:
     return value
 
 
+Name = Annotated[StrictStr, Field(max_length=250, pattern=r"^[^\x00]+$")]
 Clock = Annotated[time, BeforeValidator(_clock)]
 
 
@@ -88,8 +91,8 @@ class AlertRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     rule_id: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
-    workflow_id: StrictStr | None = None
-    task_id: StrictStr | None = None
+    workflow_id: Name | None = None
+    task_id: Name | None = None
     events: Annotated[tuple[Event, ...], BeforeValidator(_parts), Field(min_length=1, max_length=7)]
     notifier: Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,249}$")]
     config: dict[str, Any] = Field(default_factory=dict)
@@ -105,7 +108,11 @@ class AlertRule(BaseModel):
     @field_validator("config")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if len(str(value)) > LONGEST_CONFIG:
+        try:
+            written = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError("holds what JSON cannot, such as a date or NaN; write it in quotes") from error
+        if len(written) > LONGEST_CONFIG:
             raise ValueError(f"has more than {LONGEST_CONFIG} characters; shorten it")
         return value
 
@@ -154,14 +161,14 @@ def read_rules(rows: Iterable[Mapping[str, Any]], allowed: Iterable[str]) -> Rea
     """
     Check rows.
 
-    :param rows: dicts with the columns of ``alert_rules`` that are people's; None stands for a column's default.
+    :param rows: dicts with the columns of ``alert_rules`` that are people's; None or an empty text stands for a column's default.
     :param allowed: patterns of notifiers that rules may use, see ``[accelerator] notifiers``.
     """
     allowed, rules, problems = tuple(allowed), [], {}
     for row in rows:
         name = one_line(row.get("rule_id"), 200)
         try:
-            rule = AlertRule.model_validate({column: value for column, value in row.items() if value is not None})
+            rule = AlertRule.model_validate({column: value for column, value in row.items() if value not in (None, "")})
             check_allowed(rule.notifier, allowed)
         except ValidationError as error:
             problems[name] = one_line("; ".join(_described(one) for one in error.errors()), _LONGEST_PROBLEM)

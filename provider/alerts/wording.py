@@ -107,7 +107,12 @@ def _since(alert: ClaimedAlert) -> str:
 def _as_dict(alert: ClaimedAlert) -> dict[str, Any]:
     columns = ("event", "event_id", "workflow_id", "batch_id", "task_id", "map_index", "try_number")
     return {
-        **{column: getattr(alert, column) for column in columns},
+        **{column: _safe(getattr(alert, column)) for column in columns},
         "happened_at": alert.happened_at.isoformat(),
-        **alert.details,
+        **{name: _safe(value) for name, value in alert.details.items()},
     }
+
+
+def _safe(value: Any) -> Any:
+    """Return a foreign text on one line: in the subject of a mail a line break would begin another header, or end the sending."""
+    return one_line(value, 4000) if isinstance(value, str) else value

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from provider import settings
+from provider.airflow_internals.secrets import redact
 from provider.alerts import outbox, rule_rows
-from provider.alerts.delivery import TOPIC, build_notifier
-from provider.alerts.rules import MOST_RULES, AlertRule, ReadRules, read_rules
+from provider.alerts.delivery import CHANNELS, TOPIC, build_notifier
+from provider.alerts.rules import MOST_RULES, AlertRule, ReadRules, check_allowed, read_rules
 from provider.cli.output import say, utc, write_json, write_table
 from provider.exceptions import AcceleratorError, ConfigurationError, DefinitionError
 from provider.input_files import read_file
@@ -40,7 +41,7 @@ def rules(args: argparse.Namespace) -> int:
     """List rules; returns 1 where one of them cannot be used."""
     read = _stored()
     if args.output == "json":
-        write_json({"rules": [rule.model_dump(mode="json") for rule in read.rules], "problems": dict(read.problems)})
+        write_json({"rules": [redact(rule.model_dump(mode="json")) for rule in read.rules], "problems": dict(read.problems)})
     elif read.rules:
         columns = ("rule", "enabled", "events", "workflow", "task", "notifier")
         write_table(columns, [_rule_cells(rule) for rule in read.rules])
@@ -129,6 +130,11 @@ def _check_config(rule: AlertRule) -> None:
     """Refuse a config that its notifier does not take, where this machine has the notifier."""
     if rule.notifier == TOPIC:
         return
+    if rule.notifier not in CHANNELS:
+        try:
+            check_allowed(rule.notifier, settings.get_list("notifiers"))
+        except ConfigurationError:
+            return  # to look at a class is to run its module, whatever it does
     try:
         build_notifier(rule.notifier, rule.config)
     except ConfigurationError as error:

@@ -45,5 +45,5 @@ def write_examples(args: argparse.Namespace) -> int:
 
 def example_files() -> dict[str, bytes]:
     """Return the examples by their paths below the folder, such as ``dags/bigquery_load.py``."""
-    files = sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".py", ".md"))
+    files = sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".py", ".md"))
     return {path.relative_to(EXAMPLES).as_posix(): path.read_bytes() for path in files}

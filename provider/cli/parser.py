@@ -135,6 +135,19 @@ _VALIDATE = Command(
     ),
 )
 
+_SCHEMA = Command(
+    "schema",
+    "Write the JSON Schema of a file of workflows, for editors",
+    "provider.cli.schema_commands:schema",
+)
+
+_TASK_TYPES = Command(
+    "task-types",
+    "List the task types that a task may have",
+    "provider.cli.schema_commands:list_task_types",
+    (argument("--schema", metavar="TYPE", help="write the JSON Schema of the column config of this type instead"),),
+)
+
 _BATCHES = Command(
     "batches",
     "List task batches, newest first",
@@ -274,7 +287,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _EXAMPLES,
     _DB,
-    *(_IMPORT, _EXPORT, _VALIDATE, _HISTORY, _ROLLBACK, _CONFIRM),
+    *(_IMPORT, _EXPORT, _VALIDATE, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
     *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, ALERTS, _DOCTOR, _EMULATORS),
 )

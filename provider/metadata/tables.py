@@ -197,6 +197,8 @@ class AlertRule(Base):
     #: What the rule was about when the reconciler last looked, and since when.
     in_force_as: Mapped[str | None] = mapped_column(String(64))
     in_force_since: Mapped[datetime | None]
+    #: Until when the reconciler has decided what is late, or has not started, by the rule's times of day.
+    decided_until: Mapped[datetime | None]
 
 
 class Alert(Base):

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SendAlertsOperator"]
 
-#: How long one task sends, in seconds. What is left then is the next one's.
-SENDING_SECONDS = 240.0
+#: How long one task sends, in seconds. What is left then is the next one's. With the last message, which may take a minute, it is
+#: shorter than a claim lasts: else another sender would send the same.
+SENDING_SECONDS = 200.0
+
+#: After so many tries of which nobody knows how they ended an alert is given up: it takes memory or time that there is not.
+MOST_DEATHS = 5
 
 
 class SendAlertsOperator(BaseOperator):
@@ -71,17 +75,26 @@ class SendAlertsOperator(BaseOperator):
                 break
             with read_session() as session:
                 rules = rule_rows.stored_rules(session, self.notifiers)
-            counts.update(self._send_all(alerts, rules))
+            counts.update(self._send_all(alerts, rules, until))
         self.log.info("Alerts: %s", dict(counts))
         return dict(counts)
 
-    def _send_all(self, alerts: Sequence[ClaimedAlert], rules: ReadRules) -> Counter[str]:
+    def _send_all(self, alerts: Sequence[ClaimedAlert], rules: ReadRules, until: float) -> Counter[str]:
+        from provider.alerts import outbox
         from provider.alerts.delivery import messages_of
+        from provider.metadata.engine import write_session
 
         by_id = {rule.rule_id: rule for rule in rules.rules}
         counts: Counter[str] = Counter()
+        left = []
         for message in messages_of(alerts, by_id):
-            counts[self._send(message, by_id, rules.problems)] += len(message)
+            if time.monotonic() < until:
+                counts[self._send(message, by_id, rules.problems)] += len(message)
+            else:
+                left += [alert.id for alert in message]
+        if left:
+            with write_session() as session:
+                outbox.release(session, left)
         return counts
 
     def _send(self, alerts: Sequence[ClaimedAlert], rules: Mapping[str, Any], problems: Mapping[str, str]) -> str:
@@ -94,6 +107,10 @@ class SendAlertsOperator(BaseOperator):
         try:
             if rule_id not in rules:
                 raise ConfigurationError(problems.get(rule_id, "its rule is gone."))
+            if any(alert.attempts > MOST_DEATHS and alert.reason is None for alert in alerts):
+                raise ConfigurationError(
+                    f"the process that was to send it has died {MOST_DEATHS} times; see its log, and the rule."
+                )
             send(rules[rule_id], alerts, _base_url(), self.gcp_conn_id)
         except Exception as error:  # noqa: BLE001 - whatever a notifier raises
             reason = reason_of(error)

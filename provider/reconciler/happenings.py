@@ -37,7 +37,9 @@ def _ended_tries(run: RunState, stored: Stored, found: Difference) -> Iterator[E
         if log is not None and log.status == row["status"]:
             # What the task's own process has said, and Airflow does not know.
             whole |= {name: row.get(name) or getattr(log, name) for name in ("error_message", "remote_job_url")}
-        yield EndedTry(whole, row["status"] == ERROR and _is_retried(run, attempt, key, attempts), attempt.live)
+        yield EndedTry(
+            whole, row["status"] == ERROR and _is_retried(run, attempt, key, attempts), attempt.live, key[2] <= attempt.try_number
+        )
 
 
 def _is_retried(run: RunState, attempt: TryState, key: TryKey, attempts: Mapping[TryKey, TryState]) -> bool:

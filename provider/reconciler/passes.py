@@ -148,7 +148,7 @@ class Reconciler:
         self._stay_leader()
         self._orphaned_jobs.cancel_due()
         if self._alerting is not None:
-            self._alerting.look_at_clock(self._lock.confirm)
+            self._alerting.look_at_clock(self._lock.confirm, started)
         # Only now: a pass that failed half-way is made again whole.
         self._seen, self._unsettled, self._looked_at = seen, unsettled, started
         self._tasks_looked_at = self._task_look_begun

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from provider.alerts import outbox
+from provider.exceptions import LostLeadError
 from provider.metadata import batches, task_logs
-from provider.metadata.engine import write_session
+from provider.metadata.engine import is_outage, write_session
 from provider.reconciler.airflow_state import RunKey, RunState
 from provider.reconciler.happenings import happenings_of_run
 from provider.reconciler.mirror import Asked, Confirm, Difference, Stored, compare_runs
@@ -23,6 +24,9 @@ def mirror_runs(
     """
     Make the application database say what Airflow says of these runs.
 
+    Alerts never keep the record from being written. What could not be written of them is found again by the next sweep: they
+    follow from the state of the runs, and not from what changes.
+
     :param confirm: makes sure, in the transaction that writes, that this process may; None where there is no other.
     :param alerting: knows who is told of it; None where nobody is.
     :return: the runs that need no second look while Airflow's state of them stays the same.
@@ -31,23 +35,39 @@ def mirror_runs(
     compared = compare_runs(runs, asked, now)
     differences = {key: found for key, (_stored, found) in compared.items()}
     to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
-    alerts = _alerts(runs, compared, alerting) if alerting is not None else []
-    if to_write or alerts:
-        with write_session() as session:
-            if confirm is not None:
-                confirm(session)
-            # A statement for each run would take most of the reconciler's time when many begin at once.
-            batches.lock_batches(session, to_write)
-            for key in sorted(key for key, found in to_write.items() if found.replaces):
-                batches.forget_run(session, key)
-            in_order = [to_write[key] for key in sorted(to_write)]
-            batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
-            task_logs.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
-            for key, found in to_write.items():
-                task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
-            if alerts:
-                outbox.store(session, alerts)
+    try:
+        alerts = _alerts(runs, compared, alerting) if alerting is not None else []
+        _write(to_write, alerts, now, confirm)
+    except LostLeadError:
+        raise
+    except Exception as error:
+        if alerting is None:
+            raise
+        _write(to_write, [], now, confirm)
+        alerting.tell_broken(error)
+        if not is_outage(error):
+            _store_one_by_one(runs, compared, alerting, confirm)
     return {key for key, found in differences.items() if found.settled}
+
+
+def _write(
+    to_write: Mapping[RunKey, Difference], alerts: Sequence[dict[str, Any]], now: datetime, confirm: Confirm | None
+) -> None:
+    if not to_write and not alerts:
+        return
+    with write_session() as session:
+        if confirm is not None:
+            confirm(session)
+        # A statement for each run would take most of the reconciler's time when many begin at once.
+        batches.lock_batches(session, to_write)
+        for key in sorted(key for key, found in to_write.items() if found.replaces):
+            batches.forget_run(session, key)
+        in_order = [to_write[key] for key in sorted(to_write)]
+        batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
+        task_logs.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
+        for key, found in to_write.items():
+            task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
+        outbox.store(session, alerts)
 
 
 def _alerts(
@@ -55,3 +75,21 @@ def _alerts(
 ) -> list[dict[str, Any]]:
     """Return the alerts that are not there yet, whether or not a task's own process has written the rows that they tell of."""
     return alerting.unstored([one for run in runs for one in happenings_of_run(run, *compared[run.key])])
+
+
+def _store_one_by_one(
+    runs: Collection[RunState],
+    compared: Mapping[RunKey, tuple[Stored, Difference]],
+    alerting: Alerting,
+    confirm: Confirm | None,
+) -> None:
+    """Store the alerts of each run by itself, so that one of which nobody can be told keeps none of the others back."""
+    for run in runs:
+        try:
+            _write({}, _alerts([run], compared, alerting), datetime.now(UTC), confirm)
+        except LostLeadError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the record is written
+            alerting.tell_broken(error)
+            if is_outage(error):
+                return

@@ -1,5 +1,5 @@
 """
-A day in two minutes: failures, retries, a restart, a task that hangs, a batch that never came, while who sees it is killed.
+A day in three minutes: failures, retries, a restart, a task that hangs, a batch that never came, while who sees it is killed.
 
 Each alert that is expected comes once, by a real mail server, and no other.
 """
@@ -43,8 +43,8 @@ TOPIC, SUBSCRIPTION = (f"projects/demo-project/{kind}/done" for kind in ("topics
 
 
 def rules() -> list[dict[str, Any]]:
-    """Return the rules; the time by which a batch of *absent* was to come is a moment from now."""
-    soon = datetime.now(UTC) + timedelta(minutes=1)
+    """Return the rules; the time by which a batch of *absent* was to come is a minute or two from now."""
+    soon = datetime.now(UTC) + timedelta(minutes=2)  # of which the seconds are cut off
     mail = {"notifier": "mail", "config": {"to": "team@example.org"}, "group_seconds": 2}
     return [
         {"rule_id": "batches", "events": ["failure", "success"], **mail},

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from provider.alerts.clock import happenings_by_clock
 from provider.alerts.happenings import Happening
@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 def batch(batch_id: str, status: str, began: datetime, ended: datetime | None = None, workflow_id: str = "sales") -> None:
     row = {"workflow_id": workflow_id, "batch_id": batch_id, "status": status, "started_at": began, "ended_at": ended}
     with write_session() as session:
-        session.execute(insert(TaskBatch).values(**row, created_at=began, updated_at=began))
+        session.execute(insert(TaskBatch).values(**row, created_at=began, run_after=began, updated_at=began))
 
 
 def task(batch_id: str, status: str, began: datetime, ended: datetime | None = None, task_id: str = "load") -> None:
@@ -37,7 +37,7 @@ def task(batch_id: str, status: str, began: datetime, ended: datetime | None = N
 def found(now: datetime, events: str, **values: Any) -> list[Happening]:
     rule = AlertRule.model_validate({"rule_id": "r", "workflow_id": "sales", "events": events, "notifier": "mail", **values})
     with read_session() as session:
-        return happenings_by_clock(session, [RuleInForce(rule, DAY)], now)
+        return [happening for _rule, happening in happenings_by_clock(session, [RuleInForce(rule, DAY)], now).calls]
 
 
 def notes(now: datetime, events: str = "late,not_started", **values: Any) -> dict[str, str]:
@@ -101,6 +101,20 @@ class TestByATime:
             session.execute(insert(Workflow).values(workflow_id="sales", timezone="../etc"))
         assert set(notes(DAY + timedelta(hours=7))) == {"late", "not_started"}
 
+    def test_one_success_in_time_is_enough_however_many_came_after_it(self) -> None:
+        batch("good", "SUCCESS", DAY + timedelta(hours=1), DAY + timedelta(hours=2))
+        for number in range(25):
+            batch(f"b{number}", "ERROR", DAY + timedelta(hours=3, minutes=number), DAY + timedelta(hours=4))
+        assert notes(DAY + timedelta(hours=7)) == {}
+
+    def test_what_ended_at_the_last_moment_has_time_to_become_known(self) -> None:
+        assert notes(DAY + timedelta(hours=6, minutes=30, seconds=29)) == {}
+
+    def test_in_the_hour_that_a_clock_leaves_out_nothing_is_missed(self) -> None:
+        """From 02:45 to 03:00 there was no time at all in Berlin on that day."""
+        after = datetime(2026, 3, 29, 1, 5, tzinfo=UTC)
+        assert found(after, "late,not_started", at_time="03:00", from_time="02:45", timezone="Europe/Berlin") == []
+
     def test_a_time_that_passed_long_ago_is_told_no_more(self) -> None:
         assert notes(DAY + timedelta(hours=18, minutes=31)) == {}
 
@@ -132,6 +146,21 @@ class TestUnusuallyLong:
         assert found(DAY + 7 * MINUTE, "slow", task_id="*") == []
         assert [(one.task_id, one.try_number) for one in found(DAY + 9 * MINUTE, "slow", task_id="*")] == [("load", 1)]
         assert found(DAY + 9 * MINUTE, "slow", task_id="other") == []
+
+    def test_a_task_that_looks_again_and_again_is_one_that_is_slow(self) -> None:
+        """Airflow writes the beginning of a sensor anew with each look."""
+        self.history()
+        batch("b1", "PROCESSING", DAY)
+        task("b1", "PROCESSING", DAY)
+        (one,) = found(DAY + 9 * MINUTE, "slow", task_id="*")
+        with write_session() as session:
+            session.execute(update(TaskLog).where(TaskLog.batch_id == "b1").values(started_at=DAY + 10 * MINUTE))
+        (again,) = found(DAY + 30 * MINUTE, "slow", task_id="*")
+        assert again.event_id == one.event_id
+
+        with write_session() as session:
+            session.execute(update(TaskLog).where(TaskLog.batch_id == "b1").values(airflow_state="up_for_reschedule"))
+        assert found(DAY + 30 * MINUTE, "slow", task_id="*") == []
 
     def test_of_too_few_successes_nobody_can_tell_what_is_usual(self) -> None:
         self.history(4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import grpc
@@ -14,16 +15,19 @@ from airflow.sdk.execution_time.secrets_masker import mask_secret
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from jinja2.exceptions import SecurityError
+from sqlalchemy import update
 
 from provider import messages
-from provider.alerts import outbox
+from provider.alerts import delivery, outbox
 from provider.alerts.delivery import build_notifier, messages_of, send
 from provider.alerts.rules import AlertRule
 from provider.alerts.wording import message_of
 from provider.emulators.server import Emulators
 from provider.exceptions import ConfigurationError
 from provider.metadata.engine import write_session
-from provider.operators.alerts import SendAlertsOperator
+from provider.metadata.tables import Alert
+from provider.operators import alerts as operators
+from provider.operators.alerts import MOST_DEATHS, SendAlertsOperator
 from tests.provider.alerts.alert_world import NOW, add_rule, alerts
 from tests.provider.alerts.mail_server import Kept, mail_server
 
@@ -123,6 +127,20 @@ class TestMail:
 
         assert "hunter2-canary" not in mails.texts()[0]
         assert "login with *** failed" in mails.texts()[0]
+
+    def test_a_secret_is_masked_before_it_is_escaped(self, mails: Kept) -> None:
+        mask_secret('s3<cret&"canary')
+        send(rule(to="a@example.org"), [alert(details={"error": 'login with s3<cret&"canary failed'})], URL, "unused")
+
+        assert "canary" not in mails.texts()[0]
+
+    def test_foreign_text_makes_no_mail_header_and_keeps_no_mail_back(self, mails: Kept) -> None:
+        own = {"subject": "{{ alert.alerts[0].error }}"}
+        send(rule(to="a@example.org", **own), [alert(details={"error": "no rows\r\nBcc: all@example.org"})], URL, "unused")
+
+        (mail,) = mails.messages
+        assert (mail["Subject"], mail["Bcc"]) == ("no rows Bcc: all@example.org", None)
+        assert mails.recipients == [["a@example.org"]]
 
     @pytest.mark.parametrize("key", ["files", "template", "custom_headers", "unknown"])
     def test_a_rule_cannot_send_files_of_the_worker(self, key: str) -> None:
@@ -242,6 +260,48 @@ class TestTask:
         ]
         assert {one.state for one in alerts()} == {"sent"}
         assert self.send() == {}
+
+    def test_what_there_is_no_time_for_is_given_back_before_its_claim_runs_out(
+        self, mails: Kept, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else another sender would send it at the same time."""
+        add_rule("r", config={"to": "a@example.org"})
+        for number in range(3):
+            self.add(number, batch_id=f"B{number}")
+        clock = iter([0.0, 1.0, 2.0])
+        with monkeypatch.context() as patch:
+            patch.setattr(operators, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
+            assert self.send() == {"sent": 1}
+        assert [one.claimed_until for one in alerts()] == [None] * 3
+
+        assert self.send() == {"sent": 2}
+        assert len(mails.messages) == 3
+
+    def test_an_alert_of_which_its_sender_dies_keeps_no_other_back_and_is_given_up(
+        self, mails: Kept, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add_rule("r", config={"to": "a@example.org"})
+        self.add(0, batch_id="A poison")
+        real = delivery.send
+
+        def deadly(rule: AlertRule, some: list[outbox.ClaimedAlert], *arguments: str) -> None:
+            if some[0].batch_id == "A poison":
+                raise SystemExit(137)
+            real(rule, some, *arguments)
+
+        monkeypatch.setattr(delivery, "send", deadly)
+        for _ in range(MOST_DEATHS):
+            with pytest.raises(SystemExit):
+                self.send()
+            self.add(len(alerts()))
+            with write_session() as session:
+                session.execute(update(Alert).values(claimed_until=None))
+        assert self.send()["failed"] == 1
+
+        poison, *others = alerts()
+        assert (poison.state, "has died 5 times" in (poison.reason or "")) == ("failed", True)
+        assert {one.state for one in others} == {"sent"}
+        assert len(mails.messages) == 1 + MOST_DEATHS - 1
 
     def test_a_server_that_refuses_is_tried_again_and_keeps_no_other_back(self, mails: Kept) -> None:
         add_rule("r", config={"to": "a@example.org"})

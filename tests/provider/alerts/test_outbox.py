@@ -24,13 +24,17 @@ def rule(**values: Any) -> AlertRule:
     return AlertRule.model_validate({"rule_id": "r", "events": "failure", "notifier": "mail", "group_seconds": 0, **values})
 
 
-def add(number: int, *, rule_id: str = "r", batch_id: str | None = "b1", **values: Any) -> None:
+def row_of(number: int, *, rule_id: str = "r", batch_id: str | None = "b1", **values: Any) -> dict[str, Any]:
     row = {
         **{"rule_id": rule_id, "event_id": f"e{number}", "event": "failure", "workflow_id": "w", "batch_id": batch_id},
         **{"happened_at": NOW, "state": "waiting", "created_at": NOW, "due_at": NOW - SECOND, "details": {}},
     }
+    return row | values
+
+
+def add(number: int, **values: Any) -> None:
     with write_session() as session:
-        outbox.store(session, [row | values])
+        outbox.store(session, [row_of(number, **values)])
 
 
 def claim(limit: int = 100) -> list[outbox.ClaimedAlert]:
@@ -64,6 +68,14 @@ def test_quiet_hours_are_those_of_the_zone_of_the_rule() -> None:
     assert outbox.due_at(quiet, at("12:30")) == at("12:30")
 
 
+def test_quiet_hours_never_end_before_an_alert_was_raised() -> None:
+    """In the night when 02:45 comes twice, the first of them is past at the second 02:30."""
+    quiet = rule(quiet_hours="01:00-02:45", timezone="Europe/Berlin")
+    second = datetime.fromisoformat("2026-10-25T01:30:00+00:00")
+
+    assert outbox.due_at(quiet, second) >= second
+
+
 def test_an_alert_waits_for_what_else_comes_of_its_batch() -> None:
     assert outbox.due_at(rule(group_seconds=90), at("12:00")) == at("12:00") + timedelta(seconds=90)
 
@@ -85,6 +97,20 @@ class TestClaims:
 
         assert sorted(one.event_id for one in claim()) == ["e1", "e2", "e5"]
         assert claim() == []
+
+    def test_what_fails_at_once_in_a_batch_goes_together(self) -> None:
+        with write_session() as session:
+            outbox.store(session, [row_of(number) for number in range(1200)])
+
+        assert [len(claim()), len(claim()), len(claim())] == [1000, 200, 0]
+
+    def test_what_is_given_back_can_be_claimed_at_once_and_was_not_tried(self) -> None:
+        add(1)
+        (first,) = claim()
+        with write_session() as session:
+            outbox.release(session, [first.id])
+
+        assert [(one.event_id, one.attempts) for one in claim()] == [("e1", 1)]
 
     def test_the_claim_of_one_that_died_runs_out(self) -> None:
         add(1)

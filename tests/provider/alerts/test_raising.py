@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from provider.airflow_internals.audit_log import PersonAct
-from provider.alerts import outbox, raising
+from provider.alerts import outbox, raising, rule_rows
+from provider.exceptions import LostLeadError
 from provider.metadata import task_logs
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import AlertRule, TaskBatch
@@ -168,20 +171,20 @@ class TestRulesInForce:
         """Else a rule that gets another event would tell of all that there was of it."""
         add_rule("rule", "success")
         look = raising.Alerting(["mail"])
-        look.look_at_clock(lambda _session: None)
+        look.look_at_clock(lambda _session: None, NOW)
         with write_session() as session:
             session.execute(update(AlertRule).values(events="failure"))
         mirror(run(attempt("failed"), state="failed"))
         assert told() == []
 
-        raising.Alerting(["mail"]).look_at_clock(lambda _session: None)
+        raising.Alerting(["mail"]).look_at_clock(lambda _session: None, NOW)
         later = NOW + timedelta(hours=1)
         mirror(run(attempt("failed"), state="failed", batch_id="b2", ended_at=later))
         assert told() == [("rule", "failure", None, None)]
 
     def test_who_is_told_may_change_without_that(self) -> None:
         add_rule("rule", "failure")
-        raising.Alerting(["mail", "topic"]).look_at_clock(lambda _session: None)
+        raising.Alerting(["mail", "topic"]).look_at_clock(lambda _session: None, NOW)
         with write_session() as session:
             session.execute(update(AlertRule).values(config={"to": "b@example.org"}, notifier="topic"))
         mirror(run(attempt("failed"), state="failed"))
@@ -189,18 +192,85 @@ class TestRulesInForce:
         assert told() == [("rule", "failure", None, None)]
 
 
+def batches_stored() -> list[str]:
+    with read_session() as session:
+        return sorted(session.scalars(select(TaskBatch.batch_id)))
+
+
 def test_the_alert_and_the_row_are_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     add_rule("batches")
+    store = outbox.store
 
-    def broken(*_: Any) -> None:
-        raise ConnectionError("gone")
+    def store_and_lose(session: Session, rows: Any) -> None:
+        store(session, rows)
+        raise LostLeadError
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "store", broken)
-        with pytest.raises(ConnectionError):
+        patch.setattr(outbox, "store", store_and_lose)
+        with pytest.raises(LostLeadError):
             mirror(run(attempt("failed"), state="failed"))
-    with read_session() as session:
-        assert session.scalars(select(TaskBatch)).all() == []
+    assert (batches_stored(), told()) == ([], [])
 
     mirror(run(attempt("failed"), state="failed"))
     assert told() == [("batches", "failure", None, None)]
+
+
+class TestWhereAlertsFail:
+    """The record is kept all the same, and what could not be told is told later."""
+
+    @pytest.mark.parametrize(("where", "name"), [(outbox, "store"), (rule_rows, "rules_in_force")])
+    @pytest.mark.parametrize("error", [ValueError("odd"), ConnectionError("gone")])
+    def test_the_record_is_written(
+        self, where: ModuleType, name: str, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        add_rule("batches")
+        real = getattr(where, name)
+
+        def broken(session: Session, *arguments: Any) -> Any:
+            if name == "store" and not arguments[0]:
+                return real(session, *arguments)
+            raise error
+
+        failed = run(attempt("failed"), state="failed")
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, broken)
+            mirror(failed)
+        assert (batches_stored(), told()) == (["b1"], [])
+        assert "Alerts cannot be written; the record is kept" in caplog.text
+
+        mirror(failed)
+        assert told() == [("batches", "failure", None, None)]
+
+    def test_one_run_of_which_nothing_can_be_told_keeps_no_other_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_rule("batches")
+        store = outbox.store
+
+        def picky(session: Session, rows: Any) -> None:
+            if any(row["batch_id"] == "b2" for row in rows):
+                raise ValueError("odd")
+            store(session, rows)
+
+        monkeypatch.setattr(outbox, "store", picky)
+        mirror(*(run(attempt("failed"), state="failed", batch_id=batch_id) for batch_id in ("b1", "b2", "b3")))
+
+        assert batches_stored() == ["b1", "b2", "b3"]
+        assert [one.batch_id for one in alerts()] == ["b1", "b3"]
+
+    def test_a_table_that_is_missing_takes_the_record_along_no_more_than_that(self) -> None:
+        with write_session() as session:
+            session.execute(text("DROP TABLE alert_rules"))
+        mirror(run(attempt("failed"), state="failed"))
+        raising.Alerting(["mail"]).look_at_clock(lambda _session: None, NOW)
+
+        assert batches_stored() == ["b1"]
+
+
+def test_a_try_that_was_marked_before_it_ran_and_then_fails_has_failed_twice() -> None:
+    """Airflow gives both the number one, once the first is cleared."""
+    add_rule("tasks", "failure", task_id="*")
+    marked = attempt("failed", 0, started_at=NOW - 70 * SECOND, ended_at=NOW - 70 * SECOND)
+    for _ in range(2):
+        mirror(run(marked, state="failed"))
+    mirror(run(attempt("failed", 0, live=False), attempt("failed", 1), state="failed"))
+
+    assert told() == [("tasks", "failure", "load", 1)] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from provider.alerts import rule_rows
 from provider.alerts.rules import read_rules
 from provider.metadata.engine import read_session, write_session
+from tests.provider.alerts.alert_world import add_rule
 
 RULE: dict[str, Any] = {"rule_id": "r", "events": "failure", "notifier": "mail"}
 
@@ -38,6 +40,12 @@ def test_a_row_is_read_with_its_defaults() -> None:
         ),
         ({"events": "late", "workflow_id": "w", "at_time": "00:00"}, "from_time and at_time are the same"),
         ({"at_time": "25:00"}, "column at_time: '25:00' is not a time of day; write HH:MM"),
+        ({"at_time": 630}, "column at_time: 630 is not a time of day; write HH:MM, in quotes where it is YAML"),
+        ({"quiet_hours": [79200, 21600]}, "column quiet_hours: [79200, 21600] is not a part of a day"),
+        ({"workflow_id": "w" * 251}, "column workflow_id: String should have at most 250 characters"),
+        ({"task_id": "a\x00b"}, "column task_id"),
+        ({"config": {"since": date(2026, 3, 16)}}, "column config: holds what JSON cannot, such as a date or NaN"),
+        ({"config": {"limit": float("nan")}}, "column config: holds what JSON cannot"),
         ({"quiet_hours": "22:00"}, "column quiet_hours: '22:00' is not a part of a day; write HH:MM-HH:MM"),
         ({"days": "mon,someday"}, "column days"),
         ({"timezone": "Europe/Atlantis"}, "is not a time zone; write a name such as Europe/Berlin"),
@@ -60,6 +68,15 @@ def test_a_row_is_read_with_its_defaults() -> None:
 )
 def test_a_row_that_says_something_else_is_told_of(values: dict[str, Any], said: str) -> None:
     assert said in problems(**values)[str(values.get("rule_id", "r"))]
+
+
+def test_an_empty_text_is_as_good_as_none() -> None:
+    """As a row has it that was filled from a file of comma separated values."""
+    empty = dict.fromkeys(("workflow_id", "task_id", "at_time", "days", "timezone", "quiet_hours"), "")
+    (rule,) = read_rules([{**RULE, **empty}], ["mail"]).rules
+
+    assert (rule.workflow_id, rule.task_id, rule.days, rule.quiet_hours) == (None, None, None, None)
+    assert rule.covers("any", "failure")
 
 
 def test_problems_quote_no_config() -> None:
@@ -103,3 +120,16 @@ def test_whatever_sql_writes_into_one_row_hides_no_other(column: str, value: Any
 
     assert "good" in {one.rule.rule_id for one in in_force}
     assert ("bad" in problems_found) == (column not in ("created_at", "workflow_id"))
+
+
+@pytest.mark.usefixtures("application_database")
+def test_more_rules_than_are_looked_at_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rule_rows, "MOST_RULES", 2)
+    for name in ("r1", "r2", "r3"):
+        add_rule(name)
+    with read_session() as session:
+        read = rule_rows.stored_rules(session, ["mail"])
+        in_force = rule_rows.rules_in_force(session, ["mail"])
+
+    assert [rule.rule_id for rule in read.rules] == [one.rule.rule_id for one in in_force] == ["r1", "r2"]
+    assert read.problems == {"r3": "there are more than 2 rules; this one and all after it are not looked at. Delete some."}

@@ -61,6 +61,15 @@ class TestLoad:
             "20:00",
         ]
 
+    def test_the_module_of_a_notifier_that_is_not_allowed_is_not_run(
+        self, accelerator: Accelerator, rules: Rules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "evil_canary.py").write_text("from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        accelerator("alerts", "load", rules({**MAIL, "notifier": "evil_canary.Notifier"}))
+
+        assert not (tmp_path / "ran").exists()
+
     def test_a_rule_of_the_same_id_is_replaced_and_others_stay_unless_they_are_pruned(
         self, accelerator: Accelerator, rules: Rules
     ) -> None:
@@ -130,6 +139,13 @@ def test_rules_are_listed_with_what_is_wrong(accelerator: Accelerator) -> None:
     assert "error: alert_rules, rule_id 'bad': column events" in ran.err
     told = json.loads(accelerator("alerts", "rules", "--output", "json").out)
     assert ([rule["rule_id"] for rule in told["rules"]], set(told["problems"])) == (["good"], {"bad"})
+
+
+def test_what_looks_like_a_secret_in_a_config_is_not_listed(accelerator: Accelerator) -> None:
+    add_rule("good", config={"to": "x", "password": "hunter2-canary"})
+    told = accelerator("alerts", "rules", "--output", "json").out
+
+    assert json.loads(told)["rules"][0]["config"] == {"to": "x", "password": "***"}
 
 
 def test_where_nothing_is_allowed_that_is_said(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,8 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["requests", "--state", "all", "--workflow", "a", "--limit", "3", "-o", "json"],
         ["reconcile", "--since", "2026-03-01", "--check", "--reader", "api", "-o", "json"],
         ["reconcile", "--watch"],
+        ["schema"],
+        ["task-types", "--schema", "dataform"],
         ["alerts", "load", "rules.yaml", "--prune", "--dry-run"],
         ["alerts", "list", "--state", "sent", "--workflow", "a", "--limit", "3", "-o", "json"],
         ["doctor", "--expect", "monday", "-o", "json"],

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, select, text
 
+from provider.alerts import outbox
 from provider.exceptions import AcceleratorError
 from provider.metadata import batches, retention, task_logs
-from provider.metadata.engine import read_session, write_session
+from provider.metadata.engine import get_engine, read_session, write_session
 from provider.metadata.retention import Cleaned
-from provider.metadata.tables import TaskBatch, TaskLog
+from provider.metadata.tables import Alert, TaskBatch, TaskLog
 from provider.metadata.views import VIEWS
 
 pytestmark = pytest.mark.usefixtures("application_database")
@@ -127,3 +128,24 @@ def test_durations_are_of_tries_that_began() -> None:
 def test_there_is_a_view_of_each_name() -> None:
     for view in VIEWS:
         assert rows(view) == []
+
+
+def test_an_alert_that_is_to_be_sent_once_more_meanwhile_is_not_deleted(application_database: str) -> None:
+    """PostgreSQL lets others write between the look for what is old and its end."""
+    row = {"rule_id": "r", "event_id": "e", "event": "failure", "workflow_id": "w", "happened_at": AT, "state": "failed"}
+    with write_session() as session:
+        outbox.store(session, [{**row, "created_at": AT, "due_at": AT, "details": {}}])
+    others = [application_database] if application_database.startswith("postgresql") else []
+
+    def meanwhile(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("DELETE FROM alerts") and others:
+            others.clear()
+            with write_session() as session:
+                outbox.retry_failed(session)
+
+    event.listen(get_engine(), "before_cursor_execute", meanwhile)
+    deleted = retention.clean(BEFORE).alerts
+
+    with read_session() as session:
+        waiting = list(session.scalars(select(Alert.state)))
+    assert (waiting, deleted) == ((["waiting"], 0) if application_database.startswith("postgresql") else ([], 1))

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.current_timestamp(), nullable=False),
         sa.Column("in_force_as", sa.String(length=64), nullable=True),
         sa.Column("in_force_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("decided_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("rule_id", name=op.f("pk_alert_rules")),
     )
     op.create_table(
