@@ -9,6 +9,7 @@ here: these functions run in every process of it.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,16 @@ PIPED_COMMS = "CommsDecoder"
 TRIGGERED_BY_TEST = "test"
 #: Package of the class of a task instance in a task process, ``airflow.sdk.execution_time.task_runner`` (3.3.2).
 _TASK_SDK = "airflow.sdk."
+
+
+def find_connections_of_database() -> None:
+    """
+    Let a command of a person find connections that are in Airflow's database, too, as ``airflow connections`` does.
+
+    Stands on the variable ``_AIRFLOW_PROCESS_CONTEXT``, which ``airflow.sdk.execution_time.supervisor`` asks for where to look
+    (3.3.2): without it only in variables and secrets backends. A process that has a supervisor asks that all the same.
+    """
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def is_job(component: object) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand
 
+from provider.airflow_internals.processes import find_connections_of_database
 from provider.cli.command import Command, Group
 from provider.cli.main import run
 from provider.cli.parser import COMMANDS, PROGRAM_HELP
@@ -24,6 +25,7 @@ def _for_airflow(command: Command | Group) -> ActionCommand | GroupCommand:
     make_argument: Any = Arg  # untyped in Airflow
 
     def call(args: argparse.Namespace) -> None:
+        find_connections_of_database()
         # Airflow ignores what a command returns; only SystemExit sets the exit code.
         if exit_code := run(command, args):
             raise SystemExit(exit_code)

@@ -11,15 +11,22 @@ import os
 import sys
 from collections.abc import Sequence
 
+from provider.airflow_internals.processes import find_connections_of_database
 from provider.cli.command import Command
 from provider.cli.errors import describe
 from provider.cli.output import visible, visible_errors
 from provider.cli.parser import build_parser
 
 
+def script() -> int:
+    """Run the console script in a process of its own; see :func:`console`."""
+    find_connections_of_database()
+    return console()
+
+
 def console(arguments: Sequence[str] | None = None) -> int:
     """
-    Run the console script ``accelerator``.
+    Run a command line of ``accelerator``.
 
     :param arguments: the command line without the program's name; by default that of the process.
     :return: exit code. Wrong usage raises ``SystemExit(2)``, as argparse does.

@@ -62,7 +62,11 @@ def open_api() -> tuple[AirflowApi, str]:
 
     conn_id = settings.get("airflow_conn_id") or _DEFAULT_CONN_ID
     try:
-        return AirflowApiHook(conn_id).get_conn(), conn_id
+        return within(_DATABASE_SECONDS, AirflowApiHook(conn_id).get_conn, "accelerator-airflow-connection"), conn_id
+    except TimeoutError:
+        raise ConfigurationError(
+            f"Airflow's database, which may have the connection {conn_id}, does not answer; set AIRFLOW_CONN_{conn_id.upper()}."
+        ) from None
     except AirflowNotFoundException:
         raise ConfigurationError(
             f"There is no Airflow connection {conn_id}; create it, or set AIRFLOW_CONN_{conn_id.upper()}."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +104,16 @@ def test_a_cancelled_batch_ends_with_its_remote_job(world: World) -> None:
     with pytest.raises(subprocess.CalledProcessError) as refused:
         world.accelerator("cancel", "B2")
     assert "batch B2 of endless has ended already (ERROR)" in refused.value.stderr
+
+
+def test_a_connection_that_is_in_airflows_database_alone_is_found(world: World) -> None:
+    by_variable = json.loads(world.airflow.environment()["AIRFLOW_CONN_AIRFLOW_API"])
+    world.airflow.cli("connections", "add", "stored", "--conn-json", json.dumps(by_variable))
+    environment = {**world.airflow.environment(), "AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID": "stored"}
+    command = [str(Path(sys.executable).parent / "accelerator"), "resume", "quick"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("quick is resumed")
 
 
 def test_a_paused_workflow_waits_until_it_is_resumed(world: World) -> None:

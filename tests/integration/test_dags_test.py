@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -73,4 +74,6 @@ def test_workflows_come_from_a_file_and_the_schema_goes_back_without_a_shell(lap
     assert "the views v_batch_summary" in asked.stdout + asked.stderr
     agreed = laptop.airflow.cli(*maintenance, '{"action": "db downgrade", "to": "0002", "yes": true}')
     assert agreed.returncode == 0, agreed.stdout[-3000:] + agreed.stderr[-3000:]
-    assert laptop.rows("workflows") == [workflows]
+    with sqlite3.connect(laptop.database_url.removeprefix("sqlite:///")) as database:  # our own reader asks for later columns
+        left = database.execute("SELECT workflow_id, schedule FROM workflows ORDER BY workflow_id").fetchall()
+    assert left == sorted((row["workflow_id"], row["schedule"]) for row in workflows)

@@ -137,3 +137,18 @@ def test_what_would_cost_something_in_silence_is_told(monkeypatch: pytest.Monkey
         "there is no Pipe",
         "runs of `airflow dags test` are not recognized",
     ]
+
+
+def test_a_command_finds_connections_of_airflows_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("_AIRFLOW_PROCESS_CONTEXT", raising=False)
+    monkeypatch.delattr(task_runner, "SUPERVISOR_COMMS", raising=False)
+
+    def looked_in() -> set[str]:
+        return {type(backend).__name__ for backend in supervisor.ensure_secrets_backend_loaded()}
+
+    assert "MetastoreBackend" not in looked_in()
+    processes.find_connections_of_database()
+    assert "MetastoreBackend" in looked_in()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", object(), raising=False)
+    assert "MetastoreBackend" not in looked_in()
+    monkeypatch.delenv("_AIRFLOW_PROCESS_CONTEXT")
