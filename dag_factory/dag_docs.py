@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from dag_factory.graph import flow_order
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, WorkflowSpec
 from provider.texts import cut, first_line
 
@@ -15,18 +15,20 @@ _LONGEST_DESCRIPTION = 5000
 _MOST_PARENTS = 5
 
 
-def doc_md(spec: WorkflowSpec) -> str:
+def doc_md(spec: WorkflowSpec, task_ids: Sequence[str]) -> str:
     """
     Return the description of a workflow: how it starts, its tasks in the order of the flow, its params, what is added to them.
 
     What is switched off is not told: that changes often, and each other text is another version of the DAG.
+
+    :param task_ids: in the order of the flow.
     """
     options = spec.options
     parts = [cut(text.strip(), _LONGEST_DESCRIPTION) for text in (options.description, options.doc) if text]
     parts.append("**Starts** " + "; ".join(_starts(spec)) + ".")
     if options.owner:
         parts.append(f"**Owner** {_text(options.owner)}")
-    parts.append("\n".join(_task_table(spec)))
+    parts.append("\n".join(_task_table(spec, task_ids)))
     if options.params:
         listed = [f"- `{param.name}` {_text(param.description or '')}".rstrip() for param in options.params]
         parts.append("\n".join(["**Params**", "", *listed]))
@@ -45,13 +47,13 @@ def _starts(spec: WorkflowSpec) -> list[str]:
     return [*scheduled, *by_file, "with a message that names one of its tasks", "or by hand"]
 
 
-def _task_table(spec: WorkflowSpec) -> list[str]:
+def _task_table(spec: WorkflowSpec, task_ids: Sequence[str]) -> list[str]:
     tasks = {task.task_id: task for task in spec.tasks}
     parents: dict[str, list[str]] = {}
     for parent, child in spec.edges:
         parents.setdefault(child, []).append(parent)
     lines = ["| task | type | after | what |", "|---|---|---|---|"]
-    for task_id in flow_order(spec.children())[:_MOST_TASKS]:
+    for task_id in task_ids[:_MOST_TASKS]:
         task = tasks[task_id]
         lines.append(f"| `{task_id}` | `{task.task_type}` | {_after(parents.get(task_id, []))} | {_text(task.doc or '')} |")
     return lines if len(tasks) <= _MOST_TASKS else [*lines, f"| … | | | and {len(tasks) - _MOST_TASKS} more |"]

@@ -93,7 +93,7 @@ def _without_titles(schema: Any) -> Any:
         return [_without_titles(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    made_up = {name for name in ("title", "description") if isinstance(schema.get(name), str) and name in schema}
+    made_up = {name for name in ("title", "description") if isinstance(schema.get(name), str)}
     keep = "$schema" in schema
     return {
         name: {key: _without_titles(value) for key, value in inner.items()}

@@ -272,8 +272,10 @@ class WorkflowOptions(Spec):
         if double := sorted(name for name, count in counts.items() if count > 1):
             raise ValueError(f"params: {', '.join(double)} given more than once; keep one")
         for name, value in (("start_date", self.start_date), ("end_date", self.end_date)):
+            if value is None:
+                continue
             try:
-                _ = value is None or parse_start_date(value, self.timezone)
+                parse_start_date(value, self.timezone)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if self.starts_at is not None and self.ends_at is not None and self.ends_at < self.starts_at:

@@ -76,9 +76,12 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
             _connect(operators[parent], [operators[name] for name in names if name in operators])
     _watch([operators[parent] for parent, names in children.items() if names and parent in operators], shared)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
-    dag.params = ParamsDict(_params(spec, flow_order(children)))
     if only_task is None:
-        dag.doc_md = doc_md(spec)
+        in_order = flow_order(children)
+        dag.doc_md = doc_md(spec, in_order)
+    else:  # nobody sees the form
+        in_order = list(children)
+    dag.params = ParamsDict(_params(spec, in_order))
     return dag
 
 
@@ -92,9 +95,11 @@ def _operator(
         "task_id": task.task_id,
         "trigger_rule": "none_failed",
         "pre_execute": ScopeGuard(on_parent_skip=task.on_parent_skip),
+        **_task_arguments(task_type.defaults.merged(options.default_args, task)),
         **shared,
-        **_task_arguments(task_type.defaults.merged(options.default_args, _owned(options), task)),
     }
+    if task.owner is not None:  # else the workflow's wins over that of its default_args
+        arguments["owner"] = task.owner
     if task.doc is not None:
         arguments["doc_md"] = task.doc
     if task.display_name is not None:
@@ -164,11 +169,6 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments) -> No
         watcher = EmptyOperator(**arguments)
         for parent in parents:
             _connect(parent, [watcher])
-
-
-def _owned(options: WorkflowOptions) -> TaskOptions:
-    """Return the owner that the workflow gives its tasks; it wins over that of ``default_args``."""
-    return TaskOptions(owner=options.owner)
 
 
 #: Options whose names Airflow has too, and those that it has under another one.

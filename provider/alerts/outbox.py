@@ -7,7 +7,7 @@ An alert is committed with what it tells of. It is sent at least once: whoever s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,12 +17,11 @@ from sqlalchemy.orm import Session
 from provider.alerts.happenings import Happening
 from provider.alerts.rule_rows import RuleInForce
 from provider.alerts.rules import EACH_TASK, AlertRule
+from provider.metadata.states import ALERT_FAILED, ALERT_SENT, ALERT_WAITING
 from provider.metadata.tables import Alert
 from provider.metadata.upsert import inserts
 from provider.pacing import backoff
 from provider.texts import chunks, one_line
-
-WAITING, SENT, FAILED = "waiting", "sent", "failed"
 
 #: What of the past is still told when nobody has reconciled for a while.
 _OLDEST = timedelta(days=1)
@@ -105,7 +104,7 @@ def _rows(called_for: Iterable[tuple[RuleInForce, Happening]], now: datetime) ->
             "try_number": happening.try_number,
             "happened_at": at,
             "details": happening.details,
-            "state": WAITING,
+            "state": ALERT_WAITING,
             "created_at": now,
             "due_at": due_at(one.rule, now),
         }
@@ -135,8 +134,12 @@ def due_at(rule: AlertRule, now: datetime) -> datetime:
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    unclaimed = or_(Alert.claimed_until.is_(None), Alert.claimed_until <= now)
-    return and_(Alert.state == WAITING, Alert.due_at <= now, unclaimed)
+    return and_(_waits(now), Alert.due_at <= now)
+
+
+def _waits(now: datetime) -> ColumnElement[bool]:
+    """Select alerts that are not sent yet, and that nobody is at: the claim of one that died runs out."""
+    return and_(Alert.state == ALERT_WAITING, or_(Alert.claimed_until.is_(None), Alert.claimed_until <= now))
 
 
 def any_due(session: Session) -> bool:
@@ -162,27 +165,27 @@ def claim(session: Session, limit: int = 100) -> list[ClaimedAlert]:
             for rule_id, workflow_id, batch_id in dict.fromkeys(map(tuple, due))
         )
     )
-    unclaimed = or_(Alert.claimed_until.is_(None), Alert.claimed_until <= now)
-    statement = select(Alert).where(Alert.state == WAITING, unclaimed, groups).order_by(Alert.due_at, Alert.id)
+    statement = select(Alert).where(_waits(now), groups).order_by(Alert.due_at, Alert.id)
     rows = session.scalars(statement.limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
     for row in rows:
         row.claimed_until = now + timedelta(seconds=CLAIM_SECONDS)
         # Counted now: whoever dies of sending it counts nothing.
         row.attempts += 1
-    names = ClaimedAlert.__dataclass_fields__
-    return [ClaimedAlert(**{name: getattr(row, name) for name in names}) for row in rows]
+    return [ClaimedAlert(**{field.name: getattr(row, field.name) for field in fields(ClaimedAlert)}) for row in rows]
 
 
 def mark_sent(session: Session, ids: Collection[int]) -> None:
     """Write that somebody has taken alerts."""
-    values = {"state": SENT, "sent_at": datetime.now(UTC), "claimed_until": None, "reason": None}
+    values = {"state": ALERT_SENT, "sent_at": datetime.now(UTC), "claimed_until": None, "reason": None}
     session.execute(update(Alert).where(Alert.id.in_(ids)).values(**values).execution_options(synchronize_session=False))
 
 
 def release(session: Session, ids: Collection[int]) -> None:
     """Give back claimed alerts that there was no time to send."""
     statement = (
-        update(Alert).where(Alert.id.in_(ids), Alert.state == WAITING).values(claimed_until=None, attempts=Alert.attempts - 1)
+        update(Alert)
+        .where(Alert.id.in_(ids), Alert.state == ALERT_WAITING)
+        .values(claimed_until=None, attempts=Alert.attempts - 1)
     )
     session.execute(statement.execution_options(synchronize_session=False))
 
@@ -198,22 +201,22 @@ def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str,
         over = for_good or alert.happened_at < now - _GIVE_UP
         pause = backoff(alert.attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
         values: dict[str, Any] = {"reason": one_line(reason, _LONGEST_REASON), "claimed_until": None}
-        values |= {"state": FAILED} if over else {"due_at": now + timedelta(seconds=pause)}
+        values |= {"state": ALERT_FAILED} if over else {"due_at": now + timedelta(seconds=pause)}
         session.execute(update(Alert).where(Alert.id == alert.id).values(**values).execution_options(synchronize_session=False))
 
 
 def retry_failed(session: Session) -> int:
     """Let what was given up be sent once more; return how many alerts that are."""
     now = datetime.now(UTC)
-    values = {"state": WAITING, "due_at": now, "attempts": 0}
-    statement = update(Alert).where(Alert.state == FAILED).values(**values).returning(Alert.id)
+    values = {"state": ALERT_WAITING, "due_at": now, "attempts": 0}
+    statement = update(Alert).where(Alert.state == ALERT_FAILED).values(**values).returning(Alert.id)
     return len(session.execute(statement.execution_options(synchronize_session=False)).all())
 
 
 def unsent(session: Session, before: datetime) -> tuple[int, int]:
     """Return how many alerts were given up, and how many wait that were raised before a time and were due then."""
-    failed = session.scalar(select(func.count()).select_from(Alert).where(Alert.state == FAILED)) or 0
-    overdue = select(func.count()).select_from(Alert).where(Alert.state == WAITING, Alert.created_at < before)
+    failed = session.scalar(select(func.count()).select_from(Alert).where(Alert.state == ALERT_FAILED)) or 0
+    overdue = select(func.count()).select_from(Alert).where(Alert.state == ALERT_WAITING, Alert.created_at < before)
     return failed, session.scalar(overdue.where(or_(Alert.attempts > 0, Alert.due_at < before))) or 0
 
 

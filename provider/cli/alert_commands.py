@@ -18,6 +18,7 @@ from provider.cli.output import say, utc, write_json, write_table
 from provider.exceptions import AcceleratorError, ConfigurationError, DefinitionError
 from provider.input_files import read_file
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.states import ALERT_WAITING
 from provider.texts import quoted
 
 _OFF = "no rule is looked at: [accelerator] notifiers allows no notifier, such as mail, slack or topic.\n"
@@ -152,7 +153,7 @@ def _test_alert(rule: AlertRule, now: datetime) -> dict[str, Any]:
         "workflow_id": rule.workflow_id or "any",
         "details": {"note": "Somebody tests the rule. Nothing has happened."},
         "happened_at": now,
-        "state": outbox.WAITING,
+        "state": ALERT_WAITING,
         "created_at": now,
         "due_at": now,
     }

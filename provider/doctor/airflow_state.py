@@ -167,10 +167,11 @@ def look_at_alerts() -> Verdict | None:
     """Look for rules that cannot be used, and for alerts that nobody got."""
     from provider.alerts import outbox, rule_rows
 
+    allowed = settings.get_list("notifiers")
     with rows() as session:
-        read = rule_rows.stored_rules(session, settings.get_list("notifiers"))
+        read = rule_rows.stored_rules(session, allowed)
         failed, overdue = outbox.unsent(session, datetime.now(UTC) - _WAITING)
-    if not settings.get_list("notifiers") and not read.problems:
+    if not allowed and not read.problems:
         return None
     if read.problems:
         names = ", ".join(sorted(read.problems)[:3])

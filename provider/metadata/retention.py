@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_
 from provider.exceptions import AcceleratorError
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.record_tables import TaskBatch, TaskLog
-from provider.metadata.states import UNFINISHED
+from provider.metadata.states import ALERT_WAITING, UNFINISHED
 from provider.metadata.tables import Alert
 
 #: Batches deleted in one transaction, so that nobody waits long for the database.
@@ -72,7 +72,7 @@ def _clean_alerts(before: datetime) -> int:
 
 
 def _old_alerts(before: datetime) -> tuple[ColumnElement[bool], ...]:
-    return Alert.created_at < before, Alert.state != "waiting"
+    return Alert.created_at < before, Alert.state != ALERT_WAITING
 
 
 def _ended(before: datetime) -> Select[str, str]:

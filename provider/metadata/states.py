@@ -81,6 +81,9 @@ END_CAUSES: Mapping[str, str] = {
 RECEIVED, DISPATCHED, RECORDED, DUPLICATE, REJECTED = "received", "dispatched", "recorded", "duplicate", "rejected"
 REQUEST_STATES = (RECEIVED, DISPATCHED, RECORDED, DUPLICATE, REJECTED)
 
+#: ``Alert.state``: the first one waits, the others are ends.
+ALERT_WAITING, ALERT_SENT, ALERT_FAILED = "waiting", "sent", "failed"
+
 #: What became of a message that has its row already; no state of a row.
 REDELIVERED = "redelivered"
 

@@ -19,7 +19,8 @@ def described(tasks: list[dict[str, Any]], edges: list[tuple[str, str]] = [], **
     )
     validated = validate(rows, task_types())
     assert validated.problems == []
-    return doc_md(validated.workflows["sales"])
+    spec = validated.workflows["sales"]
+    return doc_md(spec, flow_order(spec.children()))
 
 
 def test_it_tells_how_it_starts_its_tasks_in_the_order_of_the_flow_and_who_owns_it() -> None:

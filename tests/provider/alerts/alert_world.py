@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from provider.airflow_internals.audit_log import PersonAct
+from provider.alerts import outbox
 from provider.alerts.raising import Alerting
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import Alert, AlertRule
@@ -45,6 +46,21 @@ def run(
 
 def mirror(*runs: RunState, allowed: tuple[str, ...] = ("mail", "topic")) -> None:
     mirror_runs(runs, ASKED, alerting=Alerting(allowed))
+
+
+def alert_row(event_id: str, **values: Any) -> dict[str, Any]:
+    """Return an alert that is due."""
+    row = {
+        **{"rule_id": "r", "event_id": event_id, "event": "failure", "workflow_id": "w", "batch_id": "b1", "details": {}},
+        **{"happened_at": NOW, "created_at": NOW, "due_at": NOW - SECOND, "state": "waiting"},
+    }
+    return row | values
+
+
+def add_alert(event_id: str, **values: Any) -> None:
+    """Store one."""
+    with write_session() as session:
+        outbox.store(session, [alert_row(event_id, **values)])
 
 
 def alerts() -> list[Alert]:

@@ -28,7 +28,7 @@ from provider.metadata.engine import write_session
 from provider.metadata.tables import Alert
 from provider.operators import alerts as operators
 from provider.operators.alerts import MOST_DEATHS, SendAlertsOperator
-from tests.provider.alerts.alert_world import NOW, add_rule, alerts
+from tests.provider.alerts.alert_world import NOW, add_alert, add_rule, alerts
 from tests.provider.alerts.mail_server import Kept, mail_server
 
 URL = "https://airflow.example.org/base/"
@@ -239,13 +239,8 @@ class TestTask:
         return SendAlertsOperator(task_id="send", notifiers=["mail"]).execute_complete({})
 
     def add(self, number: int, rule_id: str = "r", batch_id: str = "B1") -> None:
-        row = {
-            **{"rule_id": rule_id, "event_id": f"e{number}", "event": "failure", "workflow_id": "sales", "batch_id": batch_id},
-            **{"task_id": f"t{number}", "details": {"error": f"error {number}"}, "happened_at": NOW, "state": "waiting"},
-            **{"created_at": NOW, "due_at": NOW},
-        }
-        with write_session() as session:
-            outbox.store(session, [row])
+        values = {"task_id": f"t{number}", "details": {"error": f"error {number}"}}
+        add_alert(f"e{number}", rule_id=rule_id, workflow_id="sales", batch_id=batch_id, **values)
 
     def test_a_batch_is_one_mail_and_each_alert_is_marked(self, mails: Kept) -> None:
         add_rule("r", config={"to": "a@example.org"})

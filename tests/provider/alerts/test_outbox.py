@@ -17,24 +17,15 @@ from provider.alerts.rules import AlertRule
 from provider.metadata import engine
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import Alert
-from tests.provider.alerts.alert_world import NOW, SECOND, alerts
+from tests.provider.alerts.alert_world import NOW, SECOND, add_alert, alert_row, alerts
 
 
 def rule(**values: Any) -> AlertRule:
     return AlertRule.model_validate({"rule_id": "r", "events": "failure", "notifier": "mail", "group_seconds": 0, **values})
 
 
-def row_of(number: int, *, rule_id: str = "r", batch_id: str | None = "b1", **values: Any) -> dict[str, Any]:
-    row = {
-        **{"rule_id": rule_id, "event_id": f"e{number}", "event": "failure", "workflow_id": "w", "batch_id": batch_id},
-        **{"happened_at": NOW, "state": "waiting", "created_at": NOW, "due_at": NOW - SECOND, "details": {}},
-    }
-    return row | values
-
-
 def add(number: int, **values: Any) -> None:
-    with write_session() as session:
-        outbox.store(session, [row_of(number, **values)])
+    add_alert(f"e{number}", **values)
 
 
 def claim(limit: int = 100) -> list[outbox.ClaimedAlert]:
@@ -100,7 +91,7 @@ class TestClaims:
 
     def test_what_fails_at_once_in_a_batch_goes_together(self) -> None:
         with write_session() as session:
-            outbox.store(session, [row_of(number) for number in range(1200)])
+            outbox.store(session, [alert_row(f"e{number}") for number in range(1200)])
 
         assert [len(claim()), len(claim()), len(claim())] == [1000, 200, 0]
 

@@ -9,21 +9,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from provider.alerts import outbox
-from provider.metadata.engine import write_session
 from provider.operators.alerts import SendAlertsOperator
 from provider.triggers import alerts as alerts_trigger
 from provider.triggers.alerts import AlertsDueTrigger
-from tests.provider.alerts.alert_world import NOW
-
-
-def add() -> None:
-    row = {
-        **{"rule_id": "r", "event_id": "e", "event": "failure", "workflow_id": "w", "happened_at": NOW, "state": "waiting"},
-        **{"created_at": NOW, "due_at": NOW, "details": {}},
-    }
-    with write_session() as session:
-        outbox.store(session, [row])
+from tests.provider.alerts.alert_world import add_alert
 
 
 async def first_event(trigger: AlertsDueTrigger) -> Any:
@@ -32,7 +21,7 @@ async def first_event(trigger: AlertsDueTrigger) -> Any:
 
 @pytest.mark.usefixtures("application_database")
 async def test_it_fires_for_an_alert_that_is_due() -> None:
-    add()
+    add_alert("e")
     assert (await first_event(AlertsDueTrigger())).payload == {"status": "due"}
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from provider.alerts import outbox, rule_rows
-from provider.metadata.engine import read_session, write_session
-from tests.provider.alerts.alert_world import NOW, add_rule, alerts
+from provider.alerts import rule_rows
+from provider.metadata.engine import read_session
+from tests.provider.alerts.alert_world import add_alert, add_rule, alerts
 from tests.provider.cli.conftest import Accelerator
 
 pytestmark = pytest.mark.usefixtures("application_database")
@@ -170,13 +170,9 @@ def test_a_rule_that_cannot_be_used_cannot_be_tested(accelerator: Accelerator) -
 
 
 def test_alerts_are_listed_and_what_was_given_up_is_sent_once_more(accelerator: Accelerator) -> None:
-    row = {
-        **{"rule_id": "team", "event": "failure", "workflow_id": "sales", "batch_id": "B1", "task_id": "load", "details": {}},
-        **{"happened_at": NOW, "created_at": NOW, "due_at": NOW},
-    }
-    with write_session() as session:
-        outbox.store(session, [row | {"event_id": "1", "state": "sent"}])
-        outbox.store(session, [row | {"event_id": "2", "state": "failed", "reason": "no server"}])
+    about = {"rule_id": "team", "workflow_id": "sales", "batch_id": "B1", "task_id": "load"}
+    add_alert("1", state="sent", **about)
+    add_alert("2", state="failed", reason="no server", **about)
 
     listed = [line.split() for line in accelerator("alerts", "list").out.splitlines()]
     assert [cells[1] for cells in listed] == ["state", "failed", "sent"]

@@ -14,7 +14,6 @@ from provider.airflow_view.by_api import ApiView
 from provider.airflow_view.by_database import DatabaseView
 from provider.airflow_view.opening import open_view
 from provider.airflow_view.view import TASK_INSTANCE, DagState
-from provider.alerts import outbox
 from provider.doctor import airflow_state
 from provider.doctor.airflow_state import airflow_checks
 from provider.doctor.examination import Finding, State, examine
@@ -23,7 +22,7 @@ from provider.metadata import inbox
 from provider.metadata.engine import write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import BatchRequest, LeaderLease, utc_now
-from tests.provider.alerts.alert_world import NOW, add_rule
+from tests.provider.alerts.alert_world import NOW, add_alert, add_rule
 
 API, PUBSUB = "AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID", "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS"
 COMPONENTS = ("scheduler", "triggerer", "dag_processor")
@@ -126,9 +125,7 @@ class TestAlerts:
     def test_alerts_that_nobody_got(self, airflow: Airflow, values: dict[str, Any], seen: str) -> None:
         add_rule("good")
         old = NOW - timedelta(hours=1)
-        row = {"rule_id": "good", "event_id": "e", "event": "failure", "workflow_id": "w", "details": {}}
-        with write_session() as session:
-            outbox.store(session, [{**row, "happened_at": old, "created_at": old, "due_at": old, **values}])
+        add_alert("e", rule_id="good", happened_at=old, created_at=old, due_at=old, **values)
         found = examined(airflow)["alerts"]
         assert found.state is State.WARNING
         assert found.seen.startswith(seen)

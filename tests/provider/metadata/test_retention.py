@@ -15,6 +15,7 @@ from provider.metadata.engine import get_engine, read_session, write_session
 from provider.metadata.retention import Cleaned
 from provider.metadata.tables import Alert, TaskBatch, TaskLog
 from provider.metadata.views import VIEWS
+from tests.provider.alerts.alert_world import add_alert
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
@@ -132,9 +133,7 @@ def test_there_is_a_view_of_each_name() -> None:
 
 def test_an_alert_that_is_to_be_sent_once_more_meanwhile_is_not_deleted(application_database: str) -> None:
     """PostgreSQL lets others write between the look for what is old and its end."""
-    row = {"rule_id": "r", "event_id": "e", "event": "failure", "workflow_id": "w", "happened_at": AT, "state": "failed"}
-    with write_session() as session:
-        outbox.store(session, [{**row, "created_at": AT, "due_at": AT, "details": {}}])
+    add_alert("e", happened_at=AT, created_at=AT, due_at=AT, state="failed")
     others = [application_database] if application_database.startswith("postgresql") else []
 
     def meanwhile(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
