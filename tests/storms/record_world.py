@@ -114,12 +114,21 @@ class RecordWorld:
         """Tell whether people may act."""
         ready = run.case.ready
         if ready == "here":
-            return self.person(run).is_here
+            return self.person(run).is_here and self._ended_beside(run)
         if ready == "job":
             return bool(self.jobs(run)) and self._is_deferred(run)
         if ready == "deferred":
-            return self._is_deferred(run)
+            return self._is_deferred(run) and self._ended_beside(run)
         return ready == "at once" or self.states([run])[run] in ("success", "failed")
+
+    def _ended_beside(self, run: Run) -> bool:
+        """Tell whether what ends by itself has ended: what a person does to the run is not to end it."""
+        statement = """
+            SELECT 1 FROM task_instance WHERE dag_id = %s AND run_id = %s AND task_id IN ('fails', 'skips_itself')
+            AND (state IS NULL OR state NOT IN ('failed', 'skipped'))
+        """
+        with psycopg.connect(self.addresses[0]) as connection:
+            return connection.execute(statement, [run.case.dag_id, run.batch_id]).fetchone() is None
 
     def _is_deferred(self, run: Run) -> bool:
         statement = "SELECT 1 FROM task_instance WHERE dag_id = %s AND run_id = %s AND state = 'deferred'"
