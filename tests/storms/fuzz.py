@@ -1,8 +1,8 @@
 """
 Data of strangers, at random and without end: ``make fuzz``.
 
-A part is a module with ``run(count, seed, folder)``, which returns what came of it. Its small form is among the tests. Each has a
-process of its own, as each has an Airflow of its own in it.
+A part is a module with ``run(count, seed, folder, ...)``, which returns what came of it. Its small form is among the tests. Each
+has a process of its own, as each has an Airflow of its own in it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from pathlib import Path
 
 from tests.storms.outcome import Outcome
 
-#: Name of a part, its module, and how many random values it tries: of each call, or in all.
-PARTS = {
-    "urls": ("tests.storms.fuzz_urls", 2_000),
-    "messages": ("tests.storms.fuzz_messages", 10_000),
-    "rows": ("tests.storms.fuzz_rows", 100_000),
-    "services": ("tests.storms.fuzz_services", 100_000),
+#: Name of a part, its module, how many random values it tries, of each call or in all, and what else it takes.
+PARTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    "urls": ("tests.storms.fuzz_urls", 2_000, ()),
+    "messages": ("tests.storms.fuzz_messages", 10_000, ()),
+    "rows": ("tests.storms.fuzz_rows", 100_000, ()),
+    **{
+        name: ("tests.storms.fuzz_services", 100_000, (name,))
+        for name in ("powerbi", "entra", "dataform", "bigquery", "http_jobs")
+    },
 }
 
 
@@ -43,11 +46,11 @@ def main() -> int:
 
 
 def _run(name: str, count: int | None, seed: int) -> int:
-    module, usual = PARTS[name]
+    module, usual, more = PARTS[name]
     print(f"{name}: {count or usual} random values, seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIRFLOW_HOME"] = folder
-        outcome: Outcome = importlib.import_module(module).run(count or usual, seed, Path(folder))
+        outcome: Outcome = importlib.import_module(module).run(count or usual, seed, Path(folder), *more)
         return outcome.tell()
 
 
