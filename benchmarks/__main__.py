@@ -1,8 +1,8 @@
 """
 Run the benchmarks and write ``results/summary.json`` and ``results/machine.json``: ``make bench``.
 
-Arguments choose some of them; the figures of the others stay as they were. ``triggerer`` can be compared with an earlier
-state of the code: ``--before REVISION``, or ``--before-checkout FOLDER`` where that is checked out already.
+Arguments choose some of them; the figures of the others stay as they were. ``triggerer`` and ``task_process`` can be compared
+with an earlier state of the code: ``--before REVISION``, or ``--before-checkout FOLDER`` where that is checked out already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import cancel, checkout, factory, intake, intake_beside_silence, machine, pages, task_imports, triggerer, waiting
+from benchmarks import (
+    cancel,
+    checkout,
+    factory,
+    intake,
+    intake_beside_silence,
+    machine,
+    pages,
+    task_imports,
+    task_process,
+    triggerer,
+    waiting,
+)
 from benchmarks.checkout import Checkout
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
@@ -23,6 +35,7 @@ from benchmarks.result import RESULTS, Result, merge, write_json
 
 BENCHMARKS = (
     "imports",
+    "task_process",
     "peers",
     "waiting",
     "triggerer",
@@ -39,6 +52,8 @@ def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Ch
     """Yield the figures of the chosen benchmarks."""
     if "imports" in chosen:
         yield from task_imports.run(folder)
+    if "task_process" in chosen:
+        yield from task_process.run(folder, before)
     if "peers" in chosen:
         yield from defects(peers)
     if "waiting" in chosen:

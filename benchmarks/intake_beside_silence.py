@@ -87,7 +87,7 @@ class Inbox:
 
     def __init__(self, publisher: Publisher, database: str, log: Path) -> None:
         self._publisher = publisher
-        self._database = database.replace("+psycopg", "")
+        self._database = database.replace("+psycopg2", "")
         self._log = log
 
     def stored_after(self, count: int) -> list[float]:

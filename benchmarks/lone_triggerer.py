@@ -122,7 +122,7 @@ class LoneTriggerer:
         """Return the only number that a question to Airflow's database is answered with."""
         import psycopg
 
-        with psycopg.connect(self.database.replace("+psycopg", "")) as connection:
+        with psycopg.connect(self.database.replace("+psycopg2", "")) as connection:
             row = connection.execute(statement, parameters).fetchone()
         assert row is not None
         return int(row[0])

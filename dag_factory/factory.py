@@ -22,6 +22,7 @@ from dag_factory.budget import Budget, seconds_allowed
 from dag_factory.building import Built, Standing, Workshop
 from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
 from dag_factory.settling import losses_of, settle
+from dag_factory.single_task import single_task_dag
 from dag_factory.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
 from dag_factory.source import DefinitionsUnavailableError, read_meant, read_rows, read_workflow
 from dag_factory.task_types.registry import task_types
@@ -105,9 +106,18 @@ def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None =
 
     :param only_task: the task this process runs, see :func:`dag_factory.workflow_dag.build_dag`.
     """
-    workshop = Workshop(task_types(), Budget(float("inf")), only_task=only_task)
+    types, unavailable = task_types(), None
+    workshop = Workshop(types, Budget(float("inf")), only_task=only_task)
     if workflow_id not in shard:
         return workshop.built
+    if only_task is not None and outage.reason() is None:
+        try:
+            dag = _look(lambda: single_task_dag(workflow_id, only_task, shard, types), can_wait=False)
+        except DefinitionsUnavailableError as error:
+            unavailable = error  # nobody waits for it twice
+        else:
+            if dag is not None:
+                return Built({workflow_id: dag})
     try:
         last_good = snapshot.load(shard, workflow_id)
     except SnapshotError as error:
@@ -115,6 +125,8 @@ def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None =
         last_good = Snapshot()
     entry = last_good.entries.get(workflow_id)
     try:
+        if unavailable is not None:
+            raise unavailable
         rows = _look(lambda: read_workflow(workflow_id), can_wait=entry is not None)
         counts = entry is None or _counts(workflow_id, rows, entry, last_good, shard)
     except DefinitionsUnavailableError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -116,6 +115,8 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def _search(name: str, names: tuple[str, ...]) -> str | None:
+    import difflib  # most processes find nothing wrong
+
     return next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
 

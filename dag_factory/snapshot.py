@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
+import mmap
 import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,67 @@ def load(shard: Shard, only: str | None = None) -> Snapshot:
     others = [other for file in _all_files() if (other := _load(file, only)) is not None]
     entries = {name: entry for other in others for name, entry in other.entries.items() if name in shard}
     return Snapshot(entries, version=min((other.version for other in others), default=0))
+
+
+class Agreement(Enum):
+    """What the snapshot says to rows that were read."""
+
+    SAME = "the same"
+    DIFFERS = "something else, or nothing that can be told at a glance"
+    SILENT = "nothing: there is no last good definition"
+
+
+def agrees(shard: Shard, workflow_id: str, task_id: str, rows: DefinitionRows) -> Agreement:
+    """
+    Compare the rows of a task, and of what is next to it, with the last good ones; the snapshot is not read as a whole.
+
+    :param rows: as :func:`provider.metadata.task_rows.read_task_rows` gives them.
+    :raises SnapshotError: the file is there and cannot be read.
+    """
+    file = path(shard)
+    try:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            line = _find_line(content, workflow_id)
+            head = json.loads(content[: content.find(b"\n")])
+            if head["format"] != _FORMAT:
+                return Agreement.DIFFERS
+    except FileNotFoundError:
+        return Agreement.DIFFERS if _all_files() else Agreement.SILENT
+    except OSError as error:
+        raise SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.") from error
+    except (ValueError, KeyError, TypeError):
+        return Agreement.DIFFERS
+    if line is None:
+        return Agreement.SILENT
+    return Agreement.SAME if _has_rows(line, task_id, rows) else Agreement.DIFFERS
+
+
+def _find_line(content: mmap.mmap, workflow_id: str) -> bytes | None:
+    """Return the line of a workflow: they stand in the order of their ids, which are plain letters, digits and marks."""
+    wanted = workflow_id.encode()
+    low, high = content.find(b"\n") + 1, len(content)
+    while low < high:
+        start = max(low, content.rfind(b"\n", low, (low + high) // 2) + 1)
+        end = content.find(b"\n", start, high)
+        end = high if end < 0 else end
+        found = content[start + 2 : content.find(b'"', start + 2, end)]
+        if found == wanted:
+            return content[start:end]
+        low, high = (end + 1, high) if found < wanted else (low, start)
+    return None
+
+
+def _has_rows(line: bytes, task_id: str, rows: DefinitionRows) -> bool:
+    """Tell whether a workflow's line has just these rows of a task; rows are written in one way only."""
+    edges, _, tasks = line.partition(b'],"tasks":[')
+    own = _line(task_id).encode()
+    there = edges.count(b'{"child_id":%b,' % own) + edges.count(b',"parent_id":%b}' % own)
+    return (
+        there == len(rows.dependencies)
+        and all(_line(row).encode() in edges for row in rows.dependencies)
+        and all(_line(row).encode() in tasks for row in rows.tasks)
+        and tasks.endswith(b'"workflow":%b}]' % _line(rows.workflows[0]).encode())
+    )
 
 
 def load_followed() -> dict[str, Entry] | None:

@@ -1,4 +1,8 @@
-"""Reading the rows within a time limit, whatever state the application database is in."""
+"""
+Reading the rows within a time limit, whatever state the application database is in.
+
+The classes of the tables take longer to import than a task process may take for all of this; it does without them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from provider.metadata.database_url import without_passwords
-from provider.metadata.definitions import read_definitions, read_shard
 from provider.metadata.engine import read_session
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.versions import meant_since
+from provider.metadata.task_rows import read_task_rows
 from provider.metadata.workflow_rows import Meant, Shard
 from provider.texts import first_line
 from provider.threads import within
@@ -35,16 +38,28 @@ def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> tup
     :param seconds: longest wait. A connection that hangs without an error is left to its thread.
     :raises DefinitionsUnavailableError: for every reason for which there are no rows.
     """
+    from provider.metadata.definitions import read_shard
+    from provider.metadata.versions import meant_since
+
     return _read(lambda session: (read_shard(session, shard), meant_since(session, since)), seconds)
 
 
 def read_workflow(workflow_id: str, *, seconds: float = READ_SECONDS) -> DefinitionRows:
     """Read the rows of one workflow; the rest is as above."""
+    from provider.metadata.definitions import read_definitions
+
     return _read(lambda session: read_definitions(session, [workflow_id]), seconds)
+
+
+def read_task(workflow_id: str, task_id: str, *, seconds: float = READ_SECONDS) -> DefinitionRows:
+    """Read the rows of a task and of what is next to it; the rest is as above."""
+    return _read(lambda session: read_task_rows(session, workflow_id, task_id), seconds)
 
 
 def read_meant(workflow_id: str, since: int, *, seconds: float = READ_SECONDS) -> Meant:
     """Read what people meant with one workflow since a version; the rest is as above."""
+    from provider.metadata.versions import meant_since
+
     return _read(lambda session: meant_since(session, since, workflow_id), seconds)
 
 

@@ -54,22 +54,24 @@ class Validated:
     problems: list[Problem] = field(default_factory=list)
 
 
-def validate(rows: DefinitionRows, types: TaskTypes | None = None) -> Validated:
+def validate(rows: DefinitionRows, types: TaskTypes | None = None, *, only_task: str | None = None) -> Validated:
     """
     Check rows of the three tables.
 
     :param rows: rows as read from the tables or from a file.
     :param types: task types that may be used; default: all installed ones.
+    :param only_task: the configuration of this task alone is looked at.
     :return: the workflows that can be built, and the problems of the others. Nothing is raised for what rows say.
     """
     with searches_bounded():
-        return _Validation(rows, types or task_types()).run()
+        return _Validation(rows, types or task_types(), only_task).run()
 
 
 class _Validation:
-    def __init__(self, rows: DefinitionRows, types: TaskTypes) -> None:
+    def __init__(self, rows: DefinitionRows, types: TaskTypes, only_task: str | None) -> None:
         self._rows = rows
         self._types = types
+        self._only_task = only_task
         self._problems: set[Problem] = set()
         self._options: dict[str, WorkflowOptions] = {}
         self._params: dict[str, frozenset[str]] = {}
@@ -149,6 +151,9 @@ class _Validation:
         except ValidationError as error:
             self._report(workflow_id, name, *describe(error, TaskSpec))
             task = None
+        if task is not None and self._only_task not in (None, task.task_id):
+            self._tasks[task.workflow_id][task.task_id] = task
+            return
         config = self._check_config(row, name)
         if task is not None and config is not None:
             self._tasks[task.workflow_id][task.task_id] = task.model_copy(update={"config": config})

@@ -20,7 +20,6 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing
     conf,
 )
 
-from dag_factory.dag_docs import doc_md
 from dag_factory.graph import flow_order
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import BaseOperatorArguments
@@ -38,7 +37,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     Build the DAG of a workflow.
 
     :param only_task: the task that this process runs. Its operator is made in full; of the others there are those next to it,
-        with their id, their place and their rules, but not the import of their service's library.
+        with their id, their place and their trigger rule, but not the import of their service's library.
     :raises Exception: whatever an operator refuses; the message is the operator's.
     """
     options = spec.options
@@ -77,6 +76,8 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     _watch([operators[parent] for parent, names in children.items() if names and parent in operators], shared)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
     if only_task is None:
+        from dag_factory.dag_docs import doc_md
+
         in_order = flow_order(children)
         dag.doc_md = doc_md(spec, in_order)
     else:  # nobody sees the form
@@ -88,6 +89,9 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
 def _operator(
     task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: BaseOperatorArguments, *, placeholder: bool
 ) -> BaseOperator:
+    if placeholder:
+        of_name: BaseOperatorArguments = {"task_id": task.task_id, "trigger_rule": "none_failed", **shared}
+        return BaseOperator(**of_name)
     task_type = types.get(task.task_type)
     if task_type is None:
         raise LookupError(f"task type {task.task_type} is not known")
@@ -104,8 +108,6 @@ def _operator(
         arguments["doc_md"] = task.doc
     if task.display_name is not None:
         arguments["task_display_name"] = task.display_name
-    if placeholder:
-        return BaseOperator(**arguments)
     operator = task_type.build(task.config, arguments)
     _refuse_unguarded(operator, task)
     return operator

@@ -67,14 +67,19 @@ class PostgresServer:
 
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
+        return f"postgresql+psycopg2://postgres@/{database}?host={self.folder}"
 
     def create_database(self, name: str) -> str:
         """Create an empty database and return its URL."""
-        import psycopg
+        import psycopg2  # type: ignore[import-untyped]  # it has no types
 
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+        connection = psycopg2.connect(host=str(self.folder), user="postgres", dbname="postgres")
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f'CREATE DATABASE "{name}"')
+        finally:
+            connection.close()
         return self.url(name)
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -24,7 +24,6 @@ NOT_IMPORTED = {
     "furo": "the look of the documentation",
     "mypy": "a command",
     "myst-parser": "an extension of Sphinx",
-    "psycopg2-binary": "the driver of Airflow's own database, chosen by its URL",
     "coverage": "measured with by pytest-cov; imported by the plugin that prints it",
     "pytest-asyncio": "a plugin of pytest",
     "pytest-cov": "a plugin of pytest",

@@ -7,31 +7,44 @@ Another package adds a type by an entry point of the group :data:`ENTRY_POINT_GR
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from dag_factory.task_types import TaskType, bigquery, bigquery_query, dataform, external, gcs, power_bi
+from dag_factory.task_types import TaskType
 
 __all__ = ["ENTRY_POINT_GROUP"]
 
 ENTRY_POINT_GROUP = "airflow_provider_cloud_accelerator.task_types"
 
-BUILT_IN = tuple(module.TASK_TYPE for module in (dataform, power_bi, bigquery, bigquery_query, gcs, external))
+#: Name of a type of this package → the module that has it.
+BUILT_IN = {
+    "bigquery_load": "bigquery",
+    "bigquery_query": "bigquery_query",
+    "dataform": "dataform",
+    "external": "external",
+    "gcs_archive": "gcs",
+    "power_bi_refresh": "power_bi",
+}
 
 
 class TaskTypes:
-    """Task types by name; those of other packages are loaded when a row asks for one."""
+    """
+    Task types by name; each is loaded when a row asks for it, since a task process needs one alone.
+
+    :param types: used besides those of this package and those of the entry points, or instead of one with the same name.
+    """
 
     def __init__(self, *types: TaskType) -> None:
         self._types = {task_type.name: task_type for task_type in types}
 
     def __iter__(self) -> Iterator[str]:
-        yield from sorted({*self._types, *self._entry_points})
+        yield from sorted({*self._types, *BUILT_IN, *self._entry_points})
 
     def is_built_in(self, name: str) -> bool:
         """Tell whether a type comes with this package."""
-        return name in self._types
+        return name in BUILT_IN
 
     def are_built_in(self, names: Iterable[str]) -> bool:
         """Tell whether all of these types come with this package, which knows then what their operators do."""
@@ -43,6 +56,8 @@ class TaskTypes:
 
         :raises ImportError: another package offers it and cannot be loaded, or offers something else.
         """
+        if name in BUILT_IN and name not in self._types:
+            self._types[name] = importlib.import_module(f"dag_factory.task_types.{BUILT_IN[name]}").TASK_TYPE
         if name in self._types or name not in self._entry_points:
             return self._types.get(name)
         if name not in self._loaded:
@@ -73,4 +88,4 @@ def _load(point: importlib.metadata.EntryPoint) -> TaskType | Exception:
 
 def task_types() -> TaskTypes:
     """Return the built-in task types, and those of the entry points."""
-    return TaskTypes(*BUILT_IN)
+    return TaskTypes()

@@ -17,7 +17,7 @@ _COMPOSER: Settings = {
     "scheduler": {"scheduler_heartbeat_sec": "15"},
     "triggerer": {"job_heartbeat_sec": "30", "triggerer_health_check_threshold": "60"},
 }
-_NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/none"
+_NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
 class Configuration:
@@ -95,5 +95,5 @@ class Configuration:
 
 
 def _database(url: str) -> dict[str, str]:
-    # Airflow's own default driver; its asynchronous sessions need another one.
-    return {"sql_alchemy_conn": url.replace("+psycopg:", "+psycopg2:"), "sql_alchemy_conn_async": url}
+    # Airflow's asynchronous sessions need another driver.
+    return {"sql_alchemy_conn": url, "sql_alchemy_conn_async": url.replace("+psycopg2:", "+psycopg:")}

@@ -83,7 +83,7 @@ def test_validate_names_the_cycle(accelerator, embedded_database: str, write) ->
 
 
 def test_validate_of_a_file_needs_no_database(accelerator, workflows_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://nobody@127.0.0.1:1/none")
     assert accelerator("validate", workflows_file).out == "3 workflows, 7 tasks: no problems.\n"
 
 

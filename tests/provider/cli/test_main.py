@@ -56,8 +56,8 @@ def test_unknown_command_is_wrong_usage(accelerator) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql+psycopg://bob:s3cr-et@127.0.0.1:1/shop",
-        "postgresql+psycopg://bob@127.0.0.1:1/shop?password=s3cr-et&sslpassword=s3cr-et",
+        "postgresql://bob:s3cr-et@127.0.0.1:1/shop",
+        "postgresql://bob@127.0.0.1:1/shop?password=s3cr-et&sslpassword=s3cr-et",
     ],
 )
 def test_a_database_out_of_reach_names_the_setting_and_no_secret(accelerator, monkeypatch: pytest.MonkeyPatch, url: str) -> None:

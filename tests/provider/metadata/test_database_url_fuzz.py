@@ -61,7 +61,7 @@ def test_a_url_that_is_not_understood_is_not_quoted(url: str, says: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("driver", "package"), [("psycopg", "airflow-provider-cloud-accelerator[postgres]"), ("psycopg2", "psycopg2-binary")]
+    ("driver", "package"), [("psycopg2", "airflow-provider-cloud-accelerator[postgres]"), ("psycopg", "psycopg[binary]")]
 )
 def test_a_missing_driver_is_named_with_its_package(driver: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -26,7 +26,7 @@ from provider.operators.task_batch import OUTAGE_PAUSE, ScopeGuard, StartBatchOp
 from tests.provider.run_conf_cases import EDGES, WRONG_WISHES
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
-AWAY = "postgresql+psycopg://nobody@/nothing?host=/nonexistent"
+AWAY = "postgresql://nobody@/nothing?host=/nonexistent"
 
 
 class TestOutage:
@@ -306,7 +306,7 @@ class TestScopeGuard:
             ScopeGuard()({"ti": FakeTaskInstance("refresh", run_id="b2"), "dag_run": dag_run()})  # type: ignore[typeddict-item]
 
     def test_and_where_that_cannot_be_read_a_retry_may_help(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql+psycopg://nobody@/nothing?host=/nonexistent")
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://nobody@/nothing?host=/nonexistent")
         with pytest.raises(AirflowException, match="scope of batch b1 of daily_sales could not be read") as outage:
             ScopeGuard()({"ti": FakeTaskInstance(), "dag_run": dag_run()})  # type: ignore[typeddict-item]
         assert not isinstance(outage.value, AirflowFailException)

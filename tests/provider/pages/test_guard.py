@@ -76,7 +76,7 @@ def test_a_form_of_another_site_changes_nothing(pages: Pages) -> None:
 
 @pytest.mark.usefixtures("pages")
 def test_a_database_that_is_away_is_told_without_its_password(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql+psycopg://us:geheim-1234@127.0.0.1:1/x")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://us:geheim-1234@127.0.0.1:1/x")
     answer = pages.ask("/accelerator/api/batches")
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("The application database cannot be read: ")

@@ -32,7 +32,7 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.usefixtures("workflow", "nothing_parked")
 
 URL = "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"
-NOWHERE = "postgresql+psycopg://nobody@/nothing?host=/nonexistent"
+NOWHERE = "postgresql://nobody@/nothing?host=/nonexistent"
 
 
 @pytest.mark.slow
