@@ -139,7 +139,8 @@ class TaskOptions(Spec):
     :param pool: Airflow pool, and ``pool_slots`` how many of its slots a try takes.
     :param priority: Airflow's ``priority_weight``, and ``weight_rule`` what of other tasks counts to it.
     :param queue: of the executor.
-    :param depends_on_past: wait until the task has succeeded, or was skipped, in the run before.
+    :param depends_on_past: wait until the task has succeeded, or was skipped, in the run before, by logical date: a run that a
+        message starts has none.
     :param max_active_tis_per_dag: tries at once in all batches, and ``max_active_tis_per_dagrun`` in one.
     """
 

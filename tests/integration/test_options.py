@@ -1,0 +1,220 @@
+"""Each option of a row in effect: as Airflow has stored it, and in what a real Airflow does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.world import World
+from provider.emulators.scenario import Scenario
+from provider.metadata import engine
+
+pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
+
+PROJECT, REGION = "demo-project", "europe-west3"
+SECONDS = {"quick": 1, "slow": 600, "some": 3}
+"""How long an invocation of each repository takes."""
+FAR = "2199-01-01"
+
+
+def scenario() -> Scenario:
+    def repository(name: str) -> str:
+        return f"projects/{PROJECT}/locations/{REGION}/repositories/{name}"
+
+    repositories: dict[str, Any] = {
+        repository(name): {"actions": [{"target": {"name": "one"}, "seconds": seconds}]} for name, seconds in SECONDS.items()
+    }
+    repositories[repository("fails")] = {"actions": [{"target": {"name": "one"}, "failure_reason": "no such table"}]}
+    return Scenario.model_validate(
+        {
+            "dataform": {"repositories": repositories},
+            "pubsub": {"topics": [{"name": "task-batches", "subscriptions": [{"name": "task-batches-airflow"}]}]},
+        }
+    )
+
+
+def task(task_id: str, repository: str = "quick", **options: Any) -> dict[str, Any]:
+    config = {"project_id": PROJECT, "region": REGION, "repository_id": repository, "git_commitish": "main", "poll_interval": 0.2}
+    return {"task_id": task_id, "task_type": "dataform", "config": config, "retries": 0, **options}
+
+
+def workflow(workflow_id: str, *tasks: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return {"workflow_id": workflow_id, **options, "tasks": list(tasks)}
+
+
+WORKFLOWS = [
+    workflow(
+        "told",
+        task(
+            "told_task", display_name="Orders, cleaned", doc="Cleans *orders*.", owner="ann", queue="big", weight_rule="absolute"
+        )
+        | {"priority": 77, "pool_slots": 3},
+        task("told_other"),
+        display_name="What is told",
+        doc="Sales of **the day**",
+        owner="bob",
+        tags=["sales"],
+        schedule="0 5 * * *",
+        start_date="2198-01-01",
+        end_date=FAR,
+        max_active_batches=7,
+    ),
+    workflow("paused", task("paused_task"), paused_at_first=True),
+    workflow("hurried", task("hurried_task", "slow"), run_timeout_seconds=4),
+    workflow("gives_up", task("gives_up_task", "fails"), max_failed_batches=2),
+    workflow("narrow", *(task(f"narrow_{name}", "some", priority=n) for n, name in enumerate("abc", 1)), max_active_tasks=1),
+    workflow("wide_slots", *(task(f"wide_{name}", "some", pool_slots=100) for name in "ab")),
+    workflow("alone", task("alone_task", "some", max_active_tis_per_dag=1)),
+    workflow("after_past", task("past_fails", "fails"), task("past_waits", "fails", depends_on_past=True)),
+    workflow(
+        "patient",
+        task("patient_task", "fails", retry_delay_seconds=1, retry_backoff=4, max_retry_delay_seconds=3) | {"retries": 2},
+    ),
+    workflow("ended", task("ended_task", "slow", timeout_seconds=4)),
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An Airflow with the workflows above, each of which has been started already."""
+    folder = tmp_path_factory.mktemp("options")
+    definitions = folder / "workflows.yaml"
+    definitions.write_text(yaml.safe_dump({"workflows": WORKFLOWS}))
+    with World(folder, definitions=definitions, scenario=scenario()) as world:
+        world.wait_for_dags(one["workflow_id"] for one in WORKFLOWS)
+        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended"):
+            world.airflow.trigger(dag_id, "first")
+        world.airflow.trigger("alone", "second")
+        yield world
+    engine.dispose_engines()
+
+
+def dag(world: World, dag_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = world.airflow.rest("GET", f"/dags/{dag_id}/details")
+    return answer
+
+
+def instance(world: World, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = world.airflow.rest("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
+    return answer
+
+
+def spans(world: World, *runs: tuple[str, str]) -> dict[tuple[str, str], tuple[datetime, datetime]]:
+    """Return when the tasks of the rows ran, by run and task, once all runs have ended."""
+    found = {}
+    for dag_id, run_id in runs:
+        world.airflow.wait_for_run(dag_id, run_id)
+        for one in world.airflow.task_instances(dag_id, run_id):
+            if one["task_id"] not in ("start_batch", "batch_watcher"):
+                found[run_id, one["task_id"]] = (
+                    datetime.fromisoformat(one["start_date"]),
+                    datetime.fromisoformat(one["end_date"]),
+                )
+    return found
+
+
+def overlap(spans: dict[tuple[str, str], tuple[datetime, datetime]]) -> bool:
+    in_order = sorted(spans.values())
+    return any(after[0] < before[1] for before, after in itertools.pairwise(in_order))
+
+
+def test_what_people_are_told(world: World) -> None:
+    found = dag(world, "told")
+    assert (found["dag_display_name"], found["doc_md"].splitlines()[0]) == ("What is told", "Sales of **the day**")
+    assert [tag["name"] for tag in found["tags"]] == ["sales"]
+    assert (sorted(found["owners"]), found["max_active_runs"]) == (["ann", "bob"], 7)
+    assert (found["start_date"][:4], found["end_date"][:4]) == ("2198", "2199")
+    own = world.airflow.rest("GET", "/dags/told/tasks/told_task")
+    assert (own["task_display_name"], own["doc_md"], own["owner"]) == ("Orders, cleaned", "Cleans *orders*.", "ann")
+    assert (own["queue"], own["pool_slots"], own["weight_rule"], own["priority_weight"]) == ("big", 3, "absolute", 77)
+
+
+def test_an_instance_goes_to_the_queue_with_its_weight(world: World) -> None:
+    world.airflow.trigger("told", "now")
+    assert world.airflow.wait_for_run("told", "now") == "success"
+    found = instance(world, "told", "now", "told_task")
+    assert (found["queue"], found["pool_slots"], found["priority_weight"]) == ("big", 3, 77)
+
+
+def test_a_workflow_that_begins_paused_is_paused(world: World) -> None:
+    assert dag(world, "paused")["is_paused"] is True
+    assert dag(world, "narrow")["is_paused"] is False
+
+
+def test_a_batch_ends_at_its_time(world: World) -> None:
+    assert world.airflow.wait_for_run("hurried", "first") == "failed"
+    assert instance(world, "hurried", "first", "hurried_task")["state"] == "skipped"
+
+    def told() -> bool:
+        (rows,) = world.rows("task_logs")
+        return any(row["task_id"] == "hurried_task" and row["end_cause"] == "run_timeout" for row in rows)
+
+    world.airflow.wait_for(told, 60, "the record of the end")
+
+
+def test_a_try_ends_at_its_time(world: World) -> None:
+    assert world.airflow.wait_for_run("ended", "first") == "failed"
+    (rows,) = world.rows("task_logs")
+    assert {row["end_cause"] for row in rows if row["task_id"] == "ended_task"} == {"execution_timeout"}
+
+
+def test_after_so_many_failed_batches_the_workflow_is_paused(world: World) -> None:
+    world.airflow.wait_for_run("gives_up", "first")
+    assert dag(world, "gives_up")["is_paused"] is False
+    world.airflow.trigger("gives_up", "second")
+    world.airflow.wait_for_run("gives_up", "second")
+    world.airflow.wait_for(lambda: dag(world, "gives_up")["is_paused"], 60, "the pause")
+
+
+def test_no_more_tasks_at_once_and_the_important_one_first(world: World) -> None:
+    found = spans(world, ("narrow", "first"))
+    assert not overlap(found)
+    assert [task_id for _, task_id in sorted(found, key=lambda key: found[key])] == ["narrow_c", "narrow_b", "narrow_a"]
+
+
+def test_slots_of_a_pool(world: World) -> None:
+    assert not overlap(spans(world, ("wide_slots", "first")))
+
+
+def test_one_try_at_once_in_all_batches(world: World) -> None:
+    found = spans(world, ("alone", "first"), ("alone", "second"))
+    assert len(found) == 2
+    assert not overlap(found)
+
+
+def test_waits_for_the_past_where_runs_have_a_logical_date(world: World) -> None:
+    for day, run_id in enumerate(("first", "second"), 1):
+        body = {"dag_run_id": run_id, "logical_date": f"2026-01-0{day}T00:00:00Z"}
+        world.airflow.rest("POST", "/dags/after_past/dagRuns", json=body)
+        if run_id == "first":
+            world.airflow.wait_for_run("after_past", "first")
+
+    def state(task_id: str) -> Any:
+        return instance(world, "after_past", "second", task_id)["state"]
+
+    world.airflow.wait_for(lambda: state("past_fails") == "failed", 120, "the task that waits for nothing")
+    assert state("past_waits") is None
+
+
+def test_a_batch_of_a_message_has_no_past(world: World) -> None:
+    """It has no logical date, by which Airflow would know the one before."""
+    for run_id in ("by_message_1", "by_message_2"):
+        world.airflow.trigger("after_past", run_id)
+        assert world.airflow.wait_for_run("after_past", run_id) == "failed"
+        assert instance(world, "after_past", run_id, "past_waits")["state"] == "failed"
+
+
+def test_waits_between_tries_grow_to_the_longest(world: World) -> None:
+    assert world.airflow.wait_for_run("patient", "first") == "failed"
+    tries = world.airflow.rest("GET", "/dags/patient/dagRuns/first/taskInstances/patient_task/tries")["task_instances"]
+    times = sorted((datetime.fromisoformat(one["start_date"]), datetime.fromisoformat(one["end_date"])) for one in tries)
+    assert len(times) == 3
+    waits = [(after[0] - before[1]).total_seconds() for before, after in itertools.pairwise(times)]
+    # Without the growth both would be 1 s, and without the longest wait the second one 4 s; how soon Airflow looks adds to them.
+    assert waits[0] >= 1
+    assert waits[1] >= 3
