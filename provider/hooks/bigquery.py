@@ -269,7 +269,10 @@ def translated(request: str, *, changes: bool = False, of_job: bool = False) -> 
 
 def _call_error(request: str, error: GoogleAPICallError, *, changes: bool) -> RemoteCallError:
     code = int(error.code) if error.code is not None else None
-    details = error.errors if isinstance(error.errors, list | tuple) else ()
+    try:
+        details = error.errors
+    except TypeError:  # it makes a list of whatever the service sent
+        details = []
     reasons = [
         one_line(detail["reason"], 100) for detail in details[:_REASONS] if isinstance(detail, dict) and detail.get("reason")
     ]

@@ -49,7 +49,7 @@ class HttpWire:
             mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", self._async_httpx()),
             mock.patch.object(httpx.HTTPTransport, "handle_request", self._httpx()),
             mock.patch.object(requests.adapters.HTTPAdapter, "send", self._requests()),
-            mock.patch("httpx._transports.default.create_ssl_context", return_value=context),
+            mock.patch("httpx._transports.default.create_ssl_context", _returns(context)),
         ):
             yield
 
@@ -94,6 +94,15 @@ class HttpWire:
             return adapter.build_response(request, raw)  # type: ignore[no-any-return]
 
         return send
+
+
+def _returns(value: Any) -> Any:
+    """Return a function that always returns this; a mock would keep every call."""
+
+    def returned(**_: Any) -> Any:
+        return value
+
+    return returned
 
 
 class GrpcWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types

@@ -7,7 +7,9 @@ import sys
 from random import Random, SystemRandom
 
 import pytest
+from google.api_core.exceptions import BadRequest
 
+from provider.hooks.bigquery import translated
 from provider.hooks.remote_job import DEEPEST_RESULT, JobStatus, RemoteCallError
 from tests.storms import fuzz_services
 from tests.storms.fuzz_answers import RandomAnswers
@@ -67,3 +69,10 @@ def test_texts_of_a_service_become_one_line_that_every_store_takes():
 
     assert (status.detail, status.error) == ("a b", "first second\\x1b[2J?")
     assert str(RemoteCallError("a\nb\x1b]0;x\x07")) == "a b\\x1b]0;x\\x07"
+
+
+@pytest.mark.parametrize("errors", [7, 0.5, "text", {"reason": "x"}, [None, 3, {"reason": 5}], None, True])
+def test_errors_of_an_answer_that_are_no_list_end_in_an_error_of_ours(errors: object) -> None:
+    """One in a hundred thousand random answers was an error whose ``errors`` is a number: a TypeError came out."""
+    with pytest.raises(RemoteCallError, match="^Start of a job answered 400 "), translated("Start of a job"):
+        raise BadRequest("no", errors=errors)
