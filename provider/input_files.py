@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,24 @@ from provider.plain_data import parse_json
 #: Largest file that is read: about 30,000 tasks.
 MAX_BYTES = 10_000_000
 
+_STDIN = Path("standard input")
+
 
 def read_file(path: Path) -> Any:
     """
     Return the content of a file: JSON where its name ends with ``.json``, else YAML.
 
+    :param path: ``-`` is standard input, as YAML; JSON is YAML as well.
     :raises DefinitionError: naming the file, and line and column where it has a wrong one.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DefinitionError(f"{path} cannot be read: {error.strerror}.") from error
+    if str(path) == "-":
+        path, content = _STDIN, sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise DefinitionError(f"{path} cannot be read: {error.strerror}.") from error
     if len(content) > MAX_BYTES:
         raise DefinitionError(f"{path} is larger than {MAX_BYTES // 1_000_000} MB; split it into several files.")
     try:

@@ -30,7 +30,7 @@ ALERTS = Group(
             "Store the rules of a YAML or JSON file: all of them, or none when one has a problem",
             "provider.cli.alert_commands:load",
             (
-                argument("file", metavar="FILE", help="a map with the key alert_rules"),
+                argument("file", metavar="FILE", help="a map with the key alert_rules; - is standard input"),
                 argument("--prune", action="store_true", help="also delete every stored rule that the file does not have"),
                 argument("--dry-run", action="store_true", help="only check; store nothing"),
             ),

@@ -20,6 +20,10 @@ from provider.cli.parser import build_parser
 
 def script() -> int:
     """Run the console script in a process of its own; see :func:`console`."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks, at each press of the tab key
+        import argcomplete
+
+        argcomplete.autocomplete(build_parser())  # ends the process
     find_connections_of_database()
     return console()
 

@@ -83,7 +83,7 @@ _IMPORT = Command(
     "Store the workflows of a YAML or JSON file: all of them, or none when one has a problem",
     "provider.cli.workflow_commands:import_workflows",
     (
-        argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json"),
+        argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json; - is standard input"),
         argument("--prune", action="store_true", help="also delete every stored workflow that the file does not have"),
         argument("--dry-run", action="store_true", help="check everything and show what would change, but store nothing"),
     ),
@@ -130,7 +130,7 @@ _VALIDATE = Command(
     "Check the stored workflows, or those of a file; exit code 1 when there are problems",
     "provider.cli.workflow_commands:validate_workflows",
     (
-        argument("file", metavar="FILE", nargs="?", help="check this file alone, without a database"),
+        argument("file", metavar="FILE", nargs="?", help="check this file alone, without a database; - is standard input"),
         OUTPUT,
     ),
 )

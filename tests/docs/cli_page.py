@@ -15,6 +15,8 @@ HEAD = """\
 Every command, made from the code by `make docs`. `airflow accelerator …` has the same ones. `-h` after a command shows its help.
 
 The exit code is 0; 1 where a command has found problems, or could not do what it was asked; 2 where its arguments are wrong.
+
+The tab key completes commands and options in a shell that has run `eval "$(register-python-argcomplete accelerator)"`.
 """
 
 

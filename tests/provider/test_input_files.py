@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,20 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.getbasetemp() / "round_trip.yaml"
     path.write_text(dump(data), encoding="utf-8", newline="")
     assert read_file(path) == data
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    typed(b"a: [1, 2]\n")
+    assert read_file(Path("-")) == {"a": [1, 2]}
+    typed(b'{"a": {"b": null}}')
+    assert read_file(Path("-")) == {"a": {"b": None}}
+    typed(b"a: 1\nb: [\n")
+    with pytest.raises(DefinitionError, match="^standard input, line 3, column 1: "):
+        read_file(Path("-"))
+    monkeypatch.setattr(input_files, "MAX_BYTES", 3)
+    typed(b"a: 12")
+    with pytest.raises(DefinitionError, match="^standard input is larger than"):
+        read_file(Path("-"))

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +113,20 @@ def test_the_version_is_the_packages(accelerator) -> None:
     result = accelerator("--version")
     assert (result.code, result.err) == (0, "")
     assert result.out == f"airflow-provider-cloud-accelerator {version('airflow-provider-cloud-accelerator')}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("accelerator imp", ["import"]), ("accelerator db up", ["upgrade"]), ("accelerator import --dr", ["--dry-run"])],
+)
+def test_a_shell_is_told_how_a_word_may_go_on(line: str, offered: list[str], tmp_path: Path) -> None:
+    """By the protocol of argcomplete; no database is asked, nothing is printed."""
+    answer = tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    environment = {**os.environ, **asked, "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+    environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = "postgresql://nobody@127.0.0.1:1/none"
+    command = [str(Path(sys.executable).parent / "accelerator")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+    assert [word.strip() for word in answer.read_text().splitlines()] == offered
+    assert (result.stdout, result.stderr) == ("", "")
