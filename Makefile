@@ -102,6 +102,7 @@ $(READY): setup.cfg constraints.txt
 # The documentation as a site, site/index.html. A warning is an error, and so is a link that leads nowhere.
 docs: $(READY)
 	$(BIN)/python -m tests.docs.cli_page
+	$(BIN)/python -m tests.docs.mistakes_page
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . site
 
 # Upgrade on purpose: compile the pinned set anew.

@@ -49,18 +49,16 @@ def _starts(spec: WorkflowSpec) -> list[str]:
 
 def _task_table(spec: WorkflowSpec, task_ids: Sequence[str]) -> list[str]:
     tasks = {task.task_id: task for task in spec.tasks}
-    parents: dict[str, list[str]] = {}
-    for parent, child in spec.edges:
-        parents.setdefault(child, []).append(parent)
+    parents = spec.parents()
     lines = ["| task | type | after | what |", "|---|---|---|---|"]
     for task_id in task_ids[:_MOST_TASKS]:
         task = tasks[task_id]
-        lines.append(f"| `{task_id}` | `{task.task_type}` | {_after(parents.get(task_id, []))} | {_text(task.doc or '')} |")
+        lines.append(f"| `{task_id}` | `{task.task_type}` | {_after(parents[task_id])} | {_text(task.doc or '')} |")
     return lines if len(tasks) <= _MOST_TASKS else [*lines, f"| … | | | and {len(tasks) - _MOST_TASKS} more |"]
 
 
 def _after(parents: list[str]) -> str:
-    listed = ", ".join(f"`{parent}`" for parent in sorted(parents)[:_MOST_PARENTS])
+    listed = ", ".join(f"`{parent}`" for parent in parents[:_MOST_PARENTS])
     return f"{listed} and {len(parents) - _MOST_PARENTS} more" if len(parents) > _MOST_PARENTS else listed
 
 

@@ -7,18 +7,42 @@ Only the shape is checked here: lists and objects where they belong, ids, known 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
-from dag_factory.problems import Problem, in_words, searches_bounded, shorten, suggestion
+from dag_factory.problems import Problem, edge_name, in_words, row_name, searches_bounded, shorten, suggestion
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
+from provider.strict_yaml import Places
 
 WORKFLOW_KEYS = frozenset(WorkflowOptions.model_fields) | {"tasks"}
 TASK_KEYS = frozenset(TaskSpec.model_fields) - {"workflow_id"} | {"depends_on"}
+
+#: What people call a key who come from Airflow or other systems, and what it is called here.
+_OTHER_NAMES = {
+    "workflow_id": {
+        **dict.fromkeys(("id", "name", "dag_id", "workflow"), "workflow_id"),
+        **dict.fromkeys(("cron", "schedule_interval"), "schedule"),
+        "max_active_runs": "max_active_batches",
+        "dagrun_timeout": "run_timeout_seconds",
+        "is_paused_upon_creation": "paused_at_first",
+        "doc_md": "doc",
+    },
+    "task_id": {
+        **dict.fromkeys(("id", "name", "task"), "task_id"),
+        **dict.fromkeys(("type", "operator"), "task_type"),
+        **dict.fromkeys(("parents", "upstream", "needs", "dependencies", "after"), "depends_on"),
+        **dict.fromkeys(("args", "arguments", "parameters"), "config"),
+        **dict.fromkeys(("timeout", "execution_timeout"), "timeout_seconds"),
+        "retry_delay": "retry_delay_seconds",
+        "priority_weight": "priority",
+        "doc_md": "doc",
+    },
+}
 
 
 class FileData(TypedDict):
@@ -34,32 +58,59 @@ class ParsedFile:
 
     :param rows: what of it are rows, with the columns that the file gives.
     :param problems: why the rest is none, with the place in the file as their row.
+    :param places: where the keys of the file stand.
+    :param entries: row of a problem → the entry of the file that it is about.
     """
 
     rows: DefinitionRows = field(default_factory=DefinitionRows)
     problems: list[Problem] = field(default_factory=list)
+    places: Places = field(default_factory=Places)
+    entries: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def add(self, place: str, message: str) -> None:
         """Note a problem."""
         self.problems.append(Problem("", place, message))
 
+    def beginning(self, problem: Problem) -> tuple[int, int] | None:
+        """Return line and column of the entry that a problem is about; None where the file has none."""
+        entry = self.entries.get(problem.row)
+        return None if entry is None else self.places.of(entry)
 
-def parse(data: Any) -> ParsedFile:
-    """Turn the plain data of a file into rows, and note everything that cannot be rows."""
+    def where(self, problem: Problem) -> tuple[int, int] | None:
+        """Return line and column of the key that a problem is about, or of its entry; None where the file has none."""
+        entry = self.entries.get(problem.row)
+        if entry is None:
+            return None
+        edge = problem.row.startswith("task_dependencies ")
+        found = re.match(r"(?:unknown key )?([\w.]+)", problem.message)
+        path = "depends_on" if edge else found[1] if found else ""
+        place, value = self.places.of(entry), entry
+        for key in path.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                break
+            place, value = self.places.of(value, key) or place, value[key]
+        return place
+
+
+def parse(data: Any, places: Places | None = None) -> ParsedFile:
+    """
+    Turn the plain data of a file into rows, and note everything that cannot be rows.
+
+    :param places: where the keys of the file stand.
+    """
     with searches_bounded():
-        return _parse(data)
+        return _parse(data, ParsedFile(places=places or Places()))
 
 
-def _parse(data: Any) -> ParsedFile:
-    parsed = ParsedFile()
+def _parse(data: Any, parsed: ParsedFile) -> ParsedFile:
     if not isinstance(data, dict):
         parsed.add("the file", f'must be an object with the key "workflows", not {in_words(data)}')
         return parsed
-    _columns(data, {"workflows"}, "workflows", "the file", parsed)
+    _tell_unknown(data, {"workflows"}, "the file", {}, parsed)
     if not data.get("workflows"):
         parsed.add("workflows", "must be a list with at least one workflow")
         return parsed
-    for place, entry in _objects(data["workflows"], "workflows", "workflow_id", parsed):
+    for place, entry in _objects(data["workflows"], "workflows", "workflow_id", WORKFLOW_KEYS, parsed):
         _parse_workflow(entry, place, parsed)
     return parsed
 
@@ -82,27 +133,42 @@ def to_data(rows: DefinitionRows) -> FileData:
 
 
 def _parse_workflow(entry: Mapping[str, Any], place: str, parsed: ParsedFile) -> None:
-    parsed.rows.workflows.append(_columns(entry, WORKFLOW_KEYS, "tasks", place, parsed))
-    for task_place, task in _objects(entry.get("tasks", []), f"{place}: tasks", "task_id", parsed):
-        columns = _columns(task, TASK_KEYS, "depends_on", task_place, parsed)
+    parsed.rows.workflows.append(_columns(entry, WORKFLOW_KEYS, "tasks"))
+    parsed.entries[row_name("workflows", "workflow_id", entry["workflow_id"])] = entry
+    for task_place, task in _objects(entry.get("tasks", []), f"{place}: tasks", "task_id", TASK_KEYS, parsed):
+        columns = _columns(task, TASK_KEYS, "depends_on")
+        parsed.entries[row_name("tasks", "task_id", task["task_id"])] = task
         parsed.rows.tasks.append({**columns, "workflow_id": entry["workflow_id"]})
         parents = task.get("depends_on", [])
         if isinstance(parents, list) and all(isinstance(parent, str) for parent in parents):
-            parsed.rows.dependencies.extend({"parent_id": parent, "child_id": task["task_id"]} for parent in parents)
+            for parent in parents:
+                parsed.rows.dependencies.append({"parent_id": parent, "child_id": task["task_id"]})
+                parsed.entries[edge_name(parent, task["task_id"])] = task
         else:
             parsed.add(task_place, f"depends_on: must be a list of task ids, not {in_words(parents)}")
 
 
-def _columns(entry: Mapping[str, Any], known: Set[str], nested: str, place: str, parsed: ParsedFile) -> dict[str, Any]:
+def _columns(entry: Mapping[str, Any], known: Set[str], nested: str) -> dict[str, Any]:
     """Return what of an entry are columns: its known keys, without the one that holds other rows."""
-    for key in entry:
-        if key not in known:
-            parsed.add(place, f"unknown key {shorten(key)}; {suggestion(key, known, 'known keys are')}")
     return {key: value for key, value in entry.items() if key in known and key != nested}
 
 
-def _objects(value: Any, name: str, id_key: str, parsed: ParsedFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the entries of a list that are objects with an id, each with its place in the file."""
+def _tell_unknown(
+    entry: Mapping[str, Any], known: Set[str], place: str, other_names: Mapping[str, str], parsed: ParsedFile
+) -> None:
+    for key in entry:
+        if key not in known:
+            meant = other_names.get(key)
+            hint = f"did you mean {meant}?" if meant is not None else suggestion(key, known, "known keys are")
+            parsed.add(place, f"unknown key {shorten(key)}; {hint}")
+
+
+def _objects(value: Any, name: str, id_key: str, known: Set[str], parsed: ParsedFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """
+    Yield the entries of a list that are objects with an id, each with its place in the file.
+
+    Unknown keys are told first: one of them is often what is said to be missing.
+    """
     if not isinstance(value, list):
         parsed.add(name, f"must be a list, not {in_words(value)}")
         return
@@ -110,12 +176,19 @@ def _objects(value: Any, name: str, id_key: str, parsed: ParsedFile) -> Iterator
         place = f"{name}[{index}]"
         if not isinstance(entry, dict):
             parsed.add(place, f"must be an object, not {in_words(entry)}")
-        elif id_key not in entry:
-            parsed.add(place, f"{id_key}: missing; add it")
+            continue
+        has_id = isinstance(entry.get(id_key), str) and entry[id_key]
+        if has_id:
+            place = f"{place} {shorten(entry[id_key])}"
+        parsed.entries[place] = entry
+        _tell_unknown(entry, known, place, _OTHER_NAMES[id_key], parsed)
+        if id_key not in entry:
+            if not any(_OTHER_NAMES[id_key].get(key) == id_key for key in entry):
+                parsed.add(place, f"{id_key}: missing; add it")
         elif not isinstance(entry[id_key], str) or not entry[id_key]:
             parsed.add(place, f"{id_key}: must be text, not {in_words(entry[id_key])}")
         else:
-            yield f"{place} {shorten(entry[id_key])}", entry
+            yield place, entry
 
 
 def without_defaults(row: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

@@ -61,6 +61,18 @@ class Problem:
         return f"{self.row}: {self.message}"
 
 
+def row_name(table: str, column: str, key: Any) -> str:
+    """Return how problems name a row by its key."""
+    if not key:
+        return f"{table} row (without {column})"
+    return f"{table} row {shorten(key) or f'(with a {column} that cannot be shown)'}"
+
+
+def edge_name(parent: Any, child: Any) -> str:
+    """Return how problems name an edge."""
+    return f"task_dependencies row {shorten(parent)} → {shorten(child)}"
+
+
 def raise_problems(problems: Iterable[Problem], consequence: str) -> None:
     """
     Raise one error that lists every problem on a line of its own; do nothing where there is none.
@@ -146,7 +158,7 @@ def _describe(item: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     where = _path([prefix, *item["loc"]] if prefix else list(item["loc"])) or "row"
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
-        return f"{where}: missing"
+        return f"{where}: missing; add it"
     if kind == "extra_forbidden":
         fields = _fields_at(model, item["loc"][:-1])
         return f"{where}: unknown key; {suggestion(str(item['loc'][-1]), fields, 'known keys are')}"

@@ -331,3 +331,10 @@ class WorkflowSpec(Spec):
         for parent, child in self.edges:
             children[parent].append(child)
         return children
+
+    def parents(self) -> dict[str, list[str]]:
+        """Return task id → ids of its parents, in their order, with a key for every task."""
+        parents: dict[str, list[str]] = {task.task_id: [] for task in self.tasks}
+        for parent, child in self.edges:
+            parents[child].append(parent)
+        return parents

@@ -11,7 +11,17 @@ from pydantic import ValidationError
 
 from dag_factory import templates
 from dag_factory.graph import find_cycle
-from dag_factory.problems import Problem, describe, in_words, searches_bounded, shorten, suggestion, way_around
+from dag_factory.problems import (
+    Problem,
+    describe,
+    edge_name,
+    in_words,
+    row_name,
+    searches_bounded,
+    shorten,
+    suggestion,
+    way_around,
+)
 from dag_factory.sizes import oversized
 from dag_factory.specs import TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import templated_keys
@@ -114,7 +124,7 @@ class _Validation:
 
     def _check_workflow(self, row: Row, known: set[str]) -> None:
         key = row.get("workflow_id") if isinstance(row, dict) else None
-        name = _row_name("workflows", "workflow_id", key)
+        name = row_name("workflows", "workflow_id", key)
         if isinstance(key, str) and key in known:
             self._report(key, name, "given more than once; keep one")
             return
@@ -133,7 +143,7 @@ class _Validation:
 
     def _check_task(self, row: Row, known: set[str], seen: dict[str, str]) -> None:
         workflow_id, task_id = (row.get("workflow_id"), row.get("task_id")) if isinstance(row, dict) else (None, None)
-        name = _row_name("tasks", "task_id", task_id)
+        name = row_name("tasks", "task_id", task_id)
         if reasons := list(_unstorable(row)):
             self._report(workflow_id, name, *reasons)
             return
@@ -187,7 +197,7 @@ class _Validation:
 
     def _check_edge(self, row: Row) -> None:
         parent, child = (row.get("parent_id"), row.get("child_id")) if isinstance(row, dict) else (None, None)
-        name = f"task_dependencies row {shorten(parent)} → {shorten(child)}"
+        name = edge_name(parent, child)
         if not isinstance(parent, str) or not isinstance(child, str):
             self._report(None, name, "needs two task ids: parent_id and child_id")
             return
@@ -214,7 +224,7 @@ class _Validation:
 
     def _check_graph(self, workflow_id: str) -> None:
         """Check the workflow as a whole."""
-        name = _row_name("workflows", "workflow_id", workflow_id)
+        name = row_name("workflows", "workflow_id", workflow_id)
         children: dict[str, list[str]] = {task_id: [] for task_id in self._tasks_of.get(workflow_id, ())}
         if not children:
             self._report(workflow_id, name, "has no task; add a row to tasks")
@@ -223,12 +233,6 @@ class _Validation:
             children.setdefault(child, [])
         if cycle := find_cycle(children):
             self._report(workflow_id, name, f"dependencies form a cycle: {way_around(cycle)}; delete one of them")
-
-
-def _row_name(table: str, column: str, key: Any) -> str:
-    if not key:
-        return f"{table} row (without {column})"
-    return f"{table} row {shorten(key) or f'(with a {column} that cannot be shown)'}"
 
 
 def _unstorable(row: Any) -> Iterator[str]:

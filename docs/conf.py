@@ -23,7 +23,7 @@ NAVIGATION = {
     "Concepts": ["docs/concepts"],
     "How-to": ["docs/workflows", "docs/messages", "examples/dags/README"],
     "Reference": ["docs/configuration", "docs/cli", "docs/tasklog"],
-    "Operating": ["docs/pages", "docs/alerts", "docs/operations", "docs/troubleshooting"],
+    "Operating": ["docs/pages", "docs/alerts", "docs/operations", "docs/troubleshooting", "docs/mistakes"],
     "Security": ["SECURITY"],
     "Benchmarks": ["benchmarks/README"],
     "Architecture": ["docs/architecture", "CONTRIBUTING"],

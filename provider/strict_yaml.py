@@ -9,6 +9,7 @@ given twice is refused, since one of the two would be lost without a sign.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,35 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own form
 
 
+class Places:
+    """Where the keys of maps stand in a text, by the maps themselves: they are plain data, and stay so."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[Any, dict[str, tuple[int, int]]]] = {}
+
+    def note(self, data: Mapping[str, Any], node: Any) -> None:
+        """Note the places of the keys of a map, which is kept: its address names it."""
+        self._of[id(data)] = data, {key.value: (key.start_mark.line + 1, key.start_mark.column + 1) for key, _ in node.value}
+
+    def of(self, data: Mapping[str, Any], key: str | None = None) -> tuple[int, int] | None:
+        """Return line and column, both from 1, of a key of a map, or of its first one; None where that is not known."""
+        _, places = self._of.get(id(data), (None, {}))
+        return places.get(key) if key is not None else min(places.values(), default=None)
+
+
+class _PlacingLoader(_Loader):
+    places: Places
+
+    def construct_placed_map(self, node: Any) -> Iterator[dict[str, Any]]:
+        data: dict[str, Any] = {}
+        self.places.note(data, node)
+        yield data  # what is in it may refer to it
+        data.update(self.construct_mapping(node))
+
+
+_PlacingLoader.add_constructor("tag:yaml.org,2002:map", _PlacingLoader.construct_placed_map)
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes what any YAML reader could take for something else than a text: by YAML 1.1 and by our own rules."""
 
@@ -57,17 +87,23 @@ for _name, (_pattern, _first) in _CORE_SCHEMA.items():
 _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(f"^{_MERGE}$"), ["<"])
 
 
-def load(text: str) -> Any:
+def load(text: str, places: Places | None = None) -> Any:
     """
     Return the one document in a text as plain data.
 
+    :param places: gets the places of all keys.
     :raises yaml.YAMLError: it is not YAML, or it is YAML that is refused here.
     :raises ValueError: a number with thousands of digits.
     """
     guard = _Guard()
     for event in yaml.parse(text, Loader=_BaseLoader):
         guard.check(event)
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, made stricter
+    loader = _Loader(text) if places is None else _PlacingLoader(text)
+    loader.places = places
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def dump(data: Any) -> str:
@@ -129,7 +165,7 @@ class _Guard:
         if not isinstance(event, yaml.ScalarEvent) or (event.implicit[0] and _NO_TEXT.match(event.value)):
             raise _refusal(event, "a key must be a text; put it in quotes")
         if event.value in keys:
-            raise _refusal(event, f'the key "{event.value}" is given twice')
+            raise _refusal(event, f'the key "{event.value}" is given twice; keep one')
         keys.add(event.value)
 
     def _add(self, event: Any, anchor: str | None, size: int, height: int) -> None:

@@ -135,6 +135,22 @@ _VALIDATE = Command(
     ),
 )
 
+_GRAPH = Command(
+    "graph",
+    "Show the tasks of a workflow in the order of the flow, and what each of them comes after",
+    "provider.cli.graph_commands:graph",
+    (
+        argument("workflow_id", metavar="WORKFLOW", help="workflow id"),
+        argument("--file", metavar="FILE", help="of this file, without a database; - is standard input"),
+        argument(
+            "--format",
+            choices=("table", "mermaid", "json"),
+            default="table",
+            help="table (default), mermaid for a flowchart that GitHub and many wikis draw, or json",
+        ),
+    ),
+)
+
 _SCHEMA = Command(
     "schema",
     "Write the JSON Schema of a file of workflows, for editors",
@@ -287,7 +303,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _EXAMPLES,
     _DB,
-    *(_IMPORT, _EXPORT, _VALIDATE, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
+    *(_IMPORT, _EXPORT, _VALIDATE, _GRAPH, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
     *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, ALERTS, _DOCTOR, _EMULATORS),
 )

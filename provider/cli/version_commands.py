@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from dag_factory import snapshot
+from dag_factory.definition_file import ParsedFile
 from dag_factory.settling import losses_of
 from dag_factory.snapshot import SnapshotError
 from provider.cli.import_plan import as_operated, carry_out, make_plan
@@ -52,7 +53,7 @@ def rollback(args: argparse.Namespace) -> int:
             raise AcceleratorError(f"version {number} deleted the workflow and has no rows; name another one with --to.")
         plan = make_plan(stored, as_operated(stored, to_rows([version["rows"]]), always=True), prune=False)
         if plan.problems:
-            return refuse(f"version {version['version']}", plan.problems)
+            return refuse(f"version {version['version']}", plan.problems, ParsedFile())
         carry_out(session, plan, stored, action=ROLLED_BACK, by=who())
     sys.stdout.write(f"Back to version {version['version']} of {utc(version['created_at'])}.\n")
     report(plan, dry_run=False)

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dag_factory.definition_file import ParsedFile, parse, to_data
 from dag_factory.pools import pool_warnings
@@ -23,16 +24,16 @@ from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import one_at_a_time
 from provider.metadata.workflow_rows import IMPORTED
-from provider.strict_yaml import dump
+from provider.strict_yaml import Places, dump
 
 
 def import_workflows(args: argparse.Namespace) -> int:
     """Store the workflows of a file in one transaction, or list every problem and store nothing."""
     with busy(f"{'Checking' if args.dry_run else 'Checking and storing'} the workflows"):
-        parsed = parse(read_file(Path(args.file)))
+        parsed = read_workflows(args.file)
         plan, problems = _checked(parsed, args)
     if problems:
-        return refuse(args.file, problems)
+        return refuse(args.file, problems, parsed)
     report(plan, dry_run=args.dry_run)
     return 0
 
@@ -72,11 +73,8 @@ def export(args: argparse.Namespace) -> int:
 def validate_workflows(args: argparse.Namespace) -> int:
     """Check what is stored, or a file by itself."""
     with busy("Checking the workflows"):
-        if args.file:
-            parsed = parse(read_file(Path(args.file)))
-            rows, problems = parsed.rows, parsed.problems
-        else:
-            rows, problems = _stored(), []
+        parsed = read_workflows(args.file) if args.file else ParsedFile(_stored())
+        rows, problems = parsed.rows, parsed.problems
         validated = validate(rows)
         problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
         warnings = pool_warnings(validated.workflows.values())
@@ -85,22 +83,36 @@ def validate_workflows(args: argparse.Namespace) -> int:
             {
                 "workflows": len(rows.workflows),
                 "tasks": len(rows.tasks),
-                "problems": _as_json(problems),
-                "warnings": _as_json(warnings),
+                "problems": _as_json(problems, parsed),
+                "warnings": _as_json(warnings, parsed),
             }
         )
         return 1 if problems else 0
     _warn(warnings)
     if problems:
-        _write_problems(problems)
+        write_problems(problems, args.file, parsed)
         sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {args.file or 'the stored workflows'}.\n")
     else:
         sys.stdout.write(f"{_count(len(rows.workflows), 'workflow')}, {_count(len(rows.tasks), 'task')}: no problems.\n")
     return 1 if problems else 0
 
 
-def _as_json(problems: Iterable[Problem]) -> list[dict[str, str | None]]:
-    return [{"workflow_id": problem.workflow_id or None, "row": problem.row, "message": problem.message} for problem in problems]
+def _as_json(problems: Iterable[Problem], parsed: ParsedFile) -> list[dict[str, Any]]:
+    return [
+        {"workflow_id": problem.workflow_id or None, "row": problem.row, "message": problem.message}
+        | ({} if place is None else {"line": place[0], "column": place[1]})
+        for place, problem in _in_order(problems, parsed)
+    ]
+
+
+def _in_order(problems: Iterable[Problem], parsed: ParsedFile) -> list[tuple[tuple[int, int] | None, Problem]]:
+    """Return problems with their places in the order of the file; of an entry unknown keys first: one may be what is missing."""
+
+    def order(pair: tuple[tuple[int, int] | None, Problem]) -> tuple[tuple[int, int], bool, tuple[int, int]]:
+        place, problem = pair
+        return parsed.beginning(problem) or (0, 0), not problem.message.startswith("unknown key "), place or (0, 0)
+
+    return sorted(((parsed.where(problem), problem) for problem in problems), key=order)
 
 
 def _stored() -> DefinitionRows:
@@ -108,16 +120,28 @@ def _stored() -> DefinitionRows:
         return read_definitions(session)
 
 
-def refuse(file: str, problems: Sequence[Problem]) -> int:
-    """List why nothing was stored; return the exit code."""
-    _write_problems(problems)
-    sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {file}; nothing was stored.\n")
+def read_workflows(file: str) -> ParsedFile:
+    """Read a file of workflows, with the places of what is in it."""
+    places = Places()
+    return parse(read_file(Path(file), places), places)
+
+
+def refuse(name: str, problems: Sequence[Problem], parsed: ParsedFile) -> int:
+    """
+    List why nothing was stored; return the exit code.
+
+    :param name: of the file, or of what else it comes from.
+    """
+    write_problems(problems, name, parsed)
+    sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {name}; nothing was stored.\n")
     return 1
 
 
-def _write_problems(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        sys.stdout.write(f"{printable(str(problem))}\n")
+def write_problems(problems: Iterable[Problem], file: str | None, parsed: ParsedFile) -> None:
+    """List problems, one a line; those of a file with line and column, as compilers do, where it is YAML."""
+    for place, problem in _in_order(problems, parsed):
+        prefix = "" if place is None else f"{file}:{place[0]}:{place[1]}: "
+        sys.stdout.write(f"{printable(prefix + str(problem))}\n")
 
 
 def _warn(warnings: Iterable[Problem]) -> None:

@@ -92,8 +92,7 @@ def as_shown(problem: Problem) -> dict[str, str]:
     """Return a problem in parts: the row, the column where the message begins with one, and what to do."""
     match = _COLUMN.fullmatch(problem.message)
     column, message = (match["column"], match["rest"]) if match else ("", problem.message)
-    told = "missing; add it" if message == "missing" else message
-    return {"workflow_id": problem.workflow_id, "row": problem.row, "column": column, "message": told}
+    return {"workflow_id": problem.workflow_id, "row": problem.row, "column": column, "message": message}
 
 
 def _look(visible: frozenset[str] | None, before: Checked | None) -> Checked:

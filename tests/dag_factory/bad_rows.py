@@ -212,7 +212,7 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("task", "dim_date", "config", None),
         TASK + 'config: must be an object such as {"key": "value"}, not empty',
     ),
-    "missing key": (lambda rows: rows.task("dim_date")["config"].pop("project_id"), TASK + "config.project_id: missing"),
+    "missing key": (lambda rows: rows.task("dim_date")["config"].pop("project_id"), TASK + "config.project_id: missing; add it"),
     "wrong type of key": (_config("dim_date", "region", 3), TASK + "config.region: must be text, not 3"),
     "two sources": (
         _config("dim_date", "workspace", "dev"),
@@ -246,7 +246,7 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     ),
     "target": (
         _config("dim_date", "included_targets", [{"schema": "x"}]),
-        TASK + "config.included_targets[0]: name: missing",
+        TASK + "config.included_targets[0]: name: missing; add it",
     ),
     "target key": (
         _config("dim_date", "included_targets", [{"name": "x", "shema": "y"}]),

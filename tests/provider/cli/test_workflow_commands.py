@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,16 @@ def test_every_problem_is_listed_and_nothing_is_stored(accelerator, application_
     )
     result = accelerator("import", path)
     assert result.code == 1
-    lines = result.out.splitlines()
+    placed = re.findall(r"^(?:\S+/workflows\.yaml:(\d+):(\d+): )?(.+)$", result.out, re.MULTILINE)
+    lines = [said for _, _, said in placed]
+    in_file = path.read_text().splitlines()
+    begins = {said: in_file[int(line) - 1][int(column) - 1 :] for line, column, said in placed if line}
+    for words, key in (
+        *(("unknown key dependson", "dependson:"), ("config: give exactly", "config:"), ("retries: must", "retries:")),
+        *(("timezone: 'Europe/Berln'", "timezone:"), ("form a cycle", "workflow_id: loop"), ("nobody → i", "depends_on:")),
+        ("workflow_id: missing", "tasks:"),
+    ):
+        assert [begin for said, begin in begins.items() if words in said and begin.startswith(key)], (words, begins)
     for expected in (
         "workflows[1] typo: tasks[1] c: unknown key dependson; did you mean depends_on? known keys are: config, depends_on, ",
         "workflows[5]: must be an object, not 'not an object'",

@@ -40,7 +40,7 @@ def leave_snapshot() -> None:
 @pytest.mark.parametrize(
     ("message", "column", "told"),
     [
-        ("config.git_commitish: missing", "config.git_commitish", "missing; add it"),
+        ("config.git_commitish: missing; add it", "config.git_commitish", "missing; add it"),
         ("params[0].name: must be text, not 1", "params[0].name", "must be text, not 1"),
         ("given more than once; keep one", "", "given more than once; keep one"),
         ("A workflow: is odd", "", "A workflow: is odd"),

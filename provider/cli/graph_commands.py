@@ -1,0 +1,97 @@
+"""``accelerator graph``: the tasks of a workflow in the order of the flow, for people and for Mermaid."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from dag_factory.definition_file import ParsedFile
+from dag_factory.graph import flow_order
+from dag_factory.problems import suggestion
+from dag_factory.specs import WorkflowSpec
+from dag_factory.validation import validate
+from provider.cli.output import write_json, write_table
+from provider.cli.workflow_commands import read_workflows, write_problems
+from provider.exceptions import AcceleratorError
+from provider.metadata.definitions import read_definitions
+from provider.metadata.engine import read_session
+from provider.metadata.rows import DefinitionRows
+
+
+def graph(args: argparse.Namespace) -> int:
+    """
+    Print the graph of a workflow; one that cannot be built has its problems listed.
+
+    :raises AcceleratorError: there is no such workflow.
+    """
+    parsed = read_workflows(args.file) if args.file else ParsedFile(_stored(args.workflow_id))
+    rows = parsed.rows
+    validated = validate(rows)
+    spec = validated.workflows.get(args.workflow_id)
+    if spec is None:
+        known = {str(row["workflow_id"]) for row in rows.workflows}
+        if args.workflow_id not in known:
+            hint = suggestion(args.workflow_id, known, "there are")
+            raise AcceleratorError(f"there is no workflow {args.workflow_id} in {args.file or 'the tables'}; {hint}.")
+        own = [problem for problem in validated.problems if problem.workflow_id == args.workflow_id]
+        write_problems([*parsed.problems, *own], args.file, parsed)
+        sys.stderr.write(f"error: workflow {args.workflow_id} cannot be built.\n")
+        return 1
+    _WRITERS[args.format](spec)
+    return 0
+
+
+def _stored(workflow_id: str) -> DefinitionRows:
+    """Return the rows of a workflow; where there is none, of all, so that people are told which there are."""
+    with read_session() as session:
+        found = read_definitions(session, [workflow_id])
+        return found if found.workflows else read_definitions(session)
+
+
+def _as_table(spec: WorkflowSpec) -> None:
+    tasks, parents = {task.task_id: task for task in spec.tasks}, spec.parents()
+    rows = [
+        [
+            task_id,
+            tasks[task_id].task_type + ("" if tasks[task_id].enabled else " (switched off)"),
+            ", ".join(parents[task_id]),
+        ]
+        for task_id in flow_order(spec.children())
+    ]
+    write_table(["task", "type", "after"], rows)
+
+
+def _as_json(spec: WorkflowSpec) -> None:
+    tasks, parents = {task.task_id: task for task in spec.tasks}, spec.parents()
+    write_json(
+        [
+            {
+                "task_id": task_id,
+                "task_type": tasks[task_id].task_type,
+                "enabled": tasks[task_id].enabled,
+                "parents": parents[task_id],
+            }
+            for task_id in flow_order(spec.children())
+        ]
+    )
+
+
+def _as_mermaid(spec: WorkflowSpec) -> None:
+    """Print a flowchart, which GitHub, GitLab and many a wiki draw."""
+    sys.stdout.write("\n".join(_mermaid(spec)) + "\n")
+
+
+def _mermaid(spec: WorkflowSpec) -> Iterator[str]:
+    in_order = flow_order(spec.children())
+    # Words such as "end" are no ids there; ids of tasks are plain letters, digits and marks, so a label needs no escapes.
+    names = {task_id: f"t{number}" for number, task_id in enumerate(in_order)}
+    yield "flowchart LR"
+    yield from (f'    {names[task_id]}["{task_id}"]' for task_id in in_order)
+    yield from (f"    {names[parent]} --> {names[child]}" for parent, child in spec.edges)
+    if off := [names[task.task_id] for task in spec.tasks if not task.enabled]:
+        yield "    classDef off stroke-dasharray: 4"
+        yield f"    class {','.join(sorted(off))} off"
+
+
+_WRITERS = {"table": _as_table, "json": _as_json, "mermaid": _as_mermaid}
