@@ -21,7 +21,7 @@ extensions = ["myst_parser"]
 NAVIGATION = {
     "Start": ["docs/tutorial", "docs/local", "docs/composer", "deploy/composer/README"],
     "Concepts": ["docs/concepts"],
-    "How-to": ["docs/workflows", "docs/messages", "examples/dags/README"],
+    "How-to": ["docs/workflows", "docs/messages", "docs/migration", "examples/dags/README"],
     "Reference": ["docs/configuration", "docs/cli", "docs/tasklog"],
     "Operating": ["docs/pages", "docs/alerts", "docs/operations", "docs/troubleshooting", "docs/mistakes"],
     "Security": ["SECURITY"],

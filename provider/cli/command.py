@@ -72,6 +72,14 @@ def positive(value: str) -> int:
     return number
 
 
+def pair(value: str) -> tuple[str, str]:
+    """Read two words around an equals sign."""
+    first, equals, second = value.partition("=")
+    if not (first and equals and second):
+        raise argparse.ArgumentTypeError(f"{value!r} is not two names with an = between them")
+    return first, second
+
+
 def day(value: str) -> datetime:
     """Read a day, in UTC."""
     try:

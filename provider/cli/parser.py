@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from provider.cli.acting_commands import CANCEL, DISABLE, ENABLE, PAUSE, PUBLISH, RESUME, RUN
 from provider.cli.alerting_commands import ALERTS
-from provider.cli.command import OUTPUT, Command, Group, argument, day, port, positive
+from provider.cli.command import OUTPUT, Command, Group, argument, day, pair, port, positive
 
 _REQUEST_STATES = ("received", "dispatched", "recorded", "duplicate", "rejected")
 _BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
@@ -147,6 +147,31 @@ _GRAPH = Command(
             choices=("table", "mermaid", "json"),
             default="table",
             help="table (default), mermaid for a flowchart that GitHub and many wikis draw, or json",
+        ),
+    ),
+)
+
+_CONVERT = Command(
+    "convert",
+    "Print the tasks and edges of another engine's tables as a file of workflows; what hangs together becomes one",
+    "provider.cli.convert_commands:convert_tables",
+    (
+        argument("url", metavar="URL", help="SQLAlchemy URL of the database; PostgreSQL takes a password from PGPASSWORD"),
+        argument("--tasks", metavar="TABLE", help="table of the tasks; by default Tasks"),
+        argument("--dependencies", metavar="TABLE", help="table of the edges; by default TaskDependencies"),
+        argument(
+            "--column",
+            type=pair,
+            action="append",
+            metavar="OURS=THEIRS",
+            help="what a column is called there, such as task_id=code; may be repeated",
+        ),
+        argument(
+            "--type",
+            type=pair,
+            action="append",
+            metavar="THEIRS=OURS",
+            help="what a task type of theirs is here, such as 7=dataform; may be repeated",
         ),
     ),
 )
@@ -303,7 +328,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _EXAMPLES,
     _DB,
-    *(_IMPORT, _EXPORT, _VALIDATE, _GRAPH, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
+    *(_IMPORT, _EXPORT, _VALIDATE, _GRAPH, _CONVERT, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
     *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, ALERTS, _DOCTOR, _EMULATORS),
 )

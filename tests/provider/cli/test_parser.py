@@ -52,6 +52,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["import", "x.yaml", "--dry-run", "--prune"],
         ["export", "a", "b", "--format", "json"],
         ["validate", "-o", "json"],
+        ["convert", "sqlite:///x.db", "--tasks", "T", "--dependencies", "D", "--column", "task_id=code", "--type", "7=dataform"],
         ["graph", "a", "--file", "x.yaml", "--format", "mermaid"],
         ["history", "a", "-o", "json"],
         ["rollback", "a", "--to", "3"],
