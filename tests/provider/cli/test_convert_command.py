@@ -161,7 +161,7 @@ HOSTILE: list[dict[str, Any]] = [
 
 
 def test_whatever_the_tables_hold_ends_in_data_that_validation_judges() -> None:
-    edges = [
+    edges: list[dict[str, Any]] = [
         {"parent_id": "loop", "child_id": "loop"},
         {"parent_id": None, "child_id": 7},
         {"parent_id": "{{ a }}", "child_id": 7},
