@@ -8,6 +8,7 @@ over is told.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -119,6 +120,7 @@ def convert(tasks: Iterable[Row], edges: Iterable[Row], naming: Naming | None = 
 class _Conversion:
     def __init__(self, naming: Naming) -> None:
         self._naming = naming
+        self._types = task_types()
         self._notes: dict[str, None] = {}
 
     def run(self, tasks: list[Row], edges: list[Row]) -> Converted:
@@ -144,9 +146,11 @@ class _Conversion:
         taken: set[str] = set(columns.values())
         for row in rows:
             ours = {name: _plain(row[theirs]) for name, theirs in columns.items() if row[theirs] is not None}
-            task_id = str(ours["task_id"])
-            if task_id in entries:
-                self._note(f"task {task_id} is there twice; the first one was taken")
+            task_id = str(ours.get("task_id", ""))
+            if not task_id or task_id in entries:
+                self._note(
+                    f"task {task_id} is there twice; the first one was taken" if task_id else "a task without an id was left out"
+                )
                 continue
             if "workflow_id" in ours:
                 groups[task_id] = str(ours.pop("workflow_id"))
@@ -208,13 +212,12 @@ class _Conversion:
     def _config(self, task_id: str, kind: str, stored: Any, others: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
         """Return a task's configuration, from a column that holds all of it and from columns of its own, and which these are."""
         if isinstance(stored, str):
-            try:
+            with contextlib.suppress(ValueError):  # told below
                 stored = parse_json(stored)
-            except ValueError:
-                self._note(f"the configuration of task {task_id} is no JSON and was not taken over")
-                stored = None
+        if stored is not None and not isinstance(stored, dict):
+            self._note(f"the configuration of task {task_id} is no JSON object and was not taken over")
         given = stored if isinstance(stored, dict) else {}
-        task_type = task_types().get(kind)
+        task_type = self._types.get(kind)
         fields = set() if task_type is None else set(task_type.config_model.model_fields)
         names = {_letters(ours): ours for ours in fields}
         names |= {theirs: ours for ours, words in _KEYS.get(kind, {}).items() for theirs in words}

@@ -156,6 +156,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"task_id": 7, "task_type": None, "config": "{'a': 1}", "enabled": "f", "x\x1b[2J": "é"},
     {"task_id": 7, "task_type": "external", "config": None, "enabled": 1, "x\x1b[2J": None},
     {"task_id": "{{ a }}", "task_type": "DROP TABLE", "config": "[1]", "enabled": None, "x\x1b[2J": None},
+    {"task_id": None, "task_type": "external", "config": None, "enabled": None, "x\x1b[2J": None},
     {"task_id": "loop", "task_type": "sql", "config": '{"query": "select 1"}', "enabled": 0, "x\x1b[2J": None},
 ]
 
@@ -174,7 +175,7 @@ def test_whatever_the_tables_hold_ends_in_data_that_validation_judges() -> None:
     problems = [str(problem) for problem in validate(parsed.rows).problems]
     assert any("may hold letters, digits" in problem for problem in problems)
     assert any("cannot depend on itself" in problem for problem in problems)
-    assert len(converted.notes) == 6, converted.notes
+    assert len(converted.notes) == 8, converted.notes
 
 
 def test_ids_may_say_to_which_workflow_they_belong() -> None:
