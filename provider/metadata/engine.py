@@ -100,6 +100,7 @@ def create_engine(url: str, *, pooled: int = 0) -> Engine:
         },
     )
     _mask_errors(engine, parsed)
+    _wrap_refused_texts(engine)
     return engine
 
 
@@ -173,6 +174,17 @@ def _mask_errors(engine: Engine, url: URL) -> None:
         for error in (context.original_exception, context.sqlalchemy_exception):
             if error is not None:
                 error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
+
+
+def _wrap_refused_texts(engine: Engine) -> None:
+    """Let psycopg2 refuse a text with NUL as the server does, and as psycopg 3 does: by an error of SQLAlchemy."""
+
+    @event.listens_for(engine, "handle_error")
+    def handle_error(context: ExceptionContext) -> BaseException | None:
+        error = context.original_exception
+        if context.sqlalchemy_exception is None and isinstance(error, ValueError) and "NUL" in str(error):
+            return sqlalchemy.exc.DataError(context.statement, None, error, hide_parameters=True)
+        return None
 
 
 def _make_transactions_explicit(engine: Engine) -> None:
