@@ -70,5 +70,5 @@ def _rows(connection: Connection, named: str | None, usual: tuple[str, ...]) -> 
     place = f"{quote(schema)}.{quote(found)}" if schema else quote(found)
     rows = connection.execute(text(f"SELECT * FROM {place} LIMIT {MOST_ROWS + 1}")).mappings().all()  # noqa: S608 - quoted
     if len(rows) > MOST_ROWS:
-        raise AcceleratorError(f"table {found} has more than {MOST_ROWS} rows; convert a part of it, by a view.")
+        raise AcceleratorError(f"table {found} has more than {MOST_ROWS} rows; convert a part of it, from a table of its own.")
     return [dict(row) for row in rows]

@@ -37,7 +37,7 @@ def commands() -> list[str]:
     """Return every `accelerator …` command of the console blocks."""
     lines = [line for block in blocks("console") for line in block.replace("\\\n", " ").splitlines()]
     parts = [part.strip() for line in lines for part in line.partition("$ ")[2].split("&&")]
-    return [part for part in parts if part.startswith("accelerator ")]
+    return [part.partition(" > ")[0] for part in parts if part.startswith("accelerator ")]
 
 
 def workflow_examples() -> list[str]:

@@ -115,7 +115,7 @@ def write(rows: Sequence[Row], client: sqlalchemy.Engine) -> int:
             try:
                 with nullcontext() if sqlite else connection.begin_nested():
                     connection.execute(_insert(row, client), {name: _bound(value) for name, value in row.values.items()})
-            except (SQLAlchemyError, UnicodeError, OverflowError):
+            except (SQLAlchemyError, ValueError, OverflowError):
                 continue
             written += 1
         connection.commit()
