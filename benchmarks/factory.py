@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from benchmarks.chains import add_chain
 from benchmarks.result import AtMost, Result
 from demo.dag_processor import DagProcessor
 from demo.postgres import PostgresServer
@@ -38,21 +39,13 @@ ENVIRONMENT = {
     "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": None,
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": None,
 }
-CONFIG = {"project_id": "demo-project", "region": "europe-west3", "repository_id": "sales", "git_commitish": "main"}
 
 
 def definitions(tasks: int) -> DefinitionRows:
     """Return workflows of ten tasks and seventeen edges: each task follows the two before it."""
     rows = DefinitionRows()
     for number in range(tasks // TASKS_OF_WORKFLOW):
-        workflow_id = f"w{number:05}"
-        ids = [f"{workflow_id}_t{task}" for task in range(TASKS_OF_WORKFLOW)]
-        rows.workflows.append({"workflow_id": workflow_id})
-        rows.tasks.extend(
-            {"task_id": task_id, "workflow_id": workflow_id, "task_type": "dataform", "config": CONFIG} for task_id in ids
-        )
-        edges = [*itertools.pairwise(ids), *zip(ids, ids[2:], strict=False)]
-        rows.dependencies.extend({"parent_id": parent, "child_id": child} for parent, child in edges)
+        add_chain(rows, f"w{number:05}", TASKS_OF_WORKFLOW)
     return rows
 
 

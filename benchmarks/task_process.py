@@ -7,7 +7,6 @@ also what runs in the processes that are measured: ``fill`` makes the tables, ``
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -33,7 +32,6 @@ FLAT = 1.3
 """So many times as long as the shortest median the longest may take."""
 
 _DAG_FILE = "dags/workflows.py"
-_CONFIG = {"project_id": "demo-project", "region": "europe-west3", "repository_id": "sales", "git_commitish": "main"}
 
 
 def run(folder: Path, before: Checkout | None = None) -> Iterator[Result]:
@@ -84,6 +82,7 @@ def _samples(checkout: Checkout, postgres: PostgresServer, folder: Path, other: 
 
 def _fill(other: int, own: int) -> None:
     """Make tables with the workflow ``own``, and the snapshot that a dag-processor would have written."""
+    from benchmarks.chains import add_chain
     from dag_factory import snapshot
     from provider.metadata.definitions import read_definitions, replace_workflows
     from provider.metadata.engine import create_engine, read_session, write_session
@@ -94,11 +93,7 @@ def _fill(other: int, own: int) -> None:
     upgrade(create_engine(os.environ["AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"]))
     rows = DefinitionRows()
     for name, tasks in [("own", own), *((f"w{number:05}", 10) for number in range((other - own) // 10))]:
-        ids = [f"{name}_t{number}" for number in range(tasks)]
-        rows.workflows.append({"workflow_id": name, "schedule": "0 5 * * *", "start_date": "2026-01-01"})
-        rows.tasks.extend({"task_id": one, "workflow_id": name, "task_type": "dataform", "config": _CONFIG} for one in ids)
-        edges = [*itertools.pairwise(ids), *zip(ids, ids[2:], strict=False)]
-        rows.dependencies.extend({"parent_id": parent, "child_id": child} for parent, child in edges)
+        add_chain(rows, name, tasks, schedule="0 5 * * *", start_date="2026-01-01")
     with write_session() as session:
         replace_workflows(session, rows)
     with read_session() as session:
@@ -115,7 +110,6 @@ def _measure(dag_file: str) -> float:
 
     DAG("written_by_hand", schedule="0 5 * * *").add_task(BaseOperator(task_id="one"))
     os.environ |= {"_AIRFLOW_PARSING_CONTEXT_DAG_ID": "own", "_AIRFLOW_PARSING_CONTEXT_TASK_ID": "own_t5"}
-    # The file's folder is no way to other modules, as in a task process.
     begun = time.perf_counter()
     found = runpy.run_path(dag_file)
     seconds = time.perf_counter() - begun

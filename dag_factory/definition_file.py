@@ -185,7 +185,7 @@ def _objects(value: Any, name: str, id_key: str, known: Set[str], parsed: Parsed
         if id_key not in entry:
             if not any(_OTHER_NAMES[id_key].get(key) == id_key for key in entry):
                 parsed.add(place, f"{id_key}: missing; add it")
-        elif not isinstance(entry[id_key], str) or not entry[id_key]:
+        elif not has_id:
             parsed.add(place, f"{id_key}: must be text, not {in_words(entry[id_key])}")
         else:
             yield place, entry

@@ -140,7 +140,7 @@ def agrees(shard: Shard, workflow_id: str, task_id: str, rows: DefinitionRows) -
     except FileNotFoundError:
         return Agreement.DIFFERS if _all_files() else Agreement.SILENT
     except OSError as error:
-        raise SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.") from error
+        raise _cannot_read(file, error) from error
     except (ValueError, KeyError, TypeError):
         return Agreement.DIFFERS
     if line is None:
@@ -271,6 +271,10 @@ def damaged(shard: Shard) -> list[Path]:
     return sorted(path(shard).parent.glob(f"{path(shard).name}.damaged-*"))
 
 
+def _cannot_read(file: Path, error: OSError) -> SnapshotError:
+    return SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.")
+
+
 def _cannot_write(error: OSError) -> SnapshotError:
     return SnapshotError(
         f"{folder()} cannot be written ({error.strerror}), so there are no definitions to fall back on; "
@@ -288,7 +292,7 @@ def _load(file: Path, only: str | None) -> Snapshot | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SnapshotError(f"{file} cannot be read ({error.strerror}); give Airflow's user access to it.") from error
+        raise _cannot_read(file, error) from error
     try:
         return _parse(content, only)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -57,10 +57,8 @@ def _rows(connection: Connection, named: str | None, usual: tuple[str, ...]) -> 
     """
     schema, _, table = (named or "").rpartition(".")
     there = inspect(connection).get_table_names(schema=schema or None)
-    found = next((name for name in there if name == table), None) if named else None
-    if not named:
-        by_word = {name.lower(): name for name in there}
-        found = next((by_word[name] for name in usual if name in by_word), None)
+    by_name = {name: name for name in there} if named else {name.lower(): name for name in there}
+    found = next((by_name[name] for name in ([table] if named else usual) if name in by_name), None)
     if found is None:
         raise AcceleratorError(
             f"there is no table {named or usual[0]}; there are: {', '.join(sorted(there)) or 'none'}. Name it with "

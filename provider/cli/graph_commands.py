@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from dag_factory.definition_file import ParsedFile
 from dag_factory.graph import flow_order
@@ -49,32 +50,30 @@ def _stored(workflow_id: str) -> DefinitionRows:
         return found if found.workflows else read_definitions(session)
 
 
-def _as_table(spec: WorkflowSpec) -> None:
+def _tasks(spec: WorkflowSpec) -> list[dict[str, Any]]:
+    """Return the tasks in the order of the flow, with their parents."""
     tasks, parents = {task.task_id: task for task in spec.tasks}, spec.parents()
-    rows = [
-        [
-            task_id,
-            tasks[task_id].task_type + ("" if tasks[task_id].enabled else " (switched off)"),
-            ", ".join(parents[task_id]),
-        ]
+    return [
+        {
+            "task_id": task_id,
+            "task_type": tasks[task_id].task_type,
+            "enabled": tasks[task_id].enabled,
+            "parents": parents[task_id],
+        }
         for task_id in flow_order(spec.children())
+    ]
+
+
+def _as_table(spec: WorkflowSpec) -> None:
+    rows = [
+        [task["task_id"], task["task_type"] + ("" if task["enabled"] else " (switched off)"), ", ".join(task["parents"])]
+        for task in _tasks(spec)
     ]
     write_table(["task", "type", "after"], rows)
 
 
 def _as_json(spec: WorkflowSpec) -> None:
-    tasks, parents = {task.task_id: task for task in spec.tasks}, spec.parents()
-    write_json(
-        [
-            {
-                "task_id": task_id,
-                "task_type": tasks[task_id].task_type,
-                "enabled": tasks[task_id].enabled,
-                "parents": parents[task_id],
-            }
-            for task_id in flow_order(spec.children())
-        ]
-    )
+    write_json(_tasks(spec))
 
 
 def _as_mermaid(spec: WorkflowSpec) -> None:
@@ -83,11 +82,10 @@ def _as_mermaid(spec: WorkflowSpec) -> None:
 
 
 def _mermaid(spec: WorkflowSpec) -> Iterator[str]:
-    in_order = flow_order(spec.children())
     # Words such as "end" are no ids there; ids of tasks are plain letters, digits and marks, so a label needs no escapes.
-    names = {task_id: f"t{number}" for number, task_id in enumerate(in_order)}
+    names = {task_id: f"t{number}" for number, task_id in enumerate(flow_order(spec.children()))}
     yield "flowchart LR"
-    yield from (f'    {names[task_id]}["{task_id}"]' for task_id in in_order)
+    yield from (f'    {name}["{task_id}"]' for task_id, name in names.items())
     yield from (f"    {names[parent]} --> {names[child]}" for parent, child in spec.edges)
     if off := [names[task.task_id] for task in spec.tasks if not task.enabled]:
         yield "    classDef off stroke-dasharray: 4"

@@ -17,7 +17,7 @@ from datetime import date, datetime
 from typing import Any
 
 from dag_factory.definition_file import FileData
-from dag_factory.task_types.registry import BUILT_IN, task_types
+from dag_factory.task_types.registry import task_types
 from provider.plain_data import parse_json
 
 Row = Mapping[str, Any]
@@ -199,7 +199,7 @@ class _Conversion:
         text = str(theirs or "")
         if text in self._naming.types:
             return self._naming.types[text]
-        if text in BUILT_IN:
+        if self._types.is_built_in(text):
             return text
         found = next((ours for pattern, ours in _TYPES if re.search(pattern, text, re.IGNORECASE)), None)
         if found is None:

@@ -11,11 +11,8 @@ from sqlalchemy.orm import Session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Task, TaskDependency, Workflow
 from provider.metadata.workflow_rows import Shard
-from provider.metadata.written_rows import boolean, columns_as_written, parsed, rows_as_written
+from provider.metadata.written_rows import IDS_AT_ONCE, boolean, columns_as_written, parsed, rows_as_written
 from provider.texts import chunks
-
-#: So many ids in one SELECT; databases limit how many.
-_IDS_AT_ONCE = 500
 
 
 def read_definitions(session: Session, workflow_ids: Collection[str] | None = None) -> DefinitionRows:
@@ -30,7 +27,7 @@ def read_definitions(session: Session, workflow_ids: Collection[str] | None = No
     if workflow_ids is None:
         return _read(session, None)
     found = DefinitionRows()
-    for ids in chunks(workflow_ids, _IDS_AT_ONCE):
+    for ids in chunks(workflow_ids, IDS_AT_ONCE):
         part = _read(session, ids)
         found.workflows.extend(part.workflows)
         found.tasks.extend(part.tasks)
@@ -98,7 +95,7 @@ def set_enabled(session: Session, workflow_id: str, task_ids: Collection[str] | 
     if task_ids is None:
         session.execute(update(Workflow).where(Workflow.workflow_id == workflow_id).values(enabled=enabled))
         return
-    for ids in chunks(task_ids, _IDS_AT_ONCE):
+    for ids in chunks(task_ids, IDS_AT_ONCE):
         session.execute(update(Task).where(Task.workflow_id == workflow_id, Task.task_id.in_(ids)).values(enabled=enabled))
 
 

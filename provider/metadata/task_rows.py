@@ -9,11 +9,8 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.written_rows import boolean, parsed
+from provider.metadata.written_rows import IDS_AT_ONCE, boolean, parsed
 from provider.texts import chunks
-
-#: So many ids in one SELECT; databases limit how many.
-_IDS_AT_ONCE = 500
 
 #: Columns whose stored text may be something else than what the column is for.
 JSON_COLUMNS = {"workflows": ("default_args", "params", "tags"), "tasks": ("config",)}
@@ -36,7 +33,7 @@ def read_task_rows(session: Session, workflow_id: str, task_id: str) -> Definiti
     )
     dependencies = [{"parent_id": parent, "child_id": child} for parent, child in edges]
     ids = {task_id, *(edge["parent_id"] for edge in dependencies), *(edge["child_id"] for edge in dependencies)}
-    tasks = [row for some in chunks(ids, _IDS_AT_ONCE) for row in _rows(session, "tasks", "task_id", some)]
+    tasks = [row for some in chunks(ids, IDS_AT_ONCE) for row in _rows(session, "tasks", "task_id", some)]
     return DefinitionRows(
         _rows(session, "workflows", "workflow_id", [workflow_id]),
         sorted(tasks, key=lambda row: str(row["task_id"])),

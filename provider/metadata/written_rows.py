@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 
 from provider.plain_data import ConstantError, parse_json
 
+#: So many ids in one SELECT; databases limit how many.
+IDS_AT_ONCE = 500
+
 #: How people write a boolean in SQL. PostgreSQL takes them all for what they mean, SQLite reads each of them as true.
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from provider.cli.main import console
 from provider.metadata.engine import dispose_engines
@@ -177,17 +178,12 @@ def _first_line(*arguments: str) -> str:
 
 @contextlib.contextmanager
 def _of_its_own(folder: Path) -> Iterator[None]:
-    name = "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"
-    before = os.environ.get(name)
-    os.environ[name] = f"sqlite:///{folder}/accelerator.db"
+    """Give commands a database in a folder."""
     try:
-        yield
+        with mock.patch.dict(os.environ, AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN=f"sqlite:///{folder}/accelerator.db"):
+            yield
     finally:
         dispose_engines()
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from provider.hooks.wait_budget import WaitBudget
 from provider.plain_data import unstorable
 from provider.triggers.remote_job import RemoteJobTrigger
 from tests.storms.fuzz_answers import RandomAnswers
-from tests.storms.fuzz_wires import Good, GrpcWire, HttpWire
+from tests.storms.fuzz_wires import Good, GrpcWire, HttpWire, returns
 from tests.storms.outcome import Findings, Outcome, quiet
 
 #: Longest error of ours, in characters.
@@ -211,10 +211,6 @@ def _services() -> dict[str, Service]:
     return {service.name: service for service in services}
 
 
-def _failed(**_task_key: Any) -> str:
-    return "failed"
-
-
 @contextmanager
 def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
     """Connections to services that answer at random, and nothing that waits."""
@@ -245,7 +241,7 @@ def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
         stack.enter_context(mock.patch.object(sys, "path", [str(install(folder / "site")), *sys.path]))
         stack.enter_context(mock.patch.object(tokens, "token_sources", tokens.TokenSources()))
         # Functions and no mocks: these keep every call, and there are millions.
-        stack.enter_context(mock.patch.object(supervisor, "task_instance_state", _failed))
+        stack.enter_context(mock.patch.object(supervisor, "task_instance_state", returns("failed")))
         hurried = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
         for module in ("google.api_core.retry.retry_unary", "msal.application"):
             stack.enter_context(mock.patch.object(importlib.import_module(module), "time", hurried))

@@ -49,7 +49,7 @@ class HttpWire:
             mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", self._async_httpx()),
             mock.patch.object(httpx.HTTPTransport, "handle_request", self._httpx()),
             mock.patch.object(requests.adapters.HTTPAdapter, "send", self._requests()),
-            mock.patch("httpx._transports.default.create_ssl_context", _returns(context)),
+            mock.patch("httpx._transports.default.create_ssl_context", returns(context)),
         ):
             yield
 
@@ -96,7 +96,7 @@ class HttpWire:
         return send
 
 
-def _returns(value: Any) -> Any:
+def returns(value: Any) -> Any:
     """Return a function that always returns this; a mock would keep every call."""
 
     def returned(**_: Any) -> Any:

@@ -123,17 +123,17 @@ class RecordWorld:
 
     def _ended_beside(self, run: Run) -> bool:
         """Tell whether what ends by itself has ended: what a person does to the run is not to end it."""
-        statement = """
-            SELECT 1 FROM task_instance WHERE dag_id = %s AND run_id = %s AND task_id IN ('fails', 'skips_itself')
-            AND (state IS NULL OR state NOT IN ('failed', 'skipped'))
-        """
-        with psycopg.connect(self.addresses[0]) as connection:
-            return connection.execute(statement, [run.case.dag_id, run.batch_id]).fetchone() is None
+        states = self._task_states(run)
+        return all(states.get(task_id) in (None, "failed", "skipped") for task_id in ("fails", "skips_itself"))
 
     def _is_deferred(self, run: Run) -> bool:
-        statement = "SELECT 1 FROM task_instance WHERE dag_id = %s AND run_id = %s AND state = 'deferred'"
+        return "deferred" in self._task_states(run).values()
+
+    def _task_states(self, run: Run) -> dict[str, str]:
+        """Return task id → state of the tasks of a run; a task without a state is ``none``."""
+        statement = "SELECT task_id, coalesce(state, 'none') FROM task_instance WHERE dag_id = %s AND run_id = %s"
         with psycopg.connect(self.addresses[0]) as connection:
-            return connection.execute(statement, [run.case.dag_id, run.batch_id]).fetchone() is not None
+            return dict(connection.execute(statement, [run.case.dag_id, run.batch_id]).fetchall())
 
 
 @contextmanager
