@@ -87,7 +87,8 @@ def rendered_tasks(
 
 
 def _connections(task: TaskSpec, operator: Any) -> Iterator[str]:
-    """Yield what its operator makes of the connection fields of a task's type."""
-    for name, field in type(task.config).model_fields.items():
-        if name.endswith("conn_id") and isinstance(value := getattr(operator, field.alias or name, None), str):
+    """Yield what its operator makes of the connection fields of a task's type; of others' operators, of the arguments too."""
+    fields = [field.alias or name for name, field in type(task.config).model_fields.items()]
+    for name in [*fields, *getattr(task.config, "arguments", ())]:
+        if name.endswith("conn_id") and isinstance(value := getattr(operator, name, None), str):
             yield value

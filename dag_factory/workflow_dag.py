@@ -25,6 +25,8 @@ from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec,
 from dag_factory.task_types import BaseOperatorArguments
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
+from provider.airflow_internals.dags import UnusableDagError
+from provider.exceptions import AcceleratorError
 from provider.operators.task_batch import ScopeGuard, StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
 
@@ -38,7 +40,8 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
 
     :param only_task: the task that this process runs. Its operator is made in full; of the others there are those next to it,
         with their id, their place and their trigger rule, but not the import of their service's library.
-    :raises Exception: whatever an operator refuses; the message is the operator's.
+    :raises UnusableDagError: whatever an operator refuses; the message is the operator's.
+    :raises TypeError: Airflow would start an operator without its guard.
     """
     options = spec.options
     dag = DAG(
@@ -108,7 +111,11 @@ def _operator(
         arguments["doc_md"] = task.doc
     if task.display_name is not None:
         arguments["task_display_name"] = task.display_name
-    operator = task_type.build(task.config, arguments)
+    try:
+        operator = task_type.build(task.config, arguments)
+    except Exception as error:
+        reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
+        raise UnusableDagError(reason, task.task_id) from error
     _refuse_unguarded(operator, task)
     return operator
 

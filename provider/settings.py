@@ -103,6 +103,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": "mail, slack, airflow.providers.pagerduty.notifications.*",
         "default": "",
     },
+    "allowed_operators": {
+        "description": "What tasks of type operator may name, comma-separated: class paths of Airflow operators, with * for any "
+        "characters. Whoever may write rows can run what is allowed here with any arguments. Without any, none can be named.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "airflow.providers.google.cloud.operators.gcs.*, airflow.providers.http.operators.http.HttpOperator",
+        "default": "",
+    },
     "outage_wait_hours": {
         "description": "How long start_batch waits for an application database that is away, in hours, without holding a "
         "worker. Then its try fails.",

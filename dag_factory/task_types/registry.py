@@ -25,8 +25,12 @@ BUILT_IN = {
     "dataform": "dataform",
     "external": "external",
     "gcs_archive": "gcs",
+    "operator": "operator",
     "power_bi_refresh": "power_bi",
 }
+
+#: Types of this package whose operators are others' code.
+_OF_OTHERS = frozenset({"operator"})
 
 
 class TaskTypes:
@@ -43,11 +47,11 @@ class TaskTypes:
         yield from sorted({*self._types, *BUILT_IN, *self._entry_points})
 
     def is_built_in(self, name: str) -> bool:
-        """Tell whether a type comes with this package."""
-        return name in BUILT_IN
+        """Tell whether the operators of a type come with this package."""
+        return name in BUILT_IN and name not in _OF_OTHERS
 
     def are_built_in(self, names: Iterable[str]) -> bool:
-        """Tell whether all of these types come with this package, which knows then what their operators do."""
+        """Tell whether all operators of these types come with this package, which knows then what they do."""
         return all(self.is_built_in(name) for name in names)
 
     def get(self, name: str) -> TaskType | None:

@@ -176,7 +176,7 @@ def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("refuse", "workflows row calendar: cannot be built: ValueError: I do not like it"),
+        ("refuse", "tasks row dim_date: config: cannot be built: ValueError: I do not like it"),
         ("unstorable", "tasks row dim_date: config: cannot be built: SerializationError: Failed to serialize DAG"),
         ("large", "tasks row dim_date: config: cannot be built: OverflowError: can't serialize ints"),
         ("nan", "tasks row dim_date: config: cannot be built: ValueError: Out of range float values are not JSON"),

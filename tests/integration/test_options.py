@@ -75,6 +75,36 @@ WORKFLOWS = [
         "patient",
         task("patient_task", "fails", retry_delay_seconds=1, retry_backoff=4, max_retry_delay_seconds=3) | {"retries": 2},
     ),
+    workflow(
+        "of_others",
+        {
+            "task_id": "of_others_waits",
+            "task_type": "operator",
+            "config": {
+                "operator": "airflow.providers.standard.sensors.time_delta.TimeDeltaSensor",
+                "arguments": {"delta": 4, "poke_interval": 1, "mode": "reschedule", "timeout": 600},
+            },
+        },
+        {
+            "task_id": "of_others_asks",
+            "task_type": "operator",
+            "depends_on": ["of_others_waits"],
+            "config": {
+                "operator": "airflow.providers.standard.operators.hitl.ApprovalOperator",
+                "arguments": {"subject": "Publish {{ batch_id }}?", "body": "{{ params.what }}", "response_timeout": 600},
+            },
+        },
+        {
+            "task_id": "of_others_runs",
+            "task_type": "operator",
+            "depends_on": ["of_others_asks"],
+            "config": {
+                "operator": "airflow.providers.standard.operators.bash.BashOperator",
+                "arguments": {"bash_command": 'echo "$BATCH" && exit 7', "env": {"BATCH": "{{ batch_id }}"}, "append_env": True},
+            },
+        },
+        params=[{"name": "what", "default": "the sales"}],
+    ),
     workflow("ended", task("ended_task", "slow", timeout_seconds=4)),
 ]
 
@@ -85,9 +115,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("options")
     definitions = folder / "workflows.yaml"
     definitions.write_text(yaml.safe_dump({"workflows": WORKFLOWS}))
-    with World(folder, definitions=definitions, scenario=scenario()) as world:
+    allowed = {"AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS": "airflow.providers.standard.*"}
+    with World(folder, definitions=definitions, scenario=scenario(), environment=allowed) as world:
         world.wait_for_dags(one["workflow_id"] for one in WORKFLOWS)
-        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended"):
+        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended", "of_others"):
             world.airflow.trigger(dag_id, "first")
         world.airflow.trigger("alone", "second")
         yield world
@@ -218,3 +249,32 @@ def test_waits_between_tries_grow_to_the_longest(world: World) -> None:
     # Without the growth both would be 1 s, and without the longest wait the second one 4 s; how soon Airflow looks adds to them.
     assert waits[0] >= 1
     assert waits[1] >= 3
+
+
+def test_operators_of_other_packages(world: World) -> None:
+    """A sensor that gives its slot back between two looks, a question to a person, and a command that fails."""
+    run = "/dags/of_others/dagRuns/first"
+
+    def asked() -> bool:
+        return bool(instance(world, "of_others", "first", "of_others_asks")["state"] == "awaiting_input")
+
+    world.airflow.wait_for(asked, 180, "the question")
+    question = world.airflow.rest("GET", f"{run}/taskInstances/of_others_asks/-1/hitlDetails")
+    assert (question["subject"], question["body"]) == ("Publish first?", "the sales")
+    assert instance(world, "of_others", "first", "of_others_waits")["state"] == "success"
+    world.airflow.rest("PATCH", f"{run}/taskInstances/of_others_asks/-1/hitlDetails", json={"chosen_options": ["Approve"]})
+    assert world.airflow.wait_for_run("of_others", "first") == "failed"
+
+    def told() -> dict[str, tuple[str, str]]:
+        (rows,) = world.rows("task_logs")
+        return {
+            row["task_id"]: (row["status"], row["error_message"] or "") for row in rows if row["task_id"].startswith("of_others")
+        }
+
+    world.airflow.wait_for(lambda: told().get("of_others_runs", ("",))[0] == "ERROR", 60, "the record of the failure")
+    assert {task_id: status for task_id, (status, _) in told().items()} == {
+        "of_others_waits": "SUCCESS",
+        "of_others_asks": "SUCCESS",
+        "of_others_runs": "ERROR",
+    }
+    assert "non-zero exit code 7" in told()["of_others_runs"][1]
