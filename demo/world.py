@@ -128,9 +128,11 @@ class World:
             raise error
         return result.stdout
 
-    def publish(self, *messages: bytes | Mapping[str, Any], topic: str = TOPIC) -> list[str]:
+    def publish(
+        self, *messages: bytes | Mapping[str, Any], topic: str = TOPIC, attributes: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Publish with Google's own client, one request a message; return the message ids."""
-        return publish_messages(self.emulators.pubsub_host, *messages, topic=topic)
+        return publish_messages(self.emulators.pubsub_host, *messages, topic=topic, attributes=attributes)
 
     def rows(self, *tables: str) -> list[Rows]:
         """Return the rows of tables of the application database, read in one transaction."""
@@ -152,11 +154,14 @@ class World:
             self.airflow.wait_for_dag(dag_id)
 
 
-def publish_messages(host: str, *messages: bytes | Mapping[str, Any], topic: str = TOPIC) -> list[str]:
+def publish_messages(
+    host: str, *messages: bytes | Mapping[str, Any], topic: str = TOPIC, attributes: Mapping[str, str] | None = None
+) -> list[str]:
     """
     Publish with Google's own client, one request a message; return the message ids.
 
     :param host: address of the emulator.
+    :param attributes: of each message.
     """
     import grpc
     from google.pubsub_v1 import PublisherClient, PubsubMessage
@@ -165,5 +170,5 @@ def publish_messages(host: str, *messages: bytes | Mapping[str, Any], topic: str
     data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
     with grpc.insecure_channel(host) as channel:
         client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-        answers = [client.publish(topic=topic, messages=[PubsubMessage(data=item)]) for item in data]
+        answers = [client.publish(topic=topic, messages=[PubsubMessage(data=item, attributes=attributes)]) for item in data]
         return [message_id for answer in answers for message_id in answer.message_ids]

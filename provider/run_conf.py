@@ -72,6 +72,25 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """
+    The task that a run was started by, and the run itself, as in :class:`Origin`.
+
+    :param workflow_id: DAG id of the run.
+    :param batch_id: run id of the run.
+    :param chain: DAG ids of the workflows that started one another up to this run, the first one first.
+    """
+
+    workflow_id: str
+    batch_id: str
+    chain: tuple[str, ...]
+
+    def as_conf(self) -> dict[str, Any]:
+        """Return the value of the key ``_accelerator``."""
+        return {"workflow_id": self.workflow_id, "batch_id": self.batch_id, "chain": list(self.chain)}
+
+
+@dataclass(frozen=True)
 class Scope:
     """
     What a batch runs.
@@ -86,9 +105,11 @@ class Scope:
     task_ids: list[str] | None
 
 
-def conf_of_run(params: Mapping[str, Any], *, scope: str, start_task_ids: list[str] | None, origin: Origin) -> dict[str, Any]:
+def conf_of_run(
+    params: Mapping[str, Any], *, scope: str, start_task_ids: list[str] | None, origin: Origin | Parent
+) -> dict[str, Any]:
     """
-    Return the conf of a run that is started for a request.
+    Return the conf of a run that is started for a request, or by a task.
 
     :param params: values for the workflow's parameters.
     :param start_task_ids: None for the whole workflow.
@@ -123,9 +144,20 @@ def origin_of(conf: object) -> Mapping[str, Any] | None:
 
 def message_id(conf: object, dag_id: str, run_id: str) -> str | None:
     """Return the message that this run's conf was made from, or None where it was made for no message, or for another run."""
-    origin = origin_of(conf) or {}
-    found = origin.get("message_id") if (origin.get("workflow_id"), origin.get("batch_id")) == (dag_id, run_id) else None
+    found = _own(conf, dag_id, run_id).get("message_id")
     return found if isinstance(found, str) and 0 < len(found) <= _LONGEST_MESSAGE_ID else None
+
+
+def chain_of(conf: object, dag_id: str, run_id: str) -> tuple[str, ...]:
+    """Return the workflows that started one another up to this run, the first one first; empty where no task started it."""
+    found = _own(conf, dag_id, run_id).get("chain")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def _own(conf: object, dag_id: str, run_id: str) -> Mapping[str, Any]:
+    """Return what a run's conf says of its origin; nothing where that is another run's."""
+    origin = origin_of(conf) or {}
+    return origin if (origin.get("workflow_id"), origin.get("batch_id")) == (dag_id, run_id) else {}
 
 
 def checked_message_id(conf: Mapping[str, Any], dag_id: str, run_id: str) -> str | None:
@@ -135,7 +167,7 @@ def checked_message_id(conf: Mapping[str, Any], dag_id: str, run_id: str) -> str
     :raises RunConfError: the conf was made for another run.
     """
     found = message_id(conf, dag_id, run_id)
-    if found is None and conf.get(ORIGIN) is not None:
+    if found is None and conf.get(ORIGIN) is not None and not chain_of(conf, dag_id, run_id):
         raise RunConfError("_accelerator in the run's conf belongs to the dispatcher; start the run again without it.")
     return found
 

@@ -27,6 +27,7 @@ BUILT_IN = {
     "gcs_archive": "gcs",
     "operator": "operator",
     "power_bi_refresh": "power_bi",
+    "run_workflow": "run_workflow",
 }
 
 #: Types of this package whose operators are others' code.

@@ -115,10 +115,10 @@ class AirflowApiHook(BaseHook):
         super().__init__()
         self.airflow_conn_id = airflow_conn_id
 
-    def get_conn(self) -> AirflowApi:
+    def get_conn(self, budget: WaitBudget | None = None) -> AirflowApi:
         """Return the API; raises ConfigurationError where the connection is incomplete."""
         settings = AirflowApiSettings.from_connection(self.get_connection(self.airflow_conn_id))
-        return AirflowApi(settings, _google_credentials(settings) if settings.gcp_conn_id else None)
+        return AirflowApi(settings, _google_credentials(settings) if settings.gcp_conn_id else None, budget)
 
     async def aget_conn(self) -> AirflowApi:
         """Return the API, from an event loop."""

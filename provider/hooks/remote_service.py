@@ -173,6 +173,10 @@ def service_class(name: str) -> ServiceClass:
             from provider.hooks.bigquery import BigQueryJobHook
 
             return BigQueryJobHook
+        case "airflow":
+            from provider.hooks.airflow_runs import AirflowRunsHook
+
+            return AirflowRunsHook
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name):
         found = point.load()
         if isinstance(found, type) and issubclass(found, RemoteService) and found.name == name:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -47,16 +49,34 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         config["refresh"] = {"type": "full"}  # Power BI cannot cancel a classic one
         return {"task_id": task_id, "task_type": "power_bi_refresh", "config": config, "depends_on": list(parents)}
 
+    def started(workflow: str, *parents: str, **config: Any) -> dict[str, Any]:
+        config = {"workflow": workflow, "initial_wait": 1, "poll_interval": 1, **config}
+        return {"task_id": f"run_{workflow}", "task_type": "run_workflow", "config": config, "depends_on": list(parents)}
+
     params = [{"name": "workspace", "default": "Sales"}, {"name": "days", "type": "integer", "default": 1}]
     workflows = [
         {"workflow_id": "quick", "tasks": [task("first", "quick"), task("second", "quick", "first")], "params": params},
         {"workflow_id": "endless", "tasks": [task("refresh", "endless"), task("after", "endless", "refresh")], "params": params},
+        # Three in a row, the first of which a file starts; and one that nobody would wait for.
+        {
+            "workflow_id": "files",
+            "file_pattern": "gs://landing/*.csv",
+            "tasks": [task("load", "quick"), started("models", "load", params={"workspace": "{{ params.workspace }}"})],
+            "params": params,
+        },
+        {
+            "workflow_id": "models",
+            "tasks": [task("model", "quick"), started("reports", "model", start_task_id="report")],
+            "params": params,
+        },
+        {"workflow_id": "reports", "tasks": [task("skipped", "quick"), task("report", "quick", "skipped")], "params": params},
+        {"workflow_id": "impatient", "tasks": [started("endless")]},
     ]
     folder = tmp_path_factory.mktemp("commands")
     file = folder / "workflows.yaml"
     file.write_text(yaml.safe_dump({"workflows": workflows}))
     with World(folder, definitions=file, scenario=Scenario.model_validate(scenario), api=True) as world:
-        world.wait_for_dags(("quick", "endless", "accelerator_dispatcher"))
+        world.wait_for_dags(("quick", "endless", "files", "models", "reports", "impatient", "accelerator_dispatcher"))
         yield world
     assert world.airflow.own_processes() == []
     engine.dispose_engines()
@@ -74,6 +94,45 @@ def test_a_batch_is_started_and_waited_for(world: World) -> None:
     assert said[-1].startswith("Batch B1 of quick: SUCCESS; ")
     assert wait_for(lambda: batch(world, "B1").get("status") == "SUCCESS", NOTICED)
     assert (batch(world, "B1")["scope"], batch(world, "B1")["start_task_ids"]) == ("downstream", ["second"])
+
+
+def test_a_file_runs_three_workflows_one_after_the_other(world: World) -> None:
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "landing", "objectId": "a.csv", "objectGeneration": "1"}
+    world.publish({"name": "a.csv", "size": "5"}, attributes=attributes)
+
+    def chain() -> list[dict[str, Any]]:
+        (rows,) = world.rows("task_batches")
+        ours = {row["workflow_id"]: row for row in rows if row["workflow_id"] in ("files", "models", "reports")}
+        return [ours[name] for name in ("files", "models", "reports") if name in ours]
+
+    assert wait_for(lambda: [row["status"] for row in chain()] == ["SUCCESS"] * 3, 2 * NOTICED)
+    files, models, reports = chain()
+    assert models["batch_id"] == f"run_models.{files['batch_id']}"
+    assert (reports["batch_id"], reports["start_task_ids"]) == (f"run_reports.{models['batch_id']}", ["report"])
+    (logs,) = world.rows("task_logs")
+    tries = {row["task_id"]: row for row in logs if row["batch_id"] in {row["batch_id"] for row in chain()}}
+    order = [tries[task_id] for task_id in ("load", "model", "report")]
+    assert all(after["started_at"] >= before["ended_at"] for before, after in itertools.pairwise(order))
+    # A task ends after the batch that it waits for, and its row leads there.
+    assert tries["run_models"]["ended_at"] >= tries["report"]["ended_at"]
+    assert tries["run_models"]["remote_job_id"] == f"models/{models['batch_id']}"
+    assert tries["run_models"]["remote_job_url"].endswith(f"/dags/models/runs/{quote(models['batch_id'])}")
+
+
+def test_the_batch_that_a_task_has_started_ends_with_it(world: World) -> None:
+    world.accelerator("run", "impatient", "--batch-id", "B0")
+    assert wait_for(lambda: batch(world, "run_endless.B0"), NOTICED)
+
+    def job() -> str | None:
+        (logs,) = world.rows("task_logs")
+        mine = [row for row in logs if (row["batch_id"], row["task_id"]) == ("run_endless.B0", "refresh")]
+        return next((row["remote_job_id"] for row in mine), None)
+
+    assert wait_for(job, NOTICED)
+    world.accelerator("cancel", "B0")
+    assert wait_for(lambda: batch(world, "run_endless.B0").get("status") == "ERROR", NOTICED)
+    entries = world.emulators.ledger.entries
+    assert wait_for(lambda: any(one.operation.endswith("_cancelled") and one.resource == job() for one in entries()), NOTICED)
 
 
 def test_airflow_says_of_wrong_params_what_a_dry_run_says(world: World) -> None:

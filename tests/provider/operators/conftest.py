@@ -101,6 +101,8 @@ class TaskLife:
         self._make = make
         self.store = store or Store()
         self.with_store = True
+        #: What else there is in the context.
+        self.context: dict[str, Any] = {}
         self.ti = FakeTaskInstance(try_number=0, max_tries=retries)
         self.operator = make()
         self.deferrals: list[TaskDeferred] = []
@@ -161,7 +163,7 @@ class TaskLife:
 
     def _process(self, method: str, kwargs: dict[str, Any]) -> Any:
         self.operator = self._make()
-        context: Any = {"ti": self.ti, "task_instance": self.ti}
+        context: Any = {"ti": self.ti, "task_instance": self.ti, **self.context}
         if self.with_store:
             context["task_state_store"] = self.store
         try:

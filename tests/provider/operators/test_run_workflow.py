@@ -1,0 +1,261 @@
+"""Another workflow as a batch of its own: through the tries, losses and ends of the task that starts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+
+from provider.exceptions import ConfigurationError
+from provider.hooks.airflow_runs import MOST_RUNS, AirflowRunsHook
+from provider.hooks.remote_service import open_service
+from provider.hooks.wait_budget import WaitBudget
+from provider.operators.run_workflow import LONGEST_CHAIN, RunWorkflowOperator
+from provider.run_conf import RunConfError, chain_of, checked_message_id
+from tests.provider.hooks.airflow_api_server import Answer, Server
+from tests.provider.operators.conftest import TaskLife
+from tests.provider.operators.waits import FAST
+
+FIRST, SECOND = "job.batch-1", "job.batch-1.2"
+
+
+class Airflow:
+    """Runs of DAGs, as the REST API tells of them."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.failed_tasks: list[str] = []
+        #: Statuses that the next starts answer with, after Airflow has done them.
+        self.lost: list[int] = []
+        server.answer = self._answer
+
+    def _answer(self, path: str, _query: Any) -> Answer:
+        method, _, _, _, body = self.server.asked[-1]
+        dag_id, _, rest = path.removeprefix("/api/v2/dags/").partition("/dagRuns")
+        run_id, _, below = unquote(rest.strip("/")).partition("/")
+        if method == "POST":
+            if body["dag_run_id"] in self.runs:
+                return 409, {"detail": "exists"}
+            if dag_id == "unknown":
+                return 404, {"detail": "DAG with dag_id: 'unknown' not found"}
+            self.runs[body["dag_run_id"]] = {"dag_run_id": body["dag_run_id"], "state": "running", **body}
+            return (self.lost.pop(), {}) if self.lost else (200, self.runs[body["dag_run_id"]])
+        if run_id not in self.runs:
+            return 404, {"detail": "no such run"}
+        if method == "PATCH":
+            self.runs[run_id] |= body
+        return 200, {"task_instances": [{"task_id": one} for one in self.failed_tasks]} if below else self.runs[run_id]
+
+    def end(self, run_id: str, state: str = "success") -> None:
+        self.runs[run_id]["state"] = state
+
+    def starts(self) -> int:
+        return sum(asked[0] == "POST" for asked in self.server.asked)
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    server = Server()
+    connection = {"conn_type": "airflow_api", "host": server.address, "login": "reader", "password": "hunter2"}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
+    yield Airflow(server)
+    server.close()
+
+
+def task(chain: Any = None, **arguments: Any) -> TaskLife:
+    life = TaskLife(lambda: RunWorkflowOperator(**{**FAST, "workflow_id": "reports", **arguments}))
+    conf = {} if chain is None else {"_accelerator": {"workflow_id": "sales", "batch_id": "batch-1", "chain": chain}}
+    life.context = {"dag_run": SimpleNamespace(conf=conf)}
+    return life
+
+
+def ended(life: TaskLife, deferral: Any) -> Any:
+    return life.resume(deferral, life.event(deferral))
+
+
+def test_it_starts_a_batch_and_waits_for_its_end(airflow: Airflow) -> None:
+    life = task(conf={"day": "2026-03-16"})
+    deferral = life.begin()
+
+    assert isinstance(deferral, TaskDeferred)
+    run = airflow.runs[FIRST]
+    assert run["conf"] == {
+        "day": "2026-03-16",
+        "scope": "workflow",
+        "_accelerator": {"workflow_id": "reports", "batch_id": FIRST, "chain": ["sales"]},
+    }
+    assert (run["logical_date"], run["note"]) == (None, "Started by job.batch-1, of the workflow sales.")
+    assert life.ti.xcoms == {
+        "remote_job_id": f"reports/{FIRST}",
+        "remote_job_url": f"https://airflow.example.com/dags/reports/runs/{FIRST}",
+    }
+    airflow.end(FIRST)
+    assert ended(life, deferral) == {"workflow_id": "reports", "batch_id": FIRST}
+
+
+def test_a_start_in_the_middle(airflow: Airflow) -> None:
+    task(start_task_ids=["stg", "dim"]).begin()
+    task(start_task_ids=["stg"], scope="task").begin()
+
+    assert {key: airflow.runs[FIRST]["conf"][key] for key in ("start_task_id", "scope")} == {
+        "start_task_id": ["stg", "dim"],
+        "scope": "downstream",
+    }
+    assert airflow.runs[SECOND]["conf"]["scope"] == "task"
+
+
+def test_a_retry_waits_for_the_batch_that_runs(airflow: Airflow) -> None:
+    life = task()
+    life.begin()
+    deferral = life.begin()
+
+    assert airflow.starts() == 1
+    airflow.end(FIRST)
+    assert ended(life, deferral)["batch_id"] == FIRST
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_start_without_an_answer_is_found_and_not_repeated(airflow: Airflow, status: int) -> None:
+    airflow.lost = [status]
+    life = task()
+    deferral = life.begin()
+
+    assert (isinstance(deferral, TaskDeferred), airflow.starts(), list(airflow.runs)) == (True, 1, [FIRST])
+
+
+def test_a_failed_batch_is_not_tried_again_and_says_where(airflow: Airflow) -> None:
+    life = task()
+    deferral = life.begin()
+    airflow.failed_tasks = ["stg_orders", "stg_items"]
+    airflow.end(FIRST, "failed")
+
+    with pytest.raises(AirflowFailException, match=rf"batch {FIRST} of the workflow reports failed in stg_orders, stg_items;"):
+        ended(life, deferral)
+
+
+def test_a_clear_starts_another_batch_and_ends_the_one_that_runs(airflow: Airflow) -> None:
+    life = task()
+    life.begin()
+    life.clear()
+    life.begin()
+
+    assert {run_id: run["state"] for run_id, run in airflow.runs.items()} == {FIRST: "failed", SECOND: "running"}
+
+
+def test_a_person_who_ends_the_task_ends_the_batch(airflow: Airflow) -> None:
+    life = task()
+    life.end_by_a_person(life.trigger(life.begin()), "triggerer")
+
+    assert (airflow.runs[FIRST]["state"], airflow.runs[FIRST]["note"]) == ("failed", "Cancelled with the task that started it.")
+
+
+def test_a_batch_that_has_ended_stays_what_it_is(airflow: Airflow) -> None:
+    task().begin()
+    airflow.end(FIRST)
+    service = open_service("airflow", {"airflow_conn_id": "airflow_api"}, WaitBudget())
+    assert isinstance(service, AirflowRunsHook)
+    job = service.find({"workflow_id": "reports", "batch_id": FIRST})
+    assert job is not None
+    service.cancel(job)
+
+    assert airflow.runs[FIRST]["state"] == "success"
+
+
+def test_a_batch_that_was_deleted_is_said_to_be_gone(airflow: Airflow) -> None:
+    life = task()
+    deferral = life.begin()
+    airflow.runs.clear()
+
+    with pytest.raises(Exception, match=f"no run {FIRST} of reports any more"):
+        ended(life, deferral)
+
+
+def test_an_unknown_workflow_is_named(airflow: Airflow) -> None:
+    with pytest.raises(Exception, match="DAG with dag_id: 'unknown' not found"):
+        task(workflow_id="unknown").begin()
+    assert airflow.runs == {}
+
+
+@pytest.mark.parametrize(
+    ("run_id", "begins"),
+    [
+        ("scheduled__2026-11-29T05:00:00+00:00", "job.scheduled__2026-11-29T05:00:00+00:00"),
+        ("x" * 199, "by_task_"),
+        ("..", "by_task_"),
+    ],
+)
+def test_ids_of_all_kinds_of_batches(airflow: Airflow, run_id: str, begins: str) -> None:
+    life = task()
+    life.ti.run_id = run_id
+    life.begin()
+    life.clear()
+    life.begin()
+
+    first, second = airflow.runs
+    assert first.startswith(begins)
+    assert (len(first) <= 200, first != second) == (True, True)
+
+
+def test_no_more_batches_than_can_be_meant(airflow: Airflow) -> None:
+    airflow.runs = {FIRST if n == 1 else f"{FIRST}.{n}": {"state": "failed"} for n in range(1, MOST_RUNS + 1)}
+
+    with pytest.raises(Exception, match="has started 100 batches of reports"):
+        task().begin()
+    assert airflow.starts() == 0
+
+
+def test_workflows_that_start_one_another_for_ever(airflow: Airflow) -> None:
+    with pytest.raises(Exception, match="start one another for ever: reports → loads → sales → reports; take one out"):
+        task(["reports", "loads"]).begin()
+    with pytest.raises(Exception, match="more than 20 workflows start one another"):
+        task([f"w{number}" for number in range(LONGEST_CHAIN - 1)]).begin()
+    assert airflow.starts() == 0
+
+
+def test_the_chain_of_another_run_is_none(airflow: Airflow) -> None:
+    """A conf that somebody copied: the run it was made for is another one."""
+    life = task(["reports"])
+    life.ti.run_id = "batch-2"
+    life.begin()
+
+    assert airflow.runs["job.batch-2"]["conf"]["_accelerator"]["chain"] == ["sales"]
+
+
+def test_a_started_run_takes_its_conf_and_a_copy_does_not(airflow: Airflow) -> None:
+    task().begin()
+    conf = airflow.runs[FIRST]["conf"]
+
+    assert checked_message_id(conf, "reports", FIRST) is None
+    assert chain_of(conf, "reports", FIRST) == ("sales",)
+    for other in (("reports", "by_hand"), ("loads", FIRST)):
+        with pytest.raises(RunConfError, match="start the run again without it"):
+            checked_message_id(conf, *other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"conf": {"scope": "task"}}, "Task job: scope is no parameter of a workflow"),
+        ({"scope": "task"}, "Task job: scope task needs start_task_ids"),
+    ],
+)
+def test_what_cannot_be_meant(arguments: dict[str, Any], says: str) -> None:
+    make: Callable[..., Any] = RunWorkflowOperator
+    with pytest.raises(ConfigurationError, match=says):
+        make(**{**FAST, "workflow_id": "reports", **arguments})
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a?b", ""])
+@pytest.mark.parametrize("key", ["workflow_id", "batch_id"])
+def test_a_ledger_that_names_another_address_is_refused(key: str, name: str) -> None:
+    good = {"id": "reports/x", "url": "", "workflow_id": "reports", "batch_id": "x"}
+    assert AirflowRunsHook.check_job(good) == good
+    with pytest.raises(ConfigurationError, match=f"recorded batch of another workflow is not what this service records: {key}"):
+        AirflowRunsHook.check_job({**good, key: name})
