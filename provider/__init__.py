@@ -59,6 +59,7 @@ def _parts() -> dict[str, Any]:
                 "Cloud Accelerator",
                 "provider.operators.task_batch",
                 "provider.operators.dispatch",
+                "provider.operators.run_workflow",
                 "provider.operators.alerts",
                 "provider.reconciler.operator",
             ),
@@ -76,7 +77,7 @@ def _parts() -> dict[str, Any]:
             _modules("Microsoft Power BI", "provider.hooks.powerbi.hook"),
             _modules("Google Dataform", "provider.hooks.dataform.hook"),
             _modules("Google Cloud", "provider.hooks.bigquery"),
-            _modules("Cloud Accelerator", "provider.hooks.airflow_api"),
+            _modules("Cloud Accelerator", "provider.hooks.airflow_api", "provider.hooks.airflow_runs"),
         ],
         "triggers": [
             _modules("Google Cloud Pub/Sub", "provider.triggers.pubsub"),

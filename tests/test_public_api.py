@@ -36,6 +36,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.gcs": {"GCSArchiveOperator"},
     "provider.operators.remote_job": {"RemoteJobOperator"},
     "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},
+    "provider.operators.run_workflow": {"RunWorkflowOperator"},
     "provider.operators.task_batch": {"ScopeGuard", "StartBatchOperator"},
     "provider.sensors.completion": {"TaskCompletionSensor"},
     "provider.sensors.pubsub": {"PubSubBatchRequestSensor"},
@@ -46,6 +47,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.hooks.powerbi.enhanced_refresh": {"EnhancedRefresh", "RefreshObject"},
     "provider.hooks.addresses": {"check_private", "connection_address", "is_private"},
     "provider.hooks.airflow_api": {"AirflowApi", "AirflowApiHook", "AirflowApiSettings", "api_path"},
+    "provider.hooks.airflow_runs": {"AirflowRunsHook"},
     "provider.hooks.paths": {"PathPart", "path"},
     "provider.hooks.powerbi.hook": {"PowerBIHook"},
     "provider.hooks.remote_job": {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.specs import WorkflowSpec
+from dag_factory.started_workflows import start_warnings
 from dag_factory.validation import validate
 from provider.cli.row_changes import row_changes
 from provider.metadata.rows import DefinitionRows
@@ -47,6 +48,7 @@ class Plan:
     :param workflows: what they amount to.
     :param problems: what the file would break; with one of them nothing may be stored.
     :param others: problems that stored workflows have already and keep.
+    :param warnings: what will not work in Airflow as it is, as far as rows tell.
     """
 
     rows: DefinitionRows = field(default_factory=DefinitionRows)
@@ -54,6 +56,7 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     others: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
 
 def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Plan:
@@ -70,10 +73,10 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
         DefinitionRows([*kept.workflows, *new.workflows], [*kept.tasks, *new.tasks], [*kept.dependencies, *new.dependencies])
     )
     before = validate(stored)
-    known = {problem for problem in before.problems if problem.workflow_id not in replaced}
+    kept_problems = {problem for problem in before.problems if problem.workflow_id not in replaced}
     workflows = [spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced]
     rehearsed = rehearse_foreign(workflows)
-    if problems := [problem for problem in [*after.problems, *rehearsed] if problem not in known]:
+    if problems := [problem for problem in [*after.problems, *rehearsed] if problem not in kept_problems]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}
     old_rows, new_rows = by_workflow(stored), by_workflow(new)
@@ -90,7 +93,9 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
             Change(workflow_id, REMOVED, rows=row_changes(old_rows[workflow_id], DefinitionRows()))
             for workflow_id in sorted(stored_ids - replaced)
         )
-    return Plan(new, workflows, changes, others=list(after.problems))
+    known = {row["workflow_id"] for row in [*kept.workflows, *new.workflows]}
+    warnings = start_warnings(list(after.workflows.values()), known)
+    return Plan(new, workflows, changes, others=list(after.problems), warnings=warnings)
 
 
 def carry_out(session: Session, plan: Plan, stored: DefinitionRows, *, action: str, by: str) -> None:

@@ -13,6 +13,7 @@ from dag_factory.definition_file import ParsedFile, parse, to_data
 from dag_factory.pools import pool_warnings
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
+from dag_factory.started_workflows import start_warnings
 from dag_factory.validation import validate
 from provider.cli.import_plan import Plan, carry_out, make_plan
 from provider.cli.output import busy, json_text, printable, say, write_json
@@ -77,7 +78,8 @@ def validate_workflows(args: argparse.Namespace) -> int:
         rows, problems = parsed.rows, parsed.problems
         validated = validate(rows)
         problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
-        warnings = pool_warnings(validated.workflows.values())
+        known = {str(row["workflow_id"]) for row in rows.workflows if isinstance(row, dict) and "workflow_id" in row}
+        warnings = [*pool_warnings(validated.workflows.values()), *start_warnings(list(validated.workflows.values()), known)]
     if args.output == "json":
         write_json(
             {
@@ -166,7 +168,7 @@ def report(plan: Plan, *, dry_run: bool) -> None:
             f"warning: workflows that are not in the file have {_count(len(plan.others), 'problem')}; "
             "`accelerator validate` lists them.\n"
         )
-    _warn(pool_warnings(plan.workflows))
+    _warn([*pool_warnings(plan.workflows), *plan.warnings])
 
 
 def _count(number: int, noun: str) -> str:

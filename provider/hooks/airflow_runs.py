@@ -131,9 +131,14 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
         if state == "success":
             return JobStatus("done", state, result=names)
         if state == "failed":
-            why = f"batch {job['batch_id']} of the workflow {job['workflow_id']} failed{self._failed_tasks(job)}; repair and "
             # Its tasks have had their tries, so another batch would fail likewise.
-            return JobStatus("failed", state, f"{why}restart it there, then clear this task or mark it.", retryable=False)
+            return JobStatus(
+                "failed",
+                state,
+                f"batch {job['batch_id']} of the workflow {job['workflow_id']} failed{self._failed_tasks(job)}; "
+                "repair and restart it there, then clear this task or mark it.",
+                retryable=False,
+            )
         return JobStatus("running", state)
 
     def cancel(self, job: RemoteJob) -> None:

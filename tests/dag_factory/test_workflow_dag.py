@@ -345,11 +345,12 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
             },
             {"source_bucket": "b", "source_object": template, "destination_object": template + "x"},
         ],
+        "run_workflow": [{"workflow": "w", "params": {"country": [template]}, "airflow_conn_id": template}],
     }
     types = task_types()
     # All types but the one whose operator renders nothing, and the one whose operator is any: see test_named_operators.
     assert {*configs, "external", "operator"} == set(types)
-    key_of = {"destination_project_dataset_table": "destination_table"}
+    key_of = {"destination_project_dataset_table": "destination_table", "conf": "params"}
     for name, examples in configs.items():
         task_type = types.get(name)
         assert task_type is not None

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from provider.exceptions import ConfigurationError
+from provider.exceptions import ConfigurationError, RunConfError
 from provider.hooks.airflow_runs import MOST_RUNS, AirflowRunsHook
 from provider.hooks.remote_service import open_service
 from provider.hooks.wait_budget import WaitBudget
 from provider.operators.run_workflow import LONGEST_CHAIN, RunWorkflowOperator
-from provider.run_conf import RunConfError, chain_of, checked_message_id
+from provider.run_conf import chain_of, checked_message_id
 from tests.provider.hooks.airflow_api_server import Answer, Server
 from tests.provider.operators.conftest import TaskLife
 from tests.provider.operators.waits import FAST
