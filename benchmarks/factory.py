@@ -122,14 +122,17 @@ def _peak_mib(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def run(folder: Path, *, tasks: int = TASKS, databases: Sequence[str] = ("postgres",)) -> Iterator[Result]:
+def run(
+    folder: Path, *, tasks: int = TASKS, databases: Sequence[str] = ("postgres",), numbers: Sequence[int] = FILES
+) -> Iterator[Result]:
     """
     Yield the figures of the factory.
 
     :param tasks: in all.
     :param databases: ``postgres``, ``sqlite``, or both.
+    :param numbers: over how many DAG files.
     """
-    for kind, files in itertools.product(databases, FILES):
+    for kind, files in itertools.product(databases, numbers):
         with ExitStack() as stack:
             postgres = stack.enter_context(PostgresServer()) if kind == "postgres" else None
             place = folder / f"factory_{kind}_{files}"
@@ -170,10 +173,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.factory", description=__doc__)
     parser.add_argument("--tasks", type=int, default=TASKS)
     parser.add_argument("--database", choices=("postgres", "sqlite"), action="append")
+    parser.add_argument("--files", type=int, action="append", help="DAG files; may be repeated; default: 8 and 1")
     options = parser.parse_args(arguments)
     failed = False
     with TemporaryDirectory(prefix="factory-") as folder:
-        for result in run(Path(folder), tasks=options.tasks, databases=options.database or ("postgres",)):
+        databases, numbers = options.database or ("postgres",), options.files or FILES
+        for result in run(Path(folder), tasks=options.tasks, databases=databases, numbers=numbers):
             sys.stdout.write(f"{result}\n")
             sys.stdout.flush()
             failed = failed or result.holds is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,8 @@ __all__ = ["RunWorkflowOperator"]
 
 #: Workflows that may start one another.
 LONGEST_CHAIN = 20
+#: A value that is a param and nothing else: rendered it would be text, whatever it was.
+_PARAM = re.compile(r"\{\{\s*params\.(\w+)\s*\}\}")
 
 
 class RunWorkflowOperator(RemoteJobOperator):
@@ -33,7 +36,7 @@ class RunWorkflowOperator(RemoteJobOperator):
     Returns ``{"workflow_id", "batch_id"}``.
 
     :param workflow_id: DAG id of the workflow.
-    :param conf: values for its parameters. (templated)
+    :param conf: values for its parameters. A value ``{{ params.NAME }}`` keeps the type of that param. (templated)
     :param start_task_ids: where it starts; None for the whole workflow.
     :param scope: how much runs from there, as in a message; default: everything downstream.
     :param airflow_conn_id: connection of type ``airflow_api`` to this Airflow's own REST API. (templated)
@@ -62,6 +65,7 @@ class RunWorkflowOperator(RemoteJobOperator):
         super().__init__(**kwargs)
         self.workflow_id = workflow_id
         self.conf = conf
+        self._typed = {key: match[1] for key, value in (conf or {}).items() if (match := _PARAM.fullmatch(str(value)))}
         self.start_task_ids = start_task_ids
         self.scope = scope
         self.airflow_conn_id = airflow_conn_id
@@ -83,7 +87,7 @@ class RunWorkflowOperator(RemoteJobOperator):
         return {
             "workflow_id": self.workflow_id,
             "name": f"{self.task_id}{index}.{ti.run_id}",
-            "params": dict(self.conf or {}),
+            "params": dict(self.conf or {}) | {key: context["params"][name] for key, name in self._typed.items()},
             "start_task_ids": list(self.start_task_ids) if self.start_task_ids else None,
             "scope": self.scope or ("downstream" if self.start_task_ids else "workflow"),
             "chain": chain,

@@ -195,7 +195,7 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "task type": (
         _set("task", "dim_date", "task_type", "datafrom"),
         TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: bigquery_load, "
-        "bigquery_query, dataform, external, gcs_archive, power_bi_refresh",
+        "bigquery_query, dataform, external, gcs_archive, operator, power_bi_refresh, run_workflow",
     ),
     "retries": (_set("task", "dim_date", "retries", -1), TASK + "retries: must be greater than or equal to 0, not -1"),
     "retries as text": (_set("task", "dim_date", "retries", "1"), TASK + "retries: must be a whole number, not '1'"),

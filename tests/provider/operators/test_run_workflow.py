@@ -72,7 +72,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
 def task(chain: Any = None, **arguments: Any) -> TaskLife:
     life = TaskLife(lambda: RunWorkflowOperator(**{**FAST, "workflow_id": "reports", **arguments}))
     conf = {} if chain is None else {"_accelerator": {"workflow_id": "sales", "batch_id": "batch-1", "chain": chain}}
-    life.context = {"dag_run": SimpleNamespace(conf=conf)}
+    life.context = {"dag_run": SimpleNamespace(conf=conf), "params": {"days": 3, "regions": ["de", "fr"]}}
     return life
 
 
@@ -109,6 +109,14 @@ def test_a_start_in_the_middle(airflow: Airflow) -> None:
         "scope": "downstream",
     }
     assert airflow.runs[SECOND]["conf"]["scope"] == "task"
+
+
+def test_a_param_that_is_handed_on_keeps_its_type(airflow: Airflow) -> None:
+    task(conf={"days": "{{ params.days }}", "in": "{{params.regions}}", "text": "{{ params.days }} days", "list": [1]}).begin()
+
+    conf = airflow.runs[FIRST]["conf"]
+    assert (conf["days"], conf["in"], conf["list"]) == (3, ["de", "fr"], [1])
+    assert conf["text"] == "{{ params.days }} days"  # for Airflow to render
 
 
 def test_a_retry_waits_for_the_batch_that_runs(airflow: Airflow) -> None:
