@@ -2,7 +2,8 @@
 The file format of ``accelerator import`` and ``export``: the columns of the tables, with tasks below their workflow.
 
 Only the shape is checked here: lists and objects where they belong, ids, known keys. What the values mean is checked by
-:mod:`dag_factory.validation`, for rows from a file and from the tables alike. A key that is left out has its default.
+:mod:`dag_factory.validation`, for rows from a file and from the tables alike. A key that is left out has its default. An entry
+with ``foreach`` stands for several, see :mod:`dag_factory.foreach`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
+from dag_factory import foreach
 from dag_factory.problems import Problem, edge_name, in_words, row_name, searches_bounded, shorten, suggestion
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
@@ -110,9 +112,23 @@ def _parse(data: Any, parsed: ParsedFile) -> ParsedFile:
     if not data.get("workflows"):
         parsed.add("workflows", "must be a list with at least one workflow")
         return parsed
-    for place, entry in _objects(data["workflows"], "workflows", "workflow_id", WORKFLOW_KEYS, parsed):
-        _parse_workflow(entry, place, parsed)
+    for place, entry in _objects(data["workflows"], "workflows", "workflow_id", WORKFLOW_KEYS | {foreach.KEY}, parsed):
+        for one in _each(entry, place, parsed):
+            _parse_workflow(one, place, parsed)
     return parsed
+
+
+def _each(entry: Mapping[str, Any], place: str, parsed: ParsedFile) -> Iterator[Mapping[str, Any]]:
+    """Yield the workflows that an entry stands for: itself, or one for each value of its list."""
+    if foreach.KEY not in entry:
+        yield entry
+        return
+    for index, one in enumerate(foreach.expanded(entry, parsed.places, lambda message: parsed.add(place, message))):
+        if isinstance(one["workflow_id"], str) and one["workflow_id"]:
+            yield one
+        else:
+            found = in_words(one["workflow_id"])
+            parsed.add(place, f"foreach[{index}]: workflow_id becomes {found}; let it become text")
 
 
 def to_data(rows: DefinitionRows) -> FileData:

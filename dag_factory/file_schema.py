@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from dag_factory import foreach
 from dag_factory.problems import suggestion
 from dag_factory.specs import TaskId, TaskSpec, WorkflowOptions
 from dag_factory.task_types.registry import TaskTypes
@@ -34,6 +35,7 @@ def file_schema(types: TaskTypes) -> dict[str, Any]:
     workflow, task = definitions.pop(WorkflowOptions.__name__), definitions.pop(TaskSpec.__name__)
     _complete_task(task, {name: references[(model, "validation")] for name, model in known.items()}, list(types))
     workflow["properties"]["tasks"] = {"type": "array", "items": {"$ref": "#/$defs/task"}}
+    workflow["properties"][foreach.KEY] = {"type": "array", "minItems": 1, "maxItems": foreach.MOST, "items": {"type": "object"}}
     whole = {
         "$schema": _DIALECT,
         "title": "Workflows for accelerator import",

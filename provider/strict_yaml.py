@@ -51,6 +51,11 @@ class Places:
         """Note the places of the keys of a map, which is kept: its address names it."""
         self._of[id(data)] = data, {key.value: (key.start_mark.line + 1, key.start_mark.column + 1) for key, _ in node.value}
 
+    def copy(self, data: Mapping[str, Any], to: Mapping[str, Any]) -> None:
+        """Note that a map was made of another one, and is to be looked for at its place."""
+        if id(data) in self._of:
+            self._of[id(to)] = to, self._of[id(data)][1]
+
     def of(self, data: Mapping[str, Any], key: str | None = None) -> tuple[int, int] | None:
         """Return line and column, both from 1, of a key of a map, or of its first one; None where that is not known."""
         _, places = self._of.get(id(data), (None, {}))
