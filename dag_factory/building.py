@@ -20,8 +20,10 @@ from provider.airflow_internals.dags import UnusableDagError, rehearse
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, Shard, entry_of, to_rows
 
-#: What of the time may be used up before changed and new workflows are no longer tried.
-_SHARE_OF_OPTIONAL = 0.7
+#: What of the time may be used up before changed workflows are no longer tried.
+_SHARE_OF_CHANGED = 0.7
+#: The same for new ones, which are there to be lost from then on: as slow as this makes up for may another parse be.
+_SHARE_OF_NEW = 0.5
 
 
 @dataclass
@@ -54,6 +56,9 @@ class Standing(IntEnum):
         return cls.KNOWN if rows is None or entry_of(rows) == last_good else cls.CHANGED
 
 
+_SHARES = {Standing.KNOWN: 1.0, Standing.CHANGED: _SHARE_OF_CHANGED, Standing.NEW: _SHARE_OF_NEW}
+
+
 class Workshop:
     """
     Builds DAGs, and notes what there was no time for.
@@ -79,7 +84,7 @@ class Workshop:
         """
         if rows is not None:
             known = standing is Standing.KNOWN
-            in_time = self._budget.allows(_size(rows), 1.0 if known else _SHARE_OF_OPTIONAL)
+            in_time = self._budget.allows(_size(rows), _SHARES[standing])
             if in_time and self._build(rows, "", known=known):
                 return True
             if not in_time:

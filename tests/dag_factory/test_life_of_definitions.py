@@ -103,6 +103,17 @@ def test_what_airflow_knows_is_built_before_what_is_new(five: Rows, monkeypatch:
     assert "accelerator init FOLDER --shards N" in lines(built)[0]
 
 
+def test_a_parse_twice_as_slow_loses_nothing(five: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than one file can hold, on a machine that is at rest at first, and busy later."""
+    store(chains(20, prefix="more"))
+    Clock(monkeypatch, 80)
+    at_rest = factory.build_all().dags.keys()
+    Clock(monkeypatch, 40)
+
+    assert 5 < len(at_rest) < 25
+    assert factory.build_all().dags.keys() == at_rest
+
+
 def test_without_time_for_changes_the_last_good_ones_are_used(five: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     sql("UPDATE workflows SET description = 'new'")
     Clock(monkeypatch, 36)
