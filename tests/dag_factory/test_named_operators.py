@@ -56,7 +56,14 @@ def test_seconds_become_a_time_where_only_a_time_is_taken(calendar: Rows, monkey
     approval = f"{STANDARD}.operators.hitl.ApprovalOperator"
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", approval)
 
-    assert made(named(calendar, approval, subject="Go on?", response_timeout=3600)).response_timeout == timedelta(hours=1)
+    for hour in (3600, "PT1H"):
+        assert made(named(calendar, approval, subject="Go on?", response_timeout=hour)).response_timeout == timedelta(hours=1)
+
+
+def test_a_time_where_numbers_are_taken_too(calendar: Rows) -> None:
+    """A number is the operator's to understand: minutes, for this one."""
+    assert made(named(calendar, SENSOR, delta="PT10M")).delta == timedelta(minutes=10)
+    assert made(named(calendar, SENSOR, delta=10)).delta == 10
 
 
 def test_templates_have_our_names(calendar: Rows) -> None:

@@ -136,6 +136,32 @@ def test_what_a_person_did_makes_a_run_be_read_anew_once(airflow_database: Airfl
     assert reader.runs_with_changed_tasks(["sales"], since) == set()
 
 
+def test_what_a_person_did_to_several_runs_makes_each_be_read_anew(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
+    airflow_database.run()
+    airflow_database.run("b2")
+    reader.load_runs([KEY, OTHER])
+    since = datetime.now(UTC)
+    runs = [{"dag_id": "sales", "dag_run_id": run_id, "state": "failed"} for run_id in ("b1", "b2")]
+    several = {"actions": [{"action": "update", "entities": runs}]}
+    airflow_database.acts("bulk_dag_runs", since + MINUTE, run_id=None, extra=several)
+
+    assert reader.runs_with_changed_tasks(["sales"], since) == {KEY, OTHER}
+    assert [act.state for act in reader.load_runs([OTHER])[OTHER].acts] == ["failed"]
+
+
+def test_parents_are_the_latest_versions() -> None:
+    server = Server()
+    tasks = [("load", ["model", "check"]), ("model", ["check"]), ("check", [])]
+    answer = {"tasks": [{"task_id": task_id, "downstream_task_ids": children} for task_id, children in tasks]}
+    server.answer = lambda path, _query: (200, answer) if path == "/api/v2/dags/sales/tasks" else (404, {})
+    reader = ApiReader(AirflowApi(AirflowApiSettings(server.address, secret="token")))
+    try:
+        assert reader.parents_of_run(KEY) == {"load": set(), "model": {"load"}, "check": {"load", "model"}}
+        assert reader.parents_of_run(("gone", "b1")) == {}
+    finally:
+        server.close()
+
+
 def test_rows_that_change_while_they_are_listed_are_read_by_cursor(
     airflow_database: AirflowDatabase, reader: ApiReader, asked: list[tuple[str, dict[str, Any]]]
 ) -> None:
