@@ -39,9 +39,9 @@ class Budget:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self._clock = clock
-        self._started = clock()
+        self._started = self._asked = clock()
         self._built = 0
-        self._first: float | None = None
+        self._took = 0.0
 
     def allows(self, size: int, share: float = 1.0) -> bool:
         """
@@ -50,12 +50,16 @@ class Budget:
         :param size: tasks and edges of the workflow, and what counts as further ones.
         :param share: of the whole time that may be used up then.
         """
-        now = self._clock()
-        if self._first is None:
-            self._first = now
-        each = max(_SECONDS_EACH, (now - self._first) / self._built) if self._built else _SECONDS_EACH
-        return now - self._started + size * each <= self.seconds * share
+        self._asked = self._clock()
+        each = max(_SECONDS_EACH, self._took / self._built) if self._built else _SECONDS_EACH
+        return self._asked - self._started + size * each <= self.seconds * share
 
-    def spent(self, size: int) -> None:
-        """Note that a workflow was built."""
-        self._built += size
+    def spent(self, size: int, *, typical: bool) -> None:
+        """
+        Note that what was asked for last was built.
+
+        :param typical: whether it tells how long others will take; an operator of another package may have been imported.
+        """
+        if typical:
+            self._built += size
+            self._took += self._clock() - self._asked

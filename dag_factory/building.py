@@ -131,7 +131,7 @@ class Workshop:
                 self.built.problems.append(Problem(workflow_id, f"{problem.row}{origin}", problem.message))
             else:
                 good = True
-        self._budget.spent(_size(rows))
+        self._budget.spent(_size(rows), typical=has_own_types(rows, self._types))
         return good
 
 
@@ -160,6 +160,11 @@ def unusable(workflow_id: str, error: Exception) -> Problem:
     # An object's address is another one in each process.
     reason = shorten(re.sub(r" at 0x[0-9a-f]+", "", reason), 500)
     return Problem(workflow_id, row, f"cannot be built: {reason}; correct its rows")
+
+
+def has_own_types(rows: DefinitionRows, types: TaskTypes) -> bool:
+    """Tell whether all operators of these rows come with this package, as far as rows tell before they are checked."""
+    return types.are_built_in(str(row.get("task_type")) for row in rows.tasks if isinstance(row, dict))
 
 
 def _size(rows: DefinitionRows) -> int:

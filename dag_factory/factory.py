@@ -19,7 +19,7 @@ from airflow.sdk import DAG, get_parsing_context
 
 from dag_factory import outage, problem_file, snapshot
 from dag_factory.budget import Budget, seconds_allowed
-from dag_factory.building import Built, Standing, Workshop
+from dag_factory.building import Built, Standing, Workshop, has_own_types
 from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
 from dag_factory.settling import losses_of, settle
 from dag_factory.single_task import single_task_dag
@@ -27,7 +27,7 @@ from dag_factory.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
 from dag_factory.source import DefinitionsUnavailableError, read_meant, read_rows, read_workflow
 from dag_factory.task_types.registry import task_types
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import Entry, Shard, by_workflow, to_entry
+from provider.metadata.workflow_rows import Entry, Shard, by_workflow, to_entry, to_rows
 
 __all__ = ["build_dags", "raise_definition_errors"]
 
@@ -144,14 +144,20 @@ def _build_groups(
     """
     Build all workflows; return the good rows of each, those of the last time included.
 
-    Whoever Airflow knows comes first, and of those the unchanged ones: they are the ones to lose.
+    Whoever Airflow knows comes first, and of those the unchanged ones: they are the ones to lose. What brings operators of
+    other packages comes last of its kind: how long their import takes is not for others to bear.
     """
-    known = last_good.entries
+    known, types = last_good.entries, task_types()
 
     used = {workflow_id: None if workflow_id in kept else groups[workflow_id] for workflow_id in groups.keys() | kept}
-    turns = sorted((Standing.of(rows, known.get(workflow_id)), workflow_id) for workflow_id, rows in used.items())
+
+    def turn(workflow_id: str) -> tuple[Standing, bool, str]:
+        rows = used[workflow_id]
+        meant = to_rows([known[workflow_id]]) if rows is None else rows
+        return Standing.of(rows, known.get(workflow_id)), not has_own_types(meant, types), workflow_id
+
     good: dict[str, Entry] = {}
-    for standing, workflow_id in turns:
+    for standing, _, workflow_id in sorted(map(turn, used)):
         rows = used[workflow_id]
         if workshop.make(workflow_id, rows, known.get(workflow_id), standing) and rows is not None:
             good[workflow_id] = to_entry(rows)

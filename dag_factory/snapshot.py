@@ -137,15 +137,14 @@ def agrees(shard: Shard, workflow_id: str, task_id: str, rows: DefinitionRows) -
             head = json.loads(content[: content.find(b"\n")])
             if head["format"] != _FORMAT:
                 return Agreement.DIFFERS
+        # Rows that cannot be written down are in no snapshot.
+        return Agreement.SILENT if line is None else Agreement.SAME if _has_rows(line, task_id, rows) else Agreement.DIFFERS
     except FileNotFoundError:
         return Agreement.DIFFERS if _all_files() else Agreement.SILENT
     except OSError as error:
         raise _cannot_read(file, error) from error
     except (ValueError, KeyError, TypeError):
         return Agreement.DIFFERS
-    if line is None:
-        return Agreement.SILENT
-    return Agreement.SAME if _has_rows(line, task_id, rows) else Agreement.DIFFERS
 
 
 def _find_line(content: mmap.mmap, workflow_id: str) -> bytes | None:

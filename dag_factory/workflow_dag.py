@@ -76,7 +76,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     for parent, names in children.items():
         if parent in operators:
             _connect(operators[parent], [operators[name] for name in names if name in operators])
-    _watch([operators[parent] for parent, names in children.items() if names and parent in operators], shared)
+    _watch(_watched(children, operators), shared)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
     if only_task is None:
         from dag_factory.dag_docs import doc_md
@@ -113,7 +113,7 @@ def _operator(
         arguments["task_display_name"] = task.display_name
     try:
         operator = task_type.build(task.config, arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
         raise UnusableDagError(reason, task.task_id) from error
     _refuse_unguarded(operator, task)
@@ -130,6 +130,8 @@ def _made_for(
     """
     kinds = {task.task_id: task.task_type for task in spec.tasks}
     if only_task is None or not types.are_built_in([kinds[only_task]] if only_task in kinds else kinds.values()):
+        return kinds.keys()
+    if only_task == BATCH_WATCHER:  # a cluster policy may give it something to do in a worker
         return kinds.keys()
     if only_task not in kinds:
         return ()
@@ -152,18 +154,43 @@ def _connect(parent: BaseOperator, children: Sequence[BaseOperator]) -> None:
     parent.downstream_task_ids.update(child.task_id for child in children)
 
 
+#: What an operator may not be told, and why.
+_REFUSED = {
+    "end_from_trigger": "so its end would be told to no listener, and Airflow refuses the whole DAG file",
+    "ignore_downstream_trigger_rules": f"so it could skip {BATCH_WATCHER} too, and a batch with a failed task would succeed",
+}
+
+
 def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
     """
     Refuse operators that Airflow ends or starts without a task process, in which their guard would run.
 
-    :raises TypeError: the operator is an EmptyOperator, or starts in the triggerer.
+    :raises TypeError: the operator is an EmptyOperator, starts or ends in the triggerer, or skips more than its children.
     """
+    for name, why in _REFUSED.items():
+        if getattr(operator, name, False):
+            raise TypeError(f"task {task.task_id}: {type(operator).__name__} sets {name}, {why}; leave it out")
     if operator.inherits_from_empty_operator or operator.start_from_trigger:
         kind = "is an EmptyOperator" if operator.inherits_from_empty_operator else "sets start_from_trigger"
         raise TypeError(
             f"task {task.task_id}: {type(operator).__name__}, made by task type {task.task_type}, {kind}, so Airflow would run "
             "it whether or not its parents did; use an operator that begins in a worker"
         )
+
+
+def _watched(children: Mapping[str, Collection[str]], operators: Mapping[str, BaseOperator]) -> list[BaseOperator]:
+    """
+    Return the operators that have others behind them; in the place of one that chooses among its children, these.
+
+    It skips every direct child that it does not choose, and would skip the watcher too.
+    """
+    names: dict[str, None] = {}
+    for parent, behind in children.items():
+        if behind and parent in operators:
+            chooses = operators[parent].inherits_from_skipmixin
+            names |= dict.fromkeys(name for name in (behind if chooses else [parent]) if name in operators)
+    # Of these, too, some may choose.
+    return [operators[name] for name in names if not operators[name].inherits_from_skipmixin]
 
 
 def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments) -> None:

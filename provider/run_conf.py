@@ -78,16 +78,18 @@ class Parent:
 
     :param workflow_id: DAG id of the run.
     :param batch_id: run id of the run.
+    :param started_by: DAG id, run id, task id and map index of the task.
     :param chain: DAG ids of the workflows that started one another up to this run, the first one first.
     """
 
     workflow_id: str
     batch_id: str
+    started_by: tuple[str | int, ...]
     chain: tuple[str, ...]
 
     def as_conf(self) -> dict[str, Any]:
         """Return the value of the key ``_accelerator``."""
-        return {"workflow_id": self.workflow_id, "batch_id": self.batch_id, "chain": list(self.chain)}
+        return {**asdict(self), "started_by": list(self.started_by), "chain": list(self.chain)}
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,12 @@ def chain_of(conf: object, dag_id: str, run_id: str) -> tuple[str, ...]:
     """Return the workflows that started one another up to this run, the first one first; empty where no task started it."""
     found = _own(conf, dag_id, run_id).get("chain")
     return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def starter_of(conf: object, dag_id: str, run_id: str) -> tuple[str | int, ...]:
+    """Return DAG id, run id, task id and map index of the task that started this run; empty where none did."""
+    found = _own(conf, dag_id, run_id).get("started_by")
+    return tuple(found) if isinstance(found, list) else ()
 
 
 def _own(conf: object, dag_id: str, run_id: str) -> Mapping[str, Any]:

@@ -12,12 +12,12 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
@@ -98,8 +98,18 @@ def build(config: OperatorConfig, arguments: BaseOperatorArguments) -> BaseOpera
     if problems := list(_refused(operator, given)):
         raise DefinitionError("; ".join(problems))
     typed = {name: _typed(operator, name, value) for name, value in given.items()}
-    made: BaseOperator = operator(**typed, **arguments)
-    return made
+    made: Any = operator(**typed, **arguments)
+    for name, value in given.items():
+        if contains_template(value) and name not in made.template_fields:
+            raise DefinitionError(f"arguments.{name}: {operator.__name__} renders no template here; write a plain value")
+    # A row has values. A text that ends in .sql or .json would be the name of a file, read at each parse and rendered unchecked.
+    made.template_ext = ()
+    made.prepare_template = _reads_no_file
+    return cast("BaseOperator", made)
+
+
+def _reads_no_file() -> None:
+    """Stand in the place of what some operators do with texts that name a file."""
 
 
 def operator_class(path: str) -> type[BaseOperator]:
@@ -111,10 +121,13 @@ def operator_class(path: str) -> type[BaseOperator]:
     """
     from airflow.sdk import BaseOperator
 
+    from provider.airflow_internals.dags import no_dags_registered
+
     _check_allowed(path)
     module_name, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), name, None)
+        with no_dags_registered():
+            found = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:
         raise DefinitionError(
             f"operator: {module_name} cannot be imported here ({shorten(error, 200)}); install the package that has it"
@@ -134,14 +147,12 @@ def _check_allowed(path: str) -> None:
 
 
 def _refused(operator: type[BaseOperator], given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the names of arguments, and templates that nobody would render."""
+    """Yield what is wrong with the names of arguments."""
     own, required = own_parameters(operator)
     known = {*own, *_SHARED}
     for name in given:
         if name not in known:
             yield f"arguments.{name}: unknown key; {suggestion(name, known, f'{operator.__name__} takes')}"
-        elif contains_template(given[name]) and name not in operator.template_fields:
-            yield f"arguments.{name}: {operator.__name__} renders no template here; write a plain value"
     for name in required:
         if name not in given:
             yield f"arguments.{name}: missing; add it"
@@ -179,13 +190,13 @@ def _annotation(part: type, parameter: inspect.Parameter) -> Any:
     holder: Any = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
         return get_type_hints(holder, vars(sys.modules[part.__module__]))[parameter.name]
-    except (NameError, TypeError, AttributeError):
+    except (NameError, TypeError, AttributeError, SyntaxError):
         return Any
 
 
 def _typed(operator: type[BaseOperator], name: str, value: Any) -> Any:
     """
-    Return a value as the signature wants it: seconds as a ``timedelta``, a text as a ``datetime``.
+    Return a value as the signature wants it; seconds as a ``timedelta``, ``PT10M`` and ``2026-11-29`` as what they say.
 
     :raises DefinitionError: it does not fit. What is rendered later, and types that a model cannot check, pass.
     """
@@ -193,12 +204,30 @@ def _typed(operator: type[BaseOperator], name: str, value: Any) -> Any:
     if adapter is None:
         return value
     try:
-        found = adapter.validate_python(value)
+        found = adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        reason = shorten(error.errors(include_url=False, include_input=False)[0]["msg"].replace("Input should", "must"), 200)
-        raise DefinitionError(f"arguments.{name}: {reason[:1].lower()}{reason[1:]}, as {operator.__name__} has it") from None
+        found = _converted(adapter, value)
+        if found is None:
+            reason = shorten(error.errors(include_url=False, include_input=False)[0]["msg"].replace("Input should", "must"), 200)
+            text = f"arguments.{name}: {reason[:1].lower()}{reason[1:]}, as {operator.__name__} has it"
+            raise DefinitionError(text) from None
     # Lists and objects stay as they are: of some types a model makes something of its own, such as an iterator.
-    return found if isinstance(found, str | bool | int | float | date | timedelta | Enum) else value
+    return value if isinstance(value, list | dict) else found
+
+
+def _converted(adapter: TypeAdapter[Any], value: Any) -> Any:
+    """Return what JSON has no type for, made of what it has; None for every other conversion, which would only guess."""
+    try:
+        found = adapter.validate_python(value)
+    except ValidationError:
+        return None
+    if isinstance(value, list | dict):
+        return value
+    if isinstance(value, str):
+        # A number in quotes would be seconds since 1970, and 10:00 a duration.
+        dated = isinstance(found, date | time) and not value.replace(".", "").isdigit()
+        return found if dated or isinstance(found, Enum) or (isinstance(found, timedelta) and "P" in value) else None
+    return found if isinstance(found, timedelta) and not isinstance(value, bool) else None
 
 
 @cache

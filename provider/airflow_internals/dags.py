@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +65,29 @@ def rehearse(dag: DAG) -> None:
     try:
         dag.validate()  # type: ignore[no-untyped-call]
         dag.check_cycle()
+        dag.resolve_template_files()  # type: ignore[no-untyped-call]
         stored = serialized(dag)
         _send(stored)
         _compute_runs(DagSerialization.from_dict(stored))
     except Exception as error:
         raise UnusableDagError(f"{type(error).__name__}: {error}", _to_blame(dag)) from error
+
+
+@contextmanager
+def no_dags_registered() -> Iterator[None]:
+    """
+    Let what is imported within a ``with`` add no DAG to the file that is parsed.
+
+    Stands on ``airflow.sdk.definitions._internal.contextmanager.DagContext.autoregistered_dags`` (3.3.2): a DAG in a ``with``
+    statement adds itself there, and the parse takes all that is in it.
+    """
+    from airflow.sdk.definitions._internal.contextmanager import DagContext
+
+    before = set(DagContext.autoregistered_dags)
+    try:
+        yield
+    finally:
+        DagContext.autoregistered_dags.intersection_update(before)
 
 
 def _send(stored: Any) -> None:

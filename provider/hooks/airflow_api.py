@@ -42,6 +42,7 @@ _HINTS = {
     401: "Correct login and password of the connection, or its token.",
     403: "Give the connection's user a role that may read DAG runs, task instances and the audit log, such as Viewer.",
 }
+_HINT_OF_CHANGES = "Give the connection's user a role that may start and change DAG runs, such as User."
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,8 @@ class AirflowApi:
         try:
             return http_call(method, url, self.budget, name="Airflow", also=also, client=self._client, headers=headers, **content)
         except RemoteCallError as error:
-            if hint := _HINTS.get(error.status_code or 0):
+            hint = _HINT_OF_CHANGES if error.status_code == 403 and method != "GET" else _HINTS.get(error.status_code or 0)
+            if hint:
                 raise RemoteCallError(f"{error} {hint}", retryable=False, status_code=error.status_code) from error
             raise
 

@@ -17,7 +17,7 @@ from provider.hooks.paths import PathPart
 from provider.hooks.remote_job import Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import ForeignHandle, RemoteService
 from provider.hooks.wait_budget import WaitBudget
-from provider.run_conf import Parent, conf_of_run
+from provider.run_conf import Parent, conf_of_run, starter_of
 from provider.texts import one_line, storable
 
 __all__ = ["AirflowRunsHook"]
@@ -36,6 +36,7 @@ class RunRequest(TypedDict):
 
     :param workflow_id: DAG id of the workflow to start.
     :param name: what its batch id begins with: names task and batch that start it.
+    :param started_by: DAG id, run id, task id and map index of the task.
     :param params: values for the workflow's parameters.
     :param start_task_ids: where it starts; None for the whole workflow.
     :param scope: how much of the workflow runs from there.
@@ -44,6 +45,7 @@ class RunRequest(TypedDict):
 
     workflow_id: str
     name: str
+    started_by: list[str | int]
     params: Mapping[str, Any]
     start_task_ids: list[str] | None
     scope: str
@@ -51,15 +53,18 @@ class RunRequest(TypedDict):
 
 
 class RunIntent(ForeignHandle):
-    """Which run it is: Airflow creates an id once."""
+    """Which run it is, and whose: Airflow creates an id once, and somebody else may have taken it."""
 
     workflow_id: PathPart
     batch_id: PathPart
+    started_by: list[str | int]
 
 
-class RunHandle(RunIntent):
+class RunHandle(ForeignHandle):
     """Handle of a run."""
 
+    workflow_id: PathPart
+    batch_id: PathPart
     id: str
     url: Annotated[str, Field(pattern=r"^(https?://[!-~]{1,2000})?$")] = ""
 
@@ -94,8 +99,12 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
     def prepare(self, request: RunRequest) -> Intent:
         """Return the first id of this task's runs that Airflow does not have."""
         for batch_id in _batch_ids(request["name"]):
-            intent: Intent = {"workflow_id": request["workflow_id"], "batch_id": batch_id}
-            if self.find(intent) is None:
+            intent: Intent = {
+                "workflow_id": request["workflow_id"],
+                "batch_id": batch_id,
+                "started_by": request["started_by"],
+            }
+            if self._api.find(_path(intent)) is None:
                 return intent
         raise RemoteJobError(
             f"this task has started {MOST_RUNS} batches of {request['workflow_id']} in one batch; see them in Airflow.",
@@ -103,9 +112,9 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
         )
 
     def start(self, request: RunRequest, intent: Intent) -> RemoteJob:
-        """Start the run; one that has the id already is this task's own."""
+        """Start the run; one that has the id already may be this task's own."""
         workflow_id, batch_id = intent["workflow_id"], intent["batch_id"]
-        parent = Parent(workflow_id, batch_id, tuple(request["chain"]))
+        parent = Parent(workflow_id, batch_id, tuple(request["started_by"]), tuple(request["chain"]))
         body = {
             "dag_run_id": batch_id,
             "logical_date": None,
@@ -114,12 +123,16 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
             ),
             "note": storable(f"Started by {request['name']}, of the workflow {request['chain'][-1]}.", _LONGEST_NOTE),
         }
-        self._api.post(api_path("dags", workflow_id, "dagRuns"), body, also=(409,))
+        response = self._api.post(api_path("dags", workflow_id, "dagRuns"), body, also=(409,))
+        if response.status_code == 409 and self.find(intent) is None:
+            raise RemoteCallError(f"batch {batch_id} of {workflow_id} was started by somebody else at the same time.")
         return self._handle(intent)
 
     def find(self, intent: Intent) -> RemoteJob | None:
-        """Return the run of this id; None where Airflow has none."""
-        return None if self._api.find(_path(intent)) is None else self._handle(intent)
+        """Return the run of this id; None where Airflow has none, or another task's or person's."""
+        found = self._api.find(_path(intent)) or {}
+        ours = starter_of(found.get("conf"), intent["workflow_id"], intent["batch_id"]) == tuple(intent["started_by"])
+        return self._handle(intent) if ours else None
 
     def status(self, job: RemoteJob) -> JobStatus:
         """Ask for the state of the run; of a failed one, for the tasks that failed too."""
@@ -136,7 +149,7 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
                 "failed",
                 state,
                 f"batch {job['batch_id']} of the workflow {job['workflow_id']} failed{self._failed_tasks(job)}; "
-                "repair and restart it there, then clear this task or mark it.",
+                "restart it there and mark this task a success, or clear this task, which runs all of it again.",
                 retryable=False,
             )
         return JobStatus("running", state)
@@ -146,7 +159,7 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
         found = self._api.find(_path(job))
         # It may have ended, and a success is not to become a failure.
         if found is not None and found.get("state") not in ("success", "failed"):
-            self._api.patch(_path(job), {"state": "failed", "note": "Cancelled with the task that started it."})
+            self._api.patch(_path(job), {"state": "failed"})
 
     def _failed_tasks(self, job: RemoteJob) -> str:
         with suppress(RemoteCallError):

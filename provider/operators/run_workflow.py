@@ -87,6 +87,7 @@ class RunWorkflowOperator(RemoteJobOperator):
         return {
             "workflow_id": self.workflow_id,
             "name": f"{self.task_id}{index}.{ti.run_id}",
+            "started_by": [ti.dag_id, ti.run_id, self.task_id, -1 if ti.map_index is None else ti.map_index],
             "params": dict(self.conf or {}) | {key: context["params"][name] for key, name in self._typed.items()},
             "start_task_ids": list(self.start_task_ids) if self.start_task_ids else None,
             "scope": self.scope or ("downstream" if self.start_task_ids else "workflow"),

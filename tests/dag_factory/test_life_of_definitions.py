@@ -114,6 +114,19 @@ def test_a_parse_twice_as_slow_loses_nothing(five: Rows, monkeypatch: pytest.Mon
     assert factory.build_all().dags.keys() == at_rest
 
 
+def test_what_an_import_takes_is_not_what_others_will_take() -> None:
+    now = 0.0
+    limit = budget.Budget(15.0, lambda: now)
+    assert limit.allows(2)
+    now += 0.55
+    limit.spent(2, typical=False)
+    assert limit.allows(1000)
+    now += 10.0
+    limit.spent(1000, typical=True)
+    assert not limit.allows(1000)
+    assert limit.allows(400)
+
+
 def test_without_time_for_changes_the_last_good_ones_are_used(five: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     sql("UPDATE workflows SET description = 'new'")
     Clock(monkeypatch, 36)

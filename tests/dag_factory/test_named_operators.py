@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import sys
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.task_types.operator import COLUMNS, OperatorConfig
 from dag_factory.task_types.registry import task_types
+from dag_factory.templates import to_airflow
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import _OTHER_NAME, _SAME_NAME, _SECONDS, build_dag
+from provider.airflow_internals.dags import serialized
 from tests.dag_factory.definitions import Rows
 
+HEAD = "from datetime import date, datetime, time, timedelta\nfrom airflow.sdk import BaseOperator\n"
 STANDARD = "airflow.providers.standard"
 BASH = f"{STANDARD}.operators.bash.BashOperator"
 SENSOR = f"{STANDARD}.sensors.time_delta.TimeDeltaSensor"
@@ -142,6 +150,148 @@ def test_an_operator_that_needs_no_worker_is_refused(calendar: Rows, monkeypatch
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", empty)
 
     assert "is an EmptyOperator, so Airflow would run it whether or not" in told(named(calendar, empty))[0]
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (BASH, {"bash_command": "any.sh", "env": {"SCRIPT": "/opt/run.sh"}}),
+        (
+            "airflow.providers.common.sql.operators.sql.SQLExecuteQueryOperator",
+            {"sql": "any.sql", "parameters": "{{ batch_id }}"},
+        ),
+        ("airflow.providers.google.cloud.operators.cloud_build.CloudBuildCreateBuildOperator", {"build": "FOLDER/any.json"}),
+        (
+            "airflow.providers.google.cloud.operators.bigquery.BigQueryInsertJobOperator",
+            {"configuration": "{{ batch_id }}.json", "location": "EU"},
+        ),
+    ],
+)
+def test_a_text_is_no_file(
+    calendar: Rows, operator: str, arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow would read it at each parse, lose the whole DAG file where it is none, and render it unchecked."""
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", "airflow.*")
+    for name in ("any.sh", "any.sql", "any.json"):
+        (tmp_path / name).write_text('{"secret": "{{ conn.prod.password }}"}')
+    arguments = {
+        name: value.replace("FOLDER", str(tmp_path)) if isinstance(value, str) else value for name, value in arguments.items()
+    }
+
+    assert told(named(calendar, operator, **arguments)) == []
+    dag = made(calendar).dag
+    dag.template_searchpath = [str(tmp_path)]
+    DagBag(dag_folder=str(tmp_path)).bag_dag(dag)
+    assert "password" not in str(serialized(dag))
+    assert {name: getattr(dag.get_task(TASK), name) for name in arguments} == to_airflow(arguments)
+
+
+@pytest.fixture
+def own(calendar: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Writes a module with an operator ``Own``, and returns what is said of a row that names it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", "own_operators.*")
+
+    def write(text: str, /, **arguments: Any) -> list[str]:
+        (tmp_path / "own_operators.py").write_text(f"from __future__ import annotations\n{HEAD}{dedent(text)}")
+        return told(named(calendar, "own_operators.Own", **arguments))
+
+    yield write
+    sys.modules.pop("own_operators", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("raise SystemExit('no')", "cannot be built: SystemExit: no; correct its rows"),
+        (
+            "class Own(BaseOperator):\n    def __init__(self, **kwargs):\n        raise SystemExit(3)",
+            "cannot be built: SystemExit: 3",
+        ),
+        ("raise RuntimeError('no')", "cannot be built: RuntimeError: no"),
+        (
+            "class Own(BaseOperator):\n    end_from_trigger = True",
+            "Own sets end_from_trigger, so its end would be told to",
+        ),
+        ("class Own(BaseOperator):\n    ignore_downstream_trigger_rules = True", "so it could skip batch_watcher too"),
+        ("class Own(BaseOperator):\n    def prepare_template(self):\n        raise OSError", ""),
+    ],
+)
+def test_code_of_others_costs_its_workflow_alone(own: Any, text: str, problem: str) -> None:
+    found = own(text)
+    assert (problem in found[0]) if problem else (found == [])
+
+
+def test_what_is_imported_adds_no_dag_to_the_file(own: Any) -> None:
+    text = """
+        from airflow.sdk import DAG
+        with DAG("unwanted"):
+            pass
+        class Own(BaseOperator):
+            pass
+    """
+    before = set(DagContext.autoregistered_dags)
+    assert own(text) == []
+    assert DagContext.autoregistered_dags == before
+
+
+TYPED = """
+    class Own(BaseOperator):
+        def __init__(
+            self, *, flag: bool = False, count: int = 0, share: float = 0.0, text: str = "", pause: timedelta | float = 0,
+            at: datetime | None = None, day: date | None = None, hour: time | None = None, either: datetime | time | None = None,
+            **kwargs,
+        ):
+            super().__init__(**kwargs)
+            self.given = dict(locals())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("pause", 5, 5.0),
+        ("pause", "PT10M", timedelta(minutes=10)),
+        ("share", 1, 1.0),
+        ("at", "2026-03-16T10:00:00", datetime(2026, 3, 16, 10)),
+        ("day", "2026-03-16", date(2026, 3, 16)),
+        ("hour", "10:00", time(10)),
+        ("either", "10:00", time(10)),
+        ("flag", True, True),
+        ("flag", "yes", None),
+        ("flag", 1, None),
+        ("count", "5", None),
+        ("count", True, None),
+        ("text", 5, None),
+        ("pause", "10:00", None),
+        ("pause", True, None),
+        ("at", 20260316, None),
+        ("at", "5", None),
+        ("day", "20260316", None),
+    ],
+)
+def test_only_what_json_has_no_type_for_is_converted(own: Any, calendar: Rows, name: str, value: object, found: object) -> None:
+    problems = own(TYPED, **{name: value})
+    if found is None:
+        assert f"arguments.{name}: " in problems[0]
+        return
+    assert problems == []
+    given = made(calendar).given[name]
+    assert (given, type(given)) == (found, type(found))
+
+
+def test_a_task_that_chooses_does_not_skip_the_watcher(calendar: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    approval = f"{STANDARD}.operators.hitl.ApprovalOperator"
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", approval)
+    named(calendar, approval, subject="Go on?")
+    for task_id in ("left", "right", "end"):
+        calendar.tasks.append({"task_id": task_id, "workflow_id": "calendar", "task_type": "external"})
+    for parent, child in ((TASK, "left"), (TASK, "right"), ("left", "end")):
+        calendar.depend(parent, child)
+    dag = made(calendar).dag
+
+    assert dag.get_task(TASK).downstream_task_ids == {"left", "right"}
+    assert dag.get_task("batch_watcher").upstream_task_ids == {"left", "right"}
 
 
 def test_every_option_of_a_task_is_refused_among_the_arguments() -> None:

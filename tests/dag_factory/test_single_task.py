@@ -91,6 +91,26 @@ def test_a_change_does_not_count_while_the_workflow_is_broken_elsewhere(stored: 
     assert config_of("load_orders") == 5
 
 
+@pytest.mark.parametrize(
+    "change", ['config = \'{"project_id": "\\ud800"}\'', "retry_backoff = 9e999", "doc = x'00ff'"], ids=["half", "inf", "bytes"]
+)
+def test_rows_next_to_the_task_that_nobody_can_write_down(stored_embedded: Rows, change: str) -> None:
+    """Then it is the last good definitions that count, as in the dag-processor."""
+    factory.build_all()
+    sql(f"UPDATE tasks SET {change} WHERE task_id = 'stg_orders'")
+
+    assert agreement("refresh_daily_sales") is Agreement.DIFFERS
+    assert list(factory.build_one("daily_sales", only_task="refresh_daily_sales").dags) == ["daily_sales"]
+
+
+def test_the_watcher_is_there_where_something_lets_it_run_in_a_worker(stored: Rows) -> None:
+    dag = factory.build_one("daily_sales", only_task="batch_watcher").dags["daily_sales"]
+    assert (
+        dag.get_task("batch_watcher").upstream_task_ids
+        == factory.build_all().dags["daily_sales"].get_task("batch_watcher").upstream_task_ids
+    )
+
+
 def test_a_change_counts_at_once(stored: Rows) -> None:
     sql("UPDATE tasks SET retries = 3 WHERE task_id = 'stg_orders'")
 

@@ -89,7 +89,12 @@ def test_it_starts_a_batch_and_waits_for_its_end(airflow: Airflow) -> None:
     assert run["conf"] == {
         "day": "2026-03-16",
         "scope": "workflow",
-        "_accelerator": {"workflow_id": "reports", "batch_id": FIRST, "chain": ["sales"]},
+        "_accelerator": {
+            "workflow_id": "reports",
+            "batch_id": FIRST,
+            "started_by": ["sales", "batch-1", "job", -1],
+            "chain": ["sales"],
+        },
     }
     assert (run["logical_date"], run["note"]) == (None, "Started by job.batch-1, of the workflow sales.")
     assert life.ti.xcoms == {
@@ -138,6 +143,25 @@ def test_a_start_without_an_answer_is_found_and_not_repeated(airflow: Airflow, s
     assert (isinstance(deferral, TaskDeferred), airflow.starts(), list(airflow.runs)) == (True, 1, [FIRST])
 
 
+@pytest.mark.parametrize("conf", [{}, {"_accelerator": {"workflow_id": "reports", "batch_id": FIRST, "chain": ["x"]}}])
+def test_a_run_of_somebody_else_with_the_id_is_left_alone(airflow: Airflow, conf: dict[str, Any]) -> None:
+    """It came between the look for a free id and the start."""
+    life, asked = task(), airflow.server.answer
+
+    def taken_meanwhile(path: str, query: Any) -> Answer:
+        answer = asked(path, query)
+        if airflow.server.asked[-1][0] == "GET" and not airflow.runs:
+            airflow.runs[FIRST] = {"dag_run_id": FIRST, "state": "running", "conf": conf}
+        return answer
+
+    airflow.server.answer = taken_meanwhile
+    deferral = life.begin()
+
+    assert sorted(airflow.runs) == [FIRST, SECOND]
+    life.end_by_a_person(life.trigger(deferral), "triggerer")
+    assert {run_id: run["state"] for run_id, run in airflow.runs.items()} == {FIRST: "running", SECOND: "failed"}
+
+
 def test_a_failed_batch_is_not_tried_again_and_says_where(airflow: Airflow) -> None:
     life = task()
     deferral = life.begin()
@@ -161,7 +185,8 @@ def test_a_person_who_ends_the_task_ends_the_batch(airflow: Airflow) -> None:
     life = task()
     life.end_by_a_person(life.trigger(life.begin()), "triggerer")
 
-    assert (airflow.runs[FIRST]["state"], airflow.runs[FIRST]["note"]) == ("failed", "Cancelled with the task that started it.")
+    assert airflow.runs[FIRST]["state"] == "failed"
+    assert airflow.runs[FIRST]["note"].startswith("Started by")
 
 
 def test_a_batch_that_has_ended_stays_what_it_is(airflow: Airflow) -> None:
@@ -169,7 +194,7 @@ def test_a_batch_that_has_ended_stays_what_it_is(airflow: Airflow) -> None:
     airflow.end(FIRST)
     service = open_service("airflow", {"airflow_conn_id": "airflow_api"}, WaitBudget())
     assert isinstance(service, AirflowRunsHook)
-    job = service.find({"workflow_id": "reports", "batch_id": FIRST})
+    job = service.find({"workflow_id": "reports", "batch_id": FIRST, "started_by": ["sales", "batch-1", "job", -1]})
     assert job is not None
     service.cancel(job)
 
