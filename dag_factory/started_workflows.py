@@ -1,48 +1,65 @@
-"""Workflows that tasks of others run: those that are not there, and those that would run one another for ever."""
+"""Workflows that tasks of others run: what of that cannot go well, as far as rows tell."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from dag_factory.graph import find_cycle
+from dag_factory.graph import find_cycle, flow_order
 from dag_factory.problems import Problem, searches_bounded, suggestion, way_around
-from dag_factory.specs import WorkflowSpec
+from dag_factory.specs import TaskSpec, WorkflowSpec
 from dag_factory.task_types.run_workflow import RunWorkflowConfig
 from provider.texts import quoted
 
+#: Batches that one batch may lead to without a warning.
+_MANY = 1000
 
-def start_warnings(workflows: Iterable[WorkflowSpec], known: Collection[str]) -> list[Problem]:
+
+def start_warnings(workflows: Sequence[WorkflowSpec], known: Collection[str]) -> list[Problem]:
     """
-    Return a warning for each task that runs a workflow which is not there, and one for workflows that run one another.
+    Return a warning for each task that runs what is not there, and for workflows that run one another too often.
 
-    No more than a warning: the other workflow may come with the next file, and Airflow may have DAGs that are no rows.
+    No more than warnings: the other workflow may come with the next file, and Airflow may have DAGs that are no rows.
 
     :param workflows: those that are valid, all that may run one another.
     :param known: ids of all workflows, valid or not.
     """
-    runs = [(spec.workflow_id, task_id, other) for spec in workflows for task_id, other in _runs(spec)]
+    specs = {spec.workflow_id: spec for spec in workflows}
+    runs = {spec.workflow_id: [task for task in spec.tasks if isinstance(task.config, RunWorkflowConfig)] for spec in workflows}
     with searches_bounded():
-        missing = [
-            Problem(
-                workflow_id,
-                f"tasks row {task_id}",
-                f"config.workflow: there is no workflow {quoted(other)}; {suggestion(other, known, 'workflows are')}; "
-                "the task fails until there is one",
-            )
-            for workflow_id, task_id, other in runs
-            if other not in known
+        found = [
+            Problem(workflow_id, f"tasks row {task.task_id}", message)
+            for workflow_id, tasks in runs.items()
+            for task in tasks
+            for message in _missing(task, specs, known)
         ]
-    others: dict[str, list[str]] = {workflow_id: [] for workflow_id in known}
-    for workflow_id, _, other in runs:
-        if other in others:
-            others[workflow_id].append(other)
+    enabled = {workflow_id: [task.config.workflow for task in tasks if task.enabled] for workflow_id, tasks in runs.items()}
+    return sorted([*found, *_too_many({name: [one for one in enabled.get(name, ()) if one in known] for name in known})])
+
+
+def _missing(task: TaskSpec, specs: Mapping[str, WorkflowSpec], known: Collection[str]) -> Iterator[str]:
+    other = task.config.workflow
+    if other not in known:
+        hint = suggestion(other, known, "workflows are")
+        yield f"config.workflow: there is no workflow {quoted(other)}; {hint}; the task fails until there is one"
+    elif other in specs:
+        tasks = [one.task_id for one in specs[other].tasks]
+        for start in task.config.start_task_id or ():
+            if start not in tasks:
+                hint = suggestion(start, tasks, "its tasks are")
+                yield f"config.start_task_id: workflow {other} has no task {quoted(start)}; {hint}; its batches will fail"
+
+
+def _too_many(others: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """Yield a warning for a circle, or else for each workflow of which one batch leads to very many."""
     if cycle := find_cycle(others):
         text = f"its tasks and those of others run one another for ever: {way_around(cycle)}; take one out"
-        missing.append(Problem(cycle[0], f"workflows row {cycle[0]}", text))
-    return sorted(missing)
-
-
-def _runs(spec: WorkflowSpec) -> Iterator[tuple[str, str]]:
-    for task in spec.tasks:
-        if isinstance(task.config, RunWorkflowConfig):
-            yield task.task_id, task.config.workflow
+        yield Problem(cycle[0], f"workflows row {cycle[0]}", text)
+        return
+    batches: dict[str, int] = {}
+    for name in reversed(flow_order(others)):
+        batches[name] = 1 + sum(batches[other] for other in others[name])
+    for name, count in batches.items():
+        if count > _MANY and not any(name in behind for behind in others.values()):
+            yield Problem(
+                name, f"workflows row {name}", f"one batch of it leads to {count} batches of others; take some tasks out"
+            )

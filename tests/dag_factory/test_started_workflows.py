@@ -14,9 +14,9 @@ from provider.metadata.rows import DefinitionRows
 def warned(runs: dict[str, list[str]]) -> list[str]:
     """Return the warnings for workflows, each with tasks that run others."""
     starts = [
-        {"task_id": f"{name}_{other}", "workflow_id": name, "task_type": "run_workflow", "config": {"workflow": other}}
+        {"task_id": f"{name}_{other}_{n}", "workflow_id": name, "task_type": "run_workflow", "config": {"workflow": other}}
         for name, others in runs.items()
-        for other in others
+        for n, other in enumerate(others)
     ]
     waits = [{"task_id": f"{name}_waits", "workflow_id": name, "task_type": "external"} for name in runs]
     validated = validate(DefinitionRows([{"workflow_id": name} for name in runs], [*starts, *waits], []))
@@ -31,7 +31,7 @@ def warned(runs: dict[str, list[str]]) -> list[str]:
         (
             {"loads": ["report"], "reports": []},
             [
-                "tasks row loads_report: config.workflow: there is no workflow 'report'; did you mean reports? workflows are: "
+                "tasks row loads_report_0: config.workflow: there is no workflow 'report'; did you mean reports? workflows are: "
                 "loads, reports; the task fails until there is one"
             ],
         ),
@@ -39,11 +39,39 @@ def warned(runs: dict[str, list[str]]) -> list[str]:
             {"a": ["b"], "b": ["c"], "c": ["a"]},
             ["workflows row a: its tasks and those of others run one another for ever: a → b → c → a; take one out"],
         ),
+        (
+            {"w0": ["w1"] * 11, "w1": ["w2"] * 10, "w2": ["w3"] * 9, "w3": []},
+            ["workflows row w0: one batch of it leads to 1111 batches of others; take some tasks out"],
+        ),
+        ({"w0": ["w1"] * 9, "w1": ["w2"] * 10, "w2": ["w3"] * 9, "w3": []}, []),
         ({"a": ["a"]}, ["workflows row a: its tasks and those of others run one another for ever: a → a; take one out"]),
     ],
 )
 def test_warnings(runs: dict[str, list[str]], warnings: list[str]) -> None:
     assert warned(runs) == warnings
+
+
+def test_a_start_that_is_not_there() -> None:
+    started = {"workflow": "b", "start_task_id": ["b_first", "b_frist"]}
+    tasks = [
+        {"task_id": "runs_b", "workflow_id": "a", "task_type": "run_workflow", "config": started},
+        {"task_id": "b_first", "workflow_id": "b", "task_type": "external"},
+    ]
+    validated = validate(DefinitionRows([{"workflow_id": "a"}, {"workflow_id": "b"}], tasks, []))
+
+    assert [str(one) for one in start_warnings(list(validated.workflows.values()), {"a", "b"})] == [
+        "tasks row runs_b: config.start_task_id: workflow b has no task 'b_frist'; did you mean b_first? its tasks are: b_first; "
+        "its batches will fail"
+    ]
+
+
+def test_a_circle_over_a_disabled_task_is_none() -> None:
+    tasks = [
+        {"task_id": "a_again", "workflow_id": "a", "task_type": "run_workflow", "config": {"workflow": "a"}, "enabled": False}
+    ]
+    validated = validate(DefinitionRows([{"workflow_id": "a"}], tasks, []))
+
+    assert start_warnings(list(validated.workflows.values()), {"a"}) == []
 
 
 @pytest.mark.parametrize(
