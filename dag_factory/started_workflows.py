@@ -55,11 +55,11 @@ def _too_many(others: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
         text = f"its tasks and those of others run one another for ever: {way_around(cycle)}; take one out"
         yield Problem(cycle[0], f"workflows row {cycle[0]}", text)
         return
-    batches: dict[str, int] = {}
+    led_to: dict[str, int] = {}
     for name in reversed(flow_order(others)):
-        batches[name] = 1 + sum(batches[other] for other in others[name])
-    for name, count in batches.items():
-        if count > _MANY and not any(name in behind for behind in others.values()):
-            yield Problem(
-                name, f"workflows row {name}", f"one batch of it leads to {count} batches of others; take some tasks out"
-            )
+        led_to[name] = sum(1 + led_to[other] for other in others[name])
+    started = {other for behind in others.values() for other in behind}
+    for name, count in led_to.items():
+        if count > _MANY and name not in started:
+            text = f"one batch of it leads to {count} batches of others; take some tasks out"
+            yield Problem(name, f"workflows row {name}", text)

@@ -53,7 +53,7 @@ def test_warnings(runs: dict[str, list[str]], warnings: list[str]) -> None:
 
 def test_a_start_that_is_not_there() -> None:
     started = {"workflow": "b", "start_task_id": ["b_first", "b_frist"]}
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"task_id": "runs_b", "workflow_id": "a", "task_type": "run_workflow", "config": started},
         {"task_id": "b_first", "workflow_id": "b", "task_type": "external"},
     ]
