@@ -81,9 +81,7 @@ class OperatorConfig(TaskConfig):
     """
 
     operator: Annotated[Text, AfterValidator(_class_path)]
-    arguments: Templated[Annotated[dict[str, Any], Field(max_length=100), AfterValidator(_arguments)]] = Field(
-        default_factory=dict
-    )
+    arguments: Templated[Arguments] = Field(default_factory=dict)
 
 
 def build(config: OperatorConfig, arguments: BaseOperatorArguments) -> BaseOperator:
