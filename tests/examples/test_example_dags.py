@@ -17,6 +17,7 @@ from demo.world import World
 from provider.metadata import engine
 from tests.examples.dag_runner import MARK, load
 from tests.google_servers import PROJECT, GoogleServers
+from tests.provider.hooks.airflow_api_server import Answer, Server
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "examples" / "dags").glob("*.py"))
@@ -37,8 +38,8 @@ def test_it_is_one_dag_that_says_which_connection_it_needs(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     documentation = text.split('"""')[1]
     for task in dag.tasks:
-        connections = {getattr(task, name) for name in ("gcp_conn_id", "powerbi_conn_id") if hasattr(task, name)}
-        for connection in connections:
+        named = (getattr(task, name, None) for name in ("gcp_conn_id", "powerbi_conn_id", "airflow_conn_id"))
+        for connection in filter(None, named):
             assert f"``{connection}``" in documentation, task.task_id
     assert len(text.splitlines()) <= 50, "an example is to be short"
 
@@ -69,8 +70,8 @@ def public_tasks() -> set[str]:
 class Laptop:
     """Emulators, an Airflow home with the examples in it, and a process that runs their DAGs."""
 
-    def __init__(self, world: World, google: GoogleServers) -> None:
-        self.world, self.google = world, google
+    def __init__(self, world: World, google: GoogleServers, airflow: Server) -> None:
+        self.world, self.google, self.airflow = world, google, airflow
         self.examples = world.dags / "examples"
         shutil.copytree(ROOT / "examples" / "dags", self.examples)
         self._log = (world.home / "runner.log").open("w", encoding="utf-8")
@@ -131,8 +132,12 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         )
         google.put("archive", {})
         google.bigquery_client().create_dataset("raw")
-        world = stack.enter_context(World(folder, services=False, environment=google.hosts(), pubsub="builtin"))
-        found = Laptop(world, google)
+        airflow = Server()
+        stack.callback(airflow.close)
+        connection = {"conn_type": "airflow_api", "host": airflow.address, "login": "reader", "password": "hunter2"}
+        environment = {**google.hosts(), "AIRFLOW_CONN_AIRFLOW_API": json.dumps(connection)}
+        world = stack.enter_context(World(folder, services=False, environment=environment, pubsub="builtin"))
+        found = Laptop(world, google, airflow)
         stack.callback(found.stop)
         yield found
     assert world.airflow.own_processes() == []
@@ -180,6 +185,22 @@ class TestOnALaptop:
         assert laptop.run("gcs_archive") == {"archive_returns": "success"}
         assert [name for name in laptop.google.names("landing") if name.startswith("returns")] == []
         assert [name.split("/", 2)[2] for name in laptop.google.names("archive")] == ["2024/b.csv", "a.csv"]
+
+    def test_run_workflow(self, laptop: Laptop) -> None:
+        started: list[dict[str, Any]] = []
+
+        def answer(_path: str, _query: Any) -> Answer:
+            method, _, _, _, body = laptop.airflow.asked[-1]
+            if method == "POST":
+                started.append(body)
+            return (200, {**started[0], "state": "success"}) if started else (404, {"detail": "no such run"})
+
+        laptop.airflow.answer = answer
+        assert laptop.run("run_workflow") == {"run_daily_sales": "success"}
+        assert len(started) == 1
+        conf = started[0]["conf"]
+        assert (conf["country"], conf["start_task_id"], conf["scope"]) == ("de", ["stg_orders"], "downstream")
+        assert started[0]["dag_run_id"].startswith("run_daily_sales.manual__")
 
     def test_pubsub_sensor(self, laptop: Laptop) -> None:
         laptop.world.publish({"task_id": "stg_orders", "batch_id": "for_the_sensor"})
