@@ -259,3 +259,18 @@ class TestClock:
     def test_an_answer_without_a_date_tells_nothing(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda _: "yesterday")
         assert api(server).clock() is None
+
+
+class TestChanges:
+    @pytest.mark.parametrize("method", ["POST", "PATCH"])
+    def test_a_body_goes_to_its_path(self, server: Server, method: str) -> None:
+        caller = api(server)
+        (caller.post if method == "POST" else caller.patch)("dags/sales", {"is_paused": True})
+        assert [(asked[0], asked[1], asked[4]) for asked in server.asked] == [(method, "/api/v2/dags/sales", {"is_paused": True})]
+
+    @pytest.mark.parametrize(("change", "role"), [(True, "such as User"), (False, "such as Viewer")])
+    def test_who_may_not_is_told_which_role(self, server: Server, change: bool, role: str) -> None:
+        server.answer = lambda _path, _query: (403, {"detail": "no"})
+        with pytest.raises(RemoteCallError, match=f"{role}\\.$") as raised:
+            api(server).post("dags", {}) if change else api(server).get("dags")
+        assert (raised.value.retryable, raised.value.status_code) == (False, 403)
