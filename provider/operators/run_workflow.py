@@ -83,11 +83,12 @@ class RunWorkflowOperator(RemoteJobOperator):
             raise ConfigurationError(f"Task {self.task_id}: the workflows start one another for ever: {around}; take one out.")
         if len(chain) >= LONGEST_CHAIN:
             raise ConfigurationError(f"Task {self.task_id}: more than {LONGEST_CHAIN} workflows start one another; split them.")
-        index = "" if ti.map_index in (None, -1) else f".{ti.map_index}"
+        map_index = -1 if ti.map_index is None else ti.map_index
+        index = "" if map_index < 0 else f".{map_index}"
         return {
             "workflow_id": self.workflow_id,
             "name": f"{self.task_id}{index}.{ti.run_id}",
-            "started_by": [ti.dag_id, ti.run_id, self.task_id, -1 if ti.map_index is None else ti.map_index],
+            "started_by": [ti.dag_id, ti.run_id, self.task_id, map_index],
             "params": dict(self.conf or {}) | {key: context["params"][name] for key, name in self._typed.items()},
             "start_task_ids": list(self.start_task_ids) if self.start_task_ids else None,
             "scope": self.scope or ("downstream" if self.start_task_ids else "workflow"),

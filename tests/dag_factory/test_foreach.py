@@ -90,6 +90,21 @@ def test_a_list_that_would_fill_the_memory_is_refused(monkeypatch: pytest.Monkey
     assert len(parse({"workflows": [{**entry, "foreach": [{"n": "1"}]}]}).rows.workflows) == 1
 
 
+def test_a_key_of_that_name_further_down_is_a_key() -> None:
+    task = {"task_id": "${n}_t", "task_type": "dataform", "config": {"vars": {"foreach": "${n}"}}}
+    parsed = parse({"workflows": [{"workflow_id": "${n}", "foreach": [{"n": "a"}], "tasks": [task]}]})
+
+    assert [row["config"] for row in parsed.rows.tasks] == [{"vars": {"foreach": "a"}}]
+
+
+def test_a_placeholder_for_a_key_becomes_text() -> None:
+    config = {"vars": {"${n}": 1, "${list}": 2}}
+    task = {"task_id": "t", "task_type": "dataform", "config": config}
+    parsed = parse({"workflows": [{"workflow_id": "w", "foreach": [{"n": 7, "list": ["a"]}], "tasks": [task]}]})
+
+    assert [row["config"] for row in parsed.rows.tasks] == [{"vars": {"7": 1, "['a']": 2}}]
+
+
 def test_the_same_id_twice_is_told() -> None:
     values = [{"n": "a"}, {"n": "a"}]
     parsed = parse(
