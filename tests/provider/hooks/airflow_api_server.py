@@ -19,6 +19,8 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, dict[str, list[str]], str | None, Any]] = []
         self.answer: Callable[[str, dict[str, list[str]]], Answer] = lambda _path, _query: (200, {})
+        #: What the login answers to a body, instead of a token for the right password.
+        self.login: Callable[[Any], Answer] = self._login
         self.tokens = 0
         #: The other ends of the connections on which something was asked, tokens included.
         self.ports: set[int] = set()
@@ -34,9 +36,7 @@ class Server:
                 query = parse_qs(url.query, keep_blank_values=True)
                 if url.path == "/auth/token":
                     outer.tokens += 1
-                    known = body == {"username": "reader", "password": "hunter2"}
-                    given: Answer = (201, {"access_token": f"t{outer.tokens}"})
-                    status, found = given if known else (401, {"detail": "Invalid credentials"})
+                    status, found = outer.login(body)
                 else:
                     outer.asked.append((self.command, url.path, query, self.headers.get("Authorization"), body))
                     status, found = outer.answer(url.path, query)
@@ -57,6 +57,10 @@ class Server:
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def _login(self, body: Any) -> Answer:
+        known = body == {"username": "reader", "password": "hunter2"}
+        return (201, {"access_token": f"t{self.tokens}"}) if known else (401, {"detail": "Invalid credentials"})
 
     def close(self) -> None:
         self._server.shutdown()

@@ -124,6 +124,13 @@ class TestTokens:
             api(server, secret="wrong").get("dags")
         assert "wrong" not in str(raised.value)
 
+    @pytest.mark.parametrize("answer", [{}, {"access_token": ""}, {"access_token": 7}, ["token"], "<html>"])
+    def test_an_answer_without_a_token_is_asked_for_no_more(self, server: Server, answer: object) -> None:
+        server.login = lambda _body: (201, answer)
+        with pytest.raises(RemoteCallError, match="^Airflow POST /auth/token answered without a token") as raised:
+            api(server).get("dags")
+        assert (raised.value.retryable, server.asked) == (False, [])
+
     def test_a_bearer_token(self, server: Server) -> None:
         api(server, login="", secret="given").get("dags")
         assert (server.tokens, server.asked[0][3]) == (0, "Bearer given")

@@ -113,6 +113,18 @@ def test_an_open_run_that_nobody_said_was_deleted_is_missed(airflow_database: Ai
     assert reader.changed_runs(["sales"], datetime.now(UTC) + MINUTE) == set()
 
 
+def test_an_open_run_is_one_that_is_queued_or_running(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
+    from airflow.models.dagrun import DagRun
+
+    airflow_database.run(state="queued")
+    airflow_database.run("b2")
+    reader.load_runs([KEY, OTHER])
+    airflow_database.set(DagRun, {"run_id": "b2"}, state="success", end_date=AT)
+
+    # As no row says it: an end that a list of changes has not shown.
+    assert reader.changed_runs(["sales"], datetime.now(UTC) + MINUTE) == {OTHER}
+
+
 def test_open_runs_are_looked_at_now_and_then(
     airflow_database: AirflowDatabase, reader: ApiReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,11 +257,14 @@ def test_a_workflow_that_is_no_dag_has_no_runs() -> None:
 
 
 def test_the_api_is_asked_more_sparingly_than_the_database(airflow_api: AirflowApi) -> None:
-    api, database = api_source(airflow_api), database_source()
+    api, database = api_source(airflow_api, {"known"}), database_source()
     assert api.idle is not None
+    # A search and the pause after it: the search has a fifth of the time.
+    assert 1 / (1 + api.search_pause) == 0.2
     assert (api.sweep > database.sweep, api.swept < database.swept) == (True, True)
     with api.open() as state:
         assert isinstance(state, ApiReader)
+        assert state.workflow_ids() == ["known"]
 
 
 def test_a_dag_is_a_workflow_by_the_tables_by_a_batch_or_by_what_was_seen(
