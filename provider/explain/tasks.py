@@ -99,7 +99,11 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
 def _queued(facts: TaskFacts) -> Answer:
     one = facts.instance
     where = f"executor {one.get('executor') or 'of the default'}, queue {one.get('queue') or 'default'}"
-    remedy = "See that workers of that queue run and have room."
+    # The LocalExecutor has no revoke_task, so scheduler.task_queued_timeout does nothing there.
+    remedy = (
+        "See that workers of that queue run and have room. Where a worker died, Airflow queues the task again after "
+        "[scheduler] task_queued_timeout; with the LocalExecutor it does not: restart the scheduler."
+    )
     return stops(
         "worker", f"{facts.name} is queued since {moment(one.get('queued_when'))} and no worker has taken it ({where}).", remedy
     )
