@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -68,6 +69,8 @@ class Workshop:
 
     def __init__(self, types: TaskTypes, budget: Budget, *, only_task: str | None = None) -> None:
         self.built = Built()
+        #: Workflows that others come after.
+        self.followed: Collection[str] = ()
         self._types = types
         self._budget = budget
         self._only_task = only_task
@@ -120,7 +123,8 @@ class Workshop:
             Problem(problem.workflow_id, f"{problem.row}{origin}", problem.message) for problem in validated.problems
         ]
         good = False
-        for workflow_id, spec in validated.workflows.items():
+        for workflow_id, valid in validated.workflows.items():
+            spec = valid.model_copy(update={"is_followed": workflow_id in self.followed})
             # What was good and is the same was rehearsed; of types that others write, the code may be another meanwhile.
             tried = known and self._types.are_built_in(task.task_type for task in spec.tasks)
             rehearsed = self._only_task is None and not tried

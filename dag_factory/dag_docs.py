@@ -44,7 +44,8 @@ def _starts(spec: WorkflowSpec) -> list[str]:
     options = spec.options
     scheduled = [] if options.schedule is None else [f"at `{options.schedule}` in {options.timezone}"]
     by_file = [] if options.file_pattern is None else [f"when a file `{options.file_pattern}` arrives"]
-    return [*scheduled, *by_file, "with a message that names one of its tasks", "or by hand"]
+    after = [f"after {_after(options.after)}"] if options.after else []
+    return [*scheduled, *after, *by_file, "with a message that names one of its tasks", "or by hand"]
 
 
 def _task_table(spec: WorkflowSpec, task_ids: Sequence[str]) -> list[str]:
@@ -57,7 +58,7 @@ def _task_table(spec: WorkflowSpec, task_ids: Sequence[str]) -> list[str]:
     return lines if len(tasks) <= _MOST_TASKS else [*lines, f"| … | | | and {len(tasks) - _MOST_TASKS} more |"]
 
 
-def _after(parents: list[str]) -> str:
+def _after(parents: Sequence[str]) -> str:
     listed = ", ".join(f"`{parent}`" for parent in parents[:_MOST_PARENTS])
     return f"{listed} and {len(parents) - _MOST_PARENTS} more" if len(parents) > _MOST_PARENTS else listed
 

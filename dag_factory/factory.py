@@ -20,6 +20,7 @@ from airflow.sdk import DAG, get_parsing_context
 from dag_factory import outage, problem_file, snapshot
 from dag_factory.budget import Budget, seconds_allowed
 from dag_factory.building import Built, Standing, Workshop, has_own_types
+from dag_factory.predecessors import circular, followed
 from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
 from dag_factory.settling import losses_of, settle
 from dag_factory.single_task import single_task_dag
@@ -78,20 +79,27 @@ def build_all(shard: Shard = WHOLE) -> Built:
     last_good, may_save = _load_snapshot(shard, workshop.built)
     can_wait = bool(last_good.entries) or snapshot.path(shard).exists()
     try:
-        rows, meant = _look(lambda: read_rows(shard, last_good.version), can_wait=can_wait)
+        read = _look(lambda: read_rows(shard, last_good.version), can_wait=can_wait)
     except DefinitionsUnavailableError as error:
         workshop.built.problems.append(_unavailable(error, can_wait=can_wait))
+        workshop.followed = followed(last_good.predecessors)
         for workflow_id in sorted(last_good.entries):
             workshop.make(workflow_id, None, last_good.entries[workflow_id], Standing.KNOWN)
     else:
-        groups = by_workflow(rows)
-        settled = settle(last_good, groups, meant)
-        workshop.built.problems += settled.problems
-        good = _build_groups(workshop, groups, last_good, settled.kept)
+        groups = by_workflow(read.rows)
+        settled = settle(last_good, groups, read.meant)
+        circles = [problem for problem in circular(read.predecessors) if problem.workflow_id in shard]
+        workshop.built.problems += [*settled.problems, *circles]
+        workshop.followed = followed(read.predecessors)
+        # Whoever is in a circle stays what it was, if anything.
+        in_circles = {problem.workflow_id for problem in circles}
+        usable = {name: group for name, group in groups.items() if name not in in_circles}
+        good = _build_groups(workshop, usable, last_good, settled.kept | (in_circles & last_good.entries.keys()))
         if may_save:
             waiting = {name: waits for name, waits in settled.waiting.items() if name in good}
             pending = {name: settled.meant[name] for name in losses_of(good, groups) if name in settled.meant}
-            _save(Snapshot(good, waiting, settled.held, meant.newest, pending), shard, workshop.built)
+            now = Snapshot(good, waiting, settled.held, read.meant.newest, pending, read.predecessors)
+            _save(now, shard, workshop.built)
     workshop.report(shard)
     try:
         problem_file.save(workshop.built.problems, shard)
@@ -127,12 +135,14 @@ def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None =
     try:
         if unavailable is not None:
             raise unavailable
-        rows = _look(lambda: read_workflow(workflow_id), can_wait=entry is not None)
+        rows, predecessors = _look(lambda: read_workflow(workflow_id), can_wait=entry is not None)
         counts = entry is None or _counts(workflow_id, rows, entry, last_good, shard)
     except DefinitionsUnavailableError as error:
         workshop.built.problems.append(_unavailable(error, can_wait=entry is not None))
+        workshop.followed = followed(last_good.predecessors)
         workshop.make(workflow_id, None, entry, Standing.KNOWN)
     else:
+        workshop.followed = followed(predecessors)
         used = rows if counts else None
         workshop.make(workflow_id, used, entry, Standing.of(used, entry))
     return workshop.built

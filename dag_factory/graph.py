@@ -23,6 +23,19 @@ def find_cycle(children: Mapping[str, Iterable[str]]) -> list[str] | None:
     return None
 
 
+def disjoint_cycles(children: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """
+    Return cycles that have no node in common, until none is left without one of their nodes; the same for the same graph.
+
+    :param children: as in :func:`find_cycle`.
+    """
+    left, found = {node: set(behind) for node, behind in children.items()}, []
+    while (cycle := find_cycle(left)) is not None:
+        found.append(cycle)
+        left = {node: behind - set(cycle) for node, behind in left.items() if node not in cycle}
+    return found
+
+
 def flow_order(children: Mapping[str, Iterable[str]]) -> list[str]:
     """
     Return the nodes so that each comes after its parents, and otherwise by name; the same for the same graph.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.sdk.exceptions import ParamValidationError
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from dag_factory.specs import TaskSpec, WorkflowSpec
 from dag_factory.task_types import operator_arguments
 from dag_factory.task_types.registry import TaskTypes
-from dag_factory.workflow_dag import build_dag
+from dag_factory.workflow_dag import build_dag, condition_of
 from provider.exceptions import RunConfError
+from provider.operators.condition import Condition
+from provider.task_reports import RUN_IF_FALSE
 from provider.texts import first_line
 
 
@@ -36,54 +39,71 @@ class RenderedTask:
     connections: tuple[str, ...]
 
 
-def rendered_tasks(
-    spec: WorkflowSpec,
-    types: TaskTypes,
-    task_ids: Collection[str],
-    conf: Mapping[str, Any],
-    *,
-    batch_id: str,
-    run_after: datetime,
-    mask: Callable[[Any], Any],
-) -> list[RenderedTask]:
+class Rehearsal:
     """
-    Render tasks with the operators of their DAG.
+    A workflow as a run would have it.
 
-    :param task_ids: these alone, in this order.
     :param conf: of the run.
     :param run_after: when the run would start.
     :param mask: takes secrets out of the params before they are rendered: afterwards nobody knows which text was one.
     :raises RunConfError: Airflow would refuse the conf; the text is Airflow's.
     """
-    dag = build_dag(spec, types)
-    params = copy.deepcopy(dag.params)
-    try:
-        params.update(dict(conf))
-        values = mask(params.validate())
-    except ParamValidationError as error:
-        raise RunConfError(str(error)) from error
-    environment = dag.get_template_env(force_sandboxed=True)
-    tasks = {task.task_id: task for task in spec.tasks}
 
-    def rendered(task: TaskSpec) -> RenderedTask:
-        operator = dag.get_task(task.task_id)
-        context: Any = {
-            "params": values,
-            "run_id": batch_id,
-            "dag_run": SimpleNamespace(run_after=run_after),
-            "ti": SimpleNamespace(task_id=task.task_id),
-            "dag": dag,
-        }
+    def __init__(
+        self,
+        spec: WorkflowSpec,
+        types: TaskTypes,
+        conf: Mapping[str, Any],
+        *,
+        batch_id: str,
+        run_after: datetime,
+        mask: Callable[[Any], Any],
+    ) -> None:
+        self._dag = build_dag(spec, types)
+        self._tasks = {task.task_id: task for task in spec.tasks}
+        self._environment = self._dag.get_template_env(force_sandboxed=True)
+        params = copy.deepcopy(self._dag.params)
         try:
-            config = operator.render_template(operator_arguments(task.config), context, environment)
-            connections = tuple(
-                str(operator.render_template(value, context, environment)) for value in _connections(task, operator)
-            )
+            params.update(dict(conf))
+            values = mask(params.validate())
+        except ParamValidationError as error:
+            raise RunConfError(str(error)) from error
+        self._context = {"params": values, "run_id": batch_id, "dag_run": SimpleNamespace(run_after=run_after), "dag": self._dag}
+
+    def unmet(self) -> dict[str, str]:
+        """Return task id → why it is skipped, for the tasks whose condition does not hold."""
+        found = {}
+        for task_id in self._tasks:
+            with suppress(AirflowFailException):  # the task fails by it, which is said where it is rendered
+                if (condition := self._unmet(task_id)) is not None:
+                    found[task_id] = f"{RUN_IF_FALSE}{condition}"
+        return found
+
+    def rendered(self, task_ids: Collection[str]) -> list[RenderedTask]:
+        """Render these tasks with the operators of their DAG, in this order."""
+        return [self._rendered(self._tasks[task_id]) for task_id in task_ids]
+
+    def _unmet(self, task_id: str) -> Condition | None:
+        condition = condition_of(self._tasks[task_id])
+        holds = condition is None or condition.holds(self._context_of(task_id))
+        return None if holds else condition
+
+    def _context_of(self, task_id: str) -> Any:
+        return {**self._context, "ti": SimpleNamespace(task_id=task_id)}
+
+    def _rendered(self, task: TaskSpec) -> RenderedTask:
+        operator, context = self._dag.get_task(task.task_id), self._context_of(task.task_id)
+
+        def render(value: Any) -> Any:
+            return operator.render_template(value, context, self._environment)
+
+        try:
+            self._unmet(task.task_id)
+            config = render(operator_arguments(task.config))
+            connections = tuple(str(render(value)) for value in _connections(task, operator))
         except Exception as error:  # noqa: BLE001 - whatever a filter raises for these values; the task would fail by it
             return RenderedTask(task.task_id, task.task_type, None, first_line(f"{type(error).__name__}: {error}"), ())
         return RenderedTask(task.task_id, task.task_type, config, "", connections)
-
-    return [rendered(tasks[task_id]) for task_id in task_ids]
 
 
 def _connections(task: TaskSpec, operator: Any) -> Iterator[str]:

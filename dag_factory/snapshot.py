@@ -68,6 +68,7 @@ class Snapshot:
     :param version: what people did up to this version has taken effect.
     :param meant: what some of them lose on purpose, though it could not take effect yet: the rows had another mistake, or there
         was no time to build them.
+    :param predecessors: workflow id → what it comes after, of all shards.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class Snapshot:
     held: frozenset[str] = frozenset()
     version: int = 0
     meant: Mapping[str, Loss] = field(default_factory=dict)
+    predecessors: Mapping[str, list[str]] = field(default_factory=dict)
 
     def was_meant(self, workflow_id: str, loss: Loss) -> bool:
         """Return whether all of a loss was meant before, and has not taken effect yet."""
@@ -112,7 +114,8 @@ def load(shard: Shard, only: str | None = None) -> Snapshot:
         return found
     others = [other for file in _all_files() if (other := _load(file, only)) is not None]
     entries = {name: entry for other in others for name, entry in other.entries.items() if name in shard}
-    return Snapshot(entries, version=min((other.version for other in others), default=0))
+    predecessors = {name: said for other in others for name, said in other.predecessors.items()}
+    return Snapshot(entries, version=min((other.version for other in others), default=0), predecessors=predecessors)
 
 
 class Agreement(Enum):
@@ -224,6 +227,7 @@ def save(snapshot: Snapshot, shard: Shard) -> None:
         "waiting": {workflow_id: [waits.digest, waits.since] for workflow_id, waits in snapshot.waiting.items()},
         "held": sorted(snapshot.held),
         "meant": {workflow_id: [sorted(loss.tasks), sorted(loss.edges)] for workflow_id, loss in snapshot.meant.items()},
+        "predecessors": dict(snapshot.predecessors),
     }
     lines = [_line(head), *(_line([workflow_id, snapshot.entries[workflow_id]]) for workflow_id in sorted(snapshot.entries))]
     if write(path(shard), "\n".join([*lines, ""]).encode()):
@@ -317,7 +321,8 @@ def _parse(content: bytes, only: str | None) -> Snapshot:
         workflow_id: Loss(frozenset(tasks), frozenset((parent, child) for parent, child in edges))
         for workflow_id, (tasks, edges) in head["meant"].items()
     }
-    return Snapshot(entries, waiting, frozenset(head["held"]), int(head["version"]), meant)
+    predecessors = {workflow_id: [str(one) for one in said] for workflow_id, said in head["predecessors"].items()}
+    return Snapshot(entries, waiting, frozenset(head["held"]), int(head["version"]), meant, predecessors)
 
 
 def _parse_entry(line: bytes) -> tuple[str, Entry]:

@@ -7,6 +7,7 @@ The classes of the tables take longer to import than a task process may take for
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from provider.metadata.database_url import without_passwords
@@ -31,24 +32,41 @@ class DefinitionsUnavailableError(Exception):
     """The rows cannot be read; the message says why, without a secret."""
 
 
-def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> tuple[DefinitionRows, Meant]:
+@dataclass(frozen=True)
+class Read:
     """
-    Read the rows of all workflows of a shard, and what people meant since a version, as of one moment.
+    What is in the tables, as of one moment.
+
+    :param rows: of all workflows of a shard.
+    :param meant: what people meant since a version.
+    :param predecessors: workflow id → what it comes after, of all shards.
+    """
+
+    rows: DefinitionRows
+    meant: Meant
+    predecessors: dict[str, list[str]]
+
+
+def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> Read:
+    """
+    Read the rows of all workflows of a shard, what people meant since a version, and what comes after what.
 
     :param seconds: longest wait. A connection that hangs without an error is left to its thread.
     :raises DefinitionsUnavailableError: for every reason for which there are no rows.
     """
-    from provider.metadata.definitions import read_shard
+    from provider.metadata.definitions import read_predecessors, read_shard
     from provider.metadata.versions import meant_since
 
-    return _read(lambda session: (read_shard(session, shard), meant_since(session, since)), seconds)
+    return _read(
+        lambda session: Read(read_shard(session, shard), meant_since(session, since), read_predecessors(session)), seconds
+    )
 
 
-def read_workflow(workflow_id: str, *, seconds: float = READ_SECONDS) -> DefinitionRows:
-    """Read the rows of one workflow; the rest is as above."""
-    from provider.metadata.definitions import read_definitions
+def read_workflow(workflow_id: str, *, seconds: float = READ_SECONDS) -> tuple[DefinitionRows, dict[str, list[str]]]:
+    """Read the rows of one workflow, and what comes after what; the rest is as above."""
+    from provider.metadata.definitions import read_definitions, read_predecessors
 
-    return _read(lambda session: read_definitions(session, [workflow_id]), seconds)
+    return _read(lambda session: (read_definitions(session, [workflow_id]), read_predecessors(session)), seconds)
 
 
 def read_task(workflow_id: str, task_id: str, *, seconds: float = READ_SECONDS) -> DefinitionRows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import (
@@ -111,10 +111,30 @@ def _date_as_text(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | datetime) else value
 
 
+#: The address of an asset: a scheme, and what it may name. An Asset that Airflow refuses is refused when the DAG is built.
+_ASSET_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
+
+
+def _check_asset_uri(value: str) -> str:
+    if not _ASSET_URI.fullmatch(value):
+        raise ValueError(f"{quoted(value)} is not the URI of an asset; write it like bigquery://project/dataset/table")
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        raise ValueError("the URI of an asset must name no user or password; take it out")
+    return value
+
+
+def _check_predecessor(value: str) -> str:
+    return _check_asset_uri(value) if "://" in value else _check_workflow_id(value)
+
+
 WorkflowId = Annotated[StrictStr, AfterValidator(_check_workflow_id)]
 TaskId = Annotated[StrictStr, AfterValidator(_check_task_id)]
 Seconds = Annotated[StrictInt, Field(ge=1, le=366 * _DAY)]
 Count = Annotated[StrictInt, Field(ge=1, le=10_000)]
+AssetUri = Annotated[StrictStr, Field(max_length=1500), AfterValidator(_check_asset_uri)]
+Predecessor = Annotated[StrictStr, Field(max_length=1500), AfterValidator(_check_predecessor)]
+T = TypeVar("T")
+OneOrMore = Annotated[tuple[T, ...], BeforeValidator(as_list, json_schema_input_type=T | tuple[T, ...])]
 DisplayName = Annotated[StrictStr, Field(min_length=1, max_length=250)]
 Bound = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 
@@ -138,7 +158,7 @@ class TaskOptions(Spec):
     :param timeout_seconds: seconds after which a try is ended (``execution_timeout``).
     :param pool: Airflow pool, and ``pool_slots`` how many of its slots a try takes.
     :param priority: Airflow's ``priority_weight``, and ``weight_rule`` what of other tasks counts to it.
-    :param queue: of the executor.
+    :param executor: one of ``[core] executor``, by its name or alias, and ``queue`` of it.
     :param depends_on_past: wait until the task has succeeded, or was skipped, in the run before, by logical date: a run that a
         message starts has none.
     :param max_active_tis_per_dag: tries at once in all batches, and ``max_active_tis_per_dagrun`` in one.
@@ -154,6 +174,7 @@ class TaskOptions(Spec):
     priority: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
     weight_rule: Literal["downstream", "upstream", "absolute"] | None = None
     queue: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
+    executor: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
     depends_on_past: StrictBool | None = None
     max_active_tis_per_dag: Count | None = None
     max_active_tis_per_dagrun: Count | None = None
@@ -242,6 +263,7 @@ class WorkflowOptions(Spec):
     owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
     file_pattern: Annotated[StrictStr, Field(max_length=1000), AfterValidator(check_file_pattern)] | None = None
     file_min_size: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
+    after: Annotated[OneOrMore[Predecessor], Field(max_length=100)] = ()
 
     @property
     def starts_at(self) -> datetime | None:
@@ -281,12 +303,15 @@ class WorkflowOptions(Spec):
                 raise ValueError(f"{name}: {error}") from None
         if self.starts_at is not None and self.ends_at is not None and self.ends_at < self.starts_at:
             raise ValueError("end_date: is before start_date, so no run is scheduled; correct one of them")
-        if self.schedule is None:
-            return self
-        if self.catchup and self.start_date is None:
+        if double := sorted(name for name, count in Counter(self.after).items() if count > 1):
+            raise ValueError(f"after: {double[0]} given more than once; keep one")
+        if self.workflow_id in self.after:
+            raise ValueError(f"after: {self.workflow_id} would start itself for ever; take it out")
+        starts = " and ".join(name for name, said in (("a schedule", self.schedule), ("after", self.after)) if said)
+        if starts and (missing := [param.name for param in self.params if not param.has_default]):
+            raise ValueError(f"params: {', '.join(missing)} must have a default, since {starts} starts runs without values")
+        if self.schedule is not None and self.catchup and self.start_date is None:
             raise ValueError("catchup: needs a start_date to catch up from")
-        if missing := [param.name for param in self.params if not param.has_default]:
-            raise ValueError(f"params: {', '.join(missing)} must have a default, since a schedule starts runs without values")
         return self
 
 
@@ -296,6 +321,9 @@ class TaskSpec(TaskOptions):
 
     :param config: what the task type needs; an instance of its model once validated.
     :param on_parent_skip: ``skip`` (default) or ``run``: what to do when a parent was skipped or is disabled.
+    :param run_if: a condition on the run's params and dates; where it does not hold, the task is skipped.
+    :param task_group: tasks of one name are shown as a group.
+    :param outlets: URIs of the assets that the task makes.
     """
 
     task_id: TaskId
@@ -304,6 +332,9 @@ class TaskSpec(TaskOptions):
     config: Any = Field(default_factory=dict)
     enabled: StrictBool = True
     on_parent_skip: Literal["skip", "run"] = "skip"
+    run_if: Annotated[StrictStr, Field(min_length=1, max_length=1000)] | None = None
+    task_group: Annotated[StrictStr, AfterValidator(_check_task_id)] | None = None
+    outlets: Annotated[OneOrMore[AssetUri], Field(max_length=100)] = ()
     display_name: DisplayName | None = None
     doc: StrictStr | None = None
 
@@ -314,11 +345,13 @@ class WorkflowSpec(Spec):
 
     :param tasks: ordered by id.
     :param edges: (parent, child), ordered.
+    :param is_followed: another workflow starts after it.
     """
 
     options: WorkflowOptions
     tasks: tuple[TaskSpec, ...]
     edges: tuple[tuple[str, str], ...]
+    is_followed: bool = False
 
     @property
     def workflow_id(self) -> str:

@@ -1,10 +1,11 @@
-"""Workflows that tasks of others run: what of that cannot go well, as far as rows tell."""
+"""Workflows that others start, by a task or as their end: what of that cannot go well, as far as rows tell."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from dag_factory.graph import find_cycle, flow_order
+from dag_factory.predecessors import acyclic, missing, predecessors_of
 from dag_factory.problems import Problem, searches_bounded, suggestion, way_around
 from dag_factory.specs import TaskSpec, WorkflowSpec
 from dag_factory.task_types.run_workflow import RunWorkflowConfig
@@ -16,7 +17,7 @@ _MANY = 1000
 
 def start_warnings(workflows: Sequence[WorkflowSpec], known: Collection[str]) -> list[Problem]:
     """
-    Return a warning for each task that runs what is not there, and for workflows that run one another too often.
+    Return a warning for each task that runs what is not there, and for workflows that start one another too often.
 
     No more than warnings: the other workflow may come with the next file, and Airflow may have DAGs that are no rows.
 
@@ -32,8 +33,13 @@ def start_warnings(workflows: Sequence[WorkflowSpec], known: Collection[str]) ->
             for task in tasks
             for message in _missing(task, specs, known)
         ]
-    enabled = {workflow_id: [task.config.workflow for task in tasks if task.enabled] for workflow_id, tasks in runs.items()}
-    return sorted([*found, *_too_many({name: [one for one in enabled.get(name, ()) if one in known] for name in known})])
+    starts: dict[str, list[str]] = {name: [] for name in known}
+    for workflow_id, tasks in runs.items():
+        starts[workflow_id] += [task.config.workflow for task in tasks if task.enabled and task.config.workflow in known]
+    for workflow_id, others in acyclic(predecessors_of(workflows)).items():
+        for other in others:
+            starts.get(other, []).append(workflow_id)
+    return sorted([*found, *missing(workflows, known), *_too_many(starts)])
 
 
 def _missing(task: TaskSpec, specs: Mapping[str, WorkflowSpec], known: Collection[str]) -> Iterator[str]:
@@ -52,7 +58,7 @@ def _missing(task: TaskSpec, specs: Mapping[str, WorkflowSpec], known: Collectio
 def _too_many(others: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
     """Yield a warning for a circle, or else for each workflow of which one batch leads to very many."""
     if cycle := find_cycle(others):
-        text = f"its tasks and those of others run one another for ever: {way_around(cycle)}; take one out"
+        text = f"it and others start one another for ever: {way_around(cycle)}; take a task or an after out"
         yield Problem(cycle[0], f"workflows row {cycle[0]}", text)
         return
     led_to: dict[str, int] = {}

@@ -45,6 +45,9 @@ NODES = frozenset(
     }
 )
 
+#: What makes a template of an expression.
+_BRACES = ("{{ ", " }}")
+
 _DATES = ("ds", "ts", "data_interval", "logical_date", "execution_date", "prev_", "next_", "yesterday_", "tomorrow_")
 
 
@@ -102,6 +105,24 @@ def check(source: str, params: Collection[str]) -> list[str]:
         if name not in params
     ]
     return [*problems, *undeclared]
+
+
+def check_condition(source: str, params: Collection[str]) -> list[str]:
+    """
+    Check an expression without braces, such as ``params.region == 'EU'``; return what is wrong with it.
+
+    :param params: names of the workflow's parameters.
+    """
+    try:
+        _environment().compile_expression(source)
+    except (TemplateError, RecursionError) as error:
+        return [f"not a condition such as params.region == 'EU': {one_line(error, 200)}"]
+    return check(_BRACES[0] + source + _BRACES[1], params)
+
+
+def condition_to_airflow(source: str) -> str:
+    """Return such an expression with our names in it replaced by Airflow's."""
+    return _rewrite(_BRACES[0] + source + _BRACES[1])[len(_BRACES[0]) : -len(_BRACES[1])]
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 _MAX_DEPTH = 40
 
 #: Columns that hold JSON.
-_JSON_COLUMNS = frozenset({"default_args", "params", "tags", "config"})
+_JSON_COLUMNS = frozenset({"default_args", "params", "tags", "after", "config", "outlets"})
 
 #: Longest message about a row, in characters.
 _MAX_MESSAGE = 1000
@@ -161,6 +161,9 @@ class _Validation:
         except ValidationError as error:
             self._report(workflow_id, name, *describe(error, TaskSpec))
             task = None
+        declared = self._params.get(str(workflow_id))
+        if task is not None and task.run_if is not None and declared is not None:
+            self._report(workflow_id, name, *(f"run_if: {said}" for said in templates.check_condition(task.run_if, declared)))
         if task is not None and self._only_task not in (None, task.task_id):
             self._tasks[task.workflow_id][task.task_id] = task
             return
@@ -233,6 +236,22 @@ class _Validation:
             children.setdefault(child, [])
         if cycle := find_cycle(children):
             self._report(workflow_id, name, f"dependencies form a cycle: {way_around(cycle)}; delete one of them")
+        else:
+            self._report(workflow_id, name, *_group_problems(self._tasks[workflow_id], children))
+
+
+def _group_problems(tasks: Mapping[str, TaskSpec], children: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Yield why Airflow could not draw the groups of a workflow, whose tasks make no cycle."""
+    group_of = {task_id: task.task_group for task_id, task in tasks.items() if task.task_group is not None}
+    for name in sorted(set(group_of.values()) & children.keys()):
+        yield f"task_group: {name} is a task too; rename one"
+    # Each group as one node, as Airflow shows it.
+    drawn: dict[str, set[str]] = defaultdict(set)
+    for parent, behind in children.items():
+        node = group_of.get(parent, parent)
+        drawn[node] |= {group_of.get(child, child) for child in behind} - {node}
+    if cycle := find_cycle(drawn):
+        yield f"task_group: the groups and tasks form a cycle: {way_around(cycle)}; take a task out of its group"
 
 
 def _unstorable(row: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
 import pendulum
@@ -24,11 +24,15 @@ from dag_factory.graph import flow_order
 from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import BaseOperatorArguments
 from dag_factory.task_types.registry import TaskTypes
-from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
+from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS, condition_to_airflow
 from provider.airflow_internals.dags import UnusableDagError
 from provider.exceptions import AcceleratorError
+from provider.operators.condition import Condition
 from provider.operators.task_batch import ScopeGuard, StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset
 
 #: ``start_batch`` needs the application database, which may be away for a moment.
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
@@ -47,7 +51,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     dag = DAG(
         dag_id=spec.workflow_id,
         description=options.description,
-        schedule=_timetable(options),
+        schedule=_schedule(options),
         start_date=None if options.starts_at is None else pendulum.instance(options.starts_at, tz=_zone(options.timezone)),
         end_date=None if options.ends_at is None else pendulum.instance(options.ends_at, tz=_zone(options.timezone)),
         catchup=options.catchup,
@@ -66,8 +70,11 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     start_arguments: BaseOperatorArguments = {"task_id": START_BATCH, **_START_BATCH_OPTIONS, **shared}
     start = StartBatchOperator(edges=children, **start_arguments)
     made = _made_for(spec, children, types, only_task)
+    groups = {} if only_task is not None else _groups(spec, dag)
     operators = {
-        task.task_id: _operator(task, options, types, shared, placeholder=only_task not in (None, task.task_id))
+        task.task_id: _operator(
+            task, options, types, {**shared, **groups.get(task.task_id, {})}, placeholder=only_task not in (None, task.task_id)
+        )
         for task in spec.tasks
         if task.task_id in made
     }
@@ -76,7 +83,10 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     for parent, names in children.items():
         if parent in operators:
             _connect(operators[parent], [operators[name] for name in names if name in operators])
-    _watch(_watched(children, operators), shared)
+    if spec.is_followed:
+        _watch([one for one in operators.values() if not one.inherits_from_skipmixin], shared, [workflow_asset(spec.workflow_id)])
+    else:
+        _watch(_watched(children, operators), shared)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
     if only_task is None:
         from dag_factory.dag_docs import doc_md
@@ -101,7 +111,7 @@ def _operator(
     arguments: BaseOperatorArguments = {
         "task_id": task.task_id,
         "trigger_rule": "none_failed",
-        "pre_execute": ScopeGuard(on_parent_skip=task.on_parent_skip),
+        "pre_execute": ScopeGuard(task.on_parent_skip, condition_of(task)),
         **_task_arguments(task_type.defaults.merged(options.default_args, task)),
         **shared,
     }
@@ -112,12 +122,31 @@ def _operator(
     if task.display_name is not None:
         arguments["task_display_name"] = task.display_name
     try:
+        if task.outlets:
+            arguments["outlets"] = [asset(uri) for uri in task.outlets]
         operator = task_type.build(task.config, arguments)
     except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
         raise UnusableDagError(reason, task.task_id) from error
     _refuse_unguarded(operator, task)
     return operator
+
+
+def condition_of(task: TaskSpec) -> Condition | None:
+    """Return the condition of a task, as its guard takes it."""
+    return None if task.run_if is None else Condition(condition_to_airflow(task.run_if), task.run_if)
+
+
+def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, BaseOperatorArguments]:
+    """Return task id → the group that its operator is made in, for the tasks that have one; their ids stay what they are."""
+    found: dict[str, BaseOperatorArguments] = {}
+    if any(task.task_group for task in spec.tasks):
+        from airflow.sdk import TaskGroup
+
+        names = sorted({task.task_group for task in spec.tasks if task.task_group})
+        groups = {name: TaskGroup(group_id=name, prefix_group_id=False, dag=dag) for name in names}
+        found = {task.task_id: {"task_group": groups[task.task_group]} for task in spec.tasks if task.task_group}
+    return found
 
 
 def _made_for(
@@ -193,15 +222,19 @@ def _watched(children: Mapping[str, Collection[str]], operators: Mapping[str, Ba
     return [operators[name] for name in names if not operators[name].inherits_from_skipmixin]
 
 
-def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments) -> None:
+def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments, outlets: Sequence[Asset] = ()) -> None:
     """
     Let a failure of tasks that have children fail the run.
 
     Airflow decides a run by its last tasks alone. Where those are out of scope or disabled they are skipped, and the run would
     be a success whatever failed before them. The scheduler ends this task by itself; it takes no worker.
+
+    :param outlets: of a workflow that others follow: what tells of its success, from a worker.
     """
     if parents:
         arguments: BaseOperatorArguments = {"task_id": BATCH_WATCHER, "trigger_rule": "none_failed", **shared}
+        if outlets:
+            arguments["outlets"] = list(outlets)
         watcher = EmptyOperator(**arguments)
         for parent in parents:
             _connect(parent, [watcher])
@@ -209,7 +242,7 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments) -> No
 
 #: Options whose names Airflow has too, and those that it has under another one.
 _SAME_NAME = (
-    *("retries", "pool", "pool_slots", "weight_rule", "queue", "depends_on_past", "owner"),
+    *("retries", "pool", "pool_slots", "weight_rule", "queue", "executor", "depends_on_past", "owner"),
     *("max_active_tis_per_dag", "max_active_tis_per_dagrun"),
 )
 _OTHER_NAME = {"priority": "priority_weight", "retry_backoff": "retry_exponential_backoff"}
@@ -231,6 +264,31 @@ def _task_arguments(options: TaskOptions) -> BaseOperatorArguments:
             **{theirs: timedelta(seconds=said[ours]) for ours, theirs in _SECONDS.items() if ours in said},
         },
     )
+
+
+def _schedule(options: WorkflowOptions) -> Any:
+    """Return what starts the workflow by itself: its timetable, the assets that it comes after, or whichever is first."""
+    timetable = _timetable(options)
+    if not options.after or not options.enabled:
+        return timetable
+    assets = [asset(one) if "://" in one else workflow_asset(one) for one in options.after]
+    if timetable is None:
+        return assets
+    from airflow.sdk import AssetAll, AssetOrTimeSchedule
+
+    return AssetOrTimeSchedule(timetable=timetable, assets=AssetAll(*assets))
+
+
+def asset(uri: str) -> Asset:
+    """Return the asset of a URI: its name, too, is the URI, as in other DAGs that give no name."""
+    from airflow.sdk import Asset
+
+    return Asset(uri)
+
+
+def workflow_asset(workflow_id: str) -> Asset:
+    """Return the asset that a successful batch of a workflow updates, where others follow it."""
+    return asset(f"x-accelerator://workflows/{workflow_id}")
 
 
 def _timetable(options: WorkflowOptions) -> CronTriggerTimetable | CronDataIntervalTimetable | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from provider import messages
 from provider.exceptions import AcceleratorError, MessageError
-from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
+from provider.metadata.states import OUT_OF_SCOPE_REASON
 from provider.plain_data import parse_json
 from provider.run_conf import SCOPE, START_TASK_ID, Scope
 from provider.task_reports import PARENT_SKIPPED
@@ -76,13 +76,13 @@ def conf_of_start(task_ids: Collection[str], scope: str, batch_id: str, params: 
     return {**conf, START_TASK_ID: sorted(set(task_ids))} if task_ids else conf
 
 
-def plan_run(edges: Mapping[str, Collection[str]], scope: Scope, disabled: Collection[str], tolerant: Collection[str]) -> RunPlan:
+def plan_run(edges: Mapping[str, Collection[str]], scope: Scope, skips: Mapping[str, str], tolerant: Collection[str]) -> RunPlan:
     """
     Return what would run if every task that runs succeeded: the guard of the tasks decides by the same rules.
 
     :param edges: task id → ids of its children, with a key for every task.
     :param scope: what the batch is to run.
-    :param disabled: tasks that are switched off.
+    :param skips: task id → why it is skipped for its own sake, such as one that is switched off.
     :param tolerant: tasks that run behind a skipped parent (``on_parent_skip: run``).
     """
     in_scope = set(edges) if scope.task_ids is None else set(scope.task_ids)
@@ -98,8 +98,8 @@ def plan_run(edges: Mapping[str, Collection[str]], scope: Scope, disabled: Colle
         ready = order.get_ready()
         for task_id in ready:
             missing = sorted(parents[task_id] & skipped.keys())
-            if task_id in disabled:
-                skipped[task_id] = DISABLED_REASON
+            if task_id in skips:
+                skipped[task_id] = skips[task_id]
             elif missing and task_id not in tolerant:
                 skipped[task_id] = f"{PARENT_SKIPPED}{', '.join(missing)}"
         levels.append(tuple(sorted(task_id for task_id in ready if task_id not in skipped)))

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 #: What the reason of a task that the guard skips for its parents' sake begins with.
 PARENT_SKIPPED = "parent skipped: "
 
+#: The same of one whose condition does not hold; the condition follows.
+RUN_IF_FALSE = "run_if does not hold: "
 
 #: Key of Airflow's task state store for the text of an error or a skip that the application database had no connection for:
 #: ``{"try": number, "type", "message", "cause", "status"}``. The reconciler reads it.

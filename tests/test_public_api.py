@@ -30,6 +30,7 @@ PUBLIC: dict[str, set[str]] = {
     # Operators and sensors
     "provider.operators.bigquery": {"BigQueryLoadOperator"},
     "provider.operators.bigquery_query": {"BigQueryQueryOperator"},
+    "provider.operators.condition": {"Condition"},
     "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},
     "provider.operators.alerts": {"SendAlertsOperator"},
     "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},

@@ -21,7 +21,7 @@ from dag_factory.templates import to_airflow
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from airflow.sdk import DAG, BaseOperator
+    from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup
 
 __all__ = ["BaseOperatorArguments", "OperatorBuilder", "TaskConfig", "TaskType", "Templated", "operator_arguments"]
 
@@ -70,10 +70,13 @@ class BaseOperatorArguments(TypedDict, total=False):
     priority_weight: int
     weight_rule: str
     queue: str
+    executor: str
     depends_on_past: bool
     max_active_tis_per_dag: int
     max_active_tis_per_dagrun: int
     task_display_name: str
+    task_group: TaskGroup
+    outlets: list[Asset]
 
 
 #: ``(config, arguments)`` → operator.

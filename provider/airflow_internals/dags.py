@@ -66,6 +66,7 @@ def rehearse(dag: DAG) -> None:
         dag.validate()  # type: ignore[no-untyped-call]
         dag.check_cycle()
         dag.resolve_template_files()  # type: ignore[no-untyped-call]
+        _check_executors(dag)
         stored = serialized(dag)
         _send(stored)
         _compute_runs(DagSerialization.from_dict(stored))
@@ -88,6 +89,18 @@ def no_dags_registered() -> Iterator[None]:
         yield
     finally:
         DagContext.autoregistered_dags.intersection_update(before)
+
+
+def _check_executors(dag: DAG) -> None:
+    """
+    Look whether the executors of tasks are configured, as ``DagBag`` does for each DAG.
+
+    Stands on ``airflow.dag_processing.dagbag._validate_executor_fields`` (3.3.2).
+    """
+    if any(task.executor for task in dag.tasks):
+        from airflow.dag_processing.dagbag import _validate_executor_fields
+
+        _validate_executor_fields(dag)
 
 
 def _send(stored: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dag_factory.predecessors import circular, predecessors_of
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.specs import WorkflowSpec
@@ -73,10 +74,11 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
         DefinitionRows([*kept.workflows, *new.workflows], [*kept.tasks, *new.tasks], [*kept.dependencies, *new.dependencies])
     )
     before = validate(stored)
-    kept_problems = {problem for problem in before.problems if problem.workflow_id not in replaced}
+    found_before = [*before.problems, *circular(predecessors_of(list(before.workflows.values())))]
+    kept_problems = {problem for problem in found_before if problem.workflow_id not in replaced}
     workflows = [spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced]
-    rehearsed = rehearse_foreign(workflows)
-    if problems := [problem for problem in [*after.problems, *rehearsed] if problem not in kept_problems]:
+    found = [*after.problems, *circular(predecessors_of(list(after.workflows.values()))), *rehearse_foreign(workflows)]
+    if problems := [problem for problem in found if problem not in kept_problems]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}
     old_rows, new_rows = by_workflow(stored), by_workflow(new)

@@ -17,6 +17,7 @@ from provider.exceptions import AcceleratorError, RunConfError
 from provider.hooks.airflow_api import api_path
 from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session
+from provider.metadata.states import DISABLED_REASON
 from provider.reconciler.sources import open_api
 from provider.run_conf import requested_scope
 from provider.run_plan import conf_of_start, new_batch_id, plan_run, read_params
@@ -88,20 +89,22 @@ def _page(address: str, start: _Start) -> str:
 
 def _rehearse(start: _Start, rows: DefinitionRows) -> None:
     """Say what a batch would do; this calls neither Airflow nor a service."""
-    from dag_factory.rendering import rendered_tasks
+    from dag_factory.rendering import Rehearsal
     from dag_factory.task_types.registry import task_types
     from provider.airflow_internals.secrets import redact
 
     spec = _valid(rows, start.workflow_id)
-    disabled = [task.task_id for task in spec.tasks if not task.enabled]
-    tolerant = [task.task_id for task in spec.tasks if task.on_parent_skip == "run"]
-    plan = plan_run(spec.children(), requested_scope(start.conf, spec.children()), disabled, tolerant)
     now = datetime.now(UTC)
-    in_order = [task_id for level in plan.levels for task_id in level]
     try:
-        tasks = rendered_tasks(spec, task_types(), in_order, start.conf, batch_id=start.batch_id, run_after=now, mask=redact)
+        rehearsal = Rehearsal(spec, task_types(), start.conf, batch_id=start.batch_id, run_after=now, mask=redact)
     except RunConfError as error:
         raise AcceleratorError(f"{refused_run(error, start.params)}; nothing was started.") from error
+    disabled = [task.task_id for task in spec.tasks if not task.enabled]
+    skips = {**rehearsal.unmet(), **dict.fromkeys(disabled, DISABLED_REASON)}
+    tolerant = [task.task_id for task in spec.tasks if task.on_parent_skip == "run"]
+    plan = plan_run(spec.children(), requested_scope(start.conf, spec.children()), skips, tolerant)
+    in_order = [task_id for level in plan.levels for task_id in level]
+    tasks = rehearsal.rendered(in_order)
     say(f"Batch {start.batch_id} of {start.workflow_id} would run {len(in_order)} of {len(spec.tasks)} tasks.")
     if not spec.options.enabled:
         say("The workflow is disabled: a message would wait, this start would not.")

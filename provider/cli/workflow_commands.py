@@ -11,6 +11,7 @@ from typing import Any
 
 from dag_factory.definition_file import ParsedFile, parse, to_data
 from dag_factory.pools import pool_warnings
+from dag_factory.predecessors import circular, predecessors_of
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.started_workflows import start_warnings
@@ -77,9 +78,11 @@ def validate_workflows(args: argparse.Namespace) -> int:
         parsed = read_workflows(args.file) if args.file else ParsedFile(_stored())
         rows, problems = parsed.rows, parsed.problems
         validated = validate(rows)
-        problems = [*problems, *validated.problems, *rehearse_foreign(validated.workflows.values())]
+        workflows = list(validated.workflows.values())
+        circles = circular(predecessors_of(workflows))
+        problems = [*problems, *validated.problems, *circles, *rehearse_foreign(workflows)]
         known = {str(row["workflow_id"]) for row in rows.workflows if isinstance(row, dict) and "workflow_id" in row}
-        warnings = [*pool_warnings(validated.workflows.values()), *start_warnings(list(validated.workflows.values()), known)]
+        warnings = [*pool_warnings(workflows), *start_warnings(workflows, known)]
     if args.output == "json":
         write_json(
             {

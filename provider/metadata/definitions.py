@@ -12,6 +12,7 @@ from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Task, TaskDependency, Workflow
 from provider.metadata.workflow_rows import Shard
 from provider.metadata.written_rows import IDS_AT_ONCE, boolean, columns_as_written, parsed, rows_as_written
+from provider.plain_data import as_list
 from provider.texts import chunks
 
 
@@ -108,6 +109,16 @@ def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
 def workflow_ids(session: Session) -> set[str]:
     """Return all workflows in the tables."""
     return set(session.scalars(select(Workflow.workflow_id)))
+
+
+def read_predecessors(session: Session) -> dict[str, list[str]]:
+    """Return workflow id → what it comes after (column ``after``), for all workflows that come after something."""
+    statement = select(Workflow.workflow_id, cast(Workflow.after, Text)).where(cast(Workflow.after, Text).notin_(("[]", "null")))
+    found = {
+        workflow_id: as_list(parsed(text)) for workflow_id, text in session.execute(statement.order_by(Workflow.workflow_id))
+    }
+    # A row that says something else is reported when it is built.
+    return {workflow_id: [one for one in said if isinstance(one, str)] for workflow_id, said in found.items()}
 
 
 def task_ids(session: Session, workflow_id: str) -> set[str]:

@@ -55,6 +55,7 @@ class Workflow(Base):
     owner: Mapped[str | None] = mapped_column(String(200))
     file_pattern: Mapped[str | None] = mapped_column(String(1000))
     file_min_size: Mapped[int | None] = mapped_column(BigInteger)
+    after: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
 
 
 class Task(Base):
@@ -68,6 +69,9 @@ class Task(Base):
     config: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     enabled: Mapped[bool] = mapped_column(checked_boolean("enabled"), server_default=text("true"))
     on_parent_skip: Mapped[str] = mapped_column(String(10), server_default="skip")
+    run_if: Mapped[str | None] = mapped_column(Text)
+    task_group: Mapped[str | None] = mapped_column(ID)
+    outlets: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
     retries: Mapped[int | None] = mapped_column(Integer)
     retry_delay_seconds: Mapped[int | None] = mapped_column(Integer)
     retry_backoff: Mapped[float | None] = mapped_column(Float)
@@ -78,6 +82,7 @@ class Task(Base):
     priority: Mapped[int | None] = mapped_column(Integer)
     weight_rule: Mapped[str | None] = mapped_column(String(20))
     queue: Mapped[str | None] = mapped_column(String(256))
+    executor: Mapped[str | None] = mapped_column(String(256))
     depends_on_past: Mapped[bool | None] = mapped_column(checked_boolean("depends_on_past"))
     max_active_tis_per_dag: Mapped[int | None] = mapped_column(Integer)
     max_active_tis_per_dagrun: Mapped[int | None] = mapped_column(Integer)

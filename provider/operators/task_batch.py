@@ -34,8 +34,9 @@ from provider.exceptions import (
     SettingUnavailableError,
 )
 from provider.metadata.states import DISABLED_REASON, OUT_OF_SCOPE_REASON
+from provider.operators.condition import Condition
 from provider.run_conf import Scope, checked_message_id, completed_task_id, requested_scope, run_source, used_params
-from provider.task_reports import PARENT_SKIPPED
+from provider.task_reports import PARENT_SKIPPED, RUN_IF_FALSE
 from provider.texts import first_line, plain
 
 if TYPE_CHECKING:
@@ -142,15 +143,17 @@ class ScopeGuard:
     each time, and gives skipped parents the meaning people expect: a child runs only after every parent in scope succeeded.
 
     :param on_parent_skip: ``skip`` skips the task when a parent in scope was skipped or is disabled, ``run`` runs it.
-    :raises AirflowSkipException: the task is out of scope, disabled, or behind a skipped parent.
-    :raises AirflowFailException: ``start_batch`` has not run in this DAG run.
+    :param run_if: skips the task where it does not hold; the last thing that is looked at.
+    :raises AirflowSkipException: the task is out of scope, disabled, behind a skipped parent, or its condition does not hold.
+    :raises AirflowFailException: ``start_batch`` has not run in this DAG run, or the condition cannot be evaluated.
     :raises AirflowException: ``start_batch`` runs again, and the application database, which has the scope, cannot be used.
     """
 
-    def __init__(self, on_parent_skip: Literal["skip", "run"] = "skip") -> None:
+    def __init__(self, on_parent_skip: Literal["skip", "run"] = "skip", run_if: Condition | None = None) -> None:
         if on_parent_skip not in ("skip", "run"):
             raise AcceleratorError(f"on_parent_skip must be 'skip' or 'run', not {on_parent_skip!r}.")
         self.on_parent_skip = on_parent_skip
+        self.run_if = run_if
 
     def __call__(self, context: Context) -> None:
         """Skip the task where there is a reason to; called before it is executed."""
@@ -176,14 +179,20 @@ class ScopeGuard:
             return OUT_OF_SCOPE_REASON
         if ti.task_id in scope["disabled"]:
             return DISABLED_REASON
+        if skipped := self._skipped_parents(ti, in_scope):
+            return f"{PARENT_SKIPPED}{', '.join(skipped)}"
+        if self.run_if is not None and not self.run_if.holds(context):
+            return f"{RUN_IF_FALSE}{self.run_if}"
+        return None
+
+    def _skipped_parents(self, ti: Any, in_scope: set[str] | None) -> list[str]:
         parents = ti.task.upstream_task_ids - {START_BATCH_TASK_ID}
         if in_scope is not None:
             parents &= in_scope
         if self.on_parent_skip == "run" or not parents:
-            return None
+            return []
         # Of a mapped parent one skipped instance is enough.
-        skipped = sorted(parent for parent, states in states_of_tasks(ti, parents).items() if "skipped" in states)
-        return f"{PARENT_SKIPPED}{', '.join(skipped)}" if skipped else None
+        return sorted(parent for parent, states in states_of_tasks(ti, parents).items() if "skipped" in states)
 
 
 def _scope_of_batch(dag_id: str, run_id: str, run_after: datetime) -> dict[str, Any] | None:

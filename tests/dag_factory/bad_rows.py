@@ -25,7 +25,7 @@ TASK = "tasks row dim_date: "
 BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "unknown column": (
         _set("workflow", "calendar", "shedule", "x"),
-        WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: catchup, default_args, description, "
+        WORKFLOW + "shedule: unknown key; did you mean schedule? known keys are: after, catchup, default_args, description, "
         "display_name, doc, enabled, end_date, file_min_size, file_pattern, max_active_batches, max_active_tasks, "
         "max_failed_batches, owner, params, paused_at_first, run_timeout_seconds, schedule, start_date, tags, timezone, "
         "workflow_id",
@@ -75,10 +75,9 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     ),
     "default_args": (
         _set("workflow", "calendar", "default_args", {"retrys": 1}),
-        WORKFLOW
-        + "default_args.retrys: unknown key; did you mean retries? known keys are: depends_on_past, max_active_tis_per_dag, "
-        "max_active_tis_per_dagrun, max_retry_delay_seconds, owner, pool, pool_slots, priority, queue, retries, retry_backoff, "
-        "retry_delay_seconds, timeout_seconds, weight_rule",
+        WORKFLOW + "default_args.retrys: unknown key; did you mean retries? known keys are: depends_on_past, executor, "
+        "max_active_tis_per_dag, max_active_tis_per_dagrun, max_retry_delay_seconds, owner, pool, pool_slots, priority, queue, "
+        "retries, retry_backoff, retry_delay_seconds, timeout_seconds, weight_rule",
     ),
     "default_args no object": (
         _set("workflow", "calendar", "default_args", [1]),
@@ -196,6 +195,56 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("task", "dim_date", "task_type", "datafrom"),
         TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: bigquery_load, "
         "bigquery_query, dataform, external, gcs_archive, operator, power_bi_refresh, run_workflow",
+    ),
+    "after itself": (
+        _set("workflow", "calendar", "after", "calendar"),
+        WORKFLOW + "after: calendar would start itself for ever; take it out",
+    ),
+    "after twice": (
+        _set("workflow", "calendar", "after", ["sales", "x://y", "sales"]),
+        WORKFLOW + "after: sales given more than once; keep one",
+    ),
+    "after no id": (
+        _set("workflow", "calendar", "after", ["sales of the day"]),
+        WORKFLOW + "after[0]: may hold letters, digits, '_', '-' and '.' only; rename it",
+    ),
+    "after without values": (
+        lambda rows: rows.workflow("daily_sales").update(after="calendar", params=[{"name": "country", "required": True}]),
+        "workflows row daily_sales: params: country must have a default, since after starts runs without values",
+    ),
+    "an asset's user": (
+        _set("task", "dim_date", "outlets", "s3://me:hunter2@bucket/x"),
+        TASK + "outlets[0]: the URI of an asset must name no user or password; take it out",
+    ),
+    "an asset's name": (
+        _set("task", "dim_date", "outlets", ["dim_date"]),
+        TASK + "outlets[0]: 'dim_date' is not the URI of an asset; write it like bigquery://project/dataset/table",
+    ),
+    "condition": (
+        _set("task", "stg_orders", "run_if", "params.cuntry = 'DE'"),
+        "tasks row stg_orders: run_if: not a condition such as params.region == 'EU': chunk after expression",
+    ),
+    "condition on what is not declared": (
+        _set("task", "stg_orders", "run_if", "params.cuntry == 'DE'"),
+        "tasks row stg_orders: run_if: params.cuntry is not declared; did you mean country? params of the workflow are: "
+        "country, from_day, scope, start_task_id",
+    ),
+    "condition that calls": (
+        _set("task", "stg_orders", "run_if", "params.country.lower() == 'de'"),
+        "tasks row stg_orders: run_if: call is not allowed in a template; use batch_date, batch_id, params, task_id, workflow_id "
+        "and filters",
+    ),
+    "group named as a task": (
+        _set("task", "stg_orders", "task_group", "load_orders"),
+        "workflows row daily_sales: task_group: load_orders is a task too; rename one",
+    ),
+    "groups in a circle": (
+        lambda rows: (
+            rows.task("load_orders").update(task_group="ends"),
+            rows.task("refresh_daily_sales").update(task_group="ends"),
+        ),
+        "workflows row daily_sales: task_group: the groups and tasks form a cycle: archive_orders → ends → archive_orders; take "
+        "a task out of its group",
     ),
     "retries": (_set("task", "dim_date", "retries", -1), TASK + "retries: must be greater than or equal to 0, not -1"),
     "retries as text": (_set("task", "dim_date", "retries", "1"), TASK + "retries: must be a whole number, not '1'"),

@@ -17,7 +17,7 @@ def entry(workflow_id: str, *tasks: str) -> Entry:
     return {"workflow": {"workflow_id": workflow_id}, "tasks": [{"task_id": task} for task in tasks], "dependencies": []}
 
 
-HEAD = '{"count": 1, "format": 1, "held": [], "meant": {}, "version": 0, "waiting": {}}'
+HEAD = '{"count": 1, "format": 1, "held": [], "meant": {}, "predecessors": {}, "version": 0, "waiting": {}}'
 GOOD = '["a", {"workflow": {"workflow_id": "a"}, "tasks": [], "dependencies": []}]'
 
 
@@ -67,7 +67,7 @@ def test_a_snapshot_that_was_never_written_is_empty() -> None:
 def test_a_snapshot_is_read_as_it_was_written() -> None:
     entries = {"é": entry("é", "t"), "a.b": entry("a.b", "u", "v"), "a": entry("a")}
     meant = {"a": Loss(frozenset({"x", "y"}), frozenset({("x", "y"), ("y", "z")})), "é": Loss(frozenset({"x"}))}
-    written = Snapshot(entries, {"a": Waiting(None, 3.0)}, frozenset("a"), 7, meant)
+    written = Snapshot(entries, {"a": Waiting(None, 3.0)}, frozenset("a"), 7, meant, {"a": ["b", "x://c"]})
     snapshot.save(written, WHOLE)
 
     assert snapshot.load(WHOLE) == written
@@ -79,12 +79,12 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
 
 def test_a_new_number_of_shards_takes_the_workflows_of_the_old_one() -> None:
     entries = {name: entry(name) for name in "abcdefgh"}
-    snapshot.save(Snapshot(entries, version=5), WHOLE)
+    snapshot.save(Snapshot(entries, version=5, predecessors={"a": ["b"]}), WHOLE)
     shards = [Shard(number, 3) for number in (1, 2, 3)]
     parts = [snapshot.load(shard) for shard in shards]
 
     assert sorted(name for part in parts for name in part.entries) == sorted(entries)
-    assert all(part.version == 5 and part.entries for part in parts)
+    assert all(part.version == 5 and part.entries and part.predecessors == {"a": ["b"]} for part in parts)
     for shard, part in zip(shards, parts, strict=True):
         assert snapshot.load(shard, min(part.entries)).entries == {min(part.entries): entry(min(part.entries))}
     snapshot.save(parts[0], shards[0])

@@ -37,14 +37,14 @@ def warned(runs: dict[str, list[str]]) -> list[str]:
         ),
         (
             {"a": ["b"], "b": ["c"], "c": ["a"]},
-            ["workflows row a: its tasks and those of others run one another for ever: a → b → c → a; take one out"],
+            ["workflows row a: it and others start one another for ever: a → b → c → a; take a task or an after out"],
         ),
         (
             {"w0": ["w1"] * 11, "w1": ["w2"] * 10, "w2": ["w3"] * 9, "w3": []},
             ["workflows row w0: one batch of it leads to 1111 batches of others; take some tasks out"],
         ),
         ({"w0": ["w1"] * 9, "w1": ["w2"] * 10, "w2": ["w3"] * 9, "w3": []}, []),
-        ({"a": ["a"]}, ["workflows row a: its tasks and those of others run one another for ever: a → a; take one out"]),
+        ({"a": ["a"]}, ["workflows row a: it and others start one another for ever: a → a; take a task or an after out"]),
     ],
 )
 def test_warnings(runs: dict[str, list[str]], warnings: list[str]) -> None:
@@ -93,3 +93,15 @@ def test_what_is_refused(config: dict[str, Any], problem: str) -> None:
     found = [one.message for one in validate(DefinitionRows([{"workflow_id": "a"}], [task], [])).problems]
 
     assert any(message.startswith(problem) for message in found), found
+
+
+def test_a_workflow_that_comes_after_one_that_it_runs_is_in_a_circle() -> None:
+    tasks = [
+        {"task_id": "runs_b", "workflow_id": "a", "task_type": "run_workflow", "config": {"workflow": "b"}},
+        {"task_id": "waits", "workflow_id": "b", "task_type": "external"},
+    ]
+    validated = validate(DefinitionRows([{"workflow_id": "a", "after": ["b"]}, {"workflow_id": "b"}], tasks, []))
+
+    assert [str(one) for one in start_warnings(list(validated.workflows.values()), {"a", "b"})] == [
+        "workflows row a: it and others start one another for ever: a → b → a; take a task or an after out"
+    ]

@@ -149,6 +149,7 @@ TASK_OPTIONS: dict[str, tuple[Any, str, Any]] = {
     "priority": (9, "priority_weight", 9),
     "weight_rule": ("absolute", "weight_rule", "absolute"),
     "queue": ("large", "queue", "large"),
+    "executor": ("LocalExecutor", "executor", "LocalExecutor"),
     "depends_on_past": (True, "depends_on_past", True),
     "max_active_tis_per_dag": (4, "max_active_tis_per_dag", 4),
     "max_active_tis_per_dagrun": (5, "max_active_tis_per_dagrun", 5),
@@ -183,6 +184,58 @@ def test_an_option_of_a_task_is_what_airflow_stores_and_wins_over_its_workflow(r
         rows.workflow("daily_sales")["owner"] = None
         del rows.task("stg_orders")[column]
         assert told() == expected
+
+
+def test_tasks_of_a_group_keep_their_ids(rows: Rows) -> None:
+    for task_id, name in {"stg_orders": "clean", "archive_orders": "clean", "load_orders": "load"}.items():
+        rows.task(task_id)["task_group"] = name
+    before = {task_id: build(rows).get_task(task_id).downstream_task_ids for task_id in build(rows).task_ids}
+    read = DagSerialization.from_dict(stored(build(rows)))
+
+    groups = {name: sorted(group.children) for name, group in read.task_group.get_task_group_dict().items() if name}
+    assert groups == {"clean": ["archive_orders", "stg_orders"], "load": ["load_orders"]}
+    assert {task_id: read.get_task(task_id).downstream_task_ids for task_id in read.task_ids} == before
+    assert [node.node_id for node in read.task_group.topological_sort()][:2] == ["start_batch", "load"]
+
+
+def test_a_condition_is_the_guards_in_airflows_names(rows: Rows) -> None:
+    rows.task("stg_orders")["run_if"] = "batch_date >= '2026-01-01'"
+    hook: Any = build(rows).get_task("stg_orders")._pre_execute_hook
+    assert str(hook.run_if) == "batch_date >= '2026-01-01'"
+    assert hook.run_if.expression == "(dag_run.run_after | batch_date) >= '2026-01-01'"
+
+
+class TestAfter:
+    def dag(self, rows: Rows, **options: Any) -> Any:
+        rows.workflow("calendar").update(after=["daily_sales", "bigquery://p/d/t"], **options)
+        return DagSerialization.from_dict(stored(build(rows, "calendar")))
+
+    def test_a_workflow_waits_for_all_that_it_comes_after(self, rows: Rows) -> None:
+        dag = self.dag(rows, schedule=None)
+        assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
+        assert sorted(one.uri for _, one in dag.timetable.asset_condition.iter_assets()) == [
+            "bigquery://p/d/t",
+            "x-accelerator://workflows/daily_sales",
+        ]
+        assert "after `daily_sales`, `bigquery://p/d/t`" in str(dag.doc_md)
+
+    def test_beside_a_schedule(self, rows: Rows) -> None:
+        dag = self.dag(rows)
+        assert type(dag.timetable).__name__ == "AssetOrTimeSchedule"
+        assert dag.timetable.can_be_scheduled
+
+    def test_not_while_it_is_switched_off(self, rows: Rows) -> None:
+        assert type(self.dag(rows, enabled=False).timetable).__name__ == "NullTimetable"
+
+    def test_what_is_followed_tells_of_its_success_behind_all_its_tasks(self, rows: Rows) -> None:
+        spec = validate(rows.definitions()).workflows["daily_sales"].model_copy(update={"is_followed": True})
+        watcher: Any = build_dag(spec, task_types()).get_task("batch_watcher")
+        assert [one.uri for one in watcher.outlets] == ["x-accelerator://workflows/daily_sales"]
+        assert watcher.upstream_task_ids == {task.task_id for task in spec.tasks}
+
+    def test_a_task_tells_of_what_it_makes(self, rows: Rows) -> None:
+        rows.task("stg_orders")["outlets"] = "bigquery://p/d/t"
+        assert [one.uri for one in build(rows).get_task("stg_orders").outlets] == ["bigquery://p/d/t"]
 
 
 def test_every_option_is_in_these_tables() -> None:

@@ -106,7 +106,21 @@ WORKFLOWS = [
         params=[{"name": "what", "default": "the sales"}],
     ),
     workflow("ended", task("ended_task", "slow", timeout_seconds=4)),
+    # A chain: a file starts the first, the second comes after it, the third after both and an asset that a task makes.
+    workflow(
+        "chain_loads",
+        task("chain_load", task_group="landing"),
+        task("chain_check", task_group="landing", depends_on=["chain_load"], outlets=["x-test://checked"]),
+        task("chain_only_eu", depends_on=["chain_check"], run_if="params.region == 'EU'"),
+        task("chain_behind", depends_on=["chain_only_eu"]),
+        task("chain_told", depends_on=["chain_only_eu"], on_parent_skip="run", executor="LocalExecutor"),
+        file_pattern="gs://landing/*.csv",
+        params=[{"name": "region", "default": "US"}],
+    ),
+    workflow("chain_models", task("chain_model"), after="chain_loads"),
+    workflow("chain_reports", task("chain_report"), after=["chain_loads", "chain_models", "x-test://checked"]),
 ]
+CHAIN = ("chain_loads", "chain_models", "chain_reports")
 
 
 @pytest.fixture(scope="module")
@@ -278,3 +292,40 @@ def test_operators_of_other_packages(world: World) -> None:
         explain=lambda: str(recorded()),
     )
     assert "non-zero exit code 7" in recorded()["of_others_runs"]["error_message"]
+
+
+def test_workflows_come_one_after_the_other(world: World) -> None:
+    """A file starts the first of three; a restart of its last task lets those that come after it run again."""
+
+    def batches() -> list[list[dict[str, Any]]]:
+        (rows,) = world.rows("task_batches")
+        return [sorted((row for row in rows if row["workflow_id"] == name), key=lambda row: row["created_at"]) for name in CHAIN]
+
+    def ended(*counts: int) -> bool:
+        found = batches()
+        return tuple(map(len, found)) == counts and all(row["status"] == "SUCCESS" for rows in found for row in rows)
+
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "landing", "objectId": "a.csv", "objectGeneration": "1"}
+    world.publish({"name": "a.csv", "size": "5"}, attributes=attributes)
+    world.airflow.wait_for(lambda: ended(1, 1, 1), 240, "the chain", explain=lambda: str(batches()))
+    (loads,), (models,), (reports,) = batches()
+    assert (loads["source"], models["source"], reports["source"]) == ("message", "asset", "asset")
+    assert loads["ended_at"] <= models["created_at"] <= models["ended_at"] <= reports["created_at"]
+
+    (rows,) = world.rows("task_logs")
+    own = {row["task_id"]: (row["status"], row["error_message"]) for row in rows if row["batch_id"] == loads["batch_id"]}
+    assert own == {
+        **dict.fromkeys(("chain_load", "chain_check", "chain_told"), ("SUCCESS", None)),
+        "chain_only_eu": ("SKIPPED", "run_if does not hold: params.region == 'EU'"),
+        "chain_behind": ("SKIPPED", "parent skipped: chain_only_eu"),
+    }
+    structure = world.airflow.rest("GET", f"{world.airflow.url}/ui/structure/structure_data?dag_id=chain_loads")
+    groups = {node["id"]: sorted(child["id"] for child in node["children"] or ()) for node in structure["nodes"] if node["children"]}
+    assert [task_id for task_id in groups["landing"] if task_id.startswith("chain")] == ["chain_check", "chain_load"]
+    assert instance(world, "chain_loads", loads["batch_id"], "chain_told")["executor"] == "LocalExecutor"
+
+    preview = world.accelerator("restart", loads["batch_id"], "--task", "chain_told", "--dry-run")
+    assert "chain_models" in preview
+    assert "chain_reports" in preview
+    world.accelerator("restart", loads["batch_id"], "--task", "chain_told", "--yes")
+    world.airflow.wait_for(lambda: ended(1, 2, 2), 240, "the chain once more", explain=lambda: str(batches()))

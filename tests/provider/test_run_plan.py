@@ -18,7 +18,7 @@ EDGES = {"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": ["e"], "e": [], "alone": 
 
 
 def planned(wish: dict[str, Any], disabled: tuple[str, ...] = (), tolerant: tuple[str, ...] = ()) -> RunPlan:
-    return plan_run(EDGES, requested_scope(wish, EDGES), disabled, tolerant)
+    return plan_run(EDGES, requested_scope(wish, EDGES), dict.fromkeys(disabled, DISABLED_REASON), tolerant)
 
 
 def test_all_tasks_run_level_by_level() -> None:

@@ -115,9 +115,10 @@ def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_
     assert result.out == (
         "Would be lost with schema 0006, on the way back to 0002:\n"
         "- of workflows the columns end_date, display_name, doc, max_active_tasks, max_failed_batches, run_timeout_seconds, "
-        "paused_at_first, which 0 rows use\n"
+        "after, paused_at_first, which 0 rows use\n"
         "- of tasks the columns retry_backoff, max_retry_delay_seconds, pool_slots, max_active_tis_per_dag, "
-        "max_active_tis_per_dagrun, weight_rule, queue, owner, display_name, depends_on_past, which 0 rows use\n"
+        "max_active_tis_per_dagrun, weight_rule, queue, owner, display_name, executor, run_if, task_group, outlets, "
+        "depends_on_past, which 0 rows use\n"
         "- the table alert_rules with 0 rows\n"
         "- the table alerts with 0 rows\n"
         "- of task_logs the column remote_job: how to end 0 remote jobs whose runs may be deleted\n"

@@ -131,6 +131,22 @@ def test_a_dry_run_shows_everything_and_calls_nothing(accelerator) -> None:
 
 
 @pytest.mark.usefixtures("_no_calls")
+def test_a_dry_run_knows_which_conditions_hold(accelerator, write) -> None:
+    conditions = ("params.country == 'at'", "params.country == 'de'", "params.country > 7")
+    tasks = (task_of(f"c{number}", config=CONFIG, run_if=said) for number, said in enumerate(conditions))
+    params = [{"name": "country", "default": "at"}]
+    assert accelerator("import", write(workflow_of("four", *tasks, task_of("e", "c1"), params=params))).code == 0
+    plan, *shown, _ = accelerator("run", "four", "--dry-run").out.split("\n\n")
+    assert plan.splitlines()[1:] == [
+        "1. c0, c2",
+        "skipped  why",
+        "c1       run_if does not hold: params.country == 'de'",
+        "e        parent skipped: c1",
+    ]
+    assert shown[1].startswith("c2 cannot be rendered, and would fail: AirflowFailException: run_if (params.country > 7) cannot be")
+
+
+@pytest.mark.usefixtures("_no_calls")
 def test_a_dry_run_refuses_params_as_airflow_does(accelerator) -> None:
     ran = accelerator("run", "one", "--param", "days=9", "--dry-run")
     assert ran.code == 1

@@ -22,6 +22,7 @@ from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import dispose_engines, read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import TaskBatch, TaskLog
+from provider.operators.condition import Condition
 from provider.operators.task_batch import OUTAGE_PAUSE, ScopeGuard, StartBatchOperator
 from tests.provider.run_conf_cases import EDGES, WRONG_WISHES
 
@@ -282,6 +283,18 @@ class TestScopeGuard:
     def test_unless_the_task_wants_to_run_anyway(self) -> None:
         ti = FakeTaskInstance(xcoms=self.WHOLE, states={"stg_orders": "skipped", "stg_customers": "skipped"})
         ScopeGuard("run")({"ti": ti})  # type: ignore[typeddict-item]
+
+    def test_a_condition_that_does_not_hold_skips_the_task_after_its_parents_were_looked_at(self) -> None:
+        guard = ScopeGuard("skip", Condition("params.days > 3", "params.days > 3"))
+        ti = FakeTaskInstance(xcoms=self.WHOLE, states={"stg_orders": "success", "stg_customers": "success"})
+        dag: Any = DAG("daily_sales", schedule=None)
+        guard({"ti": ti, "dag": dag, "params": {"days": 4}})  # type: ignore[typeddict-item]
+        for days, says in ((3, "run_if does not hold: params.days > 3"), ("none", None)):
+            with pytest.raises(AirflowSkipException if says else AirflowFailException, match=says):
+                guard({"ti": ti, "dag": dag, "params": {"days": days}})  # type: ignore[typeddict-item]
+        behind = FakeTaskInstance(xcoms=self.WHOLE, states={"stg_orders": "skipped", "stg_customers": "success"})
+        with pytest.raises(AirflowSkipException, match="parent skipped"):
+            guard({"ti": behind, "dag": dag, "params": {"days": "none"}})  # type: ignore[typeddict-item]
 
     def test_a_parent_that_is_out_of_scope_does_not_count(self) -> None:
         scope = {"scope": {"task_ids": ["stg_customers", "refresh"], "disabled": []}}

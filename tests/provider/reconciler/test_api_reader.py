@@ -243,6 +243,15 @@ def test_earlier_tries_are_read_once(
     assert tries[:2] == [("load", 1, "failed"), ("load", 2, "success")]
 
 
+def test_what_a_task_keeps_is_read_in_one_call(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[tuple[str, dict[str, Any]]]
+) -> None:
+    airflow_database.run()
+    airflow_database.task("load", "failed")
+    reader.load_runs([KEY])
+    assert [path for path, _ in asked if "/load/state-store" in path] == ["dags/sales/dagRuns/b1/taskInstances/load/state-store"]
+
+
 def test_a_workflow_that_is_no_dag_has_no_runs() -> None:
     server = Server()
     server.answer = lambda path, _query: (404, {"detail": "no DAG"}) if "/no_dag/" in path else (200, {"dag_runs": []})

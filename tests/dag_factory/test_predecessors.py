@@ -1,0 +1,90 @@
+"""Workflows that come after others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dag_factory.factory import WHOLE, build_all, build_one
+from dag_factory.predecessors import circular, followed
+from provider.metadata.definitions import read_predecessors, replace_workflows
+from provider.metadata.engine import read_session, write_session
+from provider.metadata.rows import DefinitionRows
+from provider.metadata.workflow_rows import Shard
+
+
+def test_assets_are_nobody_to_follow() -> None:
+    assert followed({"b": ["a", "s3://x/y"], "c": ["a", "b"]}) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("after", "circles"),
+    [
+        ({"b": ["a"], "c": ["a", "b"]}, {}),
+        ({"a": ["b"], "b": ["a"], "c": ["b"]}, dict.fromkeys("ab", "a → b → a")),
+        (
+            {"a": ["c"], "b": ["a"], "c": ["b", "x://y"], "x": ["y"], "y": ["x"]},
+            {**dict.fromkeys("abc", "a → c → b → a"), **dict.fromkeys("xy", "x → y → x")},
+        ),
+    ],
+)
+def test_circles(after: dict[str, list[str]], circles: dict[str, str]) -> None:
+    found = {problem.workflow_id: problem.message for problem in circular(after)}
+    assert found == {
+        name: f"after: workflows would start one another for ever: {way}; take one out" for name, way in circles.items()
+    }
+
+
+def define(**after: Any) -> None:
+    """Make these the workflows, each with one task."""
+    workflows = [{"workflow_id": name, "after": said} for name, said in after.items()]
+    tasks = [{"task_id": f"{name}_task", "workflow_id": name, "task_type": "external"} for name in after]
+    with write_session() as session:
+        replace_workflows(session, DefinitionRows(workflows, tasks, []))
+
+
+def outlets(dag: Any) -> list[str]:
+    return [one.uri for one in dag.get_task("batch_watcher").outlets] if "batch_watcher" in dag.task_ids else []
+
+
+@pytest.mark.usefixtures("application_database", "snapshot_file")
+class TestFactory:
+    def test_only_what_is_followed_tells_of_its_success_in_every_process(self) -> None:
+        define(a=[], b=["a"])
+        shard_of_a = next(shard for shard in (Shard(1, 2), Shard(2, 2)) if "a" in shard)
+        uri = ["x-accelerator://workflows/a"]
+        assert {name: outlets(dag) for name, dag in build_all().dags.items()} == {"a": uri, "b": []}
+        # Whoever follows may be in another DAG file.
+        assert outlets(build_all(shard_of_a).dags["a"]) == uri
+        assert outlets(build_one("a").dags["a"]) == uri
+        assert outlets(build_one("a", only_task="batch_watcher").dags["a"]) == uri
+
+    def test_while_the_database_is_away_it_is_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        define(a=[], b=["a"])
+        build_all()
+        monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://nobody@/nothing?host=/nonexistent")
+        assert outlets(build_all().dags["a"]) == ["x-accelerator://workflows/a"]
+        assert outlets(build_one("a").dags["a"]) == ["x-accelerator://workflows/a"]
+
+    def test_who_is_in_a_circle_stays_what_it_was(self) -> None:
+        define(a=[], b=["a"], c=[])
+        build_all(WHOLE)
+        define(a=["b"], d=["e"], e=["d"])
+        built = build_all(WHOLE)
+
+        assert sorted(built.dags) == ["a", "b", "c"]
+        assert type(built.dags["a"].timetable).__name__ == "NullTimetable"
+        assert [
+            (problem.row, problem.message.split(": ")[-1]) for problem in built.problems if "for ever" in problem.message
+        ] == [
+            ("workflows row a", "a → b → a; take one out"),
+            ("workflows row b", "a → b → a; take one out"),
+            ("workflows row d", "d → e → d; take one out"),
+            ("workflows row e", "d → e → d; take one out"),
+        ]
+
+    def test_what_is_no_list_of_names_is_the_rows_own_problem(self) -> None:
+        define(a=[], b=["a"], c="a", d=[7, "a"], e={"a": 1})
+        with read_session() as session:
+            assert read_predecessors(session) == {"b": ["a"], "c": ["a"], "d": ["a"], "e": []}
