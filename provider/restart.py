@@ -1,5 +1,5 @@
 """
-Running the failed and blocked tasks of a batch again: what that would do, worked out from the record before it is done.
+Running tasks of a batch again, those that failed or from one on: what that would do, worked out from the record beforehand.
 
 Airflow does it, by ``POST /api/v2/dags/{dag_id}/clearTaskInstances``, so that it checks the person's right and writes its audit
 log. The page and the command send the same body.
@@ -9,13 +9,15 @@ log. The page and the command send the same body.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from provider.exceptions import AcceleratorError
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
-from provider.metadata.states import BLOCKED, DELETED, ERROR, SUCCESS
+from provider.metadata.states import BLOCKED, DELETED, ERROR, NEW, PROCESSING, SCOPE, SUCCESS
 from provider.texts import first_line, task_name
 
 #: Tasks that every workflow has and nobody has defined.
@@ -47,6 +49,7 @@ class RestartPlan:
     :param runs: what would run, in the order in which it ran; the tasks that every workflow has are left out.
     :param keeps: number of task instances that have succeeded and stay as they are.
     :param repeats: a sentence for each remote job that would be started anew.
+    :param follows: a sentence for each workflow that comes after this one, directly or by way of others.
     :param body: what Airflow is to be sent.
     """
 
@@ -55,6 +58,7 @@ class RestartPlan:
     runs: tuple[TaskAgain, ...]
     keeps: int
     repeats: tuple[str, ...]
+    follows: tuple[str, ...]
     body: dict[str, Any]
 
 
@@ -63,7 +67,11 @@ class NothingToRestartError(AcceleratorError):
 
 
 def plan_restart(
-    batch: StoredTaskBatch, tries: Iterable[StoredTaskLog], edges: Iterable[tuple[str, str]] = (), tasks: Collection[str] = ()
+    batch: StoredTaskBatch,
+    tries: Iterable[StoredTaskLog],
+    edges: Iterable[tuple[str, str]] = (),
+    tasks: Collection[str] = (),
+    predecessors: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> RestartPlan:
     """
     Return what running the failed and blocked tasks of a batch again would do.
@@ -73,14 +81,11 @@ def plan_restart(
     :param tries: all tries of the batch, those of one task instance in their order.
     :param edges: pairs of parent and child, of the workflow; asked for with *tasks* alone.
     :param tasks: only these of the failed and blocked tasks, and what is blocked behind them.
+    :param predecessors: workflow id → what it comes after, of all workflows.
     :raises NothingToRestartError: nothing has failed or is blocked, or the DAG run was deleted.
     :raises AcceleratorError: one of *tasks* has neither failed nor is it blocked.
     """
-    if batch["end_cause"] == DELETED:
-        raise NothingToRestartError(
-            f"the DAG run of batch {batch['batch_id']} of {batch['workflow_id']} was deleted; start a new batch."
-        )
-    newest = newest_tries(tries)
+    newest = _newest_of(batch, tries)
     again = [one for one in newest if one["status"] in (ERROR, BLOCKED) and one["airflow_state"] != _WILL_BE_RETRIED]
     own = [one for one in again if one["task_id"] in OWN_TASKS]
     chosen = [one for one in again if one["task_id"] not in OWN_TASKS]
@@ -88,22 +93,96 @@ def plan_restart(
         chosen = _only(chosen, edges, tasks, batch)
     if not (chosen or own):
         raise NothingToRestartError(f"no task of batch {batch['batch_id']} of {batch['workflow_id']} has failed or is blocked.")
+    return _plan(batch, newest, chosen, predecessors, {"task_ids": [_marker(one) for one in (*own, *chosen)]})
+
+
+def plan_rerun(
+    batch: StoredTaskBatch,
+    tries: Iterable[StoredTaskLog],
+    edges: Iterable[tuple[str, str]],
+    tasks: Collection[str],
+    predecessors: Mapping[str, Collection[str]],
+) -> RestartPlan:
+    """
+    Return what running tasks of a batch again would do, with everything behind them, whether or not it has succeeded.
+
+    :param tries: all tries of the batch, those of one task instance in their order.
+    :param edges: pairs of parent and child, of the workflow.
+    :param predecessors: workflow id → what it comes after, of all workflows.
+    :raises NothingToRestartError: the DAG run was deleted.
+    :raises AcceleratorError: one of *tasks* is not in the batch, or something of it still runs.
+    """
+    newest = _newest_of(batch, tries)
+    there = {one["task_id"] for one in newest if one["end_cause"] != SCOPE} - OWN_TASKS
+    if unfit := sorted(set(tasks) - there):
+        raise AcceleratorError(
+            f"batch {batch['batch_id']} of {batch['workflow_id']} has not run {', '.join(unfit)}. Its tasks are: "
+            f"{', '.join(sorted(there)) or 'none'}."
+        )
+    wanted = _with_all_behind(tasks, edges).keys() & there
+    chosen = [one for one in newest if one["task_id"] in wanted]
+    if running := sorted({one["task_id"] for one in chosen if one["status"] in (NEW, PROCESSING)}):
+        raise AcceleratorError(
+            f"{', '.join(running)} of batch {batch['batch_id']} still runs; wait for its end, or cancel the batch."
+        )
+    return _plan(batch, newest, chosen, predecessors, {"task_ids": sorted(tasks), "include_downstream": True})
+
+
+def _newest_of(batch: StoredTaskBatch, tries: Iterable[StoredTaskLog]) -> list[StoredTaskLog]:
+    if batch["end_cause"] == DELETED:
+        raise NothingToRestartError(
+            f"the DAG run of batch {batch['batch_id']} of {batch['workflow_id']} was deleted; start a new batch."
+        )
+    return newest_tries(tries)
+
+
+def _plan(
+    batch: StoredTaskBatch,
+    newest: Sequence[StoredTaskLog],
+    chosen: Sequence[StoredTaskLog],
+    predecessors: Mapping[str, Collection[str]],
+    what: Mapping[str, Any],
+) -> RestartPlan:
+    again = {(one["task_id"], one["map_index"]) for one in chosen}
+    kept = [one for one in newest if one["status"] == SUCCESS and (one["task_id"], one["map_index"]) not in again]
     return RestartPlan(
         workflow_id=batch["workflow_id"],
         batch_id=batch["batch_id"],
         runs=tuple(TaskAgain(one["task_id"], one["map_index"], one["status"], _why(one)) for one in chosen),
-        keeps=sum(one["status"] == SUCCESS and one["task_id"] not in OWN_TASKS for one in newest),
+        keeps=sum(one["task_id"] not in OWN_TASKS for one in kept),
         repeats=tuple(_repeated(one) for one in chosen if one["remote_job_id"]),
+        follows=tuple(_followers(batch["workflow_id"], predecessors)),
         body={
             "dry_run": False,
             "dag_run_id": batch["batch_id"],
-            "task_ids": [_marker(one) for one in (*own, *chosen)],
+            **what,
             "only_failed": False,
             "reset_dag_runs": True,
             # What has begun to run since the record was written is not to be ended.
             "prevent_running_task": True,
         },
     )
+
+
+def _followers(workflow_id: str, predecessors: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Yield a sentence for each workflow that may start when this one has succeeded, the nearest first."""
+    edges = [(before, name) for name, said in sorted(predecessors.items()) for before in said]
+    for name in list(_with_all_behind([workflow_id], edges))[1:]:
+        yield f"{name} starts a new batch once all that it comes after has succeeded anew: {', '.join(predecessors[name])}."
+
+
+def _with_all_behind(names: Collection[str], edges: Iterable[tuple[str, str]]) -> dict[str, None]:
+    """Return names and all that is behind them, the nearest first."""
+    children: dict[str, list[str]] = {}
+    for parent, child in edges:
+        children.setdefault(parent, []).append(child)
+    found = dict.fromkeys(names)
+    open_ = deque(found)
+    while open_:
+        behind = [child for child in children.get(open_.popleft(), ()) if child not in found]
+        found |= dict.fromkeys(behind)
+        open_ += behind
+    return found
 
 
 def newest_tries(tries: Iterable[StoredTaskLog]) -> list[StoredTaskLog]:
@@ -120,20 +199,12 @@ def _only(
     if unfit := sorted(set(tasks) - there):
         raise AcceleratorError(
             f"in batch {batch['batch_id']} of {batch['workflow_id']} these have neither failed nor are they blocked: "
-            f"{', '.join(unfit)}. Those that have or are: {', '.join(sorted(there)) or 'none'}. To run a task again that has "
-            "succeeded, clear it in Airflow."
+            f"{', '.join(unfit)}. Those that have or are: {', '.join(sorted(there)) or 'none'}. With --from a task "
+            "that has succeeded runs again, and all that is behind it."
         )
     # A task that is out of scope or disabled blocks nothing: what comes after it and is blocked, others have blocked.
     blocked = {one["task_id"] for one in found if one["status"] == BLOCKED}
-    children: dict[str, set[str]] = {}
-    for parent, child in edges:
-        if child in blocked:
-            children.setdefault(parent, set()).add(child)
-    wanted, open_ = set(tasks), list(tasks)
-    while open_:
-        behind = children.get(open_.pop(), set()) - wanted
-        wanted |= behind
-        open_ += behind
+    wanted = _with_all_behind(tasks, [(parent, child) for parent, child in edges if child in blocked])
     return [one for one in found if one["task_id"] in tasks or (one["task_id"] in wanted and one["status"] == BLOCKED)]
 
 

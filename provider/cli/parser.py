@@ -230,7 +230,7 @@ _WHY = Command(
 
 _RESTART = Command(
     "restart",
-    "Run the failed and blocked tasks of batches again; what has succeeded stays as it is",
+    "Run the failed and blocked tasks of batches again; what has succeeded stays as it is, unless --from says so",
     "provider.cli.restart_commands:restart",
     (
         argument("batch_ids", metavar="BATCH", nargs="*", help="batch ids"),
@@ -242,6 +242,14 @@ _RESTART = Command(
             default=[],
             metavar="TASK",
             help="only this failed or blocked task, and what is blocked behind it; may be repeated",
+        ),
+        argument(
+            "--from",
+            dest="from_tasks",
+            action="append",
+            default=[],
+            metavar="TASK",
+            help="this task and everything behind it, also what has succeeded; may be repeated",
         ),
         argument("--limit", type=positive, default=20, metavar="N", help="with --failed: at most N batches (default 20)"),
         argument("--dry-run", action="store_true", help="only show what would run again, and which remote jobs start anew"),

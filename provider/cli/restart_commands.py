@@ -1,4 +1,4 @@
-"""``accelerator restart``: runs the failed and blocked tasks of batches again, and says before what that repeats."""
+"""``accelerator restart``: runs tasks of batches again, those that failed or from one on, and says before what that repeats."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from provider.cli.output import say, write_json, write_table
 from provider.exceptions import AcceleratorError
 from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.metadata.batch_queries import newest_batches, task_logs_of
-from provider.metadata.definitions import edges_of
+from provider.metadata.definitions import edges_of, read_predecessors
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.metadata.rows import StoredTaskBatch
 from provider.metadata.states import ERROR
 from provider.reconciler.sources import open_api
-from provider.restart import NothingToRestartError, RestartPlan, plan_restart
+from provider.restart import NothingToRestartError, RestartPlan, plan_rerun, plan_restart
 from provider.texts import task_name
 
 
@@ -30,8 +30,10 @@ def restart(args: argparse.Namespace) -> int:
     """
     if bool(args.batch_ids) == args.failed:
         raise AcceleratorError("name the batches to run again, or give --failed for all that have failed; not both.")
-    if args.task and len(args.batch_ids) != 1:
-        raise AcceleratorError("--task chooses tasks of one batch; name one.")
+    if (args.task or args.from_tasks) and len(args.batch_ids) != 1:
+        raise AcceleratorError("--task and --from choose tasks of one batch; name one.")
+    if args.task and args.from_tasks:
+        raise AcceleratorError("give --task or --from, not both.")
     plans = _plans(args)
     if args.output == "json":
         write_json([asdict(plan) for plan in plans])
@@ -48,6 +50,7 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
     plans = []
     with read_session() as session:
         current_at = record_current_at(session)
+        predecessors = read_predecessors(session)
         if args.failed:
             batches = newest_batches(session, workflow_id=args.workflow, status=ERROR, limit=args.limit)
             if args.workflow is not None and not batches:
@@ -56,9 +59,12 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
             batches = [only_batch(session, batch_id, args.workflow) for batch_id in args.batch_ids]
         for batch in batches:
             logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
-            edges = edges_of(session, batch["workflow_id"]) if args.task else []
+            edges = edges_of(session, batch["workflow_id"]) if args.task or args.from_tasks else []
             try:
-                plans.append(plan_restart(batch, logs, edges, args.task))
+                if args.from_tasks:
+                    plans.append(plan_rerun(batch, logs, edges, args.from_tasks, predecessors))
+                else:
+                    plans.append(plan_restart(batch, logs, edges, args.task, predecessors))
             except NothingToRestartError:
                 if not args.failed:
                     _tell_nothing(batch)
@@ -80,7 +86,7 @@ def _show(plans: list[RestartPlan]) -> None:
         if plan.runs:
             rows = [(one.status, task_name(one.task_id, one.map_index), one.why) for one in plan.runs]
             write_table(("status", "task", "why"), rows)
-        for text in plan.repeats:
+        for text in (*plan.repeats, *plan.follows):
             say(text)
 
 

@@ -130,7 +130,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     definitions = folder / "workflows.yaml"
     definitions.write_text(yaml.safe_dump({"workflows": WORKFLOWS}))
     allowed = {"AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS": "airflow.providers.standard.*"}
-    with World(folder, definitions=definitions, scenario=scenario(), environment=allowed) as world:
+    with World(folder, definitions=definitions, scenario=scenario(), environment=allowed, api=True) as world:
         world.wait_for_dags(one["workflow_id"] for one in WORKFLOWS)
         for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended", "of_others"):
             world.airflow.trigger(dag_id, "first")
@@ -320,12 +320,20 @@ def test_workflows_come_one_after_the_other(world: World) -> None:
         "chain_behind": ("SKIPPED", "parent skipped: chain_only_eu"),
     }
     structure = world.airflow.rest("GET", f"{world.airflow.url}/ui/structure/structure_data?dag_id=chain_loads")
-    groups = {node["id"]: sorted(child["id"] for child in node["children"] or ()) for node in structure["nodes"] if node["children"]}
-    assert [task_id for task_id in groups["landing"] if task_id.startswith("chain")] == ["chain_check", "chain_load"]
+    (group,) = (node for node in structure["nodes"] if node["id"] == "landing")
+    assert {"chain_check", "chain_load"} <= {child["id"] for child in group["children"]}
     assert instance(world, "chain_loads", loads["batch_id"], "chain_told")["executor"] == "LocalExecutor"
 
-    preview = world.accelerator("restart", loads["batch_id"], "--task", "chain_told", "--dry-run")
-    assert "chain_models" in preview
-    assert "chain_reports" in preview
-    world.accelerator("restart", loads["batch_id"], "--task", "chain_told", "--yes")
+    again = ("restart", loads["batch_id"], "--from", "chain_check")
+    preview = world.accelerator(*again, "--dry-run")
+    assert [line.split()[1] for line in preview.splitlines() if line.startswith(("SUCCESS", "SKIPPED"))] == [
+        *("chain_check", "chain_only_eu", "chain_behind", "chain_told")
+    ]
+    starts = "starts a new batch once all that it comes after has succeeded anew"
+    assert f"chain_models {starts}: chain_loads." in preview
+    assert f"chain_reports {starts}: chain_loads, chain_models, x-test://checked." in preview
+    world.accelerator(*again)
     world.airflow.wait_for(lambda: ended(1, 2, 2), 240, "the chain once more", explain=lambda: str(batches()))
+    (rows,) = world.rows("task_logs")
+    tries = {row["task_id"]: row["try_number"] for row in rows if row["batch_id"] == loads["batch_id"]}
+    assert (tries["chain_load"], tries["chain_check"], tries["chain_told"]) == (1, 2, 2)

@@ -8,7 +8,7 @@ import pytest
 
 from provider.exceptions import AcceleratorError
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
-from provider.restart import NothingToRestartError, RestartPlan, TaskAgain, plan_restart
+from provider.restart import NothingToRestartError, RestartPlan, TaskAgain, plan_rerun, plan_restart
 from tests.provider.pages.rows import batch, log
 
 AIRFLOW = {"SUCCESS": "success", "ERROR": "failed", "BLOCKED": "upstream_failed", "SKIPPED": "skipped"}
@@ -128,3 +128,41 @@ def test_a_task_that_did_not_fail_is_not_chosen() -> None:
         AcceleratorError, match=r"neither failed nor are they blocked: done, nobody\. Those that have or are: a, b"
     ):
         planned(tried("done", "SUCCESS"), *FORK, edges=EDGES, tasks=["a", "nobody", "done"])
+
+
+class TestFrom:
+    CHAIN = (
+        tried("a", "SUCCESS", remote_job_id="job-a"),
+        tried("b", "SUCCESS", remote_job_id="job-b"),
+        tried("c", "SKIPPED", end_cause="upstream"),
+        tried("out", "SKIPPED", end_cause="scope"),
+        tried("other", "ERROR"),
+        tried("batch_watcher", "SUCCESS"),
+    )
+    EDGES = (("a", "b"), ("b", "c"), ("c", "batch_watcher"), ("b", "out"))
+
+    def rerun(self, *tasks: str, tries: Any = CHAIN, after: dict[str, list[str]] | None = None) -> RestartPlan:
+        return plan_rerun(cast("StoredTaskBatch", batch("B1", status="SUCCESS")), tries, self.EDGES, tasks, after or {})
+
+    def test_what_has_succeeded_runs_again_with_all_behind_it(self) -> None:
+        plan = self.rerun("b")
+        assert [(one.task_id, one.status) for one in plan.runs] == [("b", "SUCCESS"), ("c", "SKIPPED")]
+        assert (plan.keeps, plan.repeats) == (1, ("b starts its remote job anew; the last one was job-b.",))
+        assert (plan.body["task_ids"], plan.body["include_downstream"], plan.body["only_failed"]) == (["b"], True, False)
+
+    def test_workflows_that_follow_are_named_the_nearest_first(self) -> None:
+        after = {"z": ["daily_sales"], "a": ["z", "x://y"], "b": ["a", "daily_sales"], "else": ["somebody"]}
+        names = [text.partition(" ")[0] for text in self.rerun("a", after=after).follows]
+        assert names == ["b", "z", "a"]
+        failed = planned(tried("a", "ERROR"), predecessors=after)
+        assert failed.follows == self.rerun("a", after=after).follows
+        assert failed.follows[2] == "a starts a new batch once all that it comes after has succeeded anew: z, x://y."
+
+    def test_of_what_was_not_in_the_batch_nothing_runs(self) -> None:
+        says = r"batch B1 of daily_sales has not run nobody, out\. Its tasks are: a, b, c, other\."
+        with pytest.raises(AcceleratorError, match=says):
+            self.rerun("out", "nobody", "a")
+
+    def test_what_runs_is_let_come_to_its_end(self) -> None:
+        with pytest.raises(AcceleratorError, match=r"c of batch B1 still runs; wait for its end, or cancel the batch\."):
+            self.rerun("b", tries=(*self.CHAIN, tried("c", "PROCESSING", try_number=2)))

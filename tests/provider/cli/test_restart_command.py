@@ -56,6 +56,19 @@ def test_a_dry_run_asks_nobody(accelerator, server: Server) -> None:
     assert not server.tokens
 
 
+def test_from_a_task_on(accelerator, server: Server) -> None:
+    ran = accelerator("restart", "B2", "--from", "load")
+    assert ran.out.splitlines()[:3] == [
+        "Batch B2 of daily_sales: 1 to run again, 0 that succeeded stay.",
+        "status   task  why",
+        "SUCCESS  load  -",
+    ]
+    (asked,) = server.asked
+    assert (asked[4]["task_ids"], asked[4]["include_downstream"]) == (["load"], True)
+    assert "give --task or --from, not both" in accelerator("restart", "B2", "--from", "load", "--task", "load").err
+    assert "choose tasks of one batch" in accelerator("restart", "B1", "B2", "--from", "load").err
+
+
 def test_all_that_failed(accelerator, server: Server) -> None:
     accelerator("restart", "--failed")
     assert [asked[4]["dag_run_id"] for asked in server.asked] == ["slash/é 1", "B1"]
@@ -84,7 +97,7 @@ def test_one_that_airflow_refuses_does_not_keep_the_others(accelerator, server: 
         (["B9"], "there is no batch B9; `accelerator batches` lists those there are."),
         ([], "name the batches to run again, or give --failed for all that have failed; not both."),
         (["B1", "--failed"], "name the batches to run again, or give --failed for all that have failed; not both."),
-        (["B1", "B2", "--task", "load"], "--task chooses tasks of one batch; name one."),
+        (["B1", "B2", "--task", "load"], "--task and --from choose tasks of one batch; name one."),
         (["B1", "--task", "load"], "in batch B1 of daily_sales these have neither failed nor are they blocked: load."),
     ],
 )
