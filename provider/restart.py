@@ -123,9 +123,12 @@ def _only(
             f"{', '.join(unfit)}. Those that have or are: {', '.join(sorted(there)) or 'none'}. To run a task again that has "
             "succeeded, clear it in Airflow."
         )
+    # A task that is out of scope or disabled blocks nothing: what comes after it and is blocked, others have blocked.
+    blocked = {one["task_id"] for one in found if one["status"] == BLOCKED}
     children: dict[str, set[str]] = {}
     for parent, child in edges:
-        children.setdefault(parent, set()).add(child)
+        if child in blocked:
+            children.setdefault(parent, set()).add(child)
     wanted, open_ = set(tasks), list(tasks)
     while open_:
         behind = children.get(open_.pop(), set()) - wanted

@@ -111,6 +111,18 @@ def test_of_chosen_tasks_what_is_blocked_behind_them_runs_too() -> None:
     assert "b" not in plan.body["task_ids"], "it has failed by itself, and nobody chose it"
 
 
+def test_behind_a_task_that_did_not_run_nothing_is_blocked_by_the_chosen_one() -> None:
+    edges = [("a", "off"), ("off", "behind_b"), ("b", "behind_b")]
+    tries = [
+        tried("a", "ERROR"),
+        tried("off", "SKIPPED", error_message="the task is disabled"),
+        tried("b", "ERROR"),
+        tried("behind_b", "BLOCKED", error_message="blocked by b"),
+    ]
+    assert [one.task_id for one in planned(*tries, edges=edges, tasks=["a"]).runs] == ["a"]
+    assert [one.task_id for one in planned(*tries, edges=edges, tasks=["b"]).runs] == ["b", "behind_b"]
+
+
 def test_a_task_that_did_not_fail_is_not_chosen() -> None:
     with pytest.raises(
         AcceleratorError, match=r"neither failed nor are they blocked: done, nobody\. Those that have or are: a, b"
