@@ -33,7 +33,7 @@ from tests.storms.remote_jobs import MAPPED_DAG
 from tests.storms.restarts_plan import Plan, Restart, Run, make_plan
 from tests.storms.restarts_verdict import Look, deviations, touched
 from tests.storms.restarts_world import RestartDatabases
-from tests.storms.scopes_definition import BATCH_WATCHER, BLOCKED, FAILED, SUCCESS
+from tests.storms.scopes_definition import BATCH_WATCHER, BLOCKED, FAILED, SKIPPED, SUCCESS
 from tests.storms.scopes_world import RunKey
 
 ENVIRONMENT = {
@@ -82,17 +82,11 @@ class Done:
     after: Look
 
     @property
-    def ran(self) -> int:
-        """How many tasks have run that had to."""
-        asked = self.asked
-        return sum(
-            self.after.instances[place].try_number > asked.before.instances[place].try_number for place in asked.restart.runs
-        )
-
-    @property
-    def blocked(self) -> int:
-        """How many tasks are blocked that had to be asked again."""
-        return sum(self.after.instances[place].state == BLOCKED for place in self.asked.restart.runs)
+    def came(self) -> tuple[int, int, int]:
+        """Of what had to run again: how many have started a job, skipped themselves, and are blocked once more."""
+        after, places = self.after, self.asked.restart.runs
+        states = Counter(after.instances[place].state for place in places)
+        return sum(after.jobs[place] != self.asked.before.jobs[place] for place in places), states[SKIPPED], states[BLOCKED]
 
 
 class Restarts:
@@ -286,7 +280,7 @@ def _figures(plan: Plan, done: Sequence[Done]) -> dict[str, Any]:
             sum(len(restart.runs) for restart in restarts),
             sum(len(one.asked.preview["runs"]) for one in done),
         ),
-        "ran again, blocked once more": (sum(one.ran for one in done), sum(one.blocked for one in done)),
+        "ran again, skipped themselves, blocked once more": tuple(map(sum, zip(*(one.came for one in done), strict=True))),
         "remote jobs of kept tasks": sum(jobs for jobs, _ in lives),
         "of these touched": sum(changed for _, changed in lives),
         "remote jobs started": sum(len(jobs) for one in _last(done) for jobs in one.after.jobs.values()),

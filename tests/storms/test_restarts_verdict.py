@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -115,12 +115,13 @@ class Course:
             states[BATCH_WATCHER] = "upstream_failed" if later and later[0].watcher else "success"
         return self._ended(self.before if turn == 0 else self.after, restart.intended, states)
 
-    def _ended(self, look: Look, intended: Round, states: dict[str, str]) -> Look:
+    def _ended(self, look: Look, intended: Round, states: Mapping[str, str]) -> Look:
         """Return a batch after a round in which these have got these states."""
         instances, jobs = dict(look.instances), dict(look.jobs)
         for place, state in states.items():
             then, ended = instances[place], intended.ran.get(place, ())
-            tries = then.try_number + len(ended)
+            # By itself it skips in a try of its own; at first it is start_batch that skips.
+            tries = then.try_number + (1 if then.id and state == "skipped" and not ended else len(ended))
             logs = {number: status for number, status in then.logs.items() if number <= then.try_number}
             logs |= {then.try_number + number: "ERROR" for number in range(1, len(ended))}
             instances[place] = Instance(
@@ -372,6 +373,20 @@ def test_every_deviation_is_seen(course: Course, spoil: Callable[[Course], str])
 def test_what_is_intended_is_right() -> None:
     assert [line for course in courses() for line in course.wrong()] == []
     assert all(course.after.mirrored() for course in courses())
+
+
+def test_what_skips_itself_does_so_in_a_try_and_without_a_job() -> None:
+    course, place = next(
+        (one, place)
+        for one in courses()
+        for place in one.restart.runs
+        if one.restart.intended.states[place] == "skipped" and not one.runs(place)
+    )
+    assert course.wrong() == []
+    course.start(place)
+    assert any(line.startswith(f"{place} has started ") for line in course.wrong())
+    course.edit(place, try_number=course.before.instances[place].try_number)
+    assert f"{place} was tried 0 times, intended 1" in course.wrong()
 
 
 def test_touched_jobs_are_counted(course: Course) -> None:
