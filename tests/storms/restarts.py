@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -110,22 +111,22 @@ class Restarts:
         try:
             for run in self._plan.runs:
                 self._world.airflow.trigger(*run.key, run.conf)
-            self._go_on(list(self._plan.groups), turn=0)
-            if again := tuple(run for run in self._plan.runs if len(run.restarts) > 1):
+            again = tuple(run for run in self._plan.runs if len(run.restarts) > 1)
+            if self._go_on(list(self._plan.groups), turn=0) and again:
                 self._go_on([again], turn=1)
             self.wrong += [f"nobody has cancelled anything, and there is a {line}" for line in self._databases.cancels()]
         finally:
             self._databases.close()
 
-    def _go_on(self, groups: list[tuple[Run, ...]], *, turn: int) -> None:
-        """Restart each group as soon as that may be, and wait until all have ended."""
+    def _go_on(self, groups: list[tuple[Run, ...]], *, turn: int) -> bool:
+        """Restart each group as soon as that may be, and wait until all have ended; return whether they did in time."""
         deadline = time.monotonic() + self._seconds
         while groups or self._asked:
             if time.monotonic() > deadline:
                 late = [*(run for group in groups for run in group), *(one.run for one in self._asked)]
                 self.wrong += [f"{_place(run, turn)}: not ended: {self._databases.task_states(run.key)}" for run in late]
                 self._asked.clear()
-                return
+                return False
             for group in list(groups):
                 if self._may_restart(group, turn):
                     groups.remove(group)
@@ -135,6 +136,7 @@ class Restarts:
                     self._asked.remove(asked)
                     self._judge(asked)
             time.sleep(0.3)
+        return True
 
     def _may_restart(self, group: tuple[Run, ...], turn: int) -> bool:
         """Tell whether all have ended, or what is to be restarted has failed while Airflow tries another task again."""
@@ -165,27 +167,34 @@ class Restarts:
 
     def _previews(self, group: tuple[Run, ...], command: tuple[str, ...] | None, turn: int) -> dict[RunKey, Preview]:
         """Return what is said beforehand; the page and the command must say the same."""
-        pages = {} if group[0].restarts[turn].tasks else {run.key: self._page(run) for run in group}
+        pages = {} if group[0].restarts[turn].tasks else {run.key: page for run in group if (page := self._page(run))}
         if command is None:
             return pages
         said = self._say(*command, "--dry-run")
         for key, page in pages.items():
-            if key in said and page != said[key]:
+            # What succeeds meanwhile, stays as well.
+            if key in said and {**page, "keeps": 0} != {**said[key], "keeps": 0}:
                 self.wrong.append(f"{key}: the page says {page}, and the command {said[key]}")
         if "--failed" in command:
-            (newest,) = self._say(*command, "--dry-run", "--limit", "1")
-            if newest != group[-1].key:
+            newest = list(self._say(*command, "--dry-run", "--limit", "1"))
+            if newest != [group[-1].key]:
                 self.wrong.append(f"the newest of {' '.join(command)} is {newest}, intended {group[-1].key}")
         return said
 
     def _say(self, *command: str) -> dict[RunKey, Preview]:
-        said = json.loads(self._world.accelerator(*command, "--output", "json"))
+        try:
+            said = json.loads(self._world.accelerator(*command, "--output", "json"))
+        except subprocess.CalledProcessError as error:
+            self.wrong.append(f"{' '.join(command)} ends with {error.returncode}: {error.stderr[-500:]}")
+            return {}
         return {(preview["workflow_id"], preview["batch_id"]): preview for preview in said}
 
-    def _page(self, run: Run) -> Preview:
+    def _page(self, run: Run) -> Preview | None:
         params = dict(zip(("dag_id", "run_id"), run.key, strict=True))
         answer = self._world.airflow.client(PERSON).get("/accelerator/api/restart", params=params)
-        answer.raise_for_status()
+        if answer.is_error:
+            self.wrong.append(f"{run.key}: the page says {answer.status_code} {answer.text[:500]}")
+            return None
         preview: Preview = answer.json()
         return preview
 
