@@ -175,7 +175,7 @@ class Restarts:
             # What succeeds meanwhile, stays as well.
             if key in said and {**page, "keeps": 0} != {**said[key], "keeps": 0}:
                 self.wrong.append(f"{key}: the page says {page}, and the command {said[key]}")
-        if "--failed" in command:
+        if "--workflow" in command:
             newest = list(self._say(*command, "--dry-run", "--limit", "1"))
             if newest != [group[-1].key]:
                 self.wrong.append(f"the newest of {' '.join(command)} is {newest}, intended {group[-1].key}")
