@@ -35,6 +35,7 @@ class Job:
     :param person: what a person does to its task, at most one thing.
     :param wait: seconds between the start of the job, or its end, and what the person does.
     :param foreign: whether somebody else refreshes the same model.
+    :param failing: how many of its first jobs the service fails; None: all of them.
     """
 
     workflow_id: str
@@ -47,6 +48,7 @@ class Job:
     person: Person | None = None
     wait: float = 0.0
     foreign: bool = False
+    failing: int | None = 0
 
     @property
     def starts(self) -> int:
@@ -68,6 +70,23 @@ class Job:
         if self.kind == "power_bi":
             return f"22222222-2222-4222-{batch_id}-{self.number:012d}"
         return f"{batch_id}_j{self.number:04d}"
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """Its failures, as the emulators' scenario has them."""
+        if self.failing == 0:
+            return {}
+        if self.kind == "power_bi":
+            reason = {"errorCode": "ModelRefreshFailed_AsPlanned", "errorDescription": "It fails as planned."}
+            return {"fails": reason, "failing_refreshes": self.failing}
+        return {"failure_reason": "It fails as planned.", "failing_runs": self.failing}
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """The arguments of its task that name it, as templates."""
+        # Of a hand-written DAG the batch id is the run id; the factory's templates know it by our name.
+        name = self.name_in("{{ batch_id }}" if self.map_index < 0 else "{{ run_id }}")
+        return {"semantic_model": name} if self.kind == "power_bi" else {"included_targets": [name]}
 
     @property
     def place(self) -> str:
@@ -102,9 +121,10 @@ class Plan:
         models = []
         for job in self.jobs:
             if job.kind == "power_bi":
-                models.append({"id": job.name, "name": f"{job.batch_id}.{job.task_id}", "seconds": job.seconds})
+                name = f"{job.batch_id}.{job.task_id}"
+                models.append({"id": job.name, "name": name, "seconds": job.seconds, **job.failure})
             else:
-                action = {"target": {"name": job.name}, "seconds": job.seconds}
+                action = {"target": {"name": job.name}, "seconds": job.seconds, **job.failure}
                 repositories.setdefault(job.repository, {"actions": []})["actions"].append(action)
         return Scenario.model_validate(
             {
@@ -117,6 +137,8 @@ class Plan:
 
     def _faults(self) -> Iterator[Rule]:
         """Yield rules that together hit the share of calls that is to fail; the first one that is due hits a call."""
+        if not self.calls_that_fail:
+            return
         http: list[dict[str, Any]] = [
             {"fault": "status", "http_status": 500},
             {"fault": "status", "http_status": 503},
@@ -156,11 +178,7 @@ class Plan:
                     "tasks": {},
                 },
             )
-            workflow["tasks"][job.task_id] = {
-                "task_id": job.task_id,
-                "task_type": "dataform" if job.kind == "dataform" else "power_bi_refresh",
-                "config": {**arguments(job.kind, job.repository_id), **_what(job), **WAITING},
-            }
+            workflow["tasks"][job.task_id] = definition(job)
         return {"workflows": [{**flow, "tasks": list(flow["tasks"].values())} for flow in workflows.values()]}
 
     def mapped(self) -> dict[str, Any]:
@@ -171,7 +189,7 @@ class Plan:
                 "task_id": task_id,
                 "kind": kind,
                 "partial": {**arguments(kind, MAPPED_WORKFLOW), **WAITING},
-                "expand": [_what(job) for job in first_run if job.kind == kind],
+                "expand": [job.target for job in first_run if job.kind == kind],
             }
             for kind, task_id in MAPPED_TASK.items()
         ]
@@ -190,10 +208,13 @@ def arguments(kind: Kind, repository_id: str) -> dict[str, Any]:
     }
 
 
-def _what(job: Job) -> dict[str, Any]:
-    # Of a hand-written DAG the batch id is the run id; the factory's templates know it by our name.
-    name = job.name_in("{{ batch_id }}" if job.map_index < 0 else "{{ run_id }}")
-    return {"semantic_model": name} if job.kind == "power_bi" else {"included_targets": [name]}
+def definition(job: Job) -> dict[str, Any]:
+    """Return the row of its task, as ``accelerator import`` takes it."""
+    return {
+        "task_id": job.task_id,
+        "task_type": "dataform" if job.kind == "dataform" else "power_bi_refresh",
+        "config": {**arguments(job.kind, job.repository_id), **job.target, **WAITING},
+    }
 
 
 def make_plan(seed: int, count: int, *, kills: int, clears: int, shortest: int = 5, longest: int = 40) -> Plan:

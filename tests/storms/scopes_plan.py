@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 import networkx as nx
@@ -143,7 +144,7 @@ def make_workflow(
 
 
 def _random_workflow(chance: random.Random, workflow_id: str) -> Workflow:
-    graph = _graph(chance, workflow_id)
+    graph = random_graph(chance, workflow_id, (4, 8))
     tasks = {task_id: _task(chance) for task_id in sorted(graph)}
     wish = _wish(chance, sorted(graph))
     batch = Batch(graph, tasks, wish)
@@ -159,9 +160,13 @@ def _clears(chance: random.Random, batch: Batch) -> Iterator[tuple[str, Clear]]:
         yield _clear(chance, batch)
 
 
-def _graph(chance: random.Random, workflow_id: str) -> nx.DiGraph:
-    """Return a graph without a circle whose ids say nothing about its order."""
-    names = [f"{workflow_id}_{letter}" for letter in "abcdefghi"[: chance.randint(4, 8)]]
+def random_graph(chance: random.Random, workflow_id: str, sizes: tuple[int, int]) -> nx.DiGraph:
+    """
+    Return a graph without a circle whose ids say nothing about its order.
+
+    :param sizes: the smallest and the largest number of tasks, 26 at most.
+    """
+    names = [f"{workflow_id}_{letter}" for letter in ascii_lowercase[: chance.randint(*sizes)]]
     chance.shuffle(names)
     density = chance.uniform(0.15, 0.6)
     graph: nx.DiGraph = nx.DiGraph()
