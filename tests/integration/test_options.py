@@ -310,11 +310,11 @@ def test_workflows_come_one_after_the_other(world: World) -> None:
     world.airflow.wait_for(lambda: ended(1, 1, 1), 240, "the chain", explain=lambda: str(batches()))
     (loads,), (models,), (reports,) = batches()
     assert (loads["source"], models["source"], reports["source"]) == ("message", "asset", "asset")
-    assert loads["ended_at"] <= models["created_at"] <= models["ended_at"] <= reports["created_at"]
-
     (rows,) = world.rows("task_logs")
+    last = {row["batch_id"]: row["ended_at"] for row in sorted(rows, key=lambda row: row["ended_at"] or row["updated_at"])}
+    assert last[loads["batch_id"]] <= models["created_at"] <= last[models["batch_id"]] <= reports["created_at"]
     own = {row["task_id"]: (row["status"], row["error_message"]) for row in rows if row["batch_id"] == loads["batch_id"]}
-    assert own == {
+    assert {name: told for name, told in own.items() if name.startswith("chain")} == {
         **dict.fromkeys(("chain_load", "chain_check", "chain_told"), ("SUCCESS", None)),
         "chain_only_eu": ("SKIPPED", "run_if does not hold: params.region == 'EU'"),
         "chain_behind": ("SKIPPED", "parent skipped: chain_only_eu"),
