@@ -45,6 +45,8 @@ def explain_missing(workflow_id: str, dag: DagState | None, view: RunsView) -> A
             "import error", f"DAG {workflow_id} is gone: {_told(broken[0])}.", "Correct that file, or the packages it needs."
         )
     problems = _problems(workflow_id)
+    if problems is None:
+        return stops("definition", f"Table workflows has no row {workflow_id}, so there is no DAG.", "Import the workflow again.")
     if problems:
         more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
         reason = (
@@ -77,15 +79,15 @@ def _told(error: Mapping[str, Any]) -> str:
     return f"{error.get('filename')} cannot be imported{why}"
 
 
-def _problems(workflow_id: str) -> Sequence[Problem]:
-    """Return what is wrong with the rows of a workflow, and what its last parse here has met beside that."""
+def _problems(workflow_id: str) -> Sequence[Problem] | None:
+    """Return what is wrong with the rows of a workflow, and what its last parse here has met beside that; None without rows."""
     from provider.metadata.definitions import read_definitions
     from provider.metadata.engine import read_session
 
     with read_session() as session:
         rows = read_definitions(session, [workflow_id])
     if not rows.workflows:
-        return [Problem(workflow_id, f"workflows row {workflow_id}", "there is no such row; import the workflow again")]
+        return None
     found = validate(rows).problems
     found += [one for one in problem_file.load_followed() or () if one not in found]
     return [one for one in found if one.workflow_id == workflow_id]

@@ -60,7 +60,7 @@ def explain_task(facts: TaskFacts, view: RunsView) -> list[Answer]:
     if state in (None, "scheduled"):
         return _not_queued(facts, view)
     if state == "queued":
-        return [_queued(facts)]
+        return [_queued(facts, view)]
     if state == "deferred":
         return _deferred(facts, view)
     return [_at_service(facts) or passes("runs", f"{facts.name} is {state} since {moment(facts.instance.get('start_date'))}.")]
@@ -102,7 +102,7 @@ def _at_service(facts: TaskFacts) -> Answer | None:
     if log is None or not log["remote_job_id"] or log["status"] != PROCESSING:
         return None
     service = (log.get("remote_job") or {}).get("service")
-    whose = f" of {service}" if service else ""
+    whose = f" of {service['name']}" if isinstance(service, Mapping) and service.get("name") else ""
     reason = (
         f"{facts.name} waits for remote job {log['remote_job_id']}{whose} since {moment(facts.instance.get('start_date'))}; "
         f"on record it has not ended, as of {moment(log['updated_at'])}."
@@ -152,16 +152,20 @@ def _instance_name(one: Mapping[str, Any]) -> str:
     return f"{one['dag_id']} {one['task_id']} in {one['dag_run_id']}"
 
 
-def _queued(facts: TaskFacts) -> Answer:
+def _queued(facts: TaskFacts, view: RunsView) -> Answer:
     one = facts.instance
+    busy = [_instance_name(other) for other in view.occupants(None, deferred=False) if other.get("state") == "running"]
+    while_ = f", while {len(busy)} run: {listed(busy)}" if busy else ""
     where = f"executor {one.get('executor') or 'of the default'}, queue {one.get('queue') or 'default'}"
     # The LocalExecutor has no revoke_task, so scheduler.task_queued_timeout does nothing there.
     remedy = (
-        "See that workers of that queue run and have room. Where a worker died, Airflow queues the task again after "
-        "[scheduler] task_queued_timeout; with the LocalExecutor it does not: restart the scheduler."
+        "See that workers of that queue run and have room ([core] parallelism). Where a worker died, Airflow queues the task "
+        "again after [scheduler] task_queued_timeout; with the LocalExecutor it does not: restart the scheduler."
     )
     return stops(
-        "worker", f"{facts.name} is queued since {moment(one.get('queued_when'))} and no worker has taken it ({where}).", remedy
+        "worker",
+        f"{facts.name} is queued since {moment(one.get('queued_when'))} and no worker has taken it ({where}){while_}.",
+        remedy,
     )
 
 

@@ -192,7 +192,15 @@ OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
         "The scheduler has not queued a yet, while 1 are queued or run: other x in R. Look at max_active_tasks",
     ),
     ("queued", {"queue": "q", "queued_when": NOON}, {}, "a is queued since 2026-03-16T12:00:00Z and no worker has taken it"),
+    (
+        "queued",
+        {"queue": "q", "queued_when": NOON},
+        {"everywhere": [{"dag_id": "o", "task_id": name, "dag_run_id": "R", "state": name} for name in ("queued", "running")]},
+        "a is queued since 2026-03-16T12:00:00Z and no worker has taken it (executor of the default, queue q), while 1 run: "
+        "o running in R. See that workers of that queue run and have room",
+    ),
     ("running", {"start_date": NOON}, {}, "a is running since 2026-03-16T12:00:00Z."),
+    ("running", {"start_date": "2026-03-16T12:00:00.123456+00:00"}, {}, "a is running since 2026-03-16T12:00:00Z."),
     ("up_for_retry", {}, {}, "a has failed and waits for its next try."),
     (
         "up_for_retry",
@@ -278,7 +286,7 @@ def test_a_batch_that_waits_for_the_application_database(
 OF_JOB: list[tuple[str, dict[str, Any], str]] = [
     (
         "deferred",
-        {"remote_job_id": "j1", "remote_job_url": "https://x.example/j1", "remote_job": {"service": "dataform"}},
+        {"remote_job_id": "j1", "remote_job_url": "https://x.example/j1", "remote_job": {"service": {"name": "dataform"}}},
         "b waits for remote job j1 of dataform since 2026-03-16T12:00:00Z; on record it has not ended, as of "
         "2026-03-16T12:00:00Z. Look at https://x.example/j1",
     ),
@@ -329,7 +337,7 @@ def test_a_workflow_that_was_deleted(accelerator, airflow: Airflow) -> None:
     with write_session() as session:
         delete_workflows(session, ["w"])
     airflow.known = GONE
-    said = "Airflow has no DAG w, as its definition is broken: workflows row w: there is no such row; import the workflow again."
+    said = "Table workflows has no row w, so there is no DAG. Import the workflow again."
     assert accelerator("why", "B1").out.startswith(said)
 
 
