@@ -17,6 +17,9 @@ from provider.texts import one_line, quoted
 #: Most problems that one error lists. Airflow stores its text at every parse, and nobody reads two thousand lines.
 MAX_LISTED = 50
 
+#: What every error of :func:`raise_problems` says.
+IN_DEFINITIONS = "in the workflow definitions."
+
 #: Most names that one message lists, and the longest name that is compared with others.
 MAX_NAMES = 30
 _MAX_COMPARED = 100
@@ -88,7 +91,7 @@ def raise_problems(problems: Iterable[Problem], consequence: str) -> None:
         listed = lines[:MAX_LISTED]
         if more := len(lines) - len(listed):
             listed.append(f"{more} more, which `accelerator validate` lists")
-        raise DefinitionError("\n- ".join([f"{count} in the workflow definitions. {consequence}", *listed]))
+        raise DefinitionError("\n- ".join([f"{count} {IN_DEFINITIONS} {consequence}", *listed]))
 
 
 @contextmanager

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
+from airflow.models.errors import ParseImportError
 from airflow.models.log import Log
 from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
@@ -32,10 +35,13 @@ __all__ = [
     "DagModel",
     "DagRun",
     "Log",
+    "ParseImportError",
     "TaskInstance",
     "TaskInstanceHistory",
+    "TaskReschedule",
     "TaskStateStoreModel",
     "airflow_session",
+    "next_retry",
     "operator_of_task",
     "parents_of_run",
 ]
@@ -44,10 +50,12 @@ _TRY = ("dag_id", "run_id", "task_id", "map_index", "try_number", "state", "star
 _RUN = ("dag_id", "run_id", "state", "run_type", "triggered_by", "conf", "created_at", "run_after", "start_date", "end_date")
 #: Model → the columns of it that are read.
 COLUMNS: Mapping[Any, tuple[str, ...]] = {
-    DagModel: ("dag_id", "is_paused", "is_stale"),
+    DagModel: ("dag_id", "is_paused", "is_stale", "relative_fileloc", "bundle_name"),
     DagRun: (*_RUN, "updated_at"),
     TaskInstance: ("id", "operator", "pool", "queue", "executor", "queued_dttm", *_TRY),
     TaskInstanceHistory: _TRY,
+    TaskReschedule: ("ti_id", "start_date", "reschedule_date"),
+    ParseImportError: ("filename", "bundle_name", "stacktrace"),
     TaskStateStoreModel: ("dag_id", "run_id", "task_id", "map_index", "key", "value"),
     Log: ("dag_id", "run_id", "task_id", "map_index", "try_number", "event", "dttm", "owner", "extra"),
 }
@@ -61,6 +69,23 @@ def airflow_session() -> AbstractContextManager[Session]:
     the scoped one of its thread, forbids commits while hooks run.
     """
     return create_session(scoped=False)
+
+
+def next_retry(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> datetime | None:
+    """
+    Return when a task instance that is up for retry is due, by the DAG version of its run; None where that is gone.
+
+    Stands on ``airflow.models.taskinstance.TaskInstance.next_retry_datetime``, by which the scheduler decides, and on ``task``,
+    which has to be set before (3.3.2).
+    """
+    dag = _dag_of_run(session, dag_id, run_id)
+    key = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    instance = session.scalar(select(TaskInstance).filter_by(**key))
+    if dag is None or instance is None or instance.end_date is None or task_id not in dag.task_dict:
+        return None
+    instance.task = dag.task_dict[task_id]
+    due: datetime = instance.next_retry_datetime()
+    return due
 
 
 def parents_of_run(session: Session, dag_id: str, run_id: str) -> dict[str, Collection[str]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from provider.airflow_view.view import MOST, DagState, occupying
+from provider.airflow_view.view import MOST, DagState, NextTry, Waiting, occupying
 from provider.hooks.airflow_api import AirflowApi, api_path
 
 
@@ -50,13 +50,46 @@ class ApiView:
         """Ask the API."""
         return self._api.find(api_path("pools", name))
 
-    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """Ask the API."""
         path = api_path("dags", "~", "dagRuns", "~", "taskInstances")
         return list(self._api.get(path, pool=pool, state=occupying(deferred), limit=MOST).get("task_instances") or ())
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         """Ask the API."""
-        one = (task_id,) if map_index < 0 else (task_id, map_index)
-        found = self._api.find(api_path("dags", dag_id, "dagRuns", run_id, "taskInstances", *one, "dependencies")) or {}
+        found = self._api.find(_instance_path(dag_id, run_id, task_id, map_index, "dependencies")) or {}
         return [str(each.get("reason")) for each in found.get("dependencies") or ()]
+
+    def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:
+        """Ask the API for the DAG, then for its file."""
+        dag = self._api.find(api_path("dags", dag_id)) or {}
+        found = self._api.get(
+            "importErrors", filename=dag.get("relative_fileloc"), bundle_name=dag.get("bundle_name"), limit=MOST
+        )
+        return list(found.get("import_errors") or ())
+
+    def next_try(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> NextTry | None:
+        """Ask the API when it has failed and for how long it pauses; it does not tell of the longest pause."""
+        ended = _moment((self._api.find(_instance_path(dag_id, run_id, task_id, map_index)) or {}).get("end_date"))
+        task = self._api.find(api_path("dags", dag_id, "tasks", task_id)) or {}
+        delay = task.get("retry_delay")
+        if ended is None or not isinstance(delay, Mapping):
+            return None
+        pause = timedelta(**{name: delay.get(name) or 0 for name in ("days", "seconds", "microseconds")})
+        return NextTry(ended + pause, exact=task.get("retry_exponential_backoff") in (0, 1))
+
+    def waiting(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Waiting | None:  # noqa: ARG002
+        """Nothing tells it."""
+        return None
+
+
+def _instance_path(dag_id: str, run_id: str, task_id: str, map_index: int, *more: str) -> str:
+    one = (task_id,) if map_index < 0 else (task_id, map_index)
+    return api_path("dags", dag_id, "dagRuns", run_id, "taskInstances", *one, *more)
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState, occupying
+from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState, NextTry, Waiting, occupying
 
 
 class DatabaseView:
@@ -67,15 +67,55 @@ class DatabaseView:
 
         return pool_slots(name)
 
-    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """Read the task instances."""
         from provider.airflow_internals.database import TaskInstance
 
-        return _task_instances(TaskInstance.pool == pool, TaskInstance.state.in_(occupying(deferred)), limit=MOST)
+        in_pool = () if pool is None else (TaskInstance.pool == pool,)
+        return _task_instances(TaskInstance.state.in_(occupying(deferred)), *in_pool, limit=MOST)
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:  # noqa: ARG002
         """Nothing tells them."""
         return ()
+
+    def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:
+        """Read the errors of the DAG's file."""
+        from sqlalchemy import select
+
+        from provider.airflow_internals.database import DagModel, ParseImportError, airflow_session
+
+        errors = select(ParseImportError.filename, ParseImportError.stacktrace.label("stack_trace"))
+        file = select(DagModel.relative_fileloc, DagModel.bundle_name).where(DagModel.dag_id == dag_id)
+        with airflow_session() as session:
+            known = session.execute(file).one_or_none()
+            if known is not None:
+                errors = errors.where(ParseImportError.filename == known[0], ParseImportError.bundle_name == known[1])
+            statement = errors.order_by(ParseImportError.filename).limit(MOST)
+            return [dict(row) for row in session.execute(statement).mappings()]
+
+    def next_try(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> NextTry | None:
+        """Let Airflow compute it."""
+        from provider.airflow_internals.database import airflow_session, next_retry
+
+        with airflow_session() as session:
+            at = next_retry(session, dag_id, run_id, task_id, map_index)
+        return None if at is None else NextTry(at, exact=True)
+
+    def waiting(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Waiting | None:
+        """Read when it has put itself off."""
+        from sqlalchemy import func, select
+
+        from provider.airflow_internals.database import TaskInstance, TaskReschedule, airflow_session
+
+        statement = (
+            select(func.min(TaskReschedule.start_date), func.max(TaskReschedule.reschedule_date))
+            .join(TaskInstance, TaskInstance.id == TaskReschedule.ti_id)
+            .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+            .where(TaskInstance.task_id == task_id, TaskInstance.map_index == map_index)
+        )
+        with airflow_session() as session:
+            since, again_at = session.execute(statement).one()
+        return None if since is None else Waiting(since, again_at)
 
 
 def _task_instances(*conditions: Any, limit: int | None = None) -> list[Mapping[str, Any]]:

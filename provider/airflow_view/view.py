@@ -35,6 +35,31 @@ class DagState:
     running: int
 
 
+@dataclass(frozen=True)
+class NextTry:
+    """
+    When a task that has failed is due again.
+
+    :param exact: False where Airflow does not tell by how much its pauses grow: it is due then at the earliest.
+    """
+
+    at: datetime
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """
+    A task that has put itself off, again and again.
+
+    :param since: when its try looked first.
+    :param again_at: when it looks next.
+    """
+
+    since: datetime
+    again_at: datetime
+
+
 class AirflowView(Protocol):
     """What is asked of Airflow."""
 
@@ -66,12 +91,26 @@ class RunsView(AirflowView, Protocol):
     def pool(self, name: str) -> Mapping[str, Any] | None:
         """Return ``slots``, ``occupied_slots`` and ``include_deferred`` of a pool; None where there is no such pool."""
 
-    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """
         Return the task instances that have a slot of a pool, :data:`MOST` at most, as the API shows them.
 
+        :param pool: None for all pools.
         :param deferred: the pool counts deferred ones, too.
         """
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         """Return what Airflow itself says keeps a task from being queued; empty where it is not told."""
+
+    def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:
+        """
+        Return ``filename`` and ``stack_trace`` of DAG files that cannot be imported, :data:`MOST` at most.
+
+        Of the file that has defined a DAG; where Airflow has never seen that DAG, of all files.
+        """
+
+    def next_try(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> NextTry | None:
+        """Return when a task instance that waits for its retry is due; None where it is not told."""
+
+    def waiting(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Waiting | None:
+        """Return since when a task instance that is up for reschedule waits; None where it is not told."""

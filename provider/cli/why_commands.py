@@ -13,9 +13,9 @@ from provider.airflow_view.view import RunsView
 from provider.cli.ids import only_batch
 from provider.cli.output import busy, say, write_json, write_table
 from provider.exceptions import AcceleratorError, UnseenError
-from provider.explain.answers import Answer, cause
+from provider.explain.answers import Answer, cause, passes
 from provider.explain.batches import BatchFacts, explain_batch, explain_end, explain_task_of
-from provider.explain.messages import explain_request
+from provider.explain.messages import explain_in_airflow, explain_request, is_airflows
 from provider.metadata.batch_queries import batches_with_id
 from provider.metadata.engine import read_session
 from provider.metadata.request_queries import request_of
@@ -37,7 +37,7 @@ def why(args: argparse.Namespace) -> int:
     if len(task) > 1:
         raise AcceleratorError("name a batch or a message, or a task and its batch; nothing more.")
     facts, request = _found(name, args.workflow, only_batches=bool(task))
-    answers: Sequence[Answer] = explain_request(request, datetime.now(UTC)) if request is not None else ()
+    answers: Sequence[Answer] = _of_request(request, datetime.now(UTC)) if request is not None else ()
     if facts is not None and facts.ended and not task:
         answers = [*answers, explain_end(facts.batch)]  # also where Airflow cannot be asked
     elif facts is not None:
@@ -66,6 +66,17 @@ def _found(name: str, workflow_id: str | None, *, only_batches: bool) -> tuple[B
                     return None, request
         batch = only_batch(session, batch_id, workflow)
         return BatchFacts.read(session, batch), request
+
+
+def _of_request(request: StoredRequest, now: datetime) -> list[Answer]:
+    """Return the answers for a message, what Airflow knows of it first; where that cannot be asked, its row is enough."""
+    answers = explain_request(request, now)
+    if not is_airflows(request, now):
+        return answers
+    try:
+        return [*_asked(partial(explain_in_airflow, request)), *answers]
+    except AcceleratorError as error:
+        return [*answers, passes("airflow", first_line(error))]
 
 
 def _explain(facts: BatchFacts, task: Sequence[str], view: RunsView) -> list[Answer]:

@@ -59,6 +59,10 @@ def listed(names: Sequence[str]) -> str:
 
 def moment(value: object) -> str:
     """Return a time as ``2026-01-31T05:00:00Z``, be it a datetime or a text of the API."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return one_line(value, 40) if value else "an unknown time"
+    if not value:
+        return "an unknown time"
+    try:
+        at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return one_line(value, 40)
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

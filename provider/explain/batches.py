@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from provider.airflow_view.view import RunsView
 from provider.exceptions import AcceleratorError
 from provider.explain.answers import Answer, cause, listed, moment, passes, stops
+from provider.explain.dags import explain_dag
 from provider.explain.tasks import TaskFacts, explain_task
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.batch_queries import task_logs_of
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Task instances of a batch that are explained.
 _TASKS = 20
+#: States of a task instance from which the scheduler alone takes it on.
+_SCHEDULERS = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
     if run is None:
         remedy = "Send a message with a new batch_id; the record follows by itself."
         return [stops("run", f"Airflow has no run {batch['batch_id']} of {batch['workflow_id']} any more.", remedy)]
-    answers = _processes_and_dag(batch["workflow_id"], view)
+    answers = explain_dag(batch["workflow_id"], view)
     if any(not one.passed for one in answers):
         return answers
     if run.get("state") == "queued":
@@ -99,8 +102,8 @@ def explain_task_of(facts: BatchFacts, task_id: str, view: RunsView) -> list[Ans
     if not found:
         known = sorted({str(one["task_id"]) for one in instances} - OWN_TASKS)
         raise AcceleratorError(f"batch {facts.batch['batch_id']} has no task {task_id}; it has {listed(known) or 'none'}.")
-    if not facts.ended and any(one.get("state") in (None, "scheduled", "queued") for one in found):
-        before = _processes_and_dag(facts.batch["workflow_id"], view)
+    if not facts.ended and any(one.get("state") in _SCHEDULERS for one in found):
+        before = explain_dag(facts.batch["workflow_id"], view)
         if any(not one.passed for one in before):
             return before
     answered = [explain_task(_task_facts(facts, one, instances), view) for one in found[:_TASKS]]
@@ -115,21 +118,6 @@ def explain_end(batch: StoredTaskBatch) -> Answer:
     why = f": {first_line(batch['error'], 300)}" if batch["error"] else "."
     failed = batch["status"] == "ERROR"
     return stops("ended", f"{how}{who}{what}{why}", "`accelerator restart` runs what failed again." if failed else "")
-
-
-def _processes_and_dag(workflow_id: str, view: RunsView) -> list[Answer]:
-    scheduler = view.health().get("scheduler") or {}
-    if scheduler.get("status") != "healthy":
-        seen = moment(scheduler.get("latest_scheduler_heartbeat"))
-        return [stops("scheduler", f"No scheduler is alive, last heartbeat {seen}.", "Start `airflow scheduler`.")]
-    answers = [passes("scheduler", "A scheduler is alive.")]
-    dag = view.dag(workflow_id)
-    if dag is None or dag.stale:
-        remedy = "Look at `accelerator validate` and at the import errors in Airflow."
-        return [*answers, stops("dag", f"No DAG file defines {workflow_id} any more.", remedy)]
-    if dag.paused:
-        return [*answers, stops("paused", f"DAG {workflow_id} is paused.", "Unpause it in Airflow.")]
-    return [*answers, passes("dag", f"DAG {workflow_id} is there and not paused.")]
 
 
 def _task_facts(facts: BatchFacts, instance: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> TaskFacts:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from provider import settings
 from provider.airflow_view.view import RunsView
 from provider.explain.answers import Answer, listed, moment, passes, stops
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.rows import StoredTaskLog
-from provider.metadata.states import SCOPE_REASONS
+from provider.metadata.states import PROCESSING, SCOPE_REASONS
 from provider.texts import first_line, task_name
 
 
@@ -35,6 +37,12 @@ class TaskFacts:
         """How people are told of it."""
         return task_name(str(self.instance["task_id"]), int(self.instance["map_index"]))
 
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What Airflow knows it by: the ids of DAG, run and task, and the map index."""
+        one = self.instance
+        return str(one["dag_id"]), str(one["dag_run_id"]), str(one["task_id"]), int(one["map_index"])
+
 
 def explain_task(facts: TaskFacts, view: RunsView) -> list[Answer]:
     """
@@ -46,15 +54,60 @@ def explain_task(facts: TaskFacts, view: RunsView) -> list[Answer]:
     if state in ENDED_STATES:
         return [_ended(facts, str(state))]
     if state == "up_for_retry":
-        why = first_line(facts.log["error_message"] or "", 300) if facts.log else ""
-        return [stops("retry", f"{facts.name} has failed and waits for its next try{': ' if why else ''}{why}")]
+        return [_retry(facts, view)]
+    if state == "up_for_reschedule":
+        return [_reschedule(facts, view)]
     if state in (None, "scheduled"):
         return _not_queued(facts, view)
     if state == "queued":
-        return [_queued(facts)]
+        return [_queued(facts, view)]
     if state == "deferred":
         return _deferred(facts, view)
-    return [passes("runs", f"{facts.name} is {state} since {moment(facts.instance.get('start_date'))}.")]
+    return [_at_service(facts) or passes("runs", f"{facts.name} is {state} since {moment(facts.instance.get('start_date'))}.")]
+
+
+def _retry(facts: TaskFacts, view: RunsView) -> Answer:
+    log = facts.log
+    why = first_line(log["error_message"] or "", 300) if log else ""
+    found = view.next_try(*facts.key)
+    when = ""
+    if found is not None and found.at < datetime.now(UTC):
+        when = f", due since {moment(found.at)}"
+    elif found is not None:
+        # Airflow's API tells neither by how much a pause grows nor where that ends.
+        when = f", due at {moment(found.at)}{'' if found.exact else ' at the earliest, as its pauses grow'}"
+    return stops("retry", f"{facts.name} has failed and waits for its next try{when}{': ' if why else '.'}{why}")
+
+
+def _reschedule(facts: TaskFacts, view: RunsView) -> Answer:
+    found = view.waiting(*facts.key)
+    again = f"; the next look is at {moment(found.again_at)}" if found else ""
+    if facts.instance["task_id"] != "start_batch":
+        since = f" since {moment(found.since)}" if found else ""
+        return stops("reschedule", f"{facts.name} has put itself off{since}{again}.", "Its log says what it looks for.")
+    longest = timedelta(hours=settings.get_float("outage_wait_hours"))
+    bound = (
+        f" since {moment(found.since)}, until {moment(found.since + longest)} at most" if found else f", for {longest} at most"
+    )
+    return stops(
+        "application database",
+        f"start_batch waits for the application database{bound} ([accelerator] outage_wait_hours){again}.",
+        "Its log says how that answers where tasks run; `accelerator doctor` looks at it from here.",
+    )
+
+
+def _at_service(facts: TaskFacts) -> Answer | None:
+    """Say which remote job a task waits for, by its row; None where it has none that may run."""
+    log = facts.log
+    if log is None or not log["remote_job_id"] or log["status"] != PROCESSING:
+        return None
+    service = (log.get("remote_job") or {}).get("service")
+    whose = f" of {service['name']}" if isinstance(service, Mapping) and service.get("name") else ""
+    reason = (
+        f"{facts.name} waits for remote job {log['remote_job_id']}{whose} since {moment(facts.instance.get('start_date'))}; "
+        f"on record it has not ended, as of {moment(log['updated_at'])}."
+    )
+    return stops("remote job", reason, f"Look at {log['remote_job_url']}" if log["remote_job_url"] else "Look at its service.")
 
 
 def _ended(facts: TaskFacts, state: str) -> Answer:
@@ -81,31 +134,38 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
     slots, occupied = int(found["slots"]), int(found["occupied_slots"])
     if 0 <= slots <= occupied:
         inside = view.occupants(pool, deferred=bool(found.get("include_deferred")))
-        by = [f"{one['dag_id']} {one['task_id']} in {one['dag_run_id']}" for one in inside]
+        by = [_instance_name(one) for one in inside]
         whom = f": {listed(by)}" if by else ""
         remedy = "Give the pool more slots in Airflow." if not occupied else "Wait for one of them, or give the pool more slots."
         return [*answers, stops("pool", f"Pool {pool} is full, {occupied} of {slots} slots are taken{whom}.", remedy)]
     answers.append(passes("pool", f"Pool {pool} has room."))
-    reasons = view.reasons(
-        *(str(facts.instance["dag_id"]), str(facts.instance["dag_run_id"])),
-        *(str(facts.instance["task_id"]), int(facts.instance["map_index"])),
-    )
+    reasons = view.reasons(*facts.key)
     if reasons:
         return [*answers, stops("airflow", f"Airflow says: {listed(list(reasons))}")]
-    remedy = "Look at the concurrency limits of the DAG and of the executor."
-    return [*answers, stops("scheduler", f"The scheduler has not queued {facts.name} yet.", remedy)]
+    busy = [_instance_name(one) for one in view.occupants(None, deferred=False)]
+    while_ = f", while {len(busy)} are queued or run: {listed(busy)}" if busy else ""
+    remedy = "Look at max_active_tasks of the workflow, and at [core] parallelism of Airflow."
+    return [*answers, stops("scheduler", f"The scheduler has not queued {facts.name} yet{while_}.", remedy)]
 
 
-def _queued(facts: TaskFacts) -> Answer:
+def _instance_name(one: Mapping[str, Any]) -> str:
+    return f"{one['dag_id']} {one['task_id']} in {one['dag_run_id']}"
+
+
+def _queued(facts: TaskFacts, view: RunsView) -> Answer:
     one = facts.instance
+    busy = [_instance_name(other) for other in view.occupants(None, deferred=False) if other.get("state") == "running"]
+    while_ = f", while {len(busy)} run: {listed(busy)}" if busy else ""
     where = f"executor {one.get('executor') or 'of the default'}, queue {one.get('queue') or 'default'}"
     # The LocalExecutor has no revoke_task, so scheduler.task_queued_timeout does nothing there.
     remedy = (
-        "See that workers of that queue run and have room. Where a worker died, Airflow queues the task again after "
-        "[scheduler] task_queued_timeout; with the LocalExecutor it does not: restart the scheduler."
+        "See that workers of that queue run and have room ([core] parallelism). Where a worker died, Airflow queues the task "
+        "again after [scheduler] task_queued_timeout; with the LocalExecutor it does not: restart the scheduler."
     )
     return stops(
-        "worker", f"{facts.name} is queued since {moment(one.get('queued_when'))} and no worker has taken it ({where}).", remedy
+        "worker",
+        f"{facts.name} is queued since {moment(one.get('queued_when'))} and no worker has taken it ({where}){while_}.",
+        remedy,
     )
 
 
@@ -127,6 +187,5 @@ def _deferred(facts: TaskFacts, view: RunsView) -> list[Answer]:
             f"{facts.name} waits for a message that tells its end: task_id {task}, batch_id {batch}, status SUCCESS or ERROR."
         )
         return [*answers, stops("message", reason, "See whether the work is done elsewhere, and that its message is sent.")]
-    job = facts.log["remote_job_id"] if facts.log else None
-    told = f" for remote job {job}" if job else ""
-    return [*answers, passes("waits", f"{facts.name} waits{told} since {moment(facts.instance.get('start_date'))}.")]
+    waits = passes("waits", f"{facts.name} waits since {moment(facts.instance.get('start_date'))}.")
+    return [*answers, _at_service(facts) or waits]

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from provider.airflow_view.by_database import DatabaseView
 from provider.explain.batches import BatchFacts, explain_batch
+from provider.explain.dags import tells_of_definitions
 from provider.metadata.engine import read_session
 from provider.pages.access import Asking, Person
 from provider.pages.answers import answer
@@ -43,7 +44,14 @@ class _SeenBy(DatabaseView):
         # Asked for here: the session of whoever asks is not to be used from another thread.
         self._visible = person.visible
 
-    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """Leave out the tasks of other people's workflows."""
         found = super().occupants(pool, deferred=deferred)
         return found if self._visible is None else [one for one in found if one["dag_id"] in self._visible]
+
+    def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:
+        """Name the files alone: their errors may name other people's workflows."""
+        found = super().import_errors(dag_id)
+        if self._visible is None:
+            return found
+        return [{**one, "stack_trace": None} for one in found if not tells_of_definitions(one)]

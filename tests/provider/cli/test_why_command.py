@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from airflow.sdk.log import mask_secret
 
-from provider.airflow_view.view import DagState
+from provider.airflow_view.view import DagState, NextTry, Waiting
 from provider.cli import why_commands
 from provider.exceptions import UnseenError
+from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import write_session
 from provider.metadata.tables import BatchRequest, Task, TaskBatch, TaskDependency, TaskLog, Workflow
 
 NOON = datetime(2026, 3, 16, 12, 0, tzinfo=UTC)
 LATER = datetime.now(UTC) + timedelta(hours=1)
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+TOMORROW_TOLD = f"{TOMORROW:%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Airflow:
@@ -34,6 +37,10 @@ class Airflow:
         self.active: list[str] = []
         self.said: list[str] = []
         self.inside: list[dict[str, Any]] = []
+        self.everywhere: list[dict[str, Any]] = []
+        self.errors: list[dict[str, Any]] = []
+        self.due: NextTry | None = None
+        self.put_off: Waiting | None = None
 
     def add(self, task_id: str, state: str | None, **values: Any) -> None:
         one = {"dag_id": "w", "dag_run_id": "B1", "task_id": task_id, "map_index": -1, "state": state, "pool": "default_pool"}
@@ -60,11 +67,20 @@ class Airflow:
     def pool(self, name: str) -> Mapping[str, Any] | None:
         return self.pools.get(name)
 
-    def occupants(self, pool: str, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
-        return self.inside
+    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+        return self.everywhere if pool is None else self.inside
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         return self.said
+
+    def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:
+        return self.errors
+
+    def next_try(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> NextTry | None:
+        return self.due
+
+    def waiting(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Waiting | None:
+        return self.put_off
 
 
 def rows(*added: Any) -> None:
@@ -72,7 +88,10 @@ def rows(*added: Any) -> None:
         session.add(Workflow(workflow_id="w"))
         session.flush()
         session.add_all(
-            [Task(task_id="a", workflow_id="w", task_type="external"), Task(task_id="b", workflow_id="w", task_type="gcs")]
+            [
+                Task(task_id="a", workflow_id="w", task_type="external"),
+                Task(task_id="b", workflow_id="w", task_type="run_workflow", config={"workflow": "other"}),
+            ]
         )
         session.flush()
         session.add_all([TaskDependency(parent_id="a", child_id="b"), *added])
@@ -92,6 +111,10 @@ def request(state: str, **values: Any) -> BatchRequest:
     return BatchRequest(**known | {"payload": b"{}", "payload_bytes": 2, "received_at": NOON} | values, state=state)
 
 
+def unseen() -> None:
+    raise UnseenError("there is no Airflow database here", "Set a connection.")
+
+
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
     found = Airflow()
@@ -99,11 +122,32 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
     return found
 
 
+GONE = DagState(paused=False, stale=True, running=1)
+LIVE = {"scheduler": {"status": "healthy"}}
+OTHERS = "provider.exceptions.DefinitionError: 1 problem in the workflow definitions. Other workflows are not affected"
 #: Attributes of Airflow, and the beginning of the first line for the batch.
 OF_BATCH: list[tuple[dict[str, Any], str]] = [
     ({"known": DagState(paused=True, stale=False, running=1)}, "DAG w is paused. Unpause it in Airflow."),
-    ({"known": DagState(paused=False, stale=True, running=1)}, "No DAG file defines w any more."),
-    ({"known": None}, "No DAG file defines w any more."),
+    ({"known": GONE}, "No DAG file defines w any more."),
+    ({"known": None}, "No DAG file defines w yet."),
+    (
+        {"known": GONE, "errors": [{"filename": "w.py", "stack_trace": "Traceback:\n  x\nSyntaxError: invalid syntax\n"}]},
+        "DAG w is gone: w.py cannot be imported, SyntaxError: invalid syntax. Correct that file,",
+    ),
+    (
+        {"known": None, "errors": [{"filename": "w.py", "stack_trace": "SyntaxError: x."}, {"filename": "v.py"}]},
+        "Airflow has no DAG w, and there are DAG files that cannot be imported: w.py, v.py. w.py cannot be imported, SyntaxErr",
+    ),
+    # The file that shows what is wrong with other workflows makes no DAG.
+    ({"known": None, "errors": [{"filename": "e.py", "stack_trace": OTHERS}]}, "No DAG file defines w yet."),
+    (
+        {"known": None, "state": {**LIVE, "dag_processor": {"status": None}}},
+        "Airflow has no DAG w, and no dag-processor is alive, last heartbeat an unknown time. Start `airflow dag-processor`.",
+    ),
+    (
+        {"known": GONE, "state": {**LIVE, "dag_processor": {"status": "healthy"}}},
+        "No DAG file defines w any more. Wait for the next parse;",
+    ),
     ({"run_state": None}, "Airflow has no run B1 of w any more."),
     (
         {"run_state": "queued", "active": [f"B{n}" for n in range(2, 9)]},
@@ -140,10 +184,52 @@ OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
     ),
     ("scheduled", {}, {"pools": {"default_pool": {"slots": 0, "occupied_slots": 0}}}, "Pool default_pool is full, 0 of 0 slots"),
     ("scheduled", {}, {"said": ["Max active tasks reached"]}, "Airflow says: Max active tasks reached"),
-    ("scheduled", {}, {}, "The scheduler has not queued a yet."),
+    ("scheduled", {}, {}, "The scheduler has not queued a yet. Look at max_active_tasks of the workflow,"),
+    (
+        "scheduled",
+        {},
+        {"everywhere": [{"dag_id": "other", "task_id": "x", "dag_run_id": "R"}]},
+        "The scheduler has not queued a yet, while 1 are queued or run: other x in R. Look at max_active_tasks",
+    ),
     ("queued", {"queue": "q", "queued_when": NOON}, {}, "a is queued since 2026-03-16T12:00:00Z and no worker has taken it"),
+    (
+        "queued",
+        {"queue": "q", "queued_when": NOON},
+        {"everywhere": [{"dag_id": "o", "task_id": name, "dag_run_id": "R", "state": name} for name in ("queued", "running")]},
+        "a is queued since 2026-03-16T12:00:00Z and no worker has taken it (executor of the default, queue q), while 1 run: "
+        "o running in R. See that workers of that queue run and have room",
+    ),
     ("running", {"start_date": NOON}, {}, "a is running since 2026-03-16T12:00:00Z."),
-    ("up_for_retry", {}, {}, "a has failed and waits for its next try"),
+    ("running", {"start_date": "2026-03-16T12:00:00.123456+00:00"}, {}, "a is running since 2026-03-16T12:00:00Z."),
+    ("up_for_retry", {}, {}, "a has failed and waits for its next try."),
+    (
+        "up_for_retry",
+        {},
+        {"due": NextTry(TOMORROW, exact=True)},
+        f"a has failed and waits for its next try, due at {TOMORROW_TOLD}.",
+    ),
+    (
+        "up_for_retry",
+        {},
+        {"due": NextTry(TOMORROW, exact=False)},
+        f"a has failed and waits for its next try, due at {TOMORROW_TOLD} at the earliest, as its pauses grow.",
+    ),
+    (
+        "up_for_retry",
+        {},
+        {"due": NextTry(NOON, exact=True)},
+        "a has failed and waits for its next try, due since 2026-03-16T12:00:00Z.",
+    ),
+    ("up_for_retry", {}, {"state": {"scheduler": {"status": "unhealthy"}}}, "No scheduler is alive,"),
+    ("up_for_retry", {}, {"known": DagState(paused=True, stale=False, running=1)}, "DAG w is paused."),
+    ("up_for_reschedule", {}, {"state": {"scheduler": {"status": "unhealthy"}}}, "No scheduler is alive,"),
+    ("up_for_reschedule", {}, {}, "a has put itself off. Its log says what it looks for."),
+    (
+        "up_for_reschedule",
+        {},
+        {"put_off": Waiting(NOON, NOON + timedelta(minutes=3))},
+        "a has put itself off since 2026-03-16T12:00:00Z; the next look is at 2026-03-16T12:03:00Z.",
+    ),
     ("deferred", {}, {}, "a waits for a message that tells its end: task_id a, batch_id B1, status SUCCESS or ERROR."),
     (
         "deferred",
@@ -169,6 +255,90 @@ def test_a_task(
     found = accelerator("why", "a", "B1")
     assert found.code == 0, found.err
     assert found.out.splitlines()[0].startswith(line)
+
+
+#: When start_batch waits, and the first line for it.
+OF_OUTAGE: list[tuple[Waiting | None, str]] = [
+    (
+        Waiting(NOON, NOON + timedelta(minutes=3)),
+        "start_batch waits for the application database since 2026-03-16T12:00:00Z, until 2026-03-16T14:00:00Z at most "
+        "([accelerator] outage_wait_hours); the next look is at 2026-03-16T12:03:00Z.",
+    ),
+    (None, "start_batch waits for the application database, for 2:00:00 at most ([accelerator] outage_wait_hours)."),
+]
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize("names", [("B1",), ("start_batch", "B1")], ids=len)
+@pytest.mark.parametrize(("put_off", "line"), OF_OUTAGE, ids=["known", "unknown"])
+def test_a_batch_that_waits_for_the_application_database(
+    accelerator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, put_off: Waiting | None, line: str, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__OUTAGE_WAIT_HOURS", "2")
+    rows(batch("NEW"))
+    airflow.add("start_batch", "up_for_reschedule")
+    airflow.add("a", None)
+    airflow.put_off = put_off
+    assert accelerator("why", *names).out.startswith(line)
+
+
+#: Airflow's state of a task with a remote job, values of its row, and the first line for it.
+OF_JOB: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "deferred",
+        {"remote_job_id": "j1", "remote_job_url": "https://x.example/j1", "remote_job": {"service": {"name": "dataform"}}},
+        "b waits for remote job j1 of dataform since 2026-03-16T12:00:00Z; on record it has not ended, as of "
+        "2026-03-16T12:00:00Z. Look at https://x.example/j1",
+    ),
+    ("running", {"remote_job_id": "j1"}, "b waits for remote job j1 since 2026-03-16T12:00:00Z; on record it has not ended"),
+    ("running", {}, "b is running since 2026-03-16T12:00:00Z."),
+]
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize("names", [("B1",), ("b", "B1")], ids=len)
+@pytest.mark.parametrize(("state", "values", "line"), OF_JOB)
+def test_a_task_that_waits_for_its_remote_job(
+    accelerator, airflow: Airflow, state: str, values: dict[str, Any], line: str, names: tuple[str, ...]
+) -> None:
+    rows(batch(), log("b", "PROCESSING", **values))
+    airflow.add("b", state, start_date=NOON)
+    assert accelerator("why", *names).out.startswith(line)
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_job_of_an_earlier_try_is_not_waited_for(accelerator, airflow: Airflow) -> None:
+    rows(batch(), log("b", "ERROR", remote_job_id="j1"))
+    airflow.add("b", "running", start_date=NOON)
+    assert accelerator("why", "b", "B1").out.startswith("b is running since")
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_try_that_waits_for_the_next_one_says_why_it_failed(accelerator, airflow: Airflow) -> None:
+    rows(batch(), log("a", "ERROR", error_message="no table"))
+    airflow.add("a", "up_for_retry")
+    assert accelerator("why", "a", "B1").out.startswith("a has failed and waits for its next try: no table")
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_workflow_with_a_wrong_definition(accelerator, airflow: Airflow) -> None:
+    rows(batch(), Task(task_id="c", workflow_id="w", task_type="gsc", config={}))
+    airflow.known = None
+    line = accelerator("why", "B1").out.splitlines()[0]
+    assert line.startswith(
+        "Airflow has no DAG w, as its definition is broken: tasks row c: task_type: 'gsc' is not known; known types"
+    )
+    assert line.endswith("Correct its rows: `accelerator validate` lists all that is wrong.")
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_workflow_that_was_deleted(accelerator, airflow: Airflow) -> None:
+    rows(batch())
+    with write_session() as session:
+        delete_workflows(session, ["w"])
+    airflow.known = GONE
+    said = "Table workflows has no row w, so there is no DAG. Import the workflow again."
+    assert accelerator("why", "B1").out.startswith(said)
 
 
 @pytest.mark.usefixtures("embedded_database")
@@ -224,10 +394,45 @@ OF_MESSAGE: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+#: Attributes of Airflow, and the first line for a message that waits without a reason, or with one of Airflow's.
+OF_WAITING_MESSAGE: list[tuple[dict[str, Any], str | None, str]] = [
+    ({"known": None}, "waits: Airflow has no DAG 'w' yet", "No DAG file defines w yet."),
+    ({"known": None}, None, "No DAG file defines w yet."),
+    ({"known": DagState(paused=True, stale=False, running=0)}, "waits: x.", "The message waits: x."),
+    (
+        {"known": DagState(paused=True, stale=False, running=0)},
+        None,
+        "No dispatcher has taken it since 2026-03-16T12:00:00Z: accelerator_dispatcher is paused. Unpause the DAG accel",
+    ),
+    (
+        {"state": {"metadatabase": {"status": "healthy"}, "triggerer": {"status": "unhealthy"}}},
+        None,
+        "No dispatcher has taken it since 2026-03-16T12:00:00Z: triggerer none has ever run. Start `airflow triggerer`,",
+    ),
+    ({}, None, "No dispatcher has taken it since 2026-03-16T12:00:00Z. See the checks"),
+]
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize(("said", "reason", "line"), OF_WAITING_MESSAGE)
+def test_a_message_that_waits_for_airflow(
+    accelerator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], reason: str | None, line: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS", "projects/p/subscriptions/s")
+    rows(request("received", reason=reason))
+    airflow.state["metadatabase"] = {"status": "healthy"}
+    vars(airflow).update(said)
+    assert accelerator("why", "77").out.startswith(line)
+
+
 @pytest.mark.usefixtures("application_database")
 @pytest.mark.parametrize("name", ["77", "B1"])
 @pytest.mark.parametrize(("state", "values", "line"), OF_MESSAGE, ids=lambda value: value[:30] if isinstance(value, str) else "")
-def test_a_message(accelerator, name: str, state: str, values: dict[str, Any], line: str) -> None:
+def test_a_message(
+    accelerator, monkeypatch: pytest.MonkeyPatch, name: str, state: str, values: dict[str, Any], line: str
+) -> None:
+    # Its row is enough.
+    monkeypatch.setattr(why_commands, "open_view", unseen)
     rows(request(state, **values))
     found = accelerator("why", name)
     assert found.code == 0, found.err
@@ -275,10 +480,7 @@ def test_no_secret_is_told(accelerator, airflow: Airflow) -> None:
 
 @pytest.mark.usefixtures("embedded_database")
 def test_an_airflow_that_cannot_be_asked(accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise UnseenError("there is no Airflow database here", "Set a connection.")
-
-    monkeypatch.setattr(why_commands, "open_view", fail)
+    monkeypatch.setattr(why_commands, "open_view", unseen)
     rows(batch())
     found = accelerator("why", "B1")
     assert (found.code, found.err) == (

@@ -13,7 +13,7 @@ from provider import messages
 from provider.airflow_view.by_api import ApiView
 from provider.airflow_view.by_database import DatabaseView
 from provider.airflow_view.opening import open_view
-from provider.airflow_view.view import TASK_INSTANCE, DagState
+from provider.airflow_view.view import TASK_INSTANCE, DagState, NextTry, Waiting
 from provider.doctor import airflow_state
 from provider.doctor.airflow_state import airflow_checks
 from provider.doctor.examination import Finding, State, examine
@@ -23,6 +23,7 @@ from provider.metadata.engine import write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import BatchRequest, LeaderLease, utc_now
 from tests.provider.alerts.alert_world import NOW, add_alert, add_rule
+from tests.provider.reconciler.api_world import AnyDag
 
 API, PUBSUB = "AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID", "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS"
 COMPONENTS = ("scheduler", "triggerer", "dag_processor")
@@ -312,6 +313,71 @@ class TestViews:
             assert view.pool("none") is None
             assert [one["task_id"] for one in view.occupants("small", deferred=False)] == ["a"]
             assert sorted(one["task_id"] for one in view.occupants("small", deferred=True)) == ["a", "c"]
+            assert [one["task_id"] for one in view.occupants(None, deferred=False)] == ["a"]
+
+    def test_both_see_import_errors(self, airflow_database: Any, airflow_api: Any) -> None:
+        from airflow.models.dag import DagModel
+        from airflow.models.errors import ParseImportError
+
+        for dag_id in ("good", "bad"):
+            airflow_database.run(dag_id=dag_id)
+            with airflow_database.engine.begin() as connection:
+                table = DagModel.__table__
+                connection.execute(table.update().where(table.c.dag_id == dag_id).values(relative_fileloc=f"{dag_id}.py"))
+        for number, (name, bundle) in enumerate([("bad.py", "b"), ("bad.py", "other"), ("third.py", "b")]):
+            error = {"filename": name, "bundle_name": bundle, "stacktrace": f"{bundle} is wrong"}
+            airflow_database.insert(ParseImportError, id=number, timestamp=datetime.now(UTC), **error)
+        for view in (ApiView(airflow_api, "airflow_api"), DatabaseView()):
+            told = {
+                dag_id: [(one["filename"], one["stack_trace"]) for one in view.import_errors(dag_id)]
+                for dag_id in ("good", "bad")
+            }
+            assert told == {"good": [], "bad": [("bad.py", "b is wrong")]}, view.told
+            # Of a DAG that was never seen, any file may be the one. The API hides an error of another bundle's file of that name.
+            assert {"bad.py", "third.py"} == {one["filename"] for one in view.import_errors("none")}
+
+    @pytest.mark.parametrize(("backoff", "minutes", "exact"), [(0, 10, True), (2, 10, False)])
+    def test_both_see_when_a_retry_is_due(
+        self, airflow_database: Any, airflow_api: Any, monkeypatch: pytest.MonkeyPatch, backoff: float, minutes: int, exact: bool
+    ) -> None:
+        from airflow.models.dagbag import DBDagBag
+        from airflow.providers.standard.operators.empty import EmptyOperator
+        from airflow.sdk import DAG
+        from airflow.serialization.serialized_objects import DagSerialization
+
+        with DAG("sales", schedule=None) as dag:
+            EmptyOperator(task_id="a", retry_delay=timedelta(minutes=minutes), retry_exponential_backoff=backoff)
+        stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+        monkeypatch.setattr(DBDagBag, "get_dag_for_run", lambda *_, **__: stored)
+        monkeypatch.setattr(AnyDag, "get_latest_version_of_dag", lambda *_, **__: stored)
+        failed = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
+        airflow_database.run(run_id="b1")
+        airflow_database.task("a", "up_for_retry", end_date=failed)
+        by_api, by_database = (view.next_try("sales", "b1", "a", -1) for view in (ApiView(airflow_api, "c"), DatabaseView()))
+        assert by_api == NextTry(failed + timedelta(minutes=minutes), exact)
+        assert by_database is not None
+        # Airflow draws lots for a pause that grows.
+        assert by_database == NextTry(by_api.at, exact=True) if exact else by_database.at > by_api.at
+        assert DatabaseView().next_try("sales", "b1", "none", -1) is None
+        assert ApiView(airflow_api, "c").next_try("sales", "b1", "none", -1) is None
+
+    def test_its_database_knows_since_when_a_task_puts_itself_off(self, airflow_database: Any, airflow_api: Any) -> None:
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.taskreschedule import TaskReschedule
+
+        airflow_database.run(run_id="b1")
+        airflow_database.task("a", "up_for_reschedule")
+        at = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
+        with airflow_database.engine.connect() as connection:
+            table = TaskInstance.__table__
+            ti_id = connection.execute(table.select().where(table.c.task_id == "a")).one().id
+        for number in range(2):
+            begun = at + timedelta(minutes=number)
+            times = {"start_date": begun, "end_date": begun, "reschedule_date": begun + timedelta(seconds=15)}
+            airflow_database.insert(TaskReschedule, ti_id=ti_id, duration=0, **times)
+        assert DatabaseView().waiting("sales", "b1", "a", -1) == Waiting(at, at + timedelta(seconds=75))
+        assert DatabaseView().waiting("sales", "b1", "start_batch", -1) is None
+        assert ApiView(airflow_api, "airflow_api").waiting("sales", "b1", "a", -1) is None
 
     def test_the_api_is_taken_where_it_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(API, "doctors_api")

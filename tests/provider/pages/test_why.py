@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -69,6 +70,18 @@ def test_an_airflow_database_that_hangs_costs_a_bounded_time(waits: Pages, monke
     let_go.set()
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("Airflow's database cannot be read: no answer within 0.2 seconds")
+
+
+def test_the_error_of_a_file_is_shown_to_those_who_may_see_all_of_it(waits: Pages, airflow_database: AirflowDatabase) -> None:
+    from airflow.models.dag import DagModel
+    from airflow.models.errors import ParseImportError
+
+    with airflow_database.engine.begin() as connection:
+        connection.execute(DagModel.__table__.update().values(is_stale=True, relative_fileloc="w.py"))
+    error = {"filename": "w.py", "bundle_name": "b", "stacktrace": "NameError: small is not defined"}
+    airflow_database.insert(ParseImportError, id=1, timestamp=datetime.now(UTC), **error)
+    assert reasons(waits, "ann") == ["DAG daily_sales is gone: w.py cannot be imported, NameError: small is not defined."]
+    assert reasons(waits, "bob") == ["DAG daily_sales is gone: w.py cannot be imported."]
 
 
 def test_a_pool_that_is_filled_by_a_deferred_task(waits: Pages, airflow_database: AirflowDatabase) -> None:

@@ -1,0 +1,413 @@
+"""
+`accelerator why` in a real Airflow: each cause is brought about, and the first line has to name it.
+
+Airflow is asked both ways, by its database and by its REST API as somebody who may only look. The tests stand in an order: what
+waits side by side comes first, what takes a part of Airflow away comes last.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.world import World
+from provider.emulators.scenario import Scenario
+from provider.metadata import engine
+from provider.metadata.engine import write_session
+from provider.metadata.tables import Task, Workflow
+
+pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(600)]
+
+#: Seconds for a wait; what is waited for takes a few seconds, or never comes.
+NOTICED = 60.0
+#: How many tasks run at once.
+WORKERS = 4
+AT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+
+#: Answers questions, one a line, as `accelerator why` does, without importing everything for each of them.
+PROGRAM = """
+import contextlib, io, json, sys
+from provider.cli.main import console
+answers = sys.stdout
+sys.stdout = sys.stderr
+for line in sys.stdin:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = console(["why", *json.loads(line)])
+    print("ANSWER " + json.dumps([code, said.getvalue()]), file=answers, flush=True)
+"""
+
+
+def refresh(task_id: str, *parents: str, initial_wait: float = 1, **options: Any) -> dict[str, Any]:
+    """Return a task that refreshes a model of its own, for longer than any test takes."""
+    config = {"workspace": "Sales", "semantic_model": task_id, "initial_wait": initial_wait, "poll_interval": 1}
+    return {"task_id": task_id, "task_type": "power_bi_refresh", "config": config, "depends_on": list(parents), **options}
+
+
+def external(task_id: str) -> dict[str, Any]:
+    return {"task_id": task_id, "task_type": "external"}
+
+
+WORKFLOWS: Mapping[str, dict[str, Any]] = {
+    "flow": {
+        "tasks": [
+            refresh("first", pool="narrow"),
+            refresh("second", "first"),
+            refresh("off", "first", enabled=False),
+            refresh("side"),
+        ]
+    },
+    "waits": {
+        "max_active_batches": 1,
+        "tasks": [
+            external("outside"),
+            refresh("waiter", pool="narrow"),
+            refresh("poolless", pool="missing"),
+            refresh("fails", retries=1, retry_delay_seconds=3600),
+            refresh("fails_more", retries=1, retry_delay_seconds=3600, retry_backoff=2),
+        ],
+    },
+    "paused": {"paused_at_first": True, "tasks": [external("never")]},
+    "by_message": {"tasks": [external("begin")]},
+    "crowd": {"tasks": [refresh(f"crowd_{n}", initial_wait=3600) for n in range(WORKERS + 1)]},
+}
+FAILING = ("fails", "fails_more")
+FAILS = {"seconds": 0.5, "fails": {"errorCode": "Busy"}}
+MODELS = [
+    {"name": task["task_id"], **(FAILS if task["task_id"] in FAILING else {"seconds": 3600})}
+    for workflow in WORKFLOWS.values()
+    for task in workflow["tasks"]
+]
+SCENARIO = {
+    "powerbi": {"workspaces": [{"name": "Sales", "semantic_models": MODELS}]},
+    "pubsub": {"topics": [{"name": "task-batches", "subscriptions": [{"name": "task-batches-airflow"}]}]},
+}
+
+
+class Asker:
+    """
+    Asks `accelerator why` in processes of a world, one for each way to see Airflow, and keeps what they said.
+
+    :param world: its people are those of the API.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.table: list[tuple[str, str, str]] = []
+        by_api = {
+            "AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID": "seen",
+            "AIRFLOW_CONN_SEEN": world.airflow.api_connection("looker"),
+        }
+        environment = world.airflow.environment()
+        self._processes = {
+            "database": self._start(environment),
+            "API": self._start({**environment, **by_api}),
+        }
+
+    @staticmethod
+    def _start(environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", PROGRAM]
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            process.communicate(timeout=30)
+
+    def check(self, cause: str, names: tuple[str, ...], *lines: str) -> None:
+        """
+        Ask both ways.
+
+        :param lines: patterns of the first line by the database and by the API; one for both.
+        """
+        for (way, process), pattern in zip(self._processes.items(), (lines * 2)[:2], strict=True):
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(names) + "\n")
+            process.stdin.flush()
+            code, said = self._answer(process)
+            line = said.partition("\n")[0]
+            self.table.append((cause, way, line))
+            assert (code, bool(re.fullmatch(pattern, line))) == (0, True), f"{cause}, by the {way}: {line!r}\n{said}"
+
+    @staticmethod
+    def _answer(process: subprocess.Popen[str]) -> tuple[int, str]:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("ANSWER "):
+                code, said = json.loads(line.removeprefix("ANSWER "))
+                return code, said
+        raise AssertionError("the process that asks has ended.")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("why")
+    file = write_workflows(folder / "workflows.yaml", WORKFLOWS)
+    scenario, environment = Scenario.model_validate(SCENARIO), {"AIRFLOW__CORE__PARALLELISM": str(WORKERS)}
+    people = {"ann": "ADMIN", "looker": "VIEWER"}
+    with World(folder, definitions=file, scenario=scenario, environment=environment, people=people) as world:
+        world.wait_for_dags([*WORKFLOWS, "accelerator_dispatcher"])
+        yield world
+    assert world.airflow.own_processes() == []
+    engine.dispose_engines()
+
+
+@pytest.fixture(scope="module")
+def why(world: World) -> Iterator[Asker]:
+    asker = Asker(world)
+    with ExitStack() as stack:
+        stack.callback(asker.close)
+        yield asker
+    width = max((len(cause) for cause, _, _ in asker.table), default=0)
+    sys.stdout.write("\n".join(["", *(f"{cause:{width}}  {way:8}  {line}" for cause, way, line in asker.table), ""]))
+
+
+@pytest.fixture(scope="module")
+def waiting(world: World) -> dict[str, str]:
+    """Everything that waits side by side, under way; what each message was given as its id."""
+    world.airflow.rest("POST", "/pools", json={"name": "narrow", "slots": 1, "include_deferred": True})
+    world.airflow.trigger("flow", "F1", {"start_task_id": "first"})
+    world.airflow.trigger("paused", "P1")
+    store_broken_rows(world)
+    messages = {
+        "rejected": {"task_id": "unknown", "batch_id": "M1"},
+        "first": {"task_id": "begin", "batch_id": "M2"},
+        "broken": {"task_id": "crooked", "batch_id": "M3"},
+    }
+    ids = {name: world.publish(message)[0] for name, message in messages.items()}
+    # What comes second: in the pool, of its workflow, and of its batch.
+    wait(world, "first", lambda: state(world, "flow", "F1", "first") in ("queued", "running", "deferred"))
+    world.airflow.trigger("waits", "W1")
+    wait(world, "W1", lambda: world.airflow.run_state("waits", "W1") == "running")
+    world.airflow.trigger("waits", "W2")
+    wait(world, "M2", lambda: request(world, ids["first"]).get("state") == "dispatched")
+    ids["duplicate"] = world.publish(messages["first"])[0]
+    wait(world, "the duplicate", lambda: request(world, ids["duplicate"]).get("state") == "duplicate")
+    wait(world, "the broken one", lambda: request(world, ids["broken"]).get("reason"))
+    pause(world, "accelerator_dispatcher")
+    ids["waits"] = world.publish({"task_id": "begin", "batch_id": "M4"})[0]
+    wait(world, "M4", lambda: request(world, ids["waits"]))
+    return ids
+
+
+def write_workflows(file: Path, workflows: Mapping[str, dict[str, Any]]) -> Path:
+    rows = [{"workflow_id": workflow_id, **workflow} for workflow_id, workflow in workflows.items()]
+    file.write_text(yaml.safe_dump({"workflows": rows}))
+    return file
+
+
+def store_broken_rows(world: World) -> None:
+    """Store by SQL what no import would take."""
+    with write_session(world.database_url) as session:
+        session.add(Workflow(workflow_id="broken"))
+        session.flush()
+        session.add(Task(task_id="crooked", workflow_id="broken", task_type="power_bi_refreshh", config={}))
+
+
+def wait(world: World, what: str, ready: Callable[[], Any]) -> Any:
+    return world.airflow.wait_for(ready, NOTICED, what)
+
+
+def state(world: World, dag_id: str, run_id: str, task_id: str) -> str | None:
+    found = {one["task_id"]: one["state"] for one in world.airflow.task_instances(dag_id, run_id)}
+    return found.get(task_id)
+
+
+def running(world: World) -> list[str]:
+    """Return the processes that tasks run in."""
+    return [process.name() for process in world.airflow.titled(r"airflow worker -- [0-9a-f]{8}-")]
+
+
+def request(world: World, message_id: str) -> dict[str, Any]:
+    (requests,) = world.rows("batch_requests")
+    return next((row for row in requests if row["message_id"] == message_id), {})
+
+
+def batch(world: World, batch_id: str) -> dict[str, Any]:
+    (batches,) = world.rows("task_batches")
+    return next((row for row in batches if row["batch_id"] == batch_id), {})
+
+
+def log(world: World, batch_id: str, task_id: str) -> dict[str, Any]:
+    (logs,) = world.rows("task_logs")
+    return next((row for row in logs if (row["batch_id"], row["task_id"]) == (batch_id, task_id)), {})
+
+
+def pause(world: World, dag_id: str, *, paused: bool = True) -> None:
+    world.airflow.rest("PATCH", f"/dags/{dag_id}", json={"is_paused": paused})
+
+
+def stop(world: World, component: str) -> None:
+    """End a component politely, and wait until Airflow says so."""
+    world.airflow.kill(component, signal.SIGTERM)
+    name = component.replace("-", "_")
+    wait(world, f"{component} to be gone", lambda: not world.airflow.are_healthy([name]))
+
+
+@pytest.mark.usefixtures("waiting")
+class TestSideBySide:
+    """What keeps a batch or a task while all of Airflow runs."""
+
+    def test_its_remote_job_runs(self, world: World, why: Asker) -> None:
+        wait(world, "first", lambda: state(world, "flow", "F1", "first") == "deferred" and log(world, "F1", "first"))
+        row = wait(world, "its job", lambda: (found := log(world, "F1", "first")).get("remote_job") and found)
+        url = re.escape(row["remote_job_url"])
+        line = (
+            rf"first waits for remote job {row['remote_job_id']} of powerbi since {AT}; on record .* as of {AT}\. Look at {url}"
+        )
+        for names in (("first", "F1"), ("F1",)):
+            why.check("remote job still running", names, line)
+
+    def test_its_parent_has_not_finished(self, world: World, why: Asker) -> None:
+        wait(world, "first", lambda: state(world, "flow", "F1", "first") == "deferred")
+        why.check("parent not finished", ("second", "F1"), r"second waits for first \(deferred\)\. Ask for the first of them\.")
+
+    @pytest.mark.parametrize(("task_id", "reason"), [("side", "out of scope of this batch"), ("off", "the task is disabled")])
+    def test_it_is_left_out(self, world: World, why: Asker, task_id: str, reason: str) -> None:
+        wait(world, task_id, lambda: log(world, "F1", task_id).get("error_message") == reason)
+        wait(world, task_id, lambda: state(world, "flow", "F1", task_id) == "skipped")
+        why.check(reason, (task_id, "F1"), rf"{task_id} does not run in this batch: {reason}\.")
+
+    def test_its_pool_is_full(self, world: World, why: Asker) -> None:
+        wait(world, "waiter", lambda: state(world, "waits", "W1", "waiter") == "scheduled")
+        line = r"Pool narrow is full, 1 of 1 slots are taken: flow first in F1\. Wait for one of them, or .*"
+        why.check("pool full", ("waiter", "W1"), line)
+
+    def test_its_pool_is_not_there(self, world: World, why: Asker) -> None:
+        wait(world, "poolless", lambda: state(world, "waits", "W1", "poolless") == "scheduled")
+        why.check("no such pool", ("poolless", "W1"), r"There is no pool missing\. Create the pool in Airflow, .*")
+
+    def test_its_workflow_is_paused(self, world: World, why: Asker) -> None:
+        wait(world, "P1", lambda: batch(world, "P1"))
+        why.check("workflow paused", ("P1",), r"DAG paused is paused\. Unpause it in Airflow\.")
+
+    def test_as_many_batches_run_as_may(self, world: World, why: Asker) -> None:
+        wait(world, "W2", lambda: batch(world, "W2"))
+        line = r"The run is queued while others run: W1\. Wait for one of them, or raise max_active_batches .*"
+        why.check("limit of active batches", ("W2",), line)
+
+    def test_it_waits_for_a_message(self, world: World, why: Asker) -> None:
+        wait(world, "outside", lambda: state(world, "waits", "W1", "outside") == "deferred")
+        line = r"outside waits for a message that tells its end: task_id outside, batch_id W1, status SUCCESS or ERROR\. .*"
+        why.check("external task", ("outside", "W1"), line)
+
+    def test_it_waits_for_its_next_try(self, world: World, why: Asker) -> None:
+        wait(world, "fails", lambda: state(world, "waits", "W1", "fails") == "up_for_retry")
+        wait(world, "its error", lambda: log(world, "W1", "fails").get("error_message"))
+        line = rf"fails has failed and waits for its next try, due at {AT}: .*refresh .*"
+        why.check("waiting for retry", ("fails", "W1"), line)
+
+    def test_it_waits_for_its_next_try_and_pauses_grow(self, world: World, why: Asker) -> None:
+        wait(world, "fails_more", lambda: state(world, "waits", "W1", "fails_more") == "up_for_retry")
+        wait(world, "its error", lambda: log(world, "W1", "fails_more").get("error_message"))
+        due = rf"fails_more has failed and waits for its next try, due at {AT}"
+        why.check(
+            "waiting for retry, growing",
+            ("fails_more", "W1"),
+            f"{due}: .*",
+            f"{due} at the earliest, as its pauses grow: .*",
+        )
+
+
+class TestMessages:
+    """What keeps a message from starting a batch."""
+
+    def test_it_is_rejected(self, waiting: dict[str, str], why: Asker) -> None:
+        why.check("request rejected", (waiting["rejected"],), r"The message was rejected: .*unknown.*")
+
+    def test_it_is_a_duplicate(self, waiting: dict[str, str], why: Asker) -> None:
+        why.check("request duplicate", (waiting["duplicate"],), r"Another message had started batch M2 before: .*")
+
+    def test_its_workflow_is_broken(self, waiting: dict[str, str], why: Asker) -> None:
+        line = r"Airflow has no DAG broken, as its definition is broken: tasks row crooked: .*did you mean power_bi_refresh\?.*"
+        why.check("definition broken", (waiting["broken"],), line)
+
+    def test_the_dispatcher_is_paused(self, world: World, waiting: dict[str, str], why: Asker) -> None:
+        line = (
+            rf"No dispatcher has taken it since {AT}: accelerator_dispatcher is paused\. Unpause the DAG accelerator_dispatcher\."
+        )
+        why.check("request waiting", (waiting["waits"],), line)
+        pause(world, "accelerator_dispatcher", paused=False)
+        wait(world, "M4", lambda: request(world, waiting["waits"])["state"] == "dispatched")
+
+
+@pytest.mark.usefixtures("waiting")
+class TestCrowd:
+    """What keeps a task where the executor is full, or its workers do not work."""
+
+    def test_the_executor_is_full(self, world: World, why: Asker) -> None:
+        world.airflow.trigger("crowd", "C1")
+
+        def left() -> str | None:
+            states = {one["task_id"]: one["state"] for one in world.airflow.task_instances("crowd", "C1")}
+            full = sum(state == "running" for state in states.values()) == WORKERS
+            return next((name for name in states if full and states[name] == "queued"), None)
+
+        try:
+            last = wait(world, "a full executor", left)
+            crowd = rf"while {WORKERS} run: crowd crowd_\d in C1(, crowd crowd_\d in C1){{{WORKERS - 1}}}"
+            why.check(
+                "executor full", (last, "C1"), rf"{last} is queued since {AT} and no worker has taken it \(.*\), {crowd}\. .*"
+            )
+        finally:
+            world.airflow.rest("PATCH", "/dags/crowd/dagRuns/C1", json={"state": "failed"})
+        wait(world, "the processes of crowd to end", lambda: not running(world))
+
+    def test_no_worker_takes_it(self, world: World, why: Asker) -> None:
+        workers = world.airflow.titled("airflow worker -- LocalExecutor")
+        assert workers
+        for worker in workers:
+            worker.suspend()
+        try:
+            world.airflow.trigger("flow", "F2")
+            wait(world, "F2", lambda: state(world, "flow", "F2", "start_batch") == "queued" and batch(world, "F2"))
+            line = rf"start_batch is queued since {AT} and no worker has taken it \(.*, queue default\)\. See that workers .*"
+            why.check("queued, no worker", ("F2",), line)
+        finally:
+            for worker in workers:
+                worker.resume()
+
+
+@pytest.mark.usefixtures("waiting")
+class TestPartsOfAirflowAreGone:
+    """One after the other; none comes back."""
+
+    def test_the_file_of_the_dag_cannot_be_imported(self, world: World, why: Asker) -> None:
+        file = world.dags / "workflows.py"
+        whole = file.read_text()
+        file.write_text(f"{whole}\nimport is_missing\n")
+        wait(world, "stale DAGs", lambda: world.airflow.rest("GET", "/dags/flow")["is_stale"])
+        line = r"DAG flow is gone: workflows.py cannot be imported, ModuleNotFoundError: No module named 'is_missing'\. .*"
+        try:
+            why.check("DAG file broken", ("F1",), line)
+        finally:
+            file.write_text(whole)
+        world.wait_for_dags(["flow", "by_message"])
+
+    def test_no_dag_processor_lives(self, world: World, why: Asker) -> None:
+        stop(world, "dag-processor")
+        late = write_workflows(world.home.parent / "late.yaml", {"late": {"tasks": [external("too_late")]}})
+        world.accelerator("import", str(late))
+        (message_id,) = world.publish({"task_id": "too_late", "batch_id": "L1"})
+        wait(world, "L1", lambda: request(world, message_id))
+        line = rf"Airflow has no DAG late, and no dag-processor is alive, last heartbeat {AT}\. Start `airflow dag-processor`\."
+        why.check("no dag-processor", (message_id,), line)
+
+    def test_no_triggerer_lives(self, world: World, why: Asker, waiting: dict[str, str]) -> None:
+        stop(world, "triggerer")
+        line = rf"outside is deferred and no triggerer is alive, last heartbeat {AT}\. Start `airflow triggerer`\."
+        why.check("no triggerer", ("outside", "W1"), line)
+
+    def test_no_scheduler_lives(self, world: World, why: Asker) -> None:
+        stop(world, "scheduler")
+        for names in (("F1",), ("waiter", "W1"), ("fails", "W1")):
+            why.check("no scheduler", names, rf"No scheduler is alive, last heartbeat {AT}\. Start `airflow scheduler`\.")
