@@ -158,11 +158,13 @@ def usable_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = 
 
 def unusable(workflow_id: str, error: Exception) -> Problem:
     """Return the problem of a workflow that cannot be built or used; the same text for the same error."""
-    task_id = error.task_id if isinstance(error, UnusableDagError) else None
-    row = f"workflows row {workflow_id}" if task_id is None else f"tasks row {task_id}: config"
-    reason = str(error) if isinstance(error, UnusableDagError) else f"{type(error).__name__}: {error}"
+    known = error if isinstance(error, UnusableDagError) else UnusableDagError(f"{type(error).__name__}: {error}")
+    row = f"workflows row {workflow_id}" if known.task_id is None else f"tasks row {known.task_id}"
     # An object's address is another one in each process.
-    reason = shorten(re.sub(r" at 0x[0-9a-f]+", "", reason), 500)
+    reason = shorten(re.sub(r" at 0x[0-9a-f]+", "", str(known)), 500)
+    if known.column is not None:
+        return Problem(workflow_id, row, f"{known.column}: {reason}")
+    row = row if known.task_id is None else f"{row}: config"
     return Problem(workflow_id, row, f"cannot be built: {reason}; correct its rows")
 
 

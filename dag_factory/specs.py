@@ -90,6 +90,12 @@ def _check_task_id(value: str) -> str:
     return check_id(value)
 
 
+def _check_group(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        raise ValueError("may hold letters, digits, '_' and '-' only; rename it")
+    return _check_task_id(value)
+
+
 def _check_param_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
         raise ValueError("must start with a letter and go on with letters, digits and '_'; rename it")
@@ -333,7 +339,7 @@ class TaskSpec(TaskOptions):
     enabled: StrictBool = True
     on_parent_skip: Literal["skip", "run"] = "skip"
     run_if: Annotated[StrictStr, Field(min_length=1, max_length=1000)] | None = None
-    task_group: Annotated[StrictStr, AfterValidator(_check_task_id)] | None = None
+    task_group: Annotated[StrictStr, Field(max_length=200), AfterValidator(_check_group)] | None = None
     outlets: Annotated[OneOrMore[AssetUri], Field(max_length=100)] = ()
     display_name: DisplayName | None = None
     doc: StrictStr | None = None

@@ -237,21 +237,23 @@ class _Validation:
         if cycle := find_cycle(children):
             self._report(workflow_id, name, f"dependencies form a cycle: {way_around(cycle)}; delete one of them")
         else:
-            self._report(workflow_id, name, *_group_problems(self._tasks[workflow_id], children))
+            for task_id, message in _group_problems(self._tasks[workflow_id], children):
+                self._report(workflow_id, row_name("tasks", "task_id", task_id), f"task_group: {message}")
 
 
-def _group_problems(tasks: Mapping[str, TaskSpec], children: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """Yield why Airflow could not draw the groups of a workflow, whose tasks make no cycle."""
+def _group_problems(tasks: Mapping[str, TaskSpec], children: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
+    """Yield why Airflow could not draw the groups of a workflow, whose tasks make no cycle, and a task that it is about."""
     group_of = {task_id: task.task_group for task_id, task in tasks.items() if task.task_group is not None}
     for name in sorted(set(group_of.values()) & children.keys()):
-        yield f"task_group: {name} is a task too; rename one"
+        yield min(task_id for task_id, group in group_of.items() if group == name), f"{name} is a task too; rename one"
     # Each group as one node, as Airflow shows it.
     drawn: dict[str, set[str]] = defaultdict(set)
     for parent, behind in children.items():
         node = group_of.get(parent, parent)
         drawn[node] |= {group_of.get(child, child) for child in behind} - {node}
     if cycle := find_cycle(drawn):
-        yield f"task_group: the groups and tasks form a cycle: {way_around(cycle)}; take a task out of its group"
+        first = min(task_id for task_id, group in group_of.items() if group in cycle)
+        yield first, f"the groups and tasks form a cycle: {way_around(cycle)}; take a task out of its group"
 
 
 def _unstorable(row: Any) -> Iterator[str]:

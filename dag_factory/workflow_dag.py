@@ -30,6 +30,7 @@ from provider.exceptions import AcceleratorError
 from provider.operators.condition import Condition
 from provider.operators.task_batch import ScopeGuard, StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
+from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
@@ -121,9 +122,9 @@ def _operator(
         arguments["doc_md"] = task.doc
     if task.display_name is not None:
         arguments["task_display_name"] = task.display_name
+    if task.outlets:
+        arguments["outlets"] = [asset(uri, "outlets", task.task_id) for uri in task.outlets]
     try:
-        if task.outlets:
-            arguments["outlets"] = [asset(uri) for uri in task.outlets]
         operator = task_type.build(task.config, arguments)
     except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
@@ -271,7 +272,7 @@ def _schedule(options: WorkflowOptions) -> Any:
     timetable = _timetable(options)
     if not options.after or not options.enabled:
         return timetable
-    assets = [asset(one) if "://" in one else workflow_asset(one) for one in options.after]
+    assets = [asset(one, "after") if "://" in one else workflow_asset(one) for one in options.after]
     if timetable is None:
         return assets
     from airflow.sdk import AssetAll, AssetOrTimeSchedule
@@ -279,16 +280,24 @@ def _schedule(options: WorkflowOptions) -> Any:
     return AssetOrTimeSchedule(timetable=timetable, assets=AssetAll(*assets))
 
 
-def asset(uri: str) -> Asset:
-    """Return the asset of a URI: its name, too, is the URI, as in other DAGs that give no name."""
+def asset(uri: str, column: str, task_id: str | None = None) -> Asset:
+    """
+    Return the asset of a URI: its name, too, is the URI, as in other DAGs that give no name.
+
+    :param column: that has the URI, of the workflow's row, or of the row of *task_id*.
+    :raises UnusableDagError: Airflow refuses the URI.
+    """
     from airflow.sdk import Asset
 
-    return Asset(uri)
+    try:
+        return Asset(uri)
+    except ValueError as error:
+        raise UnusableDagError(f"{quoted(uri)} is no URI that Airflow takes: {error}; correct it", task_id, column) from error
 
 
 def workflow_asset(workflow_id: str) -> Asset:
     """Return the asset that a successful batch of a workflow updates, where others follow it."""
-    return asset(f"x-accelerator://workflows/{workflow_id}")
+    return asset(f"x-accelerator://workflows/{workflow_id}", "workflow_id")
 
 
 def _timetable(options: WorkflowOptions) -> CronTriggerTimetable | CronDataIntervalTimetable | None:

@@ -42,11 +42,13 @@ class UnusableDagError(AcceleratorError):
     Airflow cannot use a DAG; the message says why.
 
     :param task_id: the task that is to blame; None where it is the DAG as a whole.
+    :param column: of the task's row, or of the workflow's; None where that is not known.
     """
 
-    def __init__(self, reason: str, task_id: str | None = None) -> None:
+    def __init__(self, reason: str, task_id: str | None = None, column: str | None = None) -> None:
         super().__init__(reason)
         self.task_id = task_id
+        self.column = column
 
 
 def rehearse(dag: DAG) -> None:

@@ -234,17 +234,21 @@ BAD_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         "tasks row stg_orders: run_if: call is not allowed in a template; use batch_date, batch_id, params, task_id, workflow_id "
         "and filters",
     ),
+    "group with a dot": (
+        _set("task", "stg_orders", "task_group", "clean.orders"),
+        "tasks row stg_orders: task_group: may hold letters, digits, '_' and '-' only; rename it",
+    ),
     "group named as a task": (
         _set("task", "stg_orders", "task_group", "load_orders"),
-        "workflows row daily_sales: task_group: load_orders is a task too; rename one",
+        "tasks row stg_orders: task_group: load_orders is a task too; rename one",
     ),
     "groups in a circle": (
         lambda rows: (
             rows.task("load_orders").update(task_group="ends"),
             rows.task("refresh_daily_sales").update(task_group="ends"),
         ),
-        "workflows row daily_sales: task_group: the groups and tasks form a cycle: archive_orders → ends → archive_orders; take "
-        "a task out of its group",
+        "tasks row load_orders: task_group: the groups and tasks form a cycle: archive_orders → ends → archive_orders; take a "
+        "task out of its group",
     ),
     "retries": (_set("task", "dim_date", "retries", -1), TASK + "retries: must be greater than or equal to 0, not -1"),
     "retries as text": (_set("task", "dim_date", "retries", "1"), TASK + "retries: must be a whole number, not '1'"),

@@ -12,13 +12,14 @@ import pytest
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
+from dag_factory.building import unusable
 from dag_factory.schedules import missed_run
 from dag_factory.specs import TaskOptions, WorkflowOptions
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
-from provider.airflow_internals.dags import serialized
+from provider.airflow_internals.dags import UnusableDagError, serialized
 from provider.operators.task_batch import ScopeGuard
 from tests.dag_factory.definitions import Rows, good_rows, template_context
 
@@ -232,6 +233,24 @@ class TestAfter:
         watcher: Any = build_dag(spec, task_types()).get_task("batch_watcher")
         assert [one.uri for one in watcher.outlets] == ["x-accelerator://workflows/daily_sales"]
         assert watcher.upstream_task_ids == {task.task_id for task in spec.tasks}
+
+    @pytest.mark.parametrize(
+        ("row", "column", "named"),
+        [
+            ("stg_orders", "outlets", "tasks row stg_orders: outlets"),
+            ("daily_sales", "after", "workflows row daily_sales: after"),
+        ],
+    )
+    def test_an_asset_that_airflow_refuses_is_named_by_row_and_column(
+        self, rows: Rows, row: str, column: str, named: str
+    ) -> None:
+        (rows.task(row) if column == "outlets" else rows.workflow(row))[column] = ["bigquery://p"]
+        with pytest.raises(UnusableDagError) as raised:
+            build(rows)
+        assert str(unusable("daily_sales", raised.value)) == (
+            f"{named}: 'bigquery://p' is no URI that Airflow takes: URI format bigquery:// must contain dataset and table names; "
+            "correct it"
+        )
 
     def test_a_task_tells_of_what_it_makes(self, rows: Rows) -> None:
         rows.task("stg_orders")["outlets"] = "bigquery://p/d/t"

@@ -319,8 +319,8 @@ def test_workflows_come_one_after_the_other(world: World) -> None:
         "chain_only_eu": ("SKIPPED", "run_if does not hold: params.region == 'EU'"),
         "chain_behind": ("SKIPPED", "parent skipped: chain_only_eu"),
     }
-    structure = world.airflow.rest("GET", f"{world.airflow.url}/ui/structure/structure_data?dag_id=chain_loads")
-    (group,) = (node for node in structure["nodes"] if node["id"] == "landing")
+    drawn = world.airflow.client(None).get("/ui/structure/structure_data", params={"dag_id": "chain_loads"}).json()
+    (group,) = (node for node in drawn["nodes"] if node["id"] == "landing")
     assert {"chain_check", "chain_load"} <= {child["id"] for child in group["children"]}
     assert instance(world, "chain_loads", loads["batch_id"], "chain_told")["executor"] == "LocalExecutor"
 
