@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dag_factory.graph import disjoint_cycles
 from dag_factory.problems import Problem, suggestion, way_around
 from dag_factory.specs import WorkflowSpec
+from provider.metadata.rows import workflows_among
 from provider.texts import quoted
 
 
@@ -16,7 +17,7 @@ def followed(predecessors: Mapping[str, Collection[str]]) -> frozenset[str]:
 
     :param predecessors: workflow id → what it comes after: workflows, and assets, which have ``://`` in them.
     """
-    return frozenset(one for said in predecessors.values() for one in said if "://" not in one)
+    return frozenset(one for said in predecessors.values() for one in workflows_among(said))
 
 
 def circular(predecessors: Mapping[str, Collection[str]]) -> list[Problem]:
@@ -49,8 +50,8 @@ def missing(workflows: Sequence[WorkflowSpec], known: Collection[str]) -> Iterat
     :param known: ids of all workflows, valid or not.
     """
     for spec in workflows:
-        for other in spec.options.after:
-            if "://" not in other and other not in known:
+        for other in workflows_among(spec.options.after):
+            if other not in known:
                 hint = suggestion(other, known, "workflows are")
                 text = f"after: there is no workflow {quoted(other)}; {hint}; {spec.workflow_id} waits until there is one"
                 yield Problem(spec.workflow_id, f"workflows row {spec.workflow_id}", text)

@@ -6,6 +6,7 @@ Keys of the ``TypedDict``s are the columns of :mod:`provider.metadata.tables`; a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict
@@ -149,6 +150,11 @@ class Completion:
     message_id: str
     status: str
     error: str | None
+
+
+def workflows_among(predecessors: Iterable[str]) -> list[str]:
+    """Return the workflows among what a workflow comes after; the others are assets, whose URIs have ``://`` in them."""
+    return [one for one in predecessors if "://" not in one]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from fastapi import APIRouter, HTTPException
 from starlette.responses import Response
 
 from provider.metadata.batch_queries import task_logs_of
+from provider.metadata.definitions import read_predecessors
 from provider.metadata.engine import read_session
+from provider.metadata.rows import workflows_among
 from provider.pages.access import Asking
 from provider.pages.answers import answer
 from provider.pages.batches import Text, visible_batch
@@ -23,7 +25,10 @@ def show_plan(person: Asking, dag_id: Text, run_id: Text) -> Response:
     with read_session() as session:
         batch = visible_batch(session, person, dag_id, run_id)
         tries = task_logs_of(session, dag_id, run_id)
+        stored = read_predecessors(session)
+    # Who follows is told where all of those it comes after may be seen, as they are named with it.
+    told = {name: said for name, said in stored.items() if all(map(person.may_see, [name, *workflows_among(said)]))}
     try:
-        return answer(asdict(plan_restart(batch, tries)))
+        return answer(asdict(plan_restart(batch, tries, predecessors=told)))
     except NothingToRestartError as error:
         raise HTTPException(409, str(error)) from error

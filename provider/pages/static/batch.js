@@ -126,7 +126,7 @@ function triesTable(batch, tries, causes) {
 /**
  * The button that runs failed and blocked tasks again, where there are any; its route plans what that does.
  *
- * The plan is `{runs: [{task_id, map_index, why}], keeps: number, repeats: [text], body}`, where `body` is what
+ * The plan is `{runs: [{task_id, map_index, why}], keeps: number, repeats: [text], follows: [text], body}`, where `body` is what
  * `clearTaskInstances` of Airflow's API takes: Airflow checks the person's right, and writes its audit log.
  */
 function offerRestart(place, { batch, tries }, reload) {
@@ -165,6 +165,6 @@ async function preview(batch, reload) {
   const close = showDialog(`Run ${plural(plan.runs.length, "task")} again?`,
     h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))),
     h("p", null, `Not run again: ${plural(plan.keeps ?? 0, "task")} that succeeded.`),
-    ...(plan.repeats ?? []).map((text) => h("p", { class: "callout" }, text)), said,
+    ...[...(plan.repeats ?? []), ...(plan.follows ?? [])].map((text) => h("p", { class: "callout" }, text)), said,
     h("div", { class: "actions" }, h("button", { class: "primary", onclick: go, autofocus: true }, "Run again"), h("button", { onclick: () => close() }, "Leave as it is")));
 }

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from provider.metadata.engine import write_session
+from provider.metadata.tables import Workflow
 from tests.provider.pages.conftest import Pages
 from tests.provider.pages.rows import batch, log, store
 
@@ -33,6 +35,19 @@ def test_what_runs_what_stays_and_what_airflow_is_to_be_sent(pages: Pages) -> No
     assert plan["keeps"] == 1
     assert plan["repeats"] == ["transform starts its remote job anew; the last one was job-2."]
     assert plan["body"]["task_ids"] == ["transform"]
+
+
+def test_workflows_that_follow_are_told_to_whom_may_see_them(pages: Pages) -> None:
+    after = {"daily_late": ["daily_sales"], "small": ["daily_sales"], "both": ["daily_sales", "small"]}
+    with write_session() as session:
+        session.add_all(Workflow(workflow_id=name, after=said) for name, said in after.items())
+
+    def followers(person: str) -> list[str]:
+        plan = pages.json("restart", person, dag_id="daily_sales", run_id="B1")
+        return [text.partition(" ")[0] for text in plan["follows"]]
+
+    assert followers("ann") == ["both", "daily_late", "small"]
+    assert set(followers("bob")).isdisjoint(("both", "small"))
 
 
 def test_a_batch_in_which_nothing_failed(pages: Pages) -> None:
