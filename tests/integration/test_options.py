@@ -326,9 +326,9 @@ def test_workflows_come_one_after_the_other(world: World) -> None:
 
     again = ("restart", loads["batch_id"], "--from", "chain_check")
     preview = world.accelerator(*again, "--dry-run")
-    assert [line.split()[1] for line in preview.splitlines() if line.startswith(("SUCCESS", "SKIPPED"))] == [
+    assert {line.split()[1] for line in preview.splitlines() if line.startswith(("SUCCESS", "SKIPPED"))} == {
         *("chain_check", "chain_only_eu", "chain_behind", "chain_told")
-    ]
+    }
     starts = "starts a new batch once all that it comes after has succeeded anew"
     assert f"chain_models {starts}: chain_loads." in preview
     assert f"chain_reports {starts}: chain_loads, chain_models, x-test://checked." in preview
