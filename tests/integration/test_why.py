@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from demo.postgres import PostgresServer
 from demo.world import World
 from provider.emulators.scenario import Scenario
 from provider.metadata import engine
@@ -149,12 +150,15 @@ class Asker:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[World]:
+    # On SQLite, beside so many tasks, some of what people ask of Airflow ends in "database is locked".
     folder = tmp_path_factory.mktemp("why")
     file = write_workflows(folder / "workflows.yaml", WORKFLOWS)
     scenario, environment = Scenario.model_validate(SCENARIO), {"AIRFLOW__CORE__PARALLELISM": str(WORKERS)}
     people = {"ann": "ADMIN", "looker": "VIEWER"}
-    with World(folder, definitions=file, scenario=scenario, environment=environment, people=people) as world:
+    with World(
+        folder, definitions=file, scenario=scenario, postgres=postgres_server, environment=environment, people=people
+    ) as world:
         world.wait_for_dags([*WORKFLOWS, "accelerator_dispatcher"])
         yield world
     assert world.airflow.own_processes() == []
