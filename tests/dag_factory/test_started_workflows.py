@@ -96,7 +96,7 @@ def test_what_is_refused(config: dict[str, Any], problem: str) -> None:
 
 
 def test_a_workflow_that_comes_after_one_that_it_runs_is_in_a_circle() -> None:
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"task_id": "runs_b", "workflow_id": "a", "task_type": "run_workflow", "config": {"workflow": "b"}},
         {"task_id": "waits", "workflow_id": "b", "task_type": "external"},
     ]

@@ -201,7 +201,8 @@ def test_tasks_of_a_group_keep_their_ids(rows: Rows) -> None:
 
 def test_a_condition_is_the_guards_in_airflows_names(rows: Rows) -> None:
     rows.task("stg_orders")["run_if"] = "batch_date >= '2026-01-01'"
-    hook: Any = build(rows).get_task("stg_orders")._pre_execute_hook
+    task: Any = build(rows).get_task("stg_orders")
+    hook = task._pre_execute_hook
     assert str(hook.run_if) == "batch_date >= '2026-01-01'"
     assert hook.run_if.expression == "(dag_run.run_after | batch_date) >= '2026-01-01'"
 
