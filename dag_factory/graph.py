@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 
@@ -23,17 +23,47 @@ def find_cycle(children: Mapping[str, Iterable[str]]) -> list[str] | None:
     return None
 
 
-def disjoint_cycles(children: Mapping[str, Iterable[str]]) -> list[list[str]]:
+def tangles(children: Mapping[str, Iterable[str]]) -> list[list[str]]:
     """
-    Return cycles that have no node in common, until none is left without one of their nodes; the same for the same graph.
+    Return the groups of nodes that are all behind one another (the strongly connected ones, of two nodes or more).
+
+    By Tarjan's algorithm, without recursion: its time grows with nodes and edges, however many of the groups there are.
 
     :param children: as in :func:`find_cycle`.
     """
-    left, found = {node: set(behind) for node, behind in children.items()}, []
-    while (cycle := find_cycle(left)) is not None:
-        found.append(cycle)
-        left = {node: behind - set(cycle) for node, behind in left.items() if node not in cycle}
-    return found
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    on_path: set[str] = set()
+    found: list[list[str]] = []
+
+    def enter(node: str) -> tuple[str, Iterator[str]]:
+        number[node] = lowest[node] = len(number)
+        path.append(node)
+        on_path.add(node)
+        return node, iter(children[node])
+
+    for root in children:
+        open_ = [] if root in number else [enter(root)]
+        while open_:
+            node, left = open_[-1]
+            child = next(left, None)
+            if child is None:
+                open_.pop()
+                if open_:
+                    lowest[open_[-1][0]] = min(lowest[open_[-1][0]], lowest[node])
+                if lowest[node] == number[node]:
+                    group = [path.pop()]
+                    while group[-1] != node:
+                        group.append(path.pop())
+                    on_path.difference_update(group)
+                    if len(group) > 1:
+                        found.append(sorted(group))
+            elif child not in number:
+                open_.append(enter(child))
+            elif child in on_path:
+                lowest[node] = min(lowest[node], number[child])
+    return sorted(found)
 
 
 def flow_order(children: Mapping[str, Iterable[str]]) -> list[str]:

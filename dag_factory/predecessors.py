@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from dag_factory.graph import disjoint_cycles
+from dag_factory.graph import find_cycle, tangles
 from dag_factory.problems import Problem, suggestion, way_around
 from dag_factory.specs import WorkflowSpec
 from provider.metadata.rows import workflows_among
@@ -22,14 +22,14 @@ def followed(predecessors: Mapping[str, Collection[str]]) -> frozenset[str]:
 
 def circular(predecessors: Mapping[str, Collection[str]]) -> list[Problem]:
     """Return a problem for each workflow that comes after itself by way of others: a batch of it would never be the last."""
-    among = {name: [one for one in said if one in predecessors] for name, said in predecessors.items()}
-    return [
-        Problem(
-            name, f"workflows row {name}", f"after: workflows would start one another for ever: {way_around(cycle)}; take one out"
-        )
-        for cycle in disjoint_cycles(among)
-        for name in sorted(set(cycle))
-    ]
+    among = {name: [one for one in said if one in predecessors and one != name] for name, said in predecessors.items()}
+    found = []
+    for group in tangles(among):
+        members = frozenset(group)
+        cycle = find_cycle({name: members.intersection(among[name]) for name in group})
+        text = f"after: workflows would start one another for ever: {way_around(cycle or group)}; take one out"
+        found += [Problem(name, f"workflows row {name}", text) for name in group]
+    return found
 
 
 def acyclic(predecessors: Mapping[str, Collection[str]]) -> dict[str, Collection[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, insert, select, union, update
+from sqlalchemy import Text, cast, delete, func, insert, select, union, update
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import DefinitionRows
@@ -14,6 +14,9 @@ from provider.metadata.workflow_rows import Shard
 from provider.metadata.written_rows import IDS_AT_ONCE, boolean, columns_as_written, parsed, rows_as_written
 from provider.plain_data import as_list
 from provider.texts import chunks
+
+#: Longest text of the column ``after`` in which predecessors are looked for: more than a valid row can have.
+_LONGEST_AFTER = 200_000
 
 
 def read_definitions(session: Session, workflow_ids: Collection[str] | None = None) -> DefinitionRows:
@@ -113,10 +116,9 @@ def workflow_ids(session: Session) -> set[str]:
 
 def read_predecessors(session: Session) -> dict[str, list[str]]:
     """Return workflow id → what it comes after (column ``after``), for all workflows that come after something."""
-    statement = select(Workflow.workflow_id, cast(Workflow.after, Text)).where(cast(Workflow.after, Text).notin_(("[]", "null")))
-    found = {
-        workflow_id: as_list(parsed(text)) for workflow_id, text in session.execute(statement.order_by(Workflow.workflow_id))
-    }
+    said = cast(Workflow.after, Text)
+    statement = select(Workflow.workflow_id, said).where(said.notin_(("[]", "null")), func.length(said) <= _LONGEST_AFTER)
+    found = {name: as_list(parsed(text)) for name, text in session.execute(statement.order_by(Workflow.workflow_id))}
     # A row that says something else is reported when it is built.
     return {workflow_id: [one for one in said if isinstance(one, str)] for workflow_id, said in found.items()}
 

@@ -27,6 +27,12 @@ def test_assets_are_nobody_to_follow() -> None:
             {"a": ["c"], "b": ["a"], "c": ["b", "x://y"], "x": ["y"], "y": ["x"]},
             {**dict.fromkeys("abc", "a → c → b → a"), **dict.fromkeys("xy", "x → y → x")},
         ),
+        # Between two circles there is none, and of two that share a workflow one is named.
+        (
+            {"a": ["b"], "b": ["a"], "m": ["b"], "x": ["y", "m"], "y": ["x", "z"], "z": ["y"]},
+            {**dict.fromkeys("ab", "a → b → a"), **dict.fromkeys("xyz", "x → y → x")},
+        ),
+        ({"a": ["a"], "b": ["a"]}, {}),
     ],
 )
 def test_circles(after: dict[str, list[str]], circles: dict[str, str]) -> None:
@@ -34,6 +40,14 @@ def test_circles(after: dict[str, list[str]], circles: dict[str, str]) -> None:
     assert found == {
         name: f"after: workflows would start one another for ever: {way}; take one out" for name, way in circles.items()
     }
+
+
+def test_thousands_of_circles_are_found_in_one_go() -> None:
+    """One after another it would take minutes, which is longer than a parse may."""
+    pairs = {f"w{n}": [f"w{n ^ 1}"] for n in range(5_000)}
+    ring = {f"r{n}": [f"r{(n + 1) % 5_000}"] for n in range(5_000)}
+    chain = {f"c{n}": [f"c{n + 1}"] for n in range(20_000)} | {"c20000": []}
+    assert len(circular({**pairs, **ring, **chain})) == 10_000
 
 
 def define(**after: Any) -> None:

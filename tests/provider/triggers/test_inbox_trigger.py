@@ -14,6 +14,7 @@ from provider.exceptions import ConfigurationError
 from provider.hooks.pubsub import SubscriberAsyncHook, SubscriptionReader
 from provider.metadata import request_queue, versions
 from provider.triggers import pubsub as module
+from provider.triggers.direct_dispatch import DirectDispatch
 from provider.triggers.pubsub import PubSubInboxTrigger, Sweep
 from tests.provider.triggers.inbox_trigger import give_back_what_is_parked
 
@@ -186,6 +187,40 @@ async def test_it_looks_again_when_something_is_due_and_else_after_its_interval(
 
     assert waits == [module.NEXT_PULL_SECONDS, 20.0, 20.0]
     assert event.payload == {"status": "waiting"}
+
+
+async def test_runs_are_started_from_here_until_that_is_not_possible_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the next request that is due is an event, for the dispatcher's tasks."""
+    opened, still, asked = [], [True, True, False], []
+
+    async def never(_hook: SubscriberAsyncHook, *_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    class Direct:
+        async def dispatch(self) -> bool:
+            return still.pop(0)
+
+    async def open_direct(conn_id: str | None) -> Any:
+        asked.append(conn_id)
+        return Direct()
+
+    def open_reader(*arguments: Any) -> SubscriptionReader:
+        opened.append(arguments)
+        return real_open(*arguments)
+
+    real_open = SubscriptionReader.open
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", never)
+    monkeypatch.setattr(SubscriptionReader, "open", open_reader)
+    monkeypatch.setattr(DirectDispatch, "opened", open_direct)
+    answers(monkeypatch, (datetime.now(UTC), None))
+    options: Any = {"gcp_conn_id": "google", "impersonation_chain": ["me"], "airflow_conn_id": "own"}
+    events: Any = PubSubInboxTrigger([SUBSCRIPTION], **options).run()
+    event = await asyncio.wait_for(anext(events), 60)
+    await events.aclose()
+    await give_back_what_is_parked()
+
+    assert (event.payload, still, asked) == ({"status": "waiting"}, [], ["own"])
+    assert opened == [(SUBSCRIPTION, "google", ["me"])]
 
 
 @pytest.mark.usefixtures("embedded_database")
