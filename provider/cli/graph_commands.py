@@ -12,7 +12,7 @@ from dag_factory.graph import flow_order
 from dag_factory.problems import suggestion
 from dag_factory.specs import WorkflowSpec
 from dag_factory.validation import validate
-from provider.cli.output import write_json, write_table
+from provider.cli.output import say, write_json, write_table
 from provider.cli.workflow_commands import read_workflows, write_problems
 from provider.exceptions import AcceleratorError
 from provider.metadata.definitions import read_definitions
@@ -69,6 +69,8 @@ def _as_table(spec: WorkflowSpec) -> None:
         [task["task_id"], task["task_type"] + ("" if task["enabled"] else " (switched off)"), ", ".join(task["parents"])]
         for task in _tasks(spec)
     ]
+    if spec.options.after:
+        say(f"{spec.workflow_id} starts after {', '.join(spec.options.after)}.")
     write_table(["task", "type", "after"], rows)
 
 
@@ -86,6 +88,11 @@ def _mermaid(spec: WorkflowSpec) -> Iterator[str]:
     names = {task_id: f"t{number}" for number, task_id in enumerate(flow_order(spec.children()))}
     yield "flowchart LR"
     yield from (f'    {name}["{task_id}"]' for task_id, name in names.items())
+    before = {f"b{number}": other.replace('"', "#quot;") for number, other in enumerate(spec.options.after)}
+    yield from (f'    {name}(["{other}"])' for name, other in before.items())
+    with_parents = {child for _, child in spec.edges}
+    firsts = [name for task_id, name in names.items() if task_id not in with_parents]
+    yield from (f"    {name} -.-> {first}" for name in before for first in firsts)
     yield from (f"    {names[parent]} --> {names[child]}" for parent, child in spec.edges)
     if off := [names[task.task_id] for task in spec.tasks if not task.enabled]:
         yield "    classDef off stroke-dasharray: 4"

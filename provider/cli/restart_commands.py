@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from provider.cli.ids import only_batch, refuse_unknown_workflow, warn_of_old_record
-from provider.cli.output import say, write_json, write_table
+from provider.cli.output import busy, say, write_json, write_table
 from provider.exceptions import AcceleratorError
-from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.metadata.batch_queries import newest_batches, task_logs_of
 from provider.metadata.definitions import edges_of, read_predecessors
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.metadata.rows import StoredTaskBatch
 from provider.metadata.states import ERROR
-from provider.reconciler.sources import open_api
 from provider.restart import NothingToRestartError, RestartPlan, plan_rerun, plan_restart
 from provider.texts import task_name
+
+if TYPE_CHECKING:
+    from provider.hooks.airflow_api import AirflowApi
+    from provider.hooks.remote_job import RemoteCallError
 
 
 def restart(args: argparse.Namespace) -> int:
@@ -41,9 +44,20 @@ def restart(args: argparse.Namespace) -> int:
         _show(plans)
     if args.dry_run or not plans:
         return 0
-    api, _conn_id = open_api()
-    sent = [_send(api, plan, quiet=args.output == "json") for plan in plans]
-    return 0 if all(sent) else 1
+    with busy("Asking Airflow"):
+        # Airflow takes seconds to import, and a look needs nothing of it.
+        from provider.reconciler.sources import open_api
+
+        api, _conn_id = open_api()
+        refused = [_send(api, plan) for plan in plans]
+    for plan, error in zip(plans, refused, strict=True):
+        if error is not None:
+            sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} does not run again: {error}\n")
+        elif args.output != "json":
+            say(
+                f"Batch {plan.batch_id} of {plan.workflow_id} runs again; `accelerator logs {plan.batch_id}` shows how far it is."
+            )
+    return 1 if any(refused) else 0
 
 
 def _plans(args: argparse.Namespace) -> list[RestartPlan]:
@@ -90,14 +104,13 @@ def _show(plans: list[RestartPlan]) -> None:
             say(text)
 
 
-def _send(api: AirflowApi, plan: RestartPlan, *, quiet: bool) -> bool:
+def _send(api: AirflowApi, plan: RestartPlan) -> RemoteCallError | None:
+    """Let Airflow clear what the plan says; return why it does not."""
+    from provider.hooks.airflow_api import api_path
     from provider.hooks.remote_job import RemoteCallError
 
     try:
         api.post(api_path("dags", plan.workflow_id, "clearTaskInstances"), plan.body)
     except RemoteCallError as error:
-        sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} does not run again: {error}\n")
-        return False
-    if not quiet:
-        say(f"Batch {plan.batch_id} of {plan.workflow_id} runs again; `accelerator logs {plan.batch_id}` shows how far it is.")
-    return True
+        return error
+    return None

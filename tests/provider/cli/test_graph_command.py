@@ -47,6 +47,14 @@ def test_mermaid_has_every_task_and_edge(stored: Rows, accelerator: Any) -> None
     assert lines[9:] == ["    classDef off stroke-dasharray: 4", "    class t1 off"]
 
 
+def test_what_the_workflow_comes_after(stored: Rows, accelerator: Any) -> None:
+    stored.workflow("daily_sales")["after"] = ["calendar", 'x://"y"']
+    store(stored)
+    assert accelerator("graph", "daily_sales").out.startswith('daily_sales starts after calendar, x://"y".\n')
+    drawn = accelerator("graph", "daily_sales", "--format", "mermaid").out.splitlines()
+    assert drawn[5:9] == ['    b0(["calendar"])', '    b1(["x://#quot;y#quot;"])', "    b0 -.-> t0", "    b1 -.-> t0"]
+
+
 def test_of_a_file_without_a_database(workflows_file: Any, accelerator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://nobody@127.0.0.1:1/none")
     result = accelerator("graph", "daily_sales", "--file", workflows_file, "--format", "json")
