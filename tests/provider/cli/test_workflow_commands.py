@@ -46,10 +46,10 @@ def test_import_stores_what_is_given_and_leaves_the_rest_to_the_database(
     (workflow,), (task,) = rows.workflows, rows.tasks
     given = {"workflow_id": "nightly", "schedule": "0 5 * * *", "start_date": "2026-01-01"}
     defaults = {"timezone": "UTC", "catchup": False, "enabled": True, "max_active_batches": 16, "params": [], "tags": []}
-    defaults["paused_at_first"] = False
+    defaults |= {"paused_at_first": False, "after": []}
     assert {name: value for name, value in workflow.items() if value is not None} == {**given, **defaults, "default_args": {}}
     assert task["config"] == {"workspace": "no", "semantic_model": "010"}
-    assert (task["enabled"], task["on_parent_skip"], task["retries"]) == (True, "skip", None)
+    assert (task["enabled"], task["on_parent_skip"], task["retries"], task["outlets"]) == (True, "skip", None, [])
 
 
 def test_import_says_what_airflow_starts_at_once(accelerator, application_database: str, write) -> None:
