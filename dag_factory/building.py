@@ -164,8 +164,9 @@ def unusable(workflow_id: str, error: Exception) -> Problem:
     reason = shorten(re.sub(r" at 0x[0-9a-f]+", "", str(known)), 500)
     if known.column is not None:
         return Problem(workflow_id, row, f"{known.column}: {reason}")
-    row = row if known.task_id is None else f"{row}: config"
-    return Problem(workflow_id, row, f"cannot be built: {reason}; correct its rows")
+    return Problem(
+        workflow_id, row if known.task_id is None else f"{row}: config", f"cannot be built: {reason}; correct its rows"
+    )
 
 
 def has_own_types(rows: DefinitionRows, types: TaskTypes) -> bool:

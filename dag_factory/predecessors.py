@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dag_factory.graph import find_cycle, tangles
 from dag_factory.problems import Problem, suggestion, way_around
@@ -15,7 +15,7 @@ def followed(predecessors: Mapping[str, Collection[str]]) -> frozenset[str]:
     """
     Return the workflows that others come after.
 
-    :param predecessors: workflow id → what it comes after: workflows, and assets, which have ``://`` in them.
+    :param predecessors: workflow id → what it comes after: workflows, and URIs of assets.
     """
     return frozenset(one for said in predecessors.values() for one in workflows_among(said))
 
@@ -38,7 +38,7 @@ def acyclic(predecessors: Mapping[str, Collection[str]]) -> dict[str, Collection
     return {name: said for name, said in predecessors.items() if name not in named}
 
 
-def predecessors_of(workflows: Sequence[WorkflowSpec]) -> dict[str, list[str]]:
+def predecessors_of(workflows: Iterable[WorkflowSpec]) -> dict[str, list[str]]:
     """Return what :func:`followed` and :func:`circular` take, of specs."""
     return {spec.workflow_id: list(spec.options.after) for spec in workflows if spec.options.after}
 

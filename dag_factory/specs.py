@@ -24,6 +24,7 @@ from pydantic import (
 from dag_factory.problems import suggestion
 from dag_factory.schedules import check_schedule, check_timezone, missed_run, parse_start_date
 from provider.metadata.file_patterns import check_file_pattern
+from provider.metadata.rows import is_asset
 from provider.plain_data import as_list
 from provider.run_conf import FORM_KEYS
 from provider.texts import one_line, quoted
@@ -130,7 +131,7 @@ def _check_asset_uri(value: str) -> str:
 
 
 def _check_predecessor(value: str) -> str:
-    return _check_asset_uri(value) if "://" in value else _check_workflow_id(value)
+    return _check_asset_uri(value) if is_asset(value) else _check_workflow_id(value)
 
 
 WorkflowId = Annotated[StrictStr, AfterValidator(_check_workflow_id)]

@@ -27,6 +27,7 @@ from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS, condition_to_airflow
 from provider.airflow_internals.dags import UnusableDagError
 from provider.exceptions import AcceleratorError
+from provider.metadata.rows import is_asset
 from provider.operators.condition import Condition
 from provider.operators.task_batch import ScopeGuard, StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
@@ -272,7 +273,7 @@ def _schedule(options: WorkflowOptions) -> Any:
     timetable = _timetable(options)
     if not options.after or not options.enabled:
         return timetable
-    assets = [asset(one, "after") if "://" in one else workflow_asset(one) for one in options.after]
+    assets = [asset(one, "after") if is_asset(one) else workflow_asset(one) for one in options.after]
     if timetable is None:
         return assets
     from airflow.sdk import AssetAll, AssetOrTimeSchedule

@@ -9,7 +9,6 @@ log. The page and the command send the same body.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from typing import Any
 from provider.exceptions import AcceleratorError
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import BLOCKED, DELETED, ERROR, NEW, PROCESSING, SCOPE, SUCCESS
+from provider.run_conf import downstream_of
 from provider.texts import first_line, task_name
 
 #: Tasks that every workflow has and nobody has defined.
@@ -119,7 +119,7 @@ def plan_rerun(
             f"batch {batch['batch_id']} of {batch['workflow_id']} has not run {', '.join(unfit)}. Its tasks are: "
             f"{', '.join(sorted(there)) or 'none'}."
         )
-    wanted = _with_all_behind(tasks, edges).keys() & there
+    wanted = there.intersection(downstream_of(tasks, _children(edges)))
     chosen = [one for one in newest if one["task_id"] in wanted]
     if running := sorted({one["task_id"] for one in chosen if one["status"] in (NEW, PROCESSING)}):
         raise AcceleratorError(
@@ -166,23 +166,16 @@ def _plan(
 
 def _followers(workflow_id: str, predecessors: Mapping[str, Collection[str]]) -> Iterator[str]:
     """Yield a sentence for each workflow that may start when this one has succeeded, the nearest first."""
-    edges = [(before, name) for name, said in sorted(predecessors.items()) for before in said]
-    for name in list(_with_all_behind([workflow_id], edges))[1:]:
+    children = _children((before, name) for name, said in sorted(predecessors.items()) for before in said)
+    for name in downstream_of([workflow_id], children)[1:]:
         yield f"{name} starts a new batch once all that it comes after has succeeded anew: {', '.join(predecessors[name])}."
 
 
-def _with_all_behind(names: Collection[str], edges: Iterable[tuple[str, str]]) -> dict[str, None]:
-    """Return names and all that is behind them, the nearest first."""
+def _children(edges: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     children: dict[str, list[str]] = {}
     for parent, child in edges:
         children.setdefault(parent, []).append(child)
-    found = dict.fromkeys(names)
-    open_ = deque(found)
-    while open_:
-        behind = [child for child in children.get(open_.popleft(), ()) if child not in found]
-        found |= dict.fromkeys(behind)
-        open_ += behind
-    return found
+    return children
 
 
 def newest_tries(tries: Iterable[StoredTaskLog]) -> list[StoredTaskLog]:
@@ -204,7 +197,7 @@ def _only(
         )
     # A task that is out of scope or disabled blocks nothing: what comes after it and is blocked, others have blocked.
     blocked = {one["task_id"] for one in found if one["status"] == BLOCKED}
-    wanted = _with_all_behind(tasks, [(parent, child) for parent, child in edges if child in blocked])
+    wanted = downstream_of(tasks, _children((parent, child) for parent, child in edges if child in blocked))
     return [one for one in found if one["task_id"] in tasks or (one["task_id"] in wanted and one["status"] == BLOCKED)]
 
 

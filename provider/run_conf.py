@@ -235,13 +235,12 @@ def requested_scope(wish: Mapping[str, Any], edges: Mapping[str, Collection[str]
     return Scope(sorted(set(starts)), name, sorted(tasks))
 
 
-def downstream_of(starts: Iterable[str], edges: Mapping[str, Collection[str]]) -> set[str]:
-    """Return the given tasks and everything that can be reached from them."""
-    reached: set[str] = set()
-    pending = list(starts)
-    while pending:
-        task_id = pending.pop()
-        if task_id not in reached:
-            reached.add(task_id)
-            pending.extend(edges.get(task_id, ()))
+def downstream_of(starts: Iterable[str], edges: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the given nodes and everything that can be reached from them, the nearest first."""
+    reached = list(dict.fromkeys(starts))
+    known = set(reached)
+    for node in reached:  # which grows meanwhile
+        new = [child for child in dict.fromkeys(edges.get(node, ())) if child not in known]
+        reached += new
+        known.update(new)
     return reached

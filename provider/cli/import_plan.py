@@ -74,10 +74,10 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
         DefinitionRows([*kept.workflows, *new.workflows], [*kept.tasks, *new.tasks], [*kept.dependencies, *new.dependencies])
     )
     before = validate(stored)
-    found_before = [*before.problems, *circular(predecessors_of(list(before.workflows.values())))]
+    found_before = [*before.problems, *circular(predecessors_of(before.workflows.values()))]
     kept_problems = {problem for problem in found_before if problem.workflow_id not in replaced}
     workflows = [spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced]
-    found = [*after.problems, *circular(predecessors_of(list(after.workflows.values()))), *rehearse_foreign(workflows)]
+    found = [*after.problems, *circular(predecessors_of(after.workflows.values())), *rehearse_foreign(workflows)]
     if problems := [problem for problem in found if problem not in kept_problems]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}

@@ -152,9 +152,14 @@ class Completion:
     error: str | None
 
 
+def is_asset(predecessor: str) -> bool:
+    """Tell whether what a workflow comes after is the URI of an asset, and not the id of a workflow."""
+    return "://" in predecessor
+
+
 def workflows_among(predecessors: Iterable[str]) -> list[str]:
-    """Return the workflows among what a workflow comes after; the others are assets, whose URIs have ``://`` in them."""
-    return [one for one in predecessors if "://" not in one]
+    """Return the workflows among what a workflow comes after."""
+    return [one for one in predecessors if not is_asset(one)]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ fixed beforehand (:mod:`tests.storms.intake_plan`) and compared with the publish
 from __future__ import annotations
 
 import argparse
-import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +25,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 
 from demo.postgres import PostgresServer
 from demo.world import TOPIC, World
+from tests.storms.command import add_seed_and_folder, home
 from tests.storms.intake_plan import (
     FILE_PATTERNS,
     LATER_ROUNDS,
@@ -233,10 +232,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--strikes", type=int, default=4, help="directed kills in each gap")
     parser.add_argument("--kills", type=int, default=12, help="kills at any moment")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds")
     parser.add_argument("--direct", action="store_true", help="the triggerer starts the runs itself, by Airflow's REST API")
-    parser.add_argument("--folder", type=Path, help="keep the Airflow home and the publisher's file here")
+    add_seed_and_folder(parser, "the Airflow home and the publisher's file")
     options = parser.parse_args(arguments)
     plan = make_plan(
         options.seed,
@@ -247,9 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
         random_kills=options.kills,
     )
     print(f"Storm {plan.seed}: {options.messages} messages in {options.rounds} rounds …", flush=True)
-    with tempfile.TemporaryDirectory(prefix="intake-") as temporary, PostgresServer() as postgres:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with home(options.folder, "intake-") as folder, PostgresServer() as postgres:
         return run_storm(folder, plan, postgres, timeout=options.timeout, direct=options.direct).tell()
 
 

@@ -9,9 +9,7 @@ who and what ended it, SQL decides that uses none of our code: :mod:`tests.storm
 from __future__ import annotations
 
 import argparse
-import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -19,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
+from tests.storms.command import add_seed_and_folder, home
 from tests.storms.outcome import Outcome
 from tests.storms.record_lag import LagPoller
 from tests.storms.record_plan import Plan, Run, Wave, make_plan
@@ -236,21 +235,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reader", choices=get_args(Reader), default="database")
     parser.add_argument("--rounds", type=int, help="waves; each has all cases once, and one kind of chaos")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--small", action="store_true", help="the form that runs among the tests")
     parser.add_argument("--least", type=int, help="how often each case has to come to its intended end")
     parser.add_argument("--only", action="append", metavar="CASE", help="only this case; can be repeated")
     parser.add_argument("--kind", action="append", choices=KINDS, help="only this kind of chaos; can be repeated")
-    parser.add_argument("--folder", type=Path, help="keep the Airflow home here")
+    add_seed_and_folder(parser)
     options = parser.parse_args(arguments)
     kinds = options.kind or KINDS
     rounds = options.rounds or len(kinds)
     plan = small_plan(options.seed) if options.small else make_plan(options.seed, rounds, kinds=kinds, names=options.only)
     least = options.least if options.least is not None else 1 if options.small else min(LEAST, rounds)
     print(f"Record {plan.seed}, reader {options.reader}: {len(plan.waves)} waves …", flush=True)
-    with tempfile.TemporaryDirectory(prefix="record-") as temporary:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with home(options.folder, "record-") as folder:
         return run_storm(folder, plan, options.reader, least=least, seconds=8.0 if options.small else 20.0).tell()
 
 

@@ -13,7 +13,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -29,6 +28,7 @@ from demo.postgres import PostgresServer
 from demo.world import World
 from provider.emulators.ledger import Entry, Ledger
 from tests.canaries import Canaries, Leak, scan_folder
+from tests.storms.command import add_seed_and_folder, home
 from tests.storms.outcome import Outcome
 from tests.storms.plan import RUNS_OF_WORKFLOW, WORKSPACE, Job, Plan, make_plan
 
@@ -348,15 +348,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--clears", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds")
-    parser.add_argument("--folder", type=Path, help="keep the Airflow home here")
+    add_seed_and_folder(parser)
     options = parser.parse_args(arguments)
     plan = make_plan(options.seed, options.jobs, kills=options.kills, clears=options.clears)
     print(f"Storm {plan.seed}: {len(plan.jobs)} jobs, {RUNS_OF_WORKFLOW} runs of each workflow …", flush=True)
-    with tempfile.TemporaryDirectory(prefix="storm-") as temporary, PostgresServer() as postgres:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with home(options.folder, "storm-") as folder, PostgresServer() as postgres:
         return run_storm(folder, plan, postgres, timeout=options.timeout).tell()
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -28,6 +26,7 @@ import yaml
 from demo.postgres import PostgresServer
 from demo.world import World
 from provider.metadata.states import STATUS_OF_TASK_STATE
+from tests.storms.command import add_seed_and_folder, home
 from tests.storms.outcome import Outcome
 from tests.storms.plan import MAPPED_WORKFLOW
 from tests.storms.remote_jobs import MAPPED_DAG
@@ -306,15 +305,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Restart batches of a seed and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds of all first restarts, and of all second ones")
-    parser.add_argument("--folder", type=Path, help="keep the Airflow home here")
+    add_seed_and_folder(parser)
     options = parser.parse_args(arguments)
     plan = make_plan(options.seed, options.batches)
     print(f"Restarts {plan.seed}: {len(plan.runs)} batches …", flush=True)
-    with tempfile.TemporaryDirectory(prefix="restarts-") as temporary, PostgresServer() as postgres:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with home(options.folder, "restarts-") as folder, PostgresServer() as postgres:
         return run_restarts(folder, plan, postgres, timeout=options.timeout).tell()
 
 

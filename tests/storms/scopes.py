@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
@@ -25,6 +23,7 @@ import yaml
 
 from demo.postgres import PostgresServer
 from demo.world import World
+from tests.storms.command import add_seed_and_folder, home
 from tests.storms.outcome import Outcome
 from tests.storms.scopes_cases import cases
 from tests.storms.scopes_definition import FAILURES, Clear, State
@@ -244,16 +243,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Make graphs of a seed and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--graphs", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds a round may take")
-    parser.add_argument("--folder", type=Path, help="keep the Airflow home and the tasks' files here")
+    add_seed_and_folder(parser, "the Airflow home and the tasks' files")
     options = parser.parse_args(arguments)
     drawn = make_plan(options.seed, options.graphs)
     plan = Plan(drawn.seed, drawn.workflows + cases())
     print(f"Scopes {plan.seed}: {len(plan.workflows)} graphs …", flush=True)
-    with tempfile.TemporaryDirectory(prefix="scopes-") as temporary, PostgresServer() as postgres:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with home(options.folder, "scopes-") as folder, PostgresServer() as postgres:
         return run_scopes(folder, plan, postgres, timeout=options.timeout).tell()
 
 
