@@ -1,4 +1,4 @@
-"""Checks of this machine: the snapshot's folder, and what Cloud Composer allows."""
+"""Checks of this machine: the snapshot's folder, the heartbeat of triggerers, and what Cloud Composer allows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ COMPOSER_LIMITS: tuple[tuple[str, str, float | None, float | None], ...] = (
     ("triggerer", "job_heartbeat_sec", 30, None),
 )
 
+#: How many heartbeats may be missing before a triggerer counts as dead.
+HEARTBEATS = 3
+
 _FOLDER = "Give Airflow's user the right to write to [accelerator] snapshot_dir, or name another folder there."
 
 
@@ -26,6 +29,7 @@ def machine_checks() -> list[Check]:
     """Return the checks."""
     return [
         Check("snapshot folder", look_at_snapshot_folder, _FOLDER),
+        Check("heartbeat of triggerers", look_at_heartbeat, "Set [triggerer] triggerer_health_check_threshold."),
         Check("limits of Composer", look_at_composer, "Correct the Airflow configuration overrides of the environment."),
     ]
 
@@ -50,6 +54,26 @@ def look_at_snapshot_folder() -> Verdict:
             "Set [accelerator] snapshot_dir to a folder that the dag-processor and all workers share.",
         )
     return ok(seen)
+
+
+def look_at_heartbeat() -> Verdict | None:
+    """
+    Look whether a triggerer that is well can count as dead.
+
+    Airflow stores with each heartbeat the time of the one before (``Job.heartbeat`` merges its row first), so that the row of a
+    triggerer is up to two heartbeats old. Where that counts as dead, several triggerers take each other's triggers over for ever.
+    """
+    heartbeat, health = _number("triggerer", "job_heartbeat_sec"), _number("triggerer", "triggerer_health_check_threshold")
+    if heartbeat is None or health is None:
+        return None
+    least = HEARTBEATS * heartbeat
+    if health >= least:
+        return ok(f"every {heartbeat:g} s; dead after {health:g} s")
+    return Verdict(
+        State.WARNING,
+        f"every {heartbeat:g} s, and dead after {health:g} s: several triggerers take each other's triggers over",
+        f"Set [triggerer] triggerer_health_check_threshold to {least:g} at least: what Airflow stores is one heartbeat old.",
+    )
 
 
 def look_at_composer() -> Verdict | None:

@@ -191,9 +191,9 @@ class SubscriptionReader:
     """
     One subscription, read with one pull at a time, which outlives the wait for it.
 
-    A pull that is given up can hold back a message until its acknowledgement deadline: the service has handed the message to
-    a call that nobody reads. So a cancelled :meth:`next_messages` leaves its pull running and the next one goes on with it,
-    and :meth:`park` hands a reader on to the next trigger of this process.
+    A pull that is given up can hold back a message until its acknowledgement deadline: the service hands it to a call that nobody
+    reads, if it comes before the call's own deadline. So a cancelled :meth:`next_messages` leaves its pull running and the next one goes on with it,
+    and :meth:`park` hands a reader on to the next trigger of this process, or gives back what its pull still brings.
 
     :param subscription: full name.
     """
@@ -257,25 +257,29 @@ class SubscriptionReader:
         """Acknowledge messages; errors as in :meth:`SubscriberAsyncHook.acknowledge`."""
         await self._hook.acknowledge(self.subscription, [message.ack_id for message in received])
 
-    async def park(self) -> None:
+    async def park(self, seconds: float) -> None:
         """
         Leave this reader, and a pull that is under way, to the next who opens the same subscription.
 
-        That may be in another process, as the next trigger may run in another triggerer. So nobody waits here for ever.
-        """
-        if self._key in _parked:
-            await _parked.pop(self._key).close()
-        _parked[self._key] = self
-        self._expiry = asyncio.create_task(self._expire())
+        That may be in another process, as the next trigger may run in another triggerer. So nobody waits here for ever: what the
+        pull brings is given back.
 
-    async def _expire(self) -> None:
+        :param seconds: how long that waits for the next one, from the end of the pull.
+        """
+        if not seconds and (self._pull is None or self._pull.done()):
+            await self.close()
+            return
+        _parked[self._key] = self
+        self._expiry = asyncio.create_task(self._expire(seconds))
+
+    async def _expire(self, seconds: float) -> None:
         if self._pull is not None:
             await asyncio.wait([self._pull])
-        await asyncio.sleep(PARKED_SECONDS)
+        await asyncio.sleep(seconds)
         if _parked.get(self._key) is self:
             del _parked[self._key]
-            self._expiry = None
-            await self.close()
+        self._expiry = None
+        await self.close()
 
     async def close(self) -> None:
         """Give up the pull, give back what it has brought, and close the channel."""

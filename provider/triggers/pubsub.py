@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,7 +18,7 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 from provider import settings
 from provider.exceptions import ConfigurationError
-from provider.hooks.pubsub import SubscriptionReader
+from provider.hooks.pubsub import PARKED_SECONDS, SubscriptionReader
 from provider.pacing import backoff
 from provider.threads import in_own_thread
 from provider.triggers.direct_dispatch import DirectDispatch
@@ -38,6 +39,10 @@ GATHER_SECONDS = 5.0
 
 #: How long the first pull, and the one after a full one, is waited for before the event, in seconds.
 NEXT_PULL_SECONDS = 0.5
+
+#: Deadline of one pull, in seconds: from the service, and from an emulator.
+PULL_SECONDS = 100.0
+EMULATOR_PULL_SECONDS = 24 * 3600.0
 
 #: Seconds between two sweeps of the inbox in one process.
 SWEEP_SECONDS = 300.0
@@ -84,7 +89,8 @@ class PubSubInboxTrigger(BaseTrigger):
     :param airflow_conn_id: connection of type ``airflow_api``, by which runs are started from here, for ever; None for an event,
         after which a task starts them.
     :param wait_seconds: deadline of one pull in seconds. A pull that is given up can hold back a message for its
-        acknowledgement deadline, so this is longer than the service itself waits.
+        acknowledgement deadline, so by default this is longer than the service itself waits (90 s), and than Google's emulator is
+        left without a message: it waits for ever, and does not notice that nobody reads any more.
     :param first_event_after: seconds before which no event is fired.
     """
 
@@ -95,7 +101,7 @@ class PubSubInboxTrigger(BaseTrigger):
         impersonation_chain: str | Sequence[str] | None = None,
         max_messages: int = 250,
         poll_interval: float = 2.0,
-        wait_seconds: float = 100.0,
+        wait_seconds: float | None = None,
         first_event_after: float = 0.0,
         airflow_conn_id: str | None = None,
     ) -> None:
@@ -145,7 +151,7 @@ class PubSubInboxTrigger(BaseTrigger):
                     due_in = await self._due_in()
                     if first:
                         for reader in readers:
-                            reader.begin(self.max_messages, self.wait_seconds)
+                            reader.begin(self.max_messages, self._pull_seconds())
                     # What has arrived, or waits behind a full pull, comes in now, or it would wait for the next trigger. The
                     # first pull has a moment even if something is due: where something always is, nothing would come in.
                     more = first or signals.full.is_set() or any(reader.arrived() for reader in readers)
@@ -173,8 +179,11 @@ class PubSubInboxTrigger(BaseTrigger):
                 listener.cancel()
             await asyncio.gather(*listeners, return_exceptions=True)
             for reader in readers:
-                # After an event the next trigger is on its way; a trigger that was cancelled may go on elsewhere.
-                await (reader.park() if fired else reader.close())
+                # After an event the next trigger is on its way; one that was cancelled probably goes on in another triggerer.
+                await reader.park(PARKED_SECONDS if fired else 0.0)
+
+    def _pull_seconds(self) -> float:
+        return self.wait_seconds or (EMULATOR_PULL_SECONDS if os.environ.get("PUBSUB_EMULATOR_HOST") else PULL_SECONDS)
 
     async def _listen(self, reader: SubscriptionReader, signals: _Signals) -> None:
         """Pull, commit, acknowledge, for ever. After each success wait until it is known whether the event is due."""
@@ -182,7 +191,7 @@ class PubSubInboxTrigger(BaseTrigger):
         while True:
             await signals.may_pull.wait()
             try:
-                received = await reader.next_messages(self.max_messages, self.wait_seconds)
+                received = await reader.next_messages(self.max_messages, self._pull_seconds())
                 failures = 0
             except Exception as error:
                 failures += 1

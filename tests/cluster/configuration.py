@@ -11,11 +11,11 @@ from cryptography.fernet import Fernet
 
 from tests.cluster.machine import Settings
 
-#: What Cloud Composer sets, or allows no lower value of.
+#: What Cloud Composer sets, or allows no lower value of; and the kit's health threshold.
 _COMPOSER: Settings = {
     "dag_processor": {"min_file_process_interval": "30"},
     "scheduler": {"scheduler_heartbeat_sec": "15"},
-    "triggerer": {"job_heartbeat_sec": "30", "triggerer_health_check_threshold": "60"},
+    "triggerer": {"job_heartbeat_sec": "30", "triggerer_health_check_threshold": "90"},
 }
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 

@@ -183,6 +183,8 @@ know_overrides() {
     "accelerator-airflow_conn_id=airflow_api"
     "accelerator-pubsub_subscriptions=projects/$PROJECT_ID/subscriptions/$SUBSCRIPTION"
     "celery-worker_concurrency=$WORKERS_CONCURRENCY"
+    # Three heartbeats of Composer's 30 s: with fewer, triggerers take each other's triggers over.
+    triggerer-triggerer_health_check_threshold=90
   )
   if [[ -n $AIRFLOW_REGISTRATION_ROLE ]]; then
     OVERRIDES+=("api-composer_auth_user_registration_role=$AIRFLOW_REGISTRATION_ROLE")

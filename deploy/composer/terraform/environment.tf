@@ -3,6 +3,8 @@ locals {
 
   # Composer takes no AIRFLOW__… variables: everything is a configuration override, SECTION-OPTION.
   airflow_config_overrides = merge(
+    # Three heartbeats of Composer's 30 s: with fewer, triggerers take each other's triggers over.
+    { "triggerer-triggerer_health_check_threshold" = "90" },
     { for option, value in var.accelerator_options : "accelerator-${option}" => value },
     var.airflow_registration_role == null ? {} : { "api-composer_auth_user_registration_role" = var.airflow_registration_role },
     {

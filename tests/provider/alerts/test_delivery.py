@@ -122,10 +122,11 @@ class TestMail:
         assert mails.texts()[0].strip() == "{{ 7 * 7 }}"
 
     def test_a_secret_that_airflow_knows_is_not_sent(self, mails: Kept) -> None:
-        mask_secret("hunter2-canary")
-        send(rule(to="a@example.org"), [alert(details={"error": "login with hunter2-canary failed"})], URL, "unused")
+        # One that no other test of the process has masked a part of: Airflow takes the first of two that begin alike.
+        mask_secret("9d61-canary-of-a-mail")
+        send(rule(to="a@example.org"), [alert(details={"error": "login with 9d61-canary-of-a-mail failed"})], URL, "unused")
 
-        assert "hunter2-canary" not in mails.texts()[0]
+        assert "canary" not in mails.texts()[0]
         assert "login with *** failed" in mails.texts()[0]
 
     def test_a_secret_is_masked_before_it_is_escaped(self, mails: Kept) -> None:

@@ -1,4 +1,4 @@
-"""The snapshot's folder, and the limits of Cloud Composer."""
+"""The snapshot's folder, the heartbeat of triggerers, and the limits of Cloud Composer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provider.doctor.examination import State
-from provider.doctor.machine import look_at_composer, look_at_snapshot_folder
+from provider.doctor.machine import look_at_composer, look_at_heartbeat, look_at_snapshot_folder
 
 DIR, HOME, EXECUTOR = "AIRFLOW__ACCELERATOR__SNAPSHOT_DIR", "AIRFLOW_HOME", "AIRFLOW__CORE__EXECUTOR"
 
@@ -41,6 +41,18 @@ def test_a_folder_of_one_machine_under_an_executor_of_several(tmp_path: Path, mo
     assert look_at_snapshot_folder().state is State.WARNING
     monkeypatch.setenv(DIR, str(tmp_path / "shared"))
     assert look_at_snapshot_folder().state is State.OK
+
+
+@pytest.mark.parametrize(("heartbeat", "threshold", "state"), [(5, 30, State.OK), (30, 90, State.OK), (30, 60, State.WARNING)])
+def test_a_triggerer_that_is_well_never_counts_as_dead(
+    heartbeat: int, threshold: int, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC", str(heartbeat))
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD", str(threshold))
+    verdict = look_at_heartbeat()
+    assert verdict is not None
+    assert verdict.state is state
+    assert (state is State.OK) or "to 90 at least" in verdict.remedy
 
 
 class TestComposer:

@@ -69,7 +69,7 @@ def test_all_but_the_subscriptions_has_a_default() -> None:
         "impersonation_chain": None,
         "max_messages": 250,
         "poll_interval": 2.0,
-        "wait_seconds": 100.0,
+        "wait_seconds": None,
         "first_event_after": 0.0,
         "airflow_conn_id": None,
     }
@@ -140,21 +140,43 @@ async def test_a_subscription_that_fails_is_pulled_ever_more_rarely_until_it_ans
     assert set(asked) == {(SUBSCRIPTION, 7, 3.0)}
 
 
-async def test_nobody_listens_any_more_when_a_reader_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("emulator", "seconds"), [("", 100.0), ("127.0.0.1:8085", 24 * 3600.0)])
+async def test_no_pull_is_given_up_before_the_service_ends_it(
+    emulator: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is given up takes the next message with it. Google's emulator waits as long as it is told, the service 90 s."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", emulator)
+    answers(monkeypatch, (None, None))
+    asked: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    async def pull(_hook: SubscriberAsyncHook, _subscription: str, _most: int, wait_seconds: float) -> Any:
+        asked.set_result(wait_seconds)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SubscriberAsyncHook, "pull", pull)
+    events: Any = PubSubInboxTrigger([SUBSCRIPTION]).run()
+    waiting = asyncio.create_task(anext(events))
+    assert await asyncio.wait_for(asked, 60) == seconds
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_nobody_listens_any_more_when_a_reader_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, (None, None))
     pulling, listening = asyncio.Event(), []
-    close = SubscriptionReader.close
+    park = SubscriptionReader.park
 
     async def pull(_hook: SubscriberAsyncHook, *_: Any) -> Any:
         pulling.set()
         await asyncio.Event().wait()
 
-    async def watched_close(reader: SubscriptionReader) -> None:
+    async def watched_park(reader: SubscriptionReader, seconds: float) -> None:
         listening.append([task for task in asyncio.all_tasks() if "InboxTrigger._listen" in str(task.get_coro())])
-        await close(reader)
+        await park(reader, seconds)
 
     monkeypatch.setattr(SubscriberAsyncHook, "pull", pull)
-    monkeypatch.setattr(SubscriptionReader, "close", watched_close)
+    monkeypatch.setattr(SubscriptionReader, "park", watched_park)
     events: Any = PubSubInboxTrigger([SUBSCRIPTION]).run()
     waiting = asyncio.create_task(anext(events))
     await asyncio.wait_for(pulling.wait(), 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
@@ -114,13 +115,13 @@ async def test_what_cannot_be_stored_before_the_event_is_the_next_triggers(pubsu
     assert (states(), pulls[0]) == ({"dispatched": 1, "received": 1}, 1)
 
 
-async def test_what_a_parked_pull_brings_is_given_back_if_nobody_comes(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+async def test_what_a_parked_pull_brings_is_given_back_if_nobody_comes(pubsub: Any, seconds: float) -> None:
     """The next trigger may run in another triggerer."""
-    monkeypatch.setattr(hooks, "PARKED_SECONDS", 0.0)
     pubsub.create_subscription()
     reader = hooks.SubscriptionReader.open(pubsub.subscription, "none")
     pull = reader.begin(10, 60.0)
-    await reader.park()
+    await reader.park(seconds)
     expiry = reader._expiry
     assert expiry is not None
     await asyncio.to_thread(pubsub.publish, GOOD)
@@ -131,6 +132,27 @@ async def test_what_a_parked_pull_brings_is_given_back_if_nobody_comes(pubsub: A
     (again,) = await elsewhere.pull(pubsub.subscription, 10, 5.0)  # its deadline would be 10 s
     await elsewhere.close()
     assert again.message.message_id == delivered.message.message_id
+
+
+async def test_a_trigger_that_goes_on_in_another_triggerer_finds_the_messages_at_once(
+    pubsub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow cancels it here, where the pull that is under way would take the next message with it until its deadline."""
+    pubsub.create_subscription()
+    pulls = watch_pulls(monkeypatch)
+    moved = asyncio.create_task(first_event(pubsub.subscription))
+    await asyncio.to_thread(wait_for, lambda: pulls == [None], 60)
+    moved.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await moved
+    (left,) = hooks._parked.values()
+    hooks._parked.clear()  # another triggerer does not know of it
+    assert left._expiry is not None
+    await asyncio.to_thread(pubsub.publish, GOOD)
+    await asyncio.wait_for(left._expiry, 60)
+    assert pulls == [1], "the pull of before has brought it"
+    (again,) = await asyncio.wait_for(SubscriberAsyncHook("none").pull(pubsub.subscription, 10, 5.0), 60)
+    assert json.loads(again.message.data) == GOOD  # its deadline would be 10 s
 
 
 async def test_after_a_failed_pull_the_connection_is_read_anew(pubsub: Any) -> None:
