@@ -192,8 +192,9 @@ class SubscriptionReader:
     One subscription, read with one pull at a time, which outlives the wait for it.
 
     A pull that is given up can hold back a message until its acknowledgement deadline: the service hands it to a call that nobody
-    reads, if it comes before the call's own deadline. So a cancelled :meth:`next_messages` leaves its pull running and the next one goes on with it,
-    and :meth:`park` hands a reader on to the next trigger of this process, or gives back what its pull still brings.
+    reads, if it comes before the call's own deadline. So a cancelled :meth:`next_messages` leaves its pull running and the next
+    one goes on with it, and :meth:`park` hands a reader on to the next trigger of this process, or gives back what its pull still
+    brings.
 
     :param subscription: full name.
     """
