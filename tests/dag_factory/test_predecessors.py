@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.serialization.serialized_objects import DagSerialization
 
+from dag_factory.building import unusable
 from dag_factory.factory import WHOLE, build_all, build_one
 from dag_factory.predecessors import circular, followed
+from dag_factory.task_types.registry import task_types
+from dag_factory.validation import validate
+from dag_factory.workflow_dag import build_dag
+from provider.airflow_internals.dags import UnusableDagError
 from provider.metadata.definitions import read_predecessors, replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Shard
+from tests.dag_factory.definitions import Rows
+from tests.dag_factory.stored_dag import build, stored
 
 
 def test_assets_are_nobody_to_follow() -> None:
@@ -48,6 +56,57 @@ def test_thousands_of_circles_are_found_in_one_go() -> None:
     ring = {f"r{n}": [f"r{(n + 1) % 5_000}"] for n in range(5_000)}
     chain = {f"c{n}": [f"c{n + 1}"] for n in range(20_000)} | {"c20000": []}
     assert len(circular({**pairs, **ring, **chain})) == 10_000
+
+
+class TestAfter:
+    def dag(self, rows: Rows, **options: Any) -> Any:
+        rows.workflow("calendar").update(after=["daily_sales", "bigquery://p/d/t"], **options)
+        return DagSerialization.from_dict(stored(build(rows, "calendar")))
+
+    def test_a_workflow_waits_for_all_that_it_comes_after(self, rows: Rows) -> None:
+        dag = self.dag(rows, schedule=None)
+        assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
+        assert sorted(one.uri for _, one in dag.timetable.asset_condition.iter_assets()) == [
+            "bigquery://p/d/t",
+            "x-accelerator://workflows/daily_sales",
+        ]
+        assert "after `daily_sales`, `bigquery://p/d/t`" in str(dag.doc_md)
+
+    def test_beside_a_schedule(self, rows: Rows) -> None:
+        dag = self.dag(rows)
+        assert type(dag.timetable).__name__ == "AssetOrTimeSchedule"
+        assert dag.timetable.can_be_scheduled
+
+    def test_not_while_it_is_switched_off(self, rows: Rows) -> None:
+        assert type(self.dag(rows, enabled=False).timetable).__name__ == "NullTimetable"
+
+    def test_what_is_followed_tells_of_its_success_behind_all_its_tasks(self, rows: Rows) -> None:
+        spec = validate(rows.definitions()).workflows["daily_sales"].model_copy(update={"is_followed": True})
+        watcher: Any = build_dag(spec, task_types()).get_task("batch_watcher")
+        assert [one.uri for one in watcher.outlets] == ["x-accelerator://workflows/daily_sales"]
+        assert watcher.upstream_task_ids == {task.task_id for task in spec.tasks}
+
+    @pytest.mark.parametrize(
+        ("row", "column", "named"),
+        [
+            ("stg_orders", "outlets", "tasks row stg_orders: outlets"),
+            ("daily_sales", "after", "workflows row daily_sales: after"),
+        ],
+    )
+    def test_an_asset_that_airflow_refuses_is_named_by_row_and_column(
+        self, rows: Rows, row: str, column: str, named: str
+    ) -> None:
+        (rows.task(row) if column == "outlets" else rows.workflow(row))[column] = ["bigquery://p"]
+        with pytest.raises(UnusableDagError) as raised:
+            build(rows)
+        assert str(unusable("daily_sales", raised.value)) == (
+            f"{named}: 'bigquery://p' is no URI that Airflow takes: URI format bigquery:// must contain dataset and table names; "
+            "correct it"
+        )
+
+    def test_a_task_tells_of_what_it_makes(self, rows: Rows) -> None:
+        rows.task("stg_orders")["outlets"] = "bigquery://p/d/t"
+        assert [one.uri for one in build(rows).get_task("stg_orders").outlets] == ["bigquery://p/d/t"]
 
 
 def define(**after: Any) -> None:

@@ -9,30 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
-from dag_factory.building import unusable
 from dag_factory.schedules import missed_run
-from dag_factory.specs import TaskOptions, WorkflowOptions
+from dag_factory.specs import WorkflowOptions
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
-from dag_factory.workflow_dag import build_dag
-from provider.airflow_internals.dags import UnusableDagError, serialized
 from provider.operators.task_batch import ScopeGuard
 from tests.dag_factory.definitions import Rows, good_rows, template_context
-
-
-def build(rows: Rows, workflow_id: str = "daily_sales", **options: Any) -> DAG:
-    validated = validate(rows.definitions())
-    assert validated.problems == []
-    return build_dag(validated.workflows[workflow_id], task_types(), **options)
-
-
-def stored(dag: DAG) -> dict[str, Any]:
-    """Return what Airflow stores of a DAG, after a trip through JSON."""
-    return json.loads(json.dumps(serialized(dag)))  # type: ignore[no-any-return]
+from tests.dag_factory.stored_dag import build, stored
 
 
 def test_a_dag_has_what_its_rows_say(rows: Rows) -> None:
@@ -130,63 +116,6 @@ def test_what_starts_at_once_is_what_airflow_starts(
     assert missed_run(schedule, "Europe/Berlin", start, moment) == due
 
 
-#: Column → a value, what Airflow calls it, and what it stores.
-WORKFLOW_OPTIONS: dict[str, tuple[Any, str, Any]] = {
-    "end_date": ("2027-01-01", "end_date", datetime(2026, 12, 31, 23, tzinfo=UTC)),
-    "max_active_tasks": (3, "max_active_tasks", 3),
-    "max_failed_batches": (2, "max_consecutive_failed_dag_runs", 2),
-    "run_timeout_seconds": (3600, "dagrun_timeout", timedelta(hours=1)),
-    "paused_at_first": (True, "is_paused_upon_creation", True),
-    "display_name": ("Sales *of* the day", "dag_display_name", "Sales *of* the day"),
-}
-TASK_OPTIONS: dict[str, tuple[Any, str, Any]] = {
-    "retries": (7, "retries", 7),
-    "retry_delay_seconds": (90, "retry_delay", timedelta(seconds=90)),
-    "retry_backoff": (2.5, "retry_exponential_backoff", 2.5),
-    "max_retry_delay_seconds": (600, "max_retry_delay", timedelta(minutes=10)),
-    "timeout_seconds": (60, "execution_timeout", timedelta(minutes=1)),
-    "pool": ("night", "pool", "night"),
-    "pool_slots": (2, "pool_slots", 2),
-    "priority": (9, "priority_weight", 9),
-    "weight_rule": ("absolute", "weight_rule", "absolute"),
-    "queue": ("large", "queue", "large"),
-    "executor": ("LocalExecutor", "executor", "LocalExecutor"),
-    "depends_on_past": (True, "depends_on_past", True),
-    "max_active_tis_per_dag": (4, "max_active_tis_per_dag", 4),
-    "max_active_tis_per_dagrun": (5, "max_active_tis_per_dagrun", 5),
-    "owner": ("finance", "owner", "finance"),
-    "display_name": ("Orders!", "task_display_name", "Orders!"),
-}
-
-
-@pytest.mark.parametrize("column", WORKFLOW_OPTIONS)
-def test_an_option_of_a_workflow_is_what_airflow_stores(rows: Rows, column: str) -> None:
-    value, name, expected = WORKFLOW_OPTIONS[column]
-    before = DagSerialization.from_dict(stored(build(rows)))
-    rows.workflow("daily_sales")[column] = value
-    after = DagSerialization.from_dict(stored(build(rows)))
-
-    assert (getattr(before, name) != expected, getattr(after, name)) == (True, expected)
-
-
-@pytest.mark.parametrize("column", TASK_OPTIONS)
-def test_an_option_of_a_task_is_what_airflow_stores_and_wins_over_its_workflow(rows: Rows, column: str) -> None:
-    value, name, expected = TASK_OPTIONS[column]
-
-    def told() -> Any:
-        found = getattr(DagSerialization.from_dict(stored(build(rows))).get_task("stg_orders"), name)
-        return "absolute" if type(found).__name__ == "_AbsolutePriorityWeightStrategy" else found
-
-    assert told() != expected
-    rows.task("stg_orders")[column] = value
-    assert told() == expected
-    if column in TaskOptions.model_fields:
-        rows.workflow("daily_sales")["default_args"] = {column: value}
-        rows.workflow("daily_sales")["owner"] = None
-        del rows.task("stg_orders")[column]
-        assert told() == expected
-
-
 def test_tasks_of_a_group_keep_their_ids(rows: Rows) -> None:
     for task_id, name in {"stg_orders": "clean", "archive_orders": "clean", "load_orders": "load"}.items():
         rows.task(task_id)["task_group"] = name
@@ -205,61 +134,6 @@ def test_a_condition_is_the_guards_in_airflows_names(rows: Rows) -> None:
     hook = task._pre_execute_hook
     assert str(hook.run_if) == "batch_date >= '2026-01-01'"
     assert hook.run_if.expression == "(dag_run.run_after | batch_date) >= '2026-01-01'"
-
-
-class TestAfter:
-    def dag(self, rows: Rows, **options: Any) -> Any:
-        rows.workflow("calendar").update(after=["daily_sales", "bigquery://p/d/t"], **options)
-        return DagSerialization.from_dict(stored(build(rows, "calendar")))
-
-    def test_a_workflow_waits_for_all_that_it_comes_after(self, rows: Rows) -> None:
-        dag = self.dag(rows, schedule=None)
-        assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
-        assert sorted(one.uri for _, one in dag.timetable.asset_condition.iter_assets()) == [
-            "bigquery://p/d/t",
-            "x-accelerator://workflows/daily_sales",
-        ]
-        assert "after `daily_sales`, `bigquery://p/d/t`" in str(dag.doc_md)
-
-    def test_beside_a_schedule(self, rows: Rows) -> None:
-        dag = self.dag(rows)
-        assert type(dag.timetable).__name__ == "AssetOrTimeSchedule"
-        assert dag.timetable.can_be_scheduled
-
-    def test_not_while_it_is_switched_off(self, rows: Rows) -> None:
-        assert type(self.dag(rows, enabled=False).timetable).__name__ == "NullTimetable"
-
-    def test_what_is_followed_tells_of_its_success_behind_all_its_tasks(self, rows: Rows) -> None:
-        spec = validate(rows.definitions()).workflows["daily_sales"].model_copy(update={"is_followed": True})
-        watcher: Any = build_dag(spec, task_types()).get_task("batch_watcher")
-        assert [one.uri for one in watcher.outlets] == ["x-accelerator://workflows/daily_sales"]
-        assert watcher.upstream_task_ids == {task.task_id for task in spec.tasks}
-
-    @pytest.mark.parametrize(
-        ("row", "column", "named"),
-        [
-            ("stg_orders", "outlets", "tasks row stg_orders: outlets"),
-            ("daily_sales", "after", "workflows row daily_sales: after"),
-        ],
-    )
-    def test_an_asset_that_airflow_refuses_is_named_by_row_and_column(
-        self, rows: Rows, row: str, column: str, named: str
-    ) -> None:
-        (rows.task(row) if column == "outlets" else rows.workflow(row))[column] = ["bigquery://p"]
-        with pytest.raises(UnusableDagError) as raised:
-            build(rows)
-        assert str(unusable("daily_sales", raised.value)) == (
-            f"{named}: 'bigquery://p' is no URI that Airflow takes: URI format bigquery:// must contain dataset and table names; "
-            "correct it"
-        )
-
-    def test_a_task_tells_of_what_it_makes(self, rows: Rows) -> None:
-        rows.task("stg_orders")["outlets"] = "bigquery://p/d/t"
-        assert [one.uri for one in build(rows).get_task("stg_orders").outlets] == ["bigquery://p/d/t"]
-
-
-def test_every_option_is_in_these_tables() -> None:
-    assert set(TASK_OPTIONS) == {*TaskOptions.model_fields, "display_name"}
 
 
 def test_a_workflows_own_text_stands_before_what_its_rows_say(rows: Rows) -> None:
@@ -293,7 +167,7 @@ def test_nothing_that_changes_no_work_changes_what_is_stored(rows: Rows) -> None
 @pytest.mark.slow
 def test_what_is_stored_does_not_depend_on_the_process() -> None:
     program = (
-        "import json; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.test_workflow_dag import *;"
+        "from tests.dag_factory.definitions import good_rows; from tests.dag_factory.stored_dag import build, stored;"
         "from airflow.models.serialized_dag import SerializedDagModel as M;"
         "print('hash', M.hash(stored(build(good_rows()))))"
     )
@@ -494,7 +368,7 @@ def test_of_what_is_next_to_it_only_its_own_operator_is_more_than_a_name(rows: R
 @pytest.mark.slow
 def test_a_task_process_imports_no_other_services_library() -> None:
     program = (
-        "import sys; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.test_workflow_dag import build;"
+        "import sys; from tests.dag_factory.definitions import good_rows; from tests.dag_factory.stored_dag import build;"
         "build(good_rows(), only_task='stg_orders');"
         "print('heavy', [m for m in ('google.cloud.bigquery', 'google.cloud.storage', 'msal',"
         " 'airflow.providers.google.cloud.transfers.gcs_to_bigquery', 'provider.operators.bigquery',"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,116 +11,15 @@ from airflow.sdk.log import mask_secret
 
 from provider.airflow_view.view import DagState, NextTry, Waiting
 from provider.cli import why_commands
-from provider.exceptions import UnseenError
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import write_session
-from provider.metadata.tables import BatchRequest, Task, TaskBatch, TaskDependency, TaskLog, Workflow
+from provider.metadata.tables import Task
+from tests.provider.cli.running_batch import NOON, Airflow, airflow, batch, log, rows, unseen
 
-NOON = datetime(2026, 3, 16, 12, 0, tzinfo=UTC)
-LATER = datetime.now(UTC) + timedelta(hours=1)
+__all__ = ["airflow"]
+
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 TOMORROW_TOLD = f"{TOMORROW:%Y-%m-%dT%H:%M:%SZ}"
-
-
-class Airflow:
-    """An Airflow in which batch B1 of workflow w runs, and nothing keeps it."""
-
-    told = "by a test"
-
-    def __init__(self) -> None:
-        self.state: dict[str, Any] = {name: {"status": "healthy"} for name in ("scheduler", "triggerer")}
-        self.known: DagState | None = DagState(paused=False, stale=False, running=1)
-        self.run_state: str | None = "running"
-        self.tasks: list[dict[str, Any]] = []
-        self.pools = {"default_pool": {"slots": 128, "occupied_slots": 0}}
-        self.active: list[str] = []
-        self.said: list[str] = []
-        self.inside: list[dict[str, Any]] = []
-        self.everywhere: list[dict[str, Any]] = []
-        self.errors: list[dict[str, Any]] = []
-        self.due: NextTry | None = None
-        self.put_off: Waiting | None = None
-
-    def add(self, task_id: str, state: str | None, **values: Any) -> None:
-        one = {"dag_id": "w", "dag_run_id": "B1", "task_id": task_id, "map_index": -1, "state": state, "pool": "default_pool"}
-        self.tasks.append(one | values)
-
-    def health(self) -> Mapping[str, Any]:
-        return self.state
-
-    def dag(self, dag_id: str) -> DagState | None:
-        return self.known
-
-    def clock(self) -> datetime | None:
-        return None
-
-    def run(self, dag_id: str, run_id: str) -> Mapping[str, Any] | None:
-        return None if self.run_state is None else {"state": self.run_state}
-
-    def task_instances(self, dag_id: str, run_id: str) -> Sequence[Mapping[str, Any]]:
-        return self.tasks
-
-    def active_runs(self, dag_id: str) -> Sequence[str]:
-        return self.active
-
-    def pool(self, name: str) -> Mapping[str, Any] | None:
-        return self.pools.get(name)
-
-    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
-        return self.everywhere if pool is None else self.inside
-
-    def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
-        return self.said
-
-    def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:
-        return self.errors
-
-    def next_try(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> NextTry | None:
-        return self.due
-
-    def waiting(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Waiting | None:
-        return self.put_off
-
-
-def rows(*added: Any) -> None:
-    with write_session() as session:
-        session.add(Workflow(workflow_id="w"))
-        session.flush()
-        session.add_all(
-            [
-                Task(task_id="a", workflow_id="w", task_type="external"),
-                Task(task_id="b", workflow_id="w", task_type="run_workflow", config={"workflow": "other"}),
-            ]
-        )
-        session.flush()
-        session.add_all([TaskDependency(parent_id="a", child_id="b"), *added])
-
-
-def batch(status: str = "PROCESSING", **values: Any) -> TaskBatch:
-    return TaskBatch(workflow_id="w", batch_id="B1", status=status, created_at=NOON, updated_at=NOON, **values)
-
-
-def log(task_id: str, status: str, **values: Any) -> TaskLog:
-    key = {"workflow_id": "w", "batch_id": "B1", "task_id": task_id, "try_number": 1}
-    return TaskLog(**key, status=status, row_source="reconciler", updated_at=NOON, **values)
-
-
-def request(state: str, **values: Any) -> BatchRequest:
-    known = {"subscription": "s", "message_id": "77", "part": 0, "kind": "start", "workflow_id": "w", "batch_id": "B1"}
-    return BatchRequest(**known | {"payload": b"{}", "payload_bytes": 2, "received_at": NOON} | values, state=state)
-
-
-def unseen() -> None:
-    raise UnseenError("there is no Airflow database here", "Set a connection.")
-
-
-@pytest.fixture
-def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
-    found = Airflow()
-    monkeypatch.setattr(why_commands, "open_view", lambda: found)
-    return found
-
-
 GONE = DagState(paused=False, stale=True, running=1)
 LIVE = {"scheduler": {"status": "healthy"}}
 OTHERS = "provider.exceptions.DefinitionError: 1 problem in the workflow definitions. Other workflows are not affected"
@@ -379,71 +277,6 @@ def test_a_batch_that_has_ended_needs_no_airflow(accelerator, airflow: Airflow) 
     found = accelerator("why", "B1", "-o", "json")
     (answer,) = json.loads(found.out)
     assert answer["reason"] == "The batch has ended as ERROR at 2026-03-16T12:00:00Z, by ann (marked_failed)."
-
-
-#: State and values of a message, and the beginning of the first line for it.
-OF_MESSAGE: list[tuple[str, dict[str, Any], str]] = [
-    ("rejected", {"reason": "there is no task x"}, "The message was rejected: there is no task x"),
-    ("duplicate", {"reason": "message 5 was first"}, "Another message had started batch B1 before: message 5 was first"),
-    ("received", {"reason": "waits: its workflow is full."}, "The message waits: its workflow is full."),
-    ("received", {"reason": "no DAG", "next_attempt_at": LATER}, "The message waits: no DAG; it is tried again at 20"),
-    ("received", {"claimed_until": LATER}, "A dispatcher is about to start it, until "),
-    ("received", {}, "No dispatcher has taken it since 2026-03-16T12:00:00Z."),
-    ("dispatched", {"dispatched_at": NOON}, "The message has started batch B1 of w at 2026-03-16T12:00:00Z."),
-    ("recorded", {}, "The message told the end of a task and is recorded."),
-]
-
-
-#: Attributes of Airflow, and the first line for a message that waits without a reason, or with one of Airflow's.
-OF_WAITING_MESSAGE: list[tuple[dict[str, Any], str | None, str]] = [
-    ({"known": None}, "waits: Airflow has no DAG 'w' yet", "No DAG file defines w yet."),
-    ({"known": None}, None, "No DAG file defines w yet."),
-    ({"known": DagState(paused=True, stale=False, running=0)}, "waits: x.", "The message waits: x."),
-    (
-        {"known": DagState(paused=True, stale=False, running=0)},
-        None,
-        "No dispatcher has taken it since 2026-03-16T12:00:00Z: accelerator_dispatcher is paused. Unpause the DAG accel",
-    ),
-    (
-        {"state": {"metadatabase": {"status": "healthy"}, "triggerer": {"status": "unhealthy"}}},
-        None,
-        "No dispatcher has taken it since 2026-03-16T12:00:00Z: triggerer none has ever run. Start `airflow triggerer`,",
-    ),
-    ({}, None, "No dispatcher has taken it since 2026-03-16T12:00:00Z. See the checks"),
-]
-
-
-@pytest.mark.usefixtures("embedded_database")
-@pytest.mark.parametrize(("said", "reason", "line"), OF_WAITING_MESSAGE)
-def test_a_message_that_waits_for_airflow(
-    accelerator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], reason: str | None, line: str
-) -> None:
-    monkeypatch.setenv("AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS", "projects/p/subscriptions/s")
-    rows(request("received", reason=reason))
-    airflow.state["metadatabase"] = {"status": "healthy"}
-    vars(airflow).update(said)
-    assert accelerator("why", "77").out.startswith(line)
-
-
-@pytest.mark.usefixtures("application_database")
-@pytest.mark.parametrize("name", ["77", "B1"])
-@pytest.mark.parametrize(("state", "values", "line"), OF_MESSAGE, ids=lambda value: value[:30] if isinstance(value, str) else "")
-def test_a_message(
-    accelerator, monkeypatch: pytest.MonkeyPatch, name: str, state: str, values: dict[str, Any], line: str
-) -> None:
-    # Its row is enough.
-    monkeypatch.setattr(why_commands, "open_view", unseen)
-    rows(request(state, **values))
-    found = accelerator("why", name)
-    assert found.code == 0, found.err
-    assert found.out.startswith(line)
-
-
-@pytest.mark.usefixtures("embedded_database")
-def test_a_message_that_has_started_its_batch_goes_on_with_it(accelerator, airflow: Airflow) -> None:
-    rows(batch(), request("dispatched", dispatched_at=NOON))
-    airflow.known = DagState(paused=True, stale=False, running=0)
-    assert accelerator("why", "77").out.startswith("DAG w is paused.")
 
 
 @pytest.mark.usefixtures("embedded_database")
