@@ -287,6 +287,7 @@ _REQUESTS = Command(
             help="retry: read the message of a rejected request once more, or try a waiting one at once",
         ),
         argument("request_ids", metavar="ID", nargs="*", type=positive, help="requests to retry"),
+        argument("--payload", metavar="FILE", help="retry: what the message should have said; - reads standard input"),
         argument("--state", choices=(*_REQUEST_STATES, "all"), help="only requests in this state; all shows every request"),
         argument("--workflow", metavar="WORKFLOW", help="only requests for this workflow"),
         argument("--limit", type=positive, default=20, metavar="N", help="at most N requests (default 20)"),

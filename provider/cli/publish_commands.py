@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from provider import messages, settings
+from provider.cli.message_file import read_message
 from provider.cli.output import say
 from provider.exceptions import AcceleratorError, ConfigurationError, MessageError
 from provider.hooks.pubsub import check_subscriptions
 from provider.hooks.pubsub_publisher import check_topic, topic_of
 from provider.hooks.pubsub_publisher import publish as publish_message
-from provider.message_json import MAX_BYTES
 from provider.metadata.definitions import all_task_ids
 from provider.metadata.engine import read_session
 from provider.metadata.inbox_definitions import known_definitions, unknown_task
@@ -33,7 +31,7 @@ def publish(args: argparse.Namespace) -> int:
     :raises AcceleratorError: the inbox would reject the message, or it cannot be read or published.
     """
     topic = None if args.topic is None else check_topic(args.topic)
-    data, attributes = _read(args.file), _attributes(args.attributes)
+    data, attributes = read_message(args.file), _attributes(args.attributes)
     message, workflow_id = _checked(data, attributes)
     what = f"{'the end of' if message.kind == 'completion' else 'a start at'} {message.task_id} of {workflow_id}"
     if args.dry_run:
@@ -45,16 +43,6 @@ def publish(args: argparse.Namespace) -> int:
     batch_id = f"msg_{message_id}" if message.batch_id == f"msg_{_NO_ID}" else message.batch_id
     say(f"Published as message {message_id} to {topic}: {what}, batch {batch_id}.")
     return 0
-
-
-def _read(file: str) -> bytes:
-    try:
-        if file == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with Path(file).open("rb") as source:
-            return source.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise AcceleratorError(f"{file} cannot be read: {error.strerror}.") from error
 
 
 def _attributes(given: Iterable[str]) -> dict[str, str]:

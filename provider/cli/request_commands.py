@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from provider.cli.ids import refuse_unknown_workflow
+from provider.cli.message_file import read_message
 from provider.cli.output import say, utc, write_json, write_table
 from provider.dispatch.retry import retry_request
 from provider.exceptions import AcceleratorError
@@ -18,7 +19,9 @@ from provider.metadata.states import RECEIVED, REJECTED, REQUEST_STATES
 def requests(args: argparse.Namespace) -> int:
     """List requests, or retry those that are named."""
     if args.action == "retry":
-        return _retry(args.request_ids)
+        return _retry(args.request_ids, args.payload)
+    if args.payload is not None:
+        raise AcceleratorError("--payload corrects a message that is retried: `accelerator requests retry ID --payload FILE`.")
     states = REQUEST_STATES if args.state == "all" else (args.state,) if args.state else (RECEIVED, REJECTED)
     with read_session() as session:
         found = request_queries.newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
@@ -43,20 +46,23 @@ def _masked(request: StoredRequest) -> StoredRequest:
     return {**request, "params": redact(request["params"]), "attributes": redact(request["attributes"])}
 
 
-def _retry(request_ids: list[int]) -> int:
+def _retry(request_ids: list[int], payload_file: str | None) -> int:
     """Retry requests, each in a transaction of its own; returns 1 where one is rejected again or cannot be retried."""
+    if payload_file is not None and len(request_ids) > 1:
+        raise AcceleratorError("--payload is what one message should have said; name one request.")
     if not request_ids:
         raise AcceleratorError("name the requests to retry: `accelerator requests retry ID`; `accelerator requests` lists them.")
+    payload = None if payload_file is None else read_message(payload_file)
     failed = False
     for request_id in request_ids:
         try:
-            state, said = retry_request(request_id)
+            again = retry_request(request_id, payload=payload)
         except AcceleratorError as error:
             failed = True
             sys.stderr.write(f"error: {error}\n")
         else:
-            failed = failed or state == REJECTED
-            say(f"{request_id}: {said}")
+            failed = failed or again.state == REJECTED
+            say(f"{request_id}: {again.said}")
     return 1 if failed else 0
 
 

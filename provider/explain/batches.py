@@ -13,7 +13,7 @@ from provider.explain.dags import explain_dag
 from provider.explain.tasks import TaskFacts, explain_task
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.batch_queries import task_logs_of
-from provider.metadata.definitions import edges_of, task_types_of
+from provider.metadata.definitions import edges_of, limits_of, task_types_of
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import ENDS
 from provider.restart import OWN_TASKS
@@ -36,19 +36,22 @@ class BatchFacts:
     :param logs: all tries, those of one task instance in their order.
     :param edges: pairs of parent and child.
     :param task_types: task id → type, as the rows are now.
+    :param limits: task id → column → how many tasks may run at once.
     """
 
     batch: StoredTaskBatch
     logs: Sequence[StoredTaskLog]
     edges: Sequence[tuple[str, str]]
     task_types: Mapping[str, str]
+    limits: Mapping[str, Mapping[str, int]]
 
     @classmethod
     def read(cls, session: Session, batch: StoredTaskBatch) -> BatchFacts:
         """Read what is known of a batch that there is."""
         workflow_id = batch["workflow_id"]
         tries = task_logs_of(session, workflow_id, batch["batch_id"])
-        return cls(batch, tries, edges_of(session, workflow_id), task_types_of(session, workflow_id))
+        edges, types = edges_of(session, workflow_id), task_types_of(session, workflow_id)
+        return cls(batch, tries, edges, types, limits_of(session, workflow_id))
 
     @property
     def ended(self) -> bool:
@@ -127,4 +130,5 @@ def _task_facts(facts: BatchFacts, instance: Mapping[str, Any], instances: Seque
         (task_name(str(one["task_id"]), int(one["map_index"])), one.get("state")) for one in instances if one["task_id"] in above
     ]
     logs = [one for one in facts.logs if (one["task_id"], one["map_index"]) == (task_id, map_index)]
-    return TaskFacts(instance, logs[-1] if logs else None, facts.task_types.get(task_id), parents)
+    log, limits = logs[-1] if logs else None, facts.limits.get(task_id, {})
+    return TaskFacts(instance, log, facts.task_types.get(task_id), parents, limits)

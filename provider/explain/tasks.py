@@ -25,12 +25,14 @@ class TaskFacts:
     :param log: its newest try on record; None where there is none.
     :param task_type: of its row; None where it is defined no more.
     :param parents: name and Airflow's state of each task instance before it.
+    :param limits: column of its row or its workflow's → how many tasks may run at once.
     """
 
     instance: Mapping[str, Any]
     log: StoredTaskLog | None
     task_type: str | None
     parents: Sequence[tuple[str, str | None]]
+    limits: Mapping[str, int]
 
     @property
     def name(self) -> str:
@@ -139,13 +141,39 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
         remedy = "Give the pool more slots in Airflow." if not occupied else "Wait for one of them, or give the pool more slots."
         return [*answers, stops("pool", f"Pool {pool} is full, {occupied} of {slots} slots are taken{whom}.", remedy)]
     answers.append(passes("pool", f"Pool {pool} has room."))
+    if (limit := _limit(facts, view)) is not None:
+        return [*answers, limit]
     reasons = view.reasons(*facts.key)
     if reasons:
         return [*answers, stops("airflow", f"Airflow says: {listed(list(reasons))}")]
     busy = [_instance_name(one) for one in view.occupants(None, deferred=False)]
     while_ = f", while {len(busy)} are queued or run: {listed(busy)}" if busy else ""
-    remedy = "Look at max_active_tasks of the workflow, and at [core] parallelism of Airflow."
+    remedy = "Look at [core] parallelism and max_active_tasks_per_dag of Airflow."
     return [*answers, stops("scheduler", f"The scheduler has not queued {facts.name} yet{while_}.", remedy)]
+
+
+def _limit(facts: TaskFacts, view: RunsView) -> Answer | None:
+    """Say which limit of its row or its workflow's keeps a task; deferred ones count to those of a task alone."""
+    if not facts.limits:
+        return None
+    dag_id, run_id, task_id, _ = facts.key
+    of_dag = [one for one in view.occupants(None, deferred=True) if one["dag_id"] == dag_id]
+    of_run = [one for one in of_dag if one["dag_run_id"] == run_id]
+    counted = {
+        "max_active_tasks": [one for one in of_run if one.get("state") != "deferred"],
+        "max_active_tis_per_dagrun": [one for one in of_run if one["task_id"] == task_id],
+        "max_active_tis_per_dag": [one for one in of_dag if one["task_id"] == task_id],
+    }
+    for column, allowed in facts.limits.items():
+        if len(counted[column]) >= allowed:
+            who = listed([_instance_name(one) for one in counted[column]])
+            whose = "workflow" if column == "max_active_tasks" else "task"
+            return stops(
+                "limit",
+                f"{facts.name} waits as {column} is {allowed}, and so many are queued or run: {who}.",
+                f"Wait for one of them, or raise {column} in the row of the {whose}.",
+            )
+    return None
 
 
 def _instance_name(one: Mapping[str, Any]) -> str:

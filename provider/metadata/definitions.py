@@ -173,3 +173,21 @@ def task_types_of(session: Session, workflow_id: str) -> dict[str, str]:
     """Return task id → type of the tasks of a workflow, as its rows are now."""
     found = session.execute(select(Task.task_id, Task.task_type).where(Task.workflow_id == workflow_id))
     return {row.task_id: row.task_type for row in found}
+
+
+def limits_of(session: Session, workflow_id: str) -> dict[str, dict[str, int]]:
+    """Return what limits how many tasks run at once: task id → column → number, as the rows of a workflow are now."""
+    own = (Task.max_active_tis_per_dagrun, Task.max_active_tis_per_dag)
+    found = session.execute(
+        select(Task.task_id, *own, Workflow.max_active_tasks, Workflow.default_args)
+        .join(Workflow, Workflow.workflow_id == Task.workflow_id)
+        .where(Task.workflow_id == workflow_id)
+    )
+    limits: dict[str, dict[str, int]] = {}
+    for row in found:
+        shared = row.default_args if isinstance(row.default_args, dict) else {}
+        said = {"max_active_tasks": row.max_active_tasks}
+        for column in own:
+            said[column.key] = getattr(row, column.key) or shared.get(column.key)
+        limits[row.task_id] = {name: value for name, value in said.items() if isinstance(value, int)}
+    return limits

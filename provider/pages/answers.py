@@ -42,13 +42,16 @@ def shown_payload(payload: bytes, whole: int) -> dict[str, Any]:
     Return what people see of a message's payload: masked, in lines where it is JSON, and cut.
 
     :param whole: its size as it came, in bytes; the inbox may have kept less.
+    :return: ``text``, ``bytes`` (of the whole), ``kept`` (bytes in the inbox), and ``faithful``: nothing was masked or cut.
     """
-    text = payload.decode("utf-8", "replace")
+    text = plain = payload.decode("utf-8", "replace")
     try:
-        text = json.dumps(redact(json.loads(text)), indent=2, ensure_ascii=False)
+        parsed = json.loads(text)
+        text, plain = (json.dumps(shown, indent=2, ensure_ascii=False) for shown in (redact(parsed), parsed))
     except (ValueError, RecursionError):
         text = _NAMED.sub(_masked_value, text)
-    return {"text": cut(text, PAYLOAD_CHARACTERS), "bytes": whole, "kept": len(payload)}
+    text = cut(redact(text), PAYLOAD_CHARACTERS)
+    return {"text": text, "bytes": whole, "kept": len(payload), "faithful": text == plain and "\ufffd" not in text}
 
 
 def _masked_value(match: re.Match[str]) -> str:

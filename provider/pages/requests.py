@@ -14,7 +14,7 @@ from provider.metadata.page_queries import RequestFilter, page_of_requests
 from provider.metadata.request_queries import stored_request
 from provider.metadata.states import RECEIVED, RECORDED, REJECTED, REQUEST_STATES
 from provider.pages.access import Asking, found, only_json
-from provider.pages.answers import answer, shown_payload
+from provider.pages.answers import PAYLOAD_CHARACTERS, answer, shown_payload
 from provider.pages.batches import Limit, Text
 
 router = APIRouter(prefix="/api")
@@ -36,29 +36,37 @@ def list_requests(
 
 @router.get("/request")
 def show_request(person: Asking, id: RequestId) -> Response:
-    """Return one request with its payload, and whether this person may retry it."""
+    """Return one request with its payload, and whether this person may retry and correct it."""
     with read_session() as session:
         row = stored_request(session, id)
     seen = found(row if row is not None and person.may_see(row["workflow_id"]) else None, f"request {id}")
     payload = seen.pop("payload")
     again = seen["state"] in (RECEIVED, REJECTED) or (seen["state"], seen["kind"]) == (RECORDED, "file")
     whole = len(payload) >= seen["payload_bytes"] or seen["kind"] == "file"
+    shown, may_start = shown_payload(payload, seen["payload_bytes"]), person.may_start(seen["workflow_id"])
     return answer(
         {
             "request": seen,
-            "payload": shown_payload(payload, seen["payload_bytes"]),
-            "may_retry": again and whole and person.may_start(seen["workflow_id"]),
+            "payload": shown,
+            "may_retry": again and whole and may_start,
+            # What is masked or cut would be stored as it is seen.
+            "may_correct": seen["state"] == REJECTED and seen["kind"] != "file" and whole and may_start and shown["faithful"],
         }
     )
 
 
 @router.post("/request/retry", dependencies=[only_json])
-def retry(person: Asking, id: Annotated[int, Body(embed=True, ge=1, le=2**53)]) -> Response:
-    """Give a request another chance, as ``accelerator requests retry`` does."""
+def retry(
+    person: Asking,
+    id: Annotated[int, Body(ge=1, le=2**53)],
+    payload: Annotated[str | None, Body(max_length=PAYLOAD_CHARACTERS)] = None,
+) -> Response:
+    """Give a request another chance, as ``accelerator requests retry`` does, perhaps with what its message should have said."""
+    corrected = None if payload is None else payload.encode("utf-8", "replace")
     try:
-        state, said = retry_request(id, person.may_start)
+        again = retry_request(id, person.may_start, payload=corrected)
     except MayNotStartError as refused:
         raise HTTPException(403, str(refused)) from None
     except AcceleratorError as error:
         raise HTTPException(409, str(error)) from None
-    return answer({"state": state, "said": said})
+    return answer({"state": again.state, "said": again.said, "id": again.request_id})

@@ -33,6 +33,9 @@ WAITING = ("loyalty", "Batch_20260316_008")
 
 _START: dict[str, Any] = {"task_id": "stg_suppliers", "batch_id": FAILED[1], "scope": "workflow", "params": {"country": "de"}}
 
+#: What the message says once it is corrected that was cut in the middle.
+CUT = ("vouchers", "Batch_20260316_009")
+
 #: What is published. The second is a duplicate, the last two are rejected.
 MESSAGES: tuple[bytes | dict[str, Any], ...] = (
     _START,

@@ -6,6 +6,7 @@ The tests tell one story: one after the other, each waits for what it needs of t
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from demo.world import World
 from tests.browser.shop import (
+    CUT,
     EARLY,
     EXTERNAL,
     FAILED,
@@ -125,12 +127,22 @@ def test_a_rejected_message_is_corrected_and_tried_again(world: World, visitor: 
     define_late(world)
     row.get_by_role("button").click()
     dialog = frame.get_by_role("dialog")
-    expect(dialog.locator("pre")).to_contain_text('"task_id": "stg_vouchers"')
+    payload = dialog.get_by_label("Payload")
+    expect(payload).to_have_value(re.compile('"task_id": "stg_vouchers"'))
     dialog.get_by_role("button", name="Try again").click()
     expect(dialog.get_by_role("status")).to_contain_text("Received, as request")
     dialog.get_by_role("button", name="Close").click()
     expect(frame.locator("tr.row")).to_have_count(1)  # it is no longer among the rejected
+    frame.locator("tr.row").get_by_role("button").click()
+    expect(payload).to_have_value('{"task_id": "stg_orders", "batch_id":')
+    dialog.get_by_role("button", name="Try again").click()
+    expect(dialog.get_by_role("status")).to_contain_text("Rejected, as request")
+    payload.fill(json.dumps({"task_id": "stg_vouchers", "batch_id": CUT[1]}))
+    dialog.get_by_role("button", name="Try again").click()
+    expect(dialog.get_by_role("status")).to_contain_text("Received, as request")
+    dialog.get_by_role("button", name="Close").click()
     frame.get_by_label("State").select_option("dispatched")
+    expect(frame.get_by_role("link", name=CUT[1])).to_be_visible(timeout=LATER)
     frame.get_by_role("link", name=EARLY[1]).click(timeout=LATER)
     expect(frame.locator(".batch-head .chip")).to_have_text(re.compile("Succeeded"), timeout=LATER)
     assert tries(world, EARLY)["stg_vouchers"] == ["SUCCESS"]

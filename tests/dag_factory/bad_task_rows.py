@@ -23,6 +23,13 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("dim_date", "task_id", "dim_däte"),
         "tasks row dim_däte: task_id: has 'ä', but only letters a to z can be used with `airflow dags test`; rename it",
     ),
+    "unknown column of a task": (
+        _set("dim_date", "retires", 3),
+        TASK + "retires: unknown key; did you mean retries? known keys are: config, depends_on_past, display_name, doc, enabled, "
+        "executor, max_active_tis_per_dag, max_active_tis_per_dagrun, max_retry_delay_seconds, on_parent_skip, outlets, owner, "
+        "pool, pool_slots, priority, queue, retries, retry_backoff, retry_delay_seconds, run_if, task_group, task_id, task_type, "
+        "timeout_seconds, weight_rule, workflow_id",
+    ),
     "characters": (
         _set("dim_date", "task_id", "dim/date"),
         "tasks row dim/date: task_id: may hold letters, digits, '_', '-' and '.' only; rename it",
@@ -215,6 +222,10 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "edge twice": (
         lambda rows: rows.depend("load_orders", "stg_orders"),
         "task_dependencies row load_orders → stg_orders: given more than once; keep one",
+    ),
+    "edge with more": (
+        lambda rows: rows.dependencies[0].update(chlid_id="x"),
+        "task_dependencies row load_orders → stg_orders: unknown key chlid_id; known keys are: child_id, parent_id",
     ),
     "edge without ids": (
         lambda rows: rows.depend(None, "dim_date"),

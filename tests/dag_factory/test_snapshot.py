@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dag_factory import snapshot
-from dag_factory.snapshot import Snapshot, Waiting
+from dag_factory.snapshot import Agreement, Snapshot, Waiting
+from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, Loss, Shard
 
 WHOLE = Shard()
@@ -75,6 +76,33 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
     for workflow_id, found in entries.items():
         assert snapshot.load(WHOLE, workflow_id).entries == {workflow_id: found}
     assert snapshot.load(WHOLE, "gone").entries == {}
+
+
+def test_the_rows_of_a_task_are_found_without_reading_the_whole_file(snapshot_file: Path) -> None:
+    """Wherever the workflow stands, however long its line is; what is next to it in the file does not count."""
+    ids = sorted([*(f"w{number}" for number in range(40)), "a", "a-b", "a.b", "zzz", "é"])
+    entries = {workflow_id: chain(workflow_id, "x" * (7 * number)) for number, workflow_id in enumerate(ids)}
+    snapshot.save(Snapshot(entries), WHOLE)
+
+    for workflow_id, found in entries.items():
+        rows = Snapshot({workflow_id: found}).rows([workflow_id])
+        assert snapshot.agrees(WHOLE, workflow_id, "b", rows) is Agreement.SAME, workflow_id
+        for changed in (
+            DefinitionRows([{**rows.workflows[0], "owner": "eve"}], rows.tasks, rows.dependencies),
+            DefinitionRows(rows.workflows, [{**rows.tasks[0], "retries": 3}, *rows.tasks[1:]], rows.dependencies),
+            DefinitionRows(rows.workflows, rows.tasks, rows.dependencies[1:]),
+            DefinitionRows(rows.workflows, rows.tasks, [rows.dependencies[0], {"child_id": "b", "parent_id": "q"}]),
+        ):
+            assert snapshot.agrees(WHOLE, workflow_id, "b", changed) is Agreement.DIFFERS, workflow_id
+        assert snapshot.agrees(WHOLE, workflow_id + "-", "b", rows) is Agreement.SILENT
+
+
+def chain(workflow_id: str, description: str) -> Entry:
+    return {
+        "workflow": {"workflow_id": workflow_id, "description": description},
+        "tasks": [{"task_id": task_id} for task_id in "abc"],
+        "dependencies": [{"child_id": "b", "parent_id": "a"}, {"child_id": "c", "parent_id": "b"}],
+    }
 
 
 def test_a_new_number_of_shards_takes_the_workflows_of_the_old_one() -> None:

@@ -55,6 +55,7 @@ def test_other_packages_add_task_types(rows: Rows, monkeypatch: pytest.MonkeyPat
     ("loaded", "reason"),
     [
         (ModuleNotFoundError("No module named 'shell'"), "ModuleNotFoundError: No module named 'shell'"),
+        (ModuleNotFoundError("x" * 400), f"ModuleNotFoundError: {'x' * 279}…"),
         ("nonsense", "the entry point nonsense does not name a TaskType called shell"),
     ],
 )

@@ -42,14 +42,29 @@ pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[World]:
+def application_postgres() -> Iterator[PostgresServer]:
+    """The server of the application database, which can go away alone."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, application_postgres: PostgresServer
+) -> Iterator[World]:
     # On SQLite, beside so many tasks, some of what people ask of Airflow ends in "database is locked".
     folder = tmp_path_factory.mktemp("why")
     file = write_workflows(folder / "workflows.yaml", WORKFLOWS)
     scenario, environment = Scenario.model_validate(SCENARIO), {"AIRFLOW__CORE__PARALLELISM": str(WORKERS)}
     people = {"ann": "ADMIN", "looker": "VIEWER"}
     with World(
-        folder, definitions=file, scenario=scenario, postgres=postgres_server, environment=environment, people=people
+        folder,
+        definitions=file,
+        scenario=scenario,
+        postgres=postgres_server,
+        application_postgres=application_postgres,
+        environment=environment,
+        people=people,
     ) as world:
         world.wait_for_dags([*WORKFLOWS, "accelerator_dispatcher"])
         yield world
@@ -188,6 +203,21 @@ class TestMessages:
 class TestCrowd:
     """What keeps a task where the executor is full, or its workers do not work."""
 
+    def test_as_many_of_its_batch_run_as_may(self, world: World, why: Asker) -> None:
+        world.airflow.trigger("limited", "X1")
+
+        def held() -> str | None:
+            states = {one["task_id"]: one["state"] for one in world.airflow.task_instances("limited", "X1")}
+            return next((name for name in states if "running" in states.values() and states[name] == "scheduled"), None)
+
+        try:
+            second = wait(world, "one of two", held)
+            line = rf"{second} waits as max_active_tasks is 1, and so many are queued or run: limited limited_\d in X1\. Wait .*"
+            why.check("limit of active tasks", (second, "X1"), line)
+        finally:
+            world.airflow.rest("PATCH", "/dags/limited/dagRuns/X1", json={"state": "failed"})
+        wait(world, "the processes of limited to end", lambda: not running(world))
+
     def test_the_executor_is_full(self, world: World, why: Asker) -> None:
         world.airflow.trigger("crowd", "C1")
 
@@ -219,6 +249,27 @@ class TestCrowd:
         finally:
             for worker in workers:
                 worker.resume()
+
+
+@pytest.mark.usefixtures("waiting")
+class TestApplicationDatabaseWasAway:
+    """What keeps a batch that has begun without the application database."""
+
+    def test_start_batch_waits_for_it(self, world: World, why: Asker, application_postgres: PostgresServer) -> None:
+        application_postgres.stop()
+        try:
+            world.airflow.trigger("by_message", "D1")
+            wait(world, "D1", lambda: state(world, "by_message", "D1", "start_batch") == "up_for_reschedule")
+        finally:
+            application_postgres.start()
+        wait(world, "its row", lambda: batch(world, "D1"))
+        waits, setting = "start_batch waits for the application database", r"\(\[accelerator\] outage_wait_hours\)"
+        why.check(
+            "application database away",
+            ("start_batch", "D1"),
+            rf"{waits} since {AT}, until {AT} at most {setting}; the next look is at {AT}\. .*",
+            rf"{waits}, for \S+ at most {setting}\. .*",
+        )
 
 
 @pytest.mark.usefixtures("waiting")

@@ -27,12 +27,14 @@ AT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 PROGRAM = """
 import contextlib, io, json, sys
 from provider.cli.main import console
+from provider.metadata.engine import dispose_engines
 answers = sys.stdout
 sys.stdout = sys.stderr
 for line in sys.stdin:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = console(["why", *json.loads(line)])
+    dispose_engines()  # as at the end of a command
     print("ANSWER " + json.dumps([code, said.getvalue()]), file=answers, flush=True)
 """
 
@@ -68,6 +70,7 @@ WORKFLOWS: Mapping[str, dict[str, Any]] = {
     },
     "paused": {"paused_at_first": True, "tasks": [external("never")]},
     "by_message": {"tasks": [external("begin")]},
+    "limited": {"max_active_tasks": 1, "tasks": [refresh(f"limited_{n}", initial_wait=3600) for n in (1, 2)]},
     "crowd": {"tasks": [refresh(f"crowd_{n}", initial_wait=3600) for n in range(WORKERS + 1)]},
 }
 FAILING = ("fails", "fails_more")

@@ -56,10 +56,15 @@ async function open(id, reload) {
   if (!found) return;
   const { request, payload } = found;
   const said = h("div", { role: "status" });
+  const written = found.may_correct ? h("textarea", { rows: Math.min(20, payload.text.split("\n").length + 1), spellcheck: false, "aria-label": "Payload" }) : null;
+  if (written) written.value = payload.text;
   const retry = async (event) => {
     event.target.disabled = true;
     try {
-      const { state, said: text } = await ask("request/retry", {}, sent({ id: request.id }));
+      const corrected = written && written.value !== payload.text ? { payload: written.value } : {};
+      const { state, said: text, id: now } = await ask("request/retry", {}, sent({ id: request.id, ...corrected }));
+      request.id = now;
+      event.target.disabled = state !== "rejected";
       said.replaceChildren(h("p", { class: `callout ${state === "rejected" ? "bad" : "good"}` }, `${text.charAt(0).toUpperCase()}${text.slice(1)}`));
     } catch (error) {
       event.target.disabled = false;
@@ -77,6 +82,6 @@ async function open(id, reload) {
     }),
     values(request.params) && h("section", null, h("h3", null, "Params"), h("pre", null, values(request.params))),
     values(request.attributes) && h("section", null, h("h3", null, "Attributes"), h("pre", null, values(request.attributes))),
-    payload.kept > 0 && h("section", null, h("h3", null, `Payload, ${payload.bytes} bytes${payload.kept < payload.bytes ? ` of which ${payload.kept} were kept` : ""}; secrets are masked`), h("pre", null, payload.text)),
+    payload.kept > 0 && h("section", null, h("h3", null, `Payload, ${payload.bytes} bytes${payload.kept < payload.bytes ? ` of which ${payload.kept} were kept` : ""}; secrets are masked`), written ?? h("pre", null, payload.text), written && h("p", { class: "muted" }, "It can be corrected here before it is tried again.")),
     said, h("div", { class: "actions" }, found.may_retry ? h("button", { class: "primary", onclick: retry }, "Try again") : null));
 }

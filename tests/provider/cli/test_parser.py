@@ -95,6 +95,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["alerts", "list", "--state", "sent", "--workflow", "a", "--limit", "3", "-o", "json"],
         ["doctor", "--expect", "monday", "-o", "json"],
         ["requests", "retry", "17", "18"],
+        ["requests", "retry", "19", "--payload", "message.json"],
         ["emulators", "--scenario", "s.yaml", "--env-file", "e", "--pubsub-port", "8085"],
     ]
     for line in lines:

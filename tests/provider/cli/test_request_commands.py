@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +69,58 @@ def test_a_rejected_message_has_another_chance_once_its_workflow_is_there(capsys
     (request,) = claim()
     assert (request.message_id, request.batch_id, request.params) == ("1", "B1", {"x": 1})
     assert row.payload == rejected.payload
+
+
+def corrected(tmp_path: Path, **said: Any) -> str:
+    file = tmp_path / "message.json"
+    file.write_text(json.dumps(said))
+    return str(file)
+
+
+def test_a_rejected_message_is_corrected(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    receive(message("1", task_id="stg_oders", batch_id="B1"))
+    (rejected,) = rows()
+    file = corrected(tmp_path, task_id="stg_orders", batch_id="B1", scope="workflow")
+    assert run(capsys, "retry", str(rejected.id), "--payload", file)[:2] == (
+        0,
+        f"{rejected.id}: received, as request {rows()[0].id}\n",
+    )
+    (request,) = claim()
+    assert (request.message_id, request.workflow_id, request.batch_id) == ("1", "daily_sales", "B1")
+    assert json.loads(rows()[0].payload)["task_id"] == "stg_orders"
+
+
+def test_a_message_of_which_only_the_beginning_was_kept_is_corrected(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    receive(messages.read(b"x" * 300_000, {}, "1", None))
+    (rejected,) = rows()
+    assert "of which only the beginning was kept" in run(capsys, "retry", str(rejected.id))[2]
+    file = corrected(tmp_path, task_id="stg_orders", batch_id="B1", scope="workflow")
+    assert run(capsys, "retry", str(rejected.id), "--payload", file)[0] == 0
+    assert [row.state for row in rows()] == ["received"]
+
+
+def test_a_correction_that_cannot_be_read_changes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    receive(message("1", task_id="stg_oders", batch_id="B1"))
+    (rejected,) = rows()
+    code, _out, err = run(capsys, "retry", str(rejected.id), "--payload", corrected(tmp_path, task_id=7))
+    assert (code, "was not changed, as its corrected message cannot be read: task_id" in err) == (1, True)
+    (row,) = rows()
+    assert (row.id, row.payload, row.reason) == (rejected.id, rejected.payload, rejected.reason)
+
+
+def test_only_one_message_that_was_rejected_is_corrected(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = corrected(tmp_path, task_id="stg_orders", batch_id="B2", scope="workflow")
+    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "elsewhere", "objectId": "a.csv", "objectGeneration": "1"}
+    receive(message("1", task_id="stg_orders", batch_id="B1"), messages.read(b"", attributes, "2", None))
+    before = {row.id: row.payload for row in rows()}
+    refusals = [run(capsys, "retry", str(number), "--payload", file)[2] for number in before]
+    assert [text.partition(" is ")[2] for text in refusals] == [
+        "received: only a message that was rejected can be corrected.\n",
+        "a file's notification: only a message that was rejected can be corrected.\n",
+    ]
+    assert "name one request" in run(capsys, "retry", *map(str, before), "--payload", file)[2]
+    assert "corrects a message that is retried" in run(capsys, "--payload", file)[2]
+    assert {row.id: row.payload for row in rows()} == before
 
 
 def test_a_file_that_nobody_waited_for_has_another_chance(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,8 +220,8 @@ def test_secrets_of_a_request_are_masked_for_who_looks(capsys: pytest.CaptureFix
         assert "Hunter" not in "".join(str(part) for part in run(capsys, *arguments))
 
 
-def test_a_message_of_which_only_the_beginning_was_kept_has_no_other_chance(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_of_which_only_the_beginning_was_kept_has_no_other_chance_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     receive(messages.read(b"x" * 300_000, {}, "1", None))
     code, _out, err = run(capsys, "retry", str(rows()[0].id))
-    assert (code, "300000 bytes, of which only the beginning was kept; publish it again" in err) == (1, True)
+    assert (code, "300000 bytes, of which only the beginning was kept; correct it with" in err) == (1, True)
     assert rows()[0].state == "rejected"

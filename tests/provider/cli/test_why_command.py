@@ -13,7 +13,7 @@ from provider.airflow_view.view import DagState, NextTry, Waiting
 from provider.cli import why_commands
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import write_session
-from provider.metadata.tables import Task
+from provider.metadata.tables import Task, Workflow
 from tests.provider.cli.running_batch import NOON, Airflow, airflow, batch, log, rows, unseen
 
 __all__ = ["airflow"]
@@ -82,12 +82,12 @@ OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
     ),
     ("scheduled", {}, {"pools": {"default_pool": {"slots": 0, "occupied_slots": 0}}}, "Pool default_pool is full, 0 of 0 slots"),
     ("scheduled", {}, {"said": ["Max active tasks reached"]}, "Airflow says: Max active tasks reached"),
-    ("scheduled", {}, {}, "The scheduler has not queued a yet. Look at max_active_tasks of the workflow,"),
+    ("scheduled", {}, {}, "The scheduler has not queued a yet. Look at [core] parallelism"),
     (
         "scheduled",
         {},
         {"everywhere": [{"dag_id": "other", "task_id": "x", "dag_run_id": "R"}]},
-        "The scheduler has not queued a yet, while 1 are queued or run: other x in R. Look at max_active_tasks",
+        "The scheduler has not queued a yet, while 1 are queued or run: other x in R. Look at [core] parallelism",
     ),
     ("queued", {"queue": "q", "queued_when": NOON}, {}, "a is queued since 2026-03-16T12:00:00Z and no worker has taken it"),
     (
@@ -156,6 +156,49 @@ def test_a_task(
 
 
 #: When start_batch waits, and the first line for it.
+def instance(dag_id: str, run_id: str, task_id: str, state: str) -> dict[str, Any]:
+    return {"dag_id": dag_id, "dag_run_id": run_id, "task_id": task_id, "map_index": -1, "state": state}
+
+
+@pytest.mark.usefixtures("application_database")
+@pytest.mark.parametrize(
+    ("workflow", "task", "others", "line"),
+    [
+        (
+            {"max_active_tasks": 1},
+            {},
+            ["B1 b running"],
+            "max_active_tasks is 1, and so many are queued or run: w b in B1. Wait for ",
+        ),
+        ({"max_active_tasks": 2}, {}, ["B1 b running"], None),
+        ({"max_active_tasks": 1}, {}, ["B2 b running", "B1 b deferred"], None),
+        (
+            {},
+            {"max_active_tis_per_dag": 1},
+            ["B2 a deferred"],
+            "max_active_tis_per_dag is 1, and so many are queued or run: w a in B2",
+        ),
+        ({"default_args": {"max_active_tis_per_dag": 1}}, {}, ["B2 a queued"], "max_active_tis_per_dag is 1, and so many"),
+        ({"default_args": {"max_active_tis_per_dag": 1}}, {"max_active_tis_per_dag": 2}, ["B2 a queued"], None),
+        ({}, {"max_active_tis_per_dagrun": 1}, ["B2 a running", "B1 b running"], None),
+        ({}, {"max_active_tis_per_dagrun": 1}, ["B1 a running"], "max_active_tis_per_dagrun is 1, and so many"),
+    ],
+)
+def test_a_limit_of_its_rows_keeps_a_task(
+    accelerator, airflow: Airflow, workflow: dict[str, Any], task: dict[str, Any], others: list[str], line: str | None
+) -> None:
+    rows(batch())
+    with write_session() as session:
+        for row, values in ((session.get_one(Workflow, "w"), workflow), (session.get_one(Task, "a"), task)):
+            for name, value in values.items():
+                setattr(row, name, value)
+    airflow.add("a", "scheduled")
+    airflow.everywhere = [instance("w", *words) for other in others if len(words := other.split()) == 3]
+    airflow.everywhere.append(instance("other", "B1", "a", "running"))
+    said = accelerator("why", "a", "B1").out
+    assert said.startswith(f"a waits as {line}" if line else "The scheduler has not queued a yet"), said
+
+
 OF_OUTAGE: list[tuple[Waiting | None, str]] = [
     (
         Waiting(NOON, NOON + timedelta(minutes=3)),

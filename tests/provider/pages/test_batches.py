@@ -138,6 +138,30 @@ def test_requests_page_by_page(pages: Pages) -> None:
     assert "payload" not in first["requests"][0]
 
 
+def test_a_rejected_message_is_corrected(pages: Pages) -> None:
+    store_definitions()
+    receive(message("1", task_id="stg_oders", batch_id="B1"), message("2", task_id="stg_orders", batch_id="B2"))
+    shown = {one["message_id"]: pages.json("request", id=one["id"]) for one in pages.json("requests")["requests"]}
+    assert (shown["1"]["may_correct"], shown["2"]["may_correct"]) == (True, False)
+    sent = {"id": shown["1"]["request"]["id"], "payload": shown["1"]["payload"]["text"].replace("stg_oders", "stg_orders")}
+    unread = pages.ask("/accelerator/api/request/retry", method="POST", json={**sent, "payload": "{"})
+    assert (unread.status_code, "cannot be read" in unread.json()["detail"]) == (409, True)
+    assert pages.ask("/accelerator/api/request/retry", method="POST", json={**sent, "payload": "x" * 20_001}).status_code == 422
+    unknown = pages.ask("/accelerator/api/request/retry", method="POST", json={**sent, "payload": '{"task_id": "stg"}'}).json()
+    assert unknown["state"] == "rejected"
+    again = pages.ask("/accelerator/api/request/retry", method="POST", json={**sent, "id": unknown["id"]})
+    assert again.json()["state"] == "received"
+    assert {one["batch_id"] for one in pages.json("requests", state="received")["requests"]} == {"B1", "B2"}
+
+
+@pytest.mark.parametrize("said", [{"params": {"password": "hunter2"}}, {"params": {"long": "x" * 20_000}}])
+def test_what_is_not_shown_as_it_is_cannot_be_corrected_here(pages: Pages, said: dict[str, Any]) -> None:
+    receive(message("1", task_id="nobody", batch_id="B1", **said))
+    (one,) = pages.json("requests")["requests"]
+    found = pages.json("request", id=one["id"])
+    assert (found["may_retry"], found["may_correct"]) == (True, False)
+
+
 def test_one_request_with_its_payload(pages: Pages) -> None:
     receive(message("1", task_id="nobody", batch_id="B1", params={"x": 1}))
     (one,) = pages.json("requests")["requests"]

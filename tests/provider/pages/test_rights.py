@@ -105,6 +105,7 @@ def test_only_who_may_start_runs_gives_a_request_another_chance(pages: Pages) ->
     own = next(row.id for row in rows() if row.message_id == "own")
     assert pages.json("request", "bob", id=own)["may_retry"] is True
     assert pages.json("request", "eve", id=own)["may_retry"] is False  # reads, and may not start
+    assert pages.json("request", "eve", id=own)["may_correct"] is False
     assert retry(pages, "eve", "own")[0] == 403
     assert retry(pages, "bob", "other")[0] == 403
     assert retry(pages, "bob", "unknown")[0] == 403
