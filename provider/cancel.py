@@ -11,13 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import AcceleratorError
+from provider.metadata.batch_queries import task_logs_of
+from provider.metadata.definitions import task_parameters
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import NEW, PROCESSING, UNFINISHED
 from provider.restart import OWN_TASKS, newest_tries
 from provider.texts import one_line, storable, task_name
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 #: Airflow's longest note.
 _LONGEST_NOTE = 1000
@@ -65,6 +70,18 @@ def plan_cancel(
     )
 
 
+def read_cancel_plan(session: Session, batch: StoredTaskBatch) -> CancelPlan:
+    """
+    Return what cancelling a batch would do, by its rows.
+
+    :raises AcceleratorError: the batch has ended.
+    """
+    tries = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
+    with_job = {one["task_id"] for one in tries if one["remote_job_id"]}
+    found = {task_id: task_parameters(session, batch["workflow_id"], task_id) or {} for task_id in with_job}
+    return plan_cancel(batch, tries, {task_id: why for task_id, said in found.items() if (why := why_job_goes_on(said))})
+
+
 def has_ended(batch_id: str, workflow_id: str, state: str) -> AcceleratorError:
     """Return the error for a batch of which nothing runs any more."""
     return AcceleratorError(
@@ -73,8 +90,8 @@ def has_ended(batch_id: str, workflow_id: str, state: str) -> AcceleratorError:
 
 
 def cancel_body(by: str) -> dict[str, Any]:
-    """Return what Airflow is to be sent; *by* is who cancels, for the note on the run."""
-    return {"state": "failed", "note": storable(f"Cancelled by {by} with `accelerator cancel`.", _LONGEST_NOTE)}
+    """Return what Airflow is to be sent; *by* is who cancels, and with what, for the note on the run."""
+    return {"state": "failed", "note": storable(f"Cancelled by {by}.", _LONGEST_NOTE)}
 
 
 def why_job_goes_on(parameters: Mapping[str, Any]) -> str:

@@ -37,6 +37,15 @@ def readable_dag_ids(user: Any) -> frozenset[str]:
     return frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
 
 
+def name_of(user: Any) -> str:
+    """
+    Return what Airflow knows a person by.
+
+    Stands on ``airflow.api_fastapi.auth.managers.models.base_user.BaseUser.get_name`` (3.3.2).
+    """
+    return str(user.get_name())
+
+
 def may_read_every_dag(user: Any, readable: frozenset[str]) -> bool:
     """
     Tell whether this person may read every DAG, those included that Airflow does not know.

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
-from provider.cancel import CancelPlan, cancel_body, has_ended, plan_cancel, why_job_goes_on
+from provider.cancel import CancelPlan, cancel_body, has_ended, read_cancel_plan
 from provider.cli.ids import only_batch, warn_of_old_record
 from provider.cli.output import say
 from provider.cli.who import who
 from provider.hooks.airflow_api import AirflowApi, api_path
-from provider.metadata.batch_queries import task_logs_of
-from provider.metadata.definitions import task_parameters
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.reconciler.sources import open_api
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 _ENDED = ("success", "failed")
 
@@ -32,7 +26,8 @@ def cancel(args: argparse.Namespace) -> int:
     """
     with read_session() as session:
         warn_of_old_record(record_current_at(session), "what runs now may differ")
-        plans = [_plan(session, batch_id, args.workflow) for batch_id in dict.fromkeys(args.batch_ids)]
+        batches = [only_batch(session, batch_id, args.workflow) for batch_id in dict.fromkeys(args.batch_ids)]
+        plans = [read_cancel_plan(session, batch) for batch in batches]
     for plan in plans:
         running = ", ".join(plan.running) or "nothing"
         say(f"Batch {plan.batch_id} of {plan.workflow_id}: running: {running}; {plan.waiting} more have not begun.")
@@ -46,15 +41,6 @@ def cancel(args: argparse.Namespace) -> int:
     return 0 if all(sent) else 1
 
 
-def _plan(session: Session, batch_id: str, workflow_id: str | None) -> CancelPlan:
-    batch = only_batch(session, batch_id, workflow_id)
-    tries = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
-    with_job = {one["task_id"] for one in tries if one["remote_job_id"]}
-    found = {task_id: task_parameters(session, batch["workflow_id"], task_id) or {} for task_id in with_job}
-    keep_jobs = {task_id: why for task_id, parameters in found.items() if (why := why_job_goes_on(parameters))}
-    return plan_cancel(batch, tries, keep_jobs)
-
-
 def _send(api: AirflowApi, plan: CancelPlan) -> bool:
     from provider.hooks.remote_job import RemoteCallError
 
@@ -63,7 +49,7 @@ def _send(api: AirflowApi, plan: CancelPlan) -> bool:
         # It may have ended since the record was written, and a success is not to become a failure.
         state = str(api.get(path).get("state"))
         if state not in _ENDED:
-            api.patch(path, cancel_body(who()))
+            api.patch(path, cancel_body(f"{who()} with `accelerator cancel`"))
     except RemoteCallError as error:
         sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} is not cancelled: {error}\n")
         return False

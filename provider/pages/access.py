@@ -25,6 +25,11 @@ class Person:
 
     user: Any
 
+    @property
+    def name(self) -> str:
+        """What Airflow knows the person by."""
+        return people.name_of(self.user)
+
     @cached_property
     def visible(self) -> frozenset[str] | None:
         """The workflows that may be seen; None for all, those included that are no DAG."""

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from provider.exceptions import AcceleratorError
 from provider.metadata.database_url import without_passwords
 from provider.metadata.engine import keep_connections
-from provider.pages import batches, definitions, files, health, requests, restart, why
+from provider.pages import batches, cancel, definitions, files, health, requests, restart, why
 from provider.pages.access import LOGIN
 from provider.pages.answers import answer
 from provider.texts import first_line
@@ -34,7 +34,7 @@ def build_application() -> FastAPI:
     application = FastAPI(
         title="Cloud Accelerator", openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(LOGIN)]
     )
-    for part in (files, batches, restart, why, requests, definitions, health):
+    for part in (files, batches, restart, cancel, why, requests, definitions, health):
         application.include_router(part.router)
     application.add_exception_handler(SQLAlchemyError, _database_is_away)
     application.add_exception_handler(AcceleratorError, _refused)

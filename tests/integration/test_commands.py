@@ -75,7 +75,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("commands")
     file = folder / "workflows.yaml"
     file.write_text(yaml.safe_dump({"workflows": workflows}))
-    with World(folder, definitions=file, scenario=Scenario.model_validate(scenario), api=True) as world:
+    environment = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+    with World(folder, definitions=file, scenario=Scenario.model_validate(scenario), environment=environment, api=True) as world:
         world.wait_for_dags(("quick", "endless", "files", "models", "reports", "impatient", "accelerator_dispatcher"))
         yield world
     assert world.airflow.own_processes() == []
@@ -85,6 +86,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def batch(world: World, batch_id: str) -> dict[str, Any]:
     (batches,) = world.rows("task_batches")
     return next((row for row in batches if row["batch_id"] == batch_id), {})
+
+
+@pytest.mark.parametrize("connection_id", ["powerbi_default", "airflow_api"])
+def test_the_test_button_of_a_connection_works(world: World, connection_id: str) -> None:
+    """As Airflow's form sends it, which makes 0 of a port that is left empty."""
+    fields = json.loads(world.airflow.environment()[f"AIRFLOW_CONN_{connection_id.upper()}"])
+    sent = {
+        **fields,
+        "connection_id": connection_id,
+        "extra": json.dumps(fields.get("extra") or {}),
+        "port": fields.get("port") or 0,
+    }
+    answer = world.airflow.rest("POST", "/connections/test", json=sent)
+    assert answer["status"] is True, answer["message"]
+    wrong = world.airflow.rest("POST", "/connections/test", json={**sent, "password": "wrong"})
+    assert (wrong["status"], "wrong" in wrong["message"]) == (False, False)
 
 
 def test_a_batch_is_started_and_waited_for(world: World) -> None:

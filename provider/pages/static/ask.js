@@ -31,7 +31,7 @@ export function ask(route, parameters = {}, options = {}) {
 /** Ask Airflow's own API: `path` in parts. */
 export const askAirflow = (path, options = {}) => answerOf(new URL(`api/v2/${path.map(encodeURIComponent).join("/")}`, AIRFLOW), options);
 
-export const sent = (data) => ({ method: "POST", body: JSON.stringify(data) });
+export const sent = (data, method = "POST") => ({ method, body: JSON.stringify(data) });
 
 /** Say what went wrong. */
 export function refusal(error) {

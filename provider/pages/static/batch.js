@@ -21,7 +21,7 @@ export function show(root, { dag_id, run_id }, { signal, inTab }) {
     if (now !== before || !over) fill(page, ...parts(found, actions, inTab, signal));
     page.querySelector("footer").replaceChildren(asOf(found.record_current_at));
     before = now;
-    offerRestart(actions, found, turn);
+    offer(actions, found, turn);
     return over ? SECONDS_ENDED : SECONDS;
   };
   const turn = live(SECONDS, signal, load, (error) => {
@@ -124,17 +124,21 @@ function triesTable(batch, tries, causes) {
 }
 
 /**
- * The button that runs failed and blocked tasks again, where there are any; its route plans what that does.
+ * The buttons for what a batch can be made to do now; their routes plan what that does.
  *
- * The plan is `{runs: [{task_id, map_index, why}], keeps: number, repeats: [text], follows: [text], body}`, where `body` is what
- * `clearTaskInstances` of Airflow's API takes: Airflow checks the person's right, and writes its audit log.
+ * A plan's `body` is what Airflow's API takes, of which it is asked: it checks the person's right, and writes its audit log.
  */
-function offerRestart(place, { batch, tries }, reload) {
+function offer(place, { batch, tries }, reload) {
   const ended = (all) => ["ERROR", "BLOCKED"].includes(all.at(-1).status) && all.at(-1).airflow_state !== "up_for_retry";
-  const offered = batch.end_cause !== "deleted" && instancesOf(tries).some(ended);
+  const again = batch.end_cause !== "deleted" && instancesOf(tries).some(ended);
+  const offers = `${again}, ${!batch.ended_at}`;
   // The same button stays while nothing changes: somebody may have moved to it by keyboard.
-  if (offered === Boolean(place.firstChild)) return;
-  place.replaceChildren(...(offered ? [h("button", { class: "primary", onclick: () => preview(batch, reload) }, "Run failed and blocked again …")] : []));
+  if (place.dataset.offers === offers) return;
+  place.dataset.offers = offers;
+  place.replaceChildren(...[
+    again && h("button", { class: "primary", onclick: () => previewRestart(batch, reload) }, "Run failed and blocked again …"),
+    !batch.ended_at && h("button", { onclick: () => previewCancel(batch, reload) }, "Cancel …"),
+  ].filter(Boolean));
 }
 
 /** Says what keeps a batch from going on: what keeps it first, then what is well. */
@@ -147,24 +151,50 @@ async function explain(batch) {
     holding.length ? h("ul", { class: "muted", "aria-label": "What is well" }, ...said.answers.filter((one) => one.passed).map((one) => h("li", null, one.reason))) : "");
 }
 
-async function preview(batch, reload) {
+/** Return the plan of a route, or nothing, with the reason told. */
+const planned = (route, batch, title) => ask(route, { dag_id: batch.workflow_id, run_id: batch.batch_id }).catch((error) => { showDialog(title, refusal(error)); });
+
+/** Asks once more, and then does it; `refused` is what a person without the right may not do. */
+function confirm(title, content, { label, leave, act, refused, reload }) {
   const said = h("div", { role: "status" });
-  const plan = await ask("restart", { dag_id: batch.workflow_id, run_id: batch.batch_id }).catch((error) => { showDialog("Run again", refusal(error)); });
-  if (!plan) return;
   const go = async (event) => {
     event.target.disabled = true;
     try {
-      await askAirflow(["dags", batch.workflow_id, "clearTaskInstances"], sent(plan.body));
+      await act();
       close();
       reload();
     } catch (error) {
       event.target.disabled = false;
-      said.replaceChildren(refusal(error instanceof Refusal && error.status === 403 ? new Refusal(403, "You may not clear tasks of this DAG.") : error));
+      said.replaceChildren(refusal(error instanceof Refusal && error.status === 403 ? new Refusal(403, `You may not ${refused} of this DAG.`) : error));
     }
   };
-  const close = showDialog(`Run ${plural(plan.runs.length, "task")} again?`,
+  const close = showDialog(title, ...content, said, h("div", { class: "actions" }, h("button", { class: "primary", onclick: go, autofocus: true }, label), h("button", { onclick: () => close() }, leave)));
+}
+
+/** The plan: `{runs: [{task_id, map_index, why}], keeps: number, repeats: [text], follows: [text], body}`. */
+async function previewRestart(batch, reload) {
+  const plan = await planned("restart", batch, "Run again");
+  if (!plan) return;
+  confirm(`Run ${plural(plan.runs.length, "task")} again?`, [
     h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))),
     h("p", null, `Not run again: ${plural(plan.keeps ?? 0, "task")} that succeeded.`),
-    ...[...(plan.repeats ?? []), ...(plan.follows ?? [])].map((text) => h("p", { class: "callout" }, text)), said,
-    h("div", { class: "actions" }, h("button", { class: "primary", onclick: go, autofocus: true }, "Run again"), h("button", { onclick: () => close() }, "Leave as it is")));
+    ...[...(plan.repeats ?? []), ...(plan.follows ?? [])].map((text) => h("p", { class: "callout" }, text)),
+  ], { label: "Run again", leave: "Leave as it is", refused: "clear tasks", reload, act: () => askAirflow(["dags", batch.workflow_id, "clearTaskInstances"], sent(plan.body)) });
+}
+
+/** The plan: `{running: [name], waiting: number, jobs: [text], body}`. */
+async function previewCancel(batch, reload) {
+  const plan = await planned("cancel", batch, "Cancel");
+  if (!plan) return;
+  const run = ["dags", batch.workflow_id, "dagRuns", batch.batch_id];
+  const act = async () => {
+    // It may have ended meanwhile, and a success is not to become a failure.
+    const { state } = await askAirflow(run);
+    if (["success", "failed"].includes(state)) throw new Refusal(409, "The batch has ended meanwhile.");
+    await askAirflow(run, sent(plan.body, "PATCH"));
+  };
+  confirm("Cancel the batch?", [
+    h("p", null, plan.running.length ? ["Ended: ", h("span", { class: "id" }, plan.running.join(", "))] : "Nothing runs now.", ` Not begun: ${plural(plan.waiting, "task")}.`),
+    ...plan.jobs.map((text) => h("p", { class: "callout" }, text)),
+  ], { label: "Cancel the batch", leave: "Let it run", refused: "end runs", reload, act });
 }

@@ -33,6 +33,11 @@ def test_the_check_of_a_login_is_a_dependency_that_refuses(pages: Pages) -> None
 
 
 @pytest.mark.usefixtures("pages")
+def test_a_person_has_the_name_that_is_logged_in_with() -> None:
+    assert people.name_of(person("ann")) == "ann"
+
+
+@pytest.mark.usefixtures("pages")
 def test_readable_dags_are_those_that_the_auth_manager_allows() -> None:
     assert people.readable_dag_ids(person("ann")) == {"daily_sales", "small"}
     assert people.readable_dag_ids(person("bob")) == {"daily_sales"}

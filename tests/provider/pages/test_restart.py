@@ -1,4 +1,4 @@
-"""The plan that a page shows before a batch runs again."""
+"""The plans that a page shows before a batch runs again, or is cancelled."""
 
 from __future__ import annotations
 
@@ -60,3 +60,21 @@ def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
     assert pages.json("restart", dag_id="small", run_id="S1")["runs"]
     answer = pages.ask("/accelerator/api/restart", "bob", params={"dag_id": "small", "run_id": "S1"})
     assert answer.status_code == 404
+
+
+def test_what_a_cancel_ends_and_what_airflow_is_to_be_sent(pages: Pages) -> None:
+    store(
+        batch("B3", status="PROCESSING", ended_at=None),
+        log("load", "B3", status="PROCESSING", ended_at=None, remote_job_id="job-3"),
+        log("transform", "B3", status="NEW", started_at=None, ended_at=None),
+    )
+    plan = pages.json("cancel", "bob", dag_id="daily_sales", run_id="B3")
+    assert (plan["running"], plan["waiting"]) == (["load"], 1)
+    assert plan["jobs"] == ["load: remote job job-3 will be cancelled."]
+    assert plan["body"] == {"state": "failed", "note": "Cancelled by bob on the page of the batch."}
+
+
+@pytest.mark.parametrize(("dag_id", "run_id", "status"), [("daily_sales", "B2", 409), ("small", "S1", 404)])
+def test_what_has_ended_or_may_not_be_seen_is_not_cancelled(pages: Pages, dag_id: str, run_id: str, status: int) -> None:
+    answer = pages.ask("/accelerator/api/cancel", "bob", params={"dag_id": dag_id, "run_id": run_id})
+    assert answer.status_code == status
