@@ -16,7 +16,7 @@ from dag_factory.sizes import surplus
 from dag_factory.specs import WorkflowSpec
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.validation import validate
-from dag_factory.workflow_dag import build_dag
+from dag_factory.workflow_dag import build_dag, last_that_choose
 from provider.airflow_internals.dags import UnusableDagError, rehearse
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, Shard, entry_of, to_rows
@@ -25,6 +25,9 @@ from provider.metadata.workflow_rows import Entry, Shard, entry_of, to_rows
 _SHARE_OF_CHANGED = 0.7
 #: The same for new ones, which are there to be lost from then on: as slow as this makes up for may another parse be.
 _SHARE_OF_NEW = 0.5
+
+#: Assets of one DAG file.
+_MOST_ASSETS_OF_FILE = 5000
 
 
 @dataclass
@@ -74,6 +77,7 @@ class Workshop:
         self._types = types
         self._budget = budget
         self._only_task = only_task
+        self._assets: set[str] = set()
         self._postponed: list[str] = []
         self._left_out: list[str] = []
 
@@ -118,7 +122,11 @@ class Workshop:
                 self.built.problems.append(Problem("", f"DAG file{shard.title}", text))
 
     def _build(self, rows: DefinitionRows, origin: str, *, known: bool) -> bool:
-        validated = validate(rows, self._types)
+        try:
+            validated = validate(rows, self._types)
+        except Exception as error:  # noqa: BLE001 - one row that the checks are not made for must not cost the other workflows
+            self.built.problems.append(_unchecked(rows, error, origin))
+            return False
         self.built.problems += [
             Problem(problem.workflow_id, f"{problem.row}{origin}", problem.message) for problem in validated.problems
         ]
@@ -129,14 +137,40 @@ class Workshop:
             tried = known and self._types.are_built_in(task.task_type for task in spec.tasks)
             rehearsed = self._only_task is None and not tried
             try:
-                self.built.dags[workflow_id] = usable_dag(spec, self._types, only_task=self._only_task, rehearsed=rehearsed)
+                self._make_room(spec)
+                dag = usable_dag(spec, self._types, only_task=self._only_task, rehearsed=rehearsed)
             except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows
                 problem = unusable(workflow_id, error)
                 self.built.problems.append(Problem(workflow_id, f"{problem.row}{origin}", problem.message))
             else:
+                self.built.dags[workflow_id] = dag
+                self.built.problems += _cannot_be_followed(spec, dag, origin)
                 good = True
         self._budget.spent(_size(rows), typical=has_own_types(rows, self._types))
         return good
+
+    def _make_room(self, spec: WorkflowSpec) -> None:
+        """
+        Count the assets of a workflow to those of the DAG file.
+
+        :raises UnusableDagError: they are too many. Airflow asks for all of a file in one statement, which PostgreSQL refuses
+            from some thousands on; then nothing of the file is stored, and no import error tells why.
+        """
+        named = {uri for task in spec.tasks for uri in task.outlets} | set(spec.options.after)
+        if spec.is_followed:
+            named.add(spec.workflow_id)
+        if named and len(self._assets | named) > _MOST_ASSETS_OF_FILE:
+            raise UnusableDagError(
+                f"with its assets (after, outlets) the DAG file has more than {_MOST_ASSETS_OF_FILE}, which is too many for "
+                "Airflow in one file; write more DAG files with `accelerator init FOLDER --shards N`"
+            )
+        self._assets |= named
+
+
+def _cannot_be_followed(spec: WorkflowSpec, dag: DAG, origin: str) -> list[Problem]:
+    last = last_that_choose(dag.tasks) if spec.is_followed else []
+    text = "task_type: no workflow can come after this one (column after) while {} skips what is behind it; put a task behind it"
+    return [Problem(spec.workflow_id, f"tasks row {one.task_id}{origin}", text.format(type(one).__name__)) for one in last]
 
 
 def usable_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None, rehearsed: bool = True) -> DAG:
@@ -154,6 +188,15 @@ def usable_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = 
             raise ValueError(f"the operators form a cycle: {way_around(cycle)}")
         rehearse(dag)
     return dag
+
+
+def _unchecked(rows: DefinitionRows, error: Exception, origin: str) -> Problem:
+    """Return the problem of rows that the checks themselves fail on."""
+    row = rows.workflows[0] if rows.workflows else None
+    name = row.get("workflow_id") if isinstance(row, dict) else None
+    workflow_id = name if isinstance(name, str) else ""
+    text = f"cannot be checked: {type(error).__name__}: {shorten(error, 300)}; simplify its rows"
+    return Problem(workflow_id, f"workflows row {shorten(workflow_id)}{origin}", text)
 
 
 def unusable(workflow_id: str, error: Exception) -> Problem:

@@ -20,7 +20,8 @@ from airflow.sdk import DAG, get_parsing_context
 from dag_factory import outage, problem_file, snapshot
 from dag_factory.budget import Budget, seconds_allowed
 from dag_factory.building import Built, Standing, Workshop, has_own_types
-from dag_factory.predecessors import circular, followed
+from dag_factory.predecessors import after_of, circular, followed
+from dag_factory.predecessors import in_effect as predecessors_in_effect
 from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
 from dag_factory.settling import losses_of, settle
 from dag_factory.single_task import single_task_dag
@@ -88,17 +89,22 @@ def build_all(shard: Shard = WHOLE) -> Built:
     else:
         groups = by_workflow(read.rows)
         settled = settle(last_good, groups, read.meant)
-        circles = [problem for problem in circular(read.predecessors) if problem.workflow_id in shard]
+        circles = [problem for problem in circular(read.predecessors, read.makers) if problem.workflow_id in shard]
         workshop.built.problems += [*settled.problems, *circles]
-        workshop.followed = followed(read.predecessors)
+        elsewhere = snapshot.predecessors_elsewhere(shard)
+        # Some may be built from their last good definitions, and go on to follow whom they follow there.
+        workshop.followed = followed(read.predecessors) | followed(elsewhere) | followed(after_of(last_good.entries))
         # Whoever is in a circle stays what it was, if anything.
         in_circles = {problem.workflow_id for problem in circles}
         usable = {name: group for name, group in groups.items() if name not in in_circles}
         good = _build_groups(workshop, usable, last_good, settled.kept | (in_circles & last_good.entries.keys()))
+        in_effect = predecessors_in_effect(read.predecessors, good, shard, elsewhere)
+        good |= _undo_circles(workshop, in_effect, read.makers, good, last_good)
+        in_effect = predecessors_in_effect(read.predecessors, good, shard, elsewhere)
         if may_save:
             waiting = {name: waits for name, waits in settled.waiting.items() if name in good}
             pending = {name: settled.meant[name] for name in losses_of(good, groups) if name in settled.meant}
-            now = Snapshot(good, waiting, settled.held, read.meant.newest, pending, read.predecessors)
+            now = Snapshot(good, waiting, settled.held, read.meant.newest, pending, in_effect)
             _save(now, shard, workshop.built)
     workshop.report(shard)
     try:
@@ -142,7 +148,7 @@ def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None =
         workshop.followed = followed(last_good.predecessors)
         workshop.make(workflow_id, None, entry, Standing.KNOWN)
     else:
-        workshop.followed = followed(predecessors)
+        workshop.followed = followed(predecessors) | followed(last_good.predecessors)
         used = rows if counts else None
         workshop.make(workflow_id, used, entry, Standing.of(used, entry))
     return workshop.built
@@ -174,6 +180,33 @@ def _build_groups(
         elif workflow_id in known:
             good[workflow_id] = known[workflow_id]
     return good
+
+
+def _undo_circles(
+    workshop: Workshop,
+    predecessors: Mapping[str, list[str]],
+    makers: Mapping[str, list[str]],
+    good: dict[str, Entry],
+    last_good: Snapshot,
+) -> dict[str, Entry]:
+    """
+    Take back the changes by which workflows come after one another in a circle; return what is good instead.
+
+    The rows make none, but a workflow whose rows cannot be used stays what it was.
+    """
+    undone = {}
+    for problem in circular(predecessors, makers):
+        name = problem.workflow_id
+        before = last_good.entries.get(name)
+        if name not in good or good[name] == before:
+            continue
+        workshop.built.problems.append(problem)
+        workshop.built.dags.pop(name, None)
+        del good[name]
+        if before is not None:
+            undone[name] = before
+            workshop.make(name, None, before, Standing.KNOWN)
+    return undone
 
 
 def _counts(workflow_id: str, rows: DefinitionRows, entry: Entry, last_good: Snapshot, shard: Shard) -> bool:

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dag_factory.graph import find_cycle, tangles
 from dag_factory.problems import Problem, suggestion, way_around
 from dag_factory.specs import WorkflowSpec
-from provider.metadata.rows import workflows_among
+from provider.metadata.rows import is_asset, workflows_among
+from provider.metadata.workflow_rows import Entry, Shard
+from provider.plain_data import texts_among
 from provider.texts import quoted
 
 
@@ -20,27 +22,73 @@ def followed(predecessors: Mapping[str, Collection[str]]) -> frozenset[str]:
     return frozenset(one for said in predecessors.values() for one in workflows_among(said))
 
 
-def circular(predecessors: Mapping[str, Collection[str]]) -> list[Problem]:
-    """Return a problem for each workflow that comes after itself by way of others: a batch of it would never be the last."""
-    among = {name: [one for one in said if one in predecessors and one != name] for name, said in predecessors.items()}
-    found = []
+NOBODY: Mapping[str, Collection[str]] = {}
+
+
+def circular(predecessors: Mapping[str, Collection[str]], makers: Mapping[str, Collection[str]] = NOBODY) -> list[Problem]:
+    """
+    Return a problem for each workflow that comes after itself by way of others: a batch of it would never be the last.
+
+    :param makers: URI of an asset → the workflows whose tasks make it.
+    """
+    found, among = [], {}
+    for name, said in predecessors.items():
+        before = {other for one in said for other in (makers.get(one, ()) if is_asset(one) else (one,))}
+        # Of a row that names itself more is said where it is checked.
+        if any(name in makers.get(one, ()) for one in said):
+            found.append(_endless(name, [name, name]))
+            before.clear()
+        among[name] = sorted(one for one in before if one in predecessors and one != name)
     for group in tangles(among):
         members = frozenset(group)
         cycle = find_cycle({name: members.intersection(among[name]) for name in group})
-        text = f"after: workflows would start one another for ever: {way_around(cycle or group)}; take one out"
-        found += [Problem(name, f"workflows row {name}", text) for name in group]
+        found += [_endless(name, cycle or group) for name in group]
     return found
 
 
-def acyclic(predecessors: Mapping[str, Collection[str]]) -> dict[str, Collection[str]]:
+def _endless(workflow_id: str, cycle: list[str]) -> Problem:
+    text = f"after: workflows would start one another for ever: {way_around(cycle)}; take one out"
+    return Problem(workflow_id, f"workflows row {workflow_id}", text)
+
+
+def in_effect(
+    read: Mapping[str, list[str]], good: Mapping[str, Entry], shard: Shard, elsewhere: Mapping[str, list[str]]
+) -> dict[str, list[str]]:
+    """
+    Return what comes after what in the DAGs that there are, where a workflow may be built from its last good definitions.
+
+    :param read: what all rows say.
+    :param good: the definitions in use of the shard.
+    :param elsewhere: the same of the other shards, at their last parse.
+    """
+    others = {name: elsewhere.get(name, said) for name, said in read.items() if name not in shard}
+    return {**elsewhere, **others, **after_of(good)}
+
+
+def after_of(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
+    """Return what comes after what, of entries of a snapshot."""
+    found = {name: texts_among(entry["workflow"].get("after")) for name, entry in entries.items()}
+    return {name: said for name, said in found.items() if said}
+
+
+def acyclic(predecessors: Mapping[str, Collection[str]], makers: Mapping[str, Collection[str]]) -> dict[str, Collection[str]]:
     """Return what comes after what, without those that :func:`circular` names."""
-    named = {problem.workflow_id for problem in circular(predecessors)}
+    named = {problem.workflow_id for problem in circular(predecessors, makers)}
     return {name: said for name, said in predecessors.items() if name not in named}
 
 
 def predecessors_of(workflows: Iterable[WorkflowSpec]) -> dict[str, list[str]]:
     """Return what :func:`followed` and :func:`circular` take, of specs."""
     return {spec.workflow_id: list(spec.options.after) for spec in workflows if spec.options.after}
+
+
+def makers_of(workflows: Iterable[WorkflowSpec]) -> dict[str, list[str]]:
+    """Return the workflows that make an asset, of specs."""
+    found: dict[str, list[str]] = {}
+    for spec in workflows:
+        for uri in dict.fromkeys(uri for task in spec.tasks for uri in task.outlets):
+            found.setdefault(uri, []).append(spec.workflow_id)
+    return found
 
 
 def missing(workflows: Sequence[WorkflowSpec], known: Collection[str]) -> Iterator[Problem]:

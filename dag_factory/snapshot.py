@@ -24,6 +24,7 @@ from provider import settings
 from provider.files import replace_file
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, Loss, Shard, to_rows
+from provider.plain_data import texts_among
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Snapshot:
     :param version: what people did up to this version has taken effect.
     :param meant: what some of them lose on purpose, though it could not take effect yet: the rows had another mistake, or there
         was no time to build them.
-    :param predecessors: workflow id → what it comes after, of all shards.
+    :param predecessors: workflow id → what its DAG comes after, of all shards.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -176,6 +177,19 @@ def _has_rows(line: bytes, task_id: str, rows: DefinitionRows) -> bool:
         and all(_line(row).encode() in tasks for row in rows.tasks)
         and tasks.endswith(b'"workflow":%b}]' % _line(rows.workflows[0]).encode())
     )
+
+
+def predecessors_elsewhere(shard: Shard) -> dict[str, list[str]]:
+    """Return what comes after what in the other shards, at their last parse; of one that tells nothing there is nothing."""
+    found: dict[str, list[str]] = {}
+    for other in (Shard(number, shard.count) for number in range(1, shard.count + 1) if number != shard.number):
+        try:
+            with path(other).open("rb") as file:
+                said = json.loads(file.readline())["predecessors"]
+            found |= {name: texts_among(after) for name, after in said.items() if name in other}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
 
 
 def load_followed() -> dict[str, Entry] | None:

@@ -40,11 +40,13 @@ class Read:
     :param rows: of all workflows of a shard.
     :param meant: what people meant since a version.
     :param predecessors: workflow id → what it comes after, of all shards.
+    :param makers: URI of an asset → the workflows whose tasks make it.
     """
 
     rows: DefinitionRows
     meant: Meant
     predecessors: dict[str, list[str]]
+    makers: dict[str, list[str]]
 
 
 def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> Read:
@@ -54,12 +56,14 @@ def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> Rea
     :param seconds: longest wait. A connection that hangs without an error is left to its thread.
     :raises DefinitionsUnavailableError: for every reason for which there are no rows.
     """
-    from provider.metadata.definitions import read_predecessors, read_shard
+    from provider.metadata.definitions import read_makers, read_predecessors, read_shard
     from provider.metadata.versions import meant_since
 
-    return _read(
-        lambda session: Read(read_shard(session, shard), meant_since(session, since), read_predecessors(session)), seconds
-    )
+    def read(session: Session) -> Read:
+        rows, meant = read_shard(session, shard), meant_since(session, since)
+        return Read(rows, meant, read_predecessors(session), read_makers(session))
+
+    return _read(read, seconds)
 
 
 def read_workflow(workflow_id: str, *, seconds: float = READ_SECONDS) -> tuple[DefinitionRows, dict[str, list[str]]]:

@@ -120,11 +120,21 @@ def _date_as_text(value: Any) -> Any:
 
 #: The address of an asset: a scheme, and what it may name. An Asset that Airflow refuses is refused when the DAG is built.
 _ASSET_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
+#: Its longest one: Airflow has an index over name and URI of an asset, which are the same here, and PostgreSQL takes 2,704 bytes.
+_LONGEST_URI = 1000
+#: Scheme of the assets that stand for successful batches.
+WORKFLOW_SCHEME = "x-accelerator"
+#: Assets of one workflow: Airflow asks for all those of a DAG file in one statement.
+MOST_ASSETS = 1000
 
 
 def _check_asset_uri(value: str) -> str:
     if not _ASSET_URI.fullmatch(value):
         raise ValueError(f"{quoted(value)} is not the URI of an asset; write it like bigquery://project/dataset/table")
+    if value.lower().startswith(f"{WORKFLOW_SCHEME}://"):
+        raise ValueError(f"{quoted(value)} is made by a batch alone; write the workflow's id into after")
+    if "?" in value or "#" in value:
+        raise ValueError("the URI of an asset must have no query and no fragment; take out what begins with ? or #")
     if "@" in value.partition("://")[2].partition("/")[0]:
         raise ValueError("the URI of an asset must name no user or password; take it out")
     return value
@@ -138,8 +148,8 @@ WorkflowId = Annotated[StrictStr, AfterValidator(_check_workflow_id)]
 TaskId = Annotated[StrictStr, AfterValidator(_check_task_id)]
 Seconds = Annotated[StrictInt, Field(ge=1, le=366 * _DAY)]
 Count = Annotated[StrictInt, Field(ge=1, le=10_000)]
-AssetUri = Annotated[StrictStr, Field(max_length=1500), AfterValidator(_check_asset_uri)]
-Predecessor = Annotated[StrictStr, Field(max_length=1500), AfterValidator(_check_predecessor)]
+AssetUri = Annotated[StrictStr, Field(max_length=_LONGEST_URI), AfterValidator(_check_asset_uri)]
+Predecessor = Annotated[StrictStr, Field(max_length=_LONGEST_URI), AfterValidator(_check_predecessor)]
 T = TypeVar("T")
 OneOrMore = Annotated[tuple[T, ...], BeforeValidator(as_list, json_schema_input_type=T | tuple[T, ...])]
 DisplayName = Annotated[StrictStr, Field(min_length=1, max_length=250)]

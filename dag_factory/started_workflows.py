@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from dag_factory.graph import find_cycle, flow_order
-from dag_factory.predecessors import acyclic, missing, predecessors_of
+from dag_factory.predecessors import acyclic, makers_of, missing, predecessors_of
 from dag_factory.problems import Problem, searches_bounded, suggestion, way_around
 from dag_factory.specs import TaskSpec, WorkflowSpec
 from dag_factory.task_types.run_workflow import RunWorkflowConfig
@@ -36,7 +36,7 @@ def start_warnings(workflows: Sequence[WorkflowSpec], known: Collection[str]) ->
     starts: dict[str, list[str]] = {name: [] for name in known}
     for workflow_id, tasks in runs.items():
         starts[workflow_id] += [task.config.workflow for task in tasks if task.enabled and task.config.workflow in known]
-    for workflow_id, others in acyclic(predecessors_of(workflows)).items():
+    for workflow_id, others in acyclic(predecessors_of(workflows), makers_of(workflows)).items():
         for other in others:
             starts.get(other, []).append(workflow_id)
     return sorted([*found, *missing(workflows, known), *_too_many(starts)])

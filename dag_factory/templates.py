@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateError, Undefined, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, Undefined, nodes
+from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
 
 from dag_factory.problems import suggestion
@@ -44,6 +45,14 @@ NODES = frozenset(
         *("Compare", "Operand", "And", "Or", "Not", "Concat", "Add", "Sub", "List"),
     }
 )
+
+#: Filters whose result may be many times as long as what they are given, and how many of them may be applied to one another: one
+#: after the other they grow as a power.
+_GROWING, _MOST_GROWING = frozenset({"join", "replace", "tojson", "urlencode"}), 3
+#: Deepest syntax tree: Python compiles a template with the same depth of parentheses, and takes 200.
+_DEEPEST = 60
+#: Longest condition, in characters.
+_LONGEST_CONDITION = 2000
 
 #: What makes a template of an expression.
 _BRACES = ("{{ ", " }}")
@@ -113,10 +122,17 @@ def check_condition(source: str, params: Collection[str]) -> list[str]:
 
     :param params: names of the workflow's parameters.
     """
+    if len(source) > _LONGEST_CONDITION:
+        return [f"has {len(source)} characters, and {_LONGEST_CONDITION} are allowed; write a shorter one"]
+    # It is never compiled here: that works out what is constant, however long it takes.
+    parser = Parser(_environment(), source, state="variable")
     try:
-        _environment().compile_expression(source)
+        parser.parse_expression()
+        if not parser.stream.eos:
+            raise TemplateSyntaxError("chunk after expression", parser.stream.current.lineno)
     except (TemplateError, RecursionError) as error:
-        return [f"not a condition such as params.region == 'EU': {one_line(error, 200)}"]
+        reason = error.message if isinstance(error, TemplateError) else error  # without the line, of which there is one
+        return [f"not a condition such as params.region == 'EU': {one_line(reason or error, 200)}"]
     return check(_BRACES[0] + source + _BRACES[1], params)
 
 
@@ -130,6 +146,8 @@ def _analyse(source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is wrong with a template whatever the workflow, and the params that it cannot do without."""
     try:
         tree = _environment().parse(source)
+        if _depth(tree) > _DEEPEST:
+            return (f"is nested deeper than {_DEEPEST} levels in a template; write a shorter one",), ()
         found = list(_check_node(tree, may_be_missing=False))
     except (TemplateError, RecursionError) as error:
         return (f"not a Jinja template: {one_line(error, 200)}",), ()
@@ -178,6 +196,14 @@ def _texts(value: Any, path: str, *, renders: bool) -> Iterator[tuple[str, str, 
             yield from _texts(item, f"{path}[{index}]", renders=renders)
 
 
+def _depth(tree: nodes.Node) -> int:
+    """Return how deep a syntax tree is, whatever its depth; it is left where that is too much."""
+    depth, level = 0, [tree]
+    while level and depth <= _DEEPEST:
+        depth, level = depth + 1, [child for node in level for child in node.iter_child_nodes()]
+    return depth
+
+
 def _check_node(node: nodes.Node, *, may_be_missing: bool) -> Iterator[str | _Param]:
     kind = type(node).__name__
     if kind not in NODES:
@@ -213,6 +239,9 @@ def _check_access(node: nodes.Getattr | nodes.Getitem, *, may_be_missing: bool) 
         yield "an item must be named by a plain text or number in a template"
     elif isinstance(key, str) and key.startswith("_"):
         yield f"{key}: names that start with '_' are not allowed in a template"
+    elif isinstance(key, str) and hasattr(dict, key) and (isinstance(node, nodes.Getattr) or isinstance(node.node, nodes.Name)):
+        remedy = "no param has that name" if isinstance(node.node, nodes.Name) else f"write ['{key}'] for an item of that name"
+        yield f"{key} is what every object can do in a template; {remedy}"
     elif not isinstance(node.node, nodes.Name):
         yield from _check_node(node.node, may_be_missing=False)
     elif node.node.name != "params":
@@ -227,6 +256,24 @@ def _check_filter(node: nodes.Filter | nodes.Test) -> Iterator[str]:
         yield f"{what} {node.name} is not allowed; {suggestion(node.name, known, f'{what}s are')}"
     if node.kwargs or node.dyn_args is not None or node.dyn_kwargs is not None:
         yield f"{what} {node.name}: give its arguments by position"
+    elif problem := _growth(node):
+        yield f"{what} {node.name}: {problem}"
+
+
+def _growth(node: nodes.Filter | nodes.Test) -> str:
+    """Return why a filter could take all time or memory of the task that applies it; empty where it could not."""
+    values = [argument.value if isinstance(argument, nodes.Const) else None for argument in node.args]
+    if node.name == "round" and (len(values) > 1 or any(type(value) is not int or not 0 <= value <= 15 for value in values)):
+        return "takes a whole number from 0 to 15 alone"
+    if node.name == "tojson" and values:
+        return "takes no argument"
+    if node.name == "join" and (len(values) > 1 or not all(isinstance(value, str) for value in values)):
+        return "takes a plain text alone"
+    if node.name == "replace" and not (len(values) == 2 and all(isinstance(value, str) for value in values) and values[0]):
+        return "takes two plain texts, of which the first is not empty"
+    if node.name in _GROWING and sum(one.name in _GROWING for one in node.find_all(nodes.Filter)) >= _MOST_GROWING:
+        return f"{', '.join(sorted(_GROWING))} may be applied {_MOST_GROWING} times to one value"
+    return ""
 
 
 @lru_cache(maxsize=1)

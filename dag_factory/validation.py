@@ -23,7 +23,7 @@ from dag_factory.problems import (
     way_around,
 )
 from dag_factory.sizes import oversized
-from dag_factory.specs import TaskSpec, WorkflowOptions, WorkflowSpec
+from dag_factory.specs import MOST_ASSETS, TaskSpec, WorkflowOptions, WorkflowSpec
 from dag_factory.task_types import templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
 from provider.metadata.rows import DefinitionRows
@@ -237,6 +237,9 @@ class _Validation:
         if cycle := find_cycle(children):
             self._report(workflow_id, name, f"dependencies form a cycle: {way_around(cycle)}; delete one of them")
         else:
+            assets = {uri for task in self._tasks[workflow_id].values() for uri in task.outlets}
+            if len(assets) > MOST_ASSETS:
+                self._report(workflow_id, name, f"outlets: its tasks make {len(assets)} assets, and {MOST_ASSETS} are allowed")
             for task_id, message in _group_problems(self._tasks[workflow_id], children):
                 self._report(workflow_id, row_name("tasks", "task_id", task_id), f"task_group: {message}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +21,15 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing
 )
 
 from dag_factory.graph import flow_order
-from dag_factory.specs import BATCH_WATCHER, START_BATCH, TaskOptions, TaskSpec, WorkflowOptions, WorkflowSpec
+from dag_factory.specs import (
+    BATCH_WATCHER,
+    START_BATCH,
+    WORKFLOW_SCHEME,
+    TaskOptions,
+    TaskSpec,
+    WorkflowOptions,
+    WorkflowSpec,
+)
 from dag_factory.task_types import BaseOperatorArguments
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS, condition_to_airflow
@@ -35,8 +43,9 @@ from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
 
-#: ``start_batch`` needs the application database, which may be away for a moment.
+#: ``start_batch`` needs the application database, which may be away for a moment; so may what the watcher's worker needs.
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
 
 
@@ -85,7 +94,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     for parent, names in children.items():
         if parent in operators:
             _connect(operators[parent], [operators[name] for name in names if name in operators])
-    if spec.is_followed:
+    if spec.is_followed and not last_that_choose(operators.values()):
         _watch([one for one in operators.values() if not one.inherits_from_skipmixin], shared, [workflow_asset(spec.workflow_id)])
     else:
         _watch(_watched(children, operators), shared)
@@ -209,6 +218,15 @@ def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
         )
 
 
+def last_that_choose(operators: Iterable[BaseOperator | MappedOperator]) -> list[BaseOperator | MappedOperator]:
+    """
+    Return the operators that skip what is behind them, and have no task behind them.
+
+    They would skip the watcher: nothing can tell of the success of a batch that ends with one.
+    """
+    return [one for one in operators if one.inherits_from_skipmixin and not one.downstream_task_ids - {BATCH_WATCHER}]
+
+
 def _watched(children: Mapping[str, Collection[str]], operators: Mapping[str, BaseOperator]) -> list[BaseOperator]:
     """
     Return the operators that have others behind them; in the place of one that chooses among its children, these.
@@ -236,7 +254,7 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments, outle
     if parents:
         arguments: BaseOperatorArguments = {"task_id": BATCH_WATCHER, "trigger_rule": "none_failed", **shared}
         if outlets:
-            arguments["outlets"] = list(outlets)
+            arguments |= {"outlets": list(outlets), **_START_BATCH_OPTIONS}
         watcher = EmptyOperator(**arguments)
         for parent in parents:
             _connect(parent, [watcher])
@@ -286,19 +304,23 @@ def asset(uri: str, column: str, task_id: str | None = None) -> Asset:
     Return the asset of a URI: its name, too, is the URI, as in other DAGs that give no name.
 
     :param column: that has the URI, of the workflow's row, or of the row of *task_id*.
-    :raises UnusableDagError: Airflow refuses the URI.
+    :raises UnusableDagError: Airflow refuses the URI, or writes it in another way: the same asset would have two names, of which
+        it deactivates one, and fails the tasks that make it.
     """
     from airflow.sdk import Asset
 
     try:
-        return Asset(uri)
+        made = Asset(uri)
     except ValueError as error:
         raise UnusableDagError(f"{quoted(uri)} is no URI that Airflow takes: {error}; correct it", task_id, column) from error
+    if made.uri != uri:
+        raise UnusableDagError(f"Airflow writes {quoted(uri)} as {quoted(made.uri)}; write it so", task_id, column)
+    return made
 
 
 def workflow_asset(workflow_id: str) -> Asset:
     """Return the asset that a successful batch of a workflow updates, where others follow it."""
-    return asset(f"x-accelerator://workflows/{workflow_id}", "workflow_id")
+    return asset(f"{WORKFLOW_SCHEME}://workflows/{workflow_id}", "workflow_id")
 
 
 def _timetable(options: WorkflowOptions) -> CronTriggerTimetable | CronDataIntervalTimetable | None:

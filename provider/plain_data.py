@@ -62,6 +62,12 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | Mapping) else value
 
 
+def texts_among(value: Any) -> list[str]:
+    """Return the texts of a JSON list, or of a single text; of anything else there are none."""
+    found = as_list(value)
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
 def exactly_one(given: Mapping[str, Any], names: Sequence[str]) -> str:
     """
     Return the one of several names that has a value.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dag_factory.predecessors import circular, predecessors_of
+from dag_factory.predecessors import circular, makers_of, predecessors_of
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.specs import WorkflowSpec
@@ -60,6 +61,10 @@ class Plan:
     warnings: list[Problem] = field(default_factory=list)
 
 
+def _circles(workflows: Collection[WorkflowSpec]) -> list[Problem]:
+    return circular(predecessors_of(workflows), makers_of(workflows))
+
+
 def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Plan:
     """
     Compare what is stored with the rows of a file; stored workflows that the file does not have stay and must still fit.
@@ -74,10 +79,10 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
         DefinitionRows([*kept.workflows, *new.workflows], [*kept.tasks, *new.tasks], [*kept.dependencies, *new.dependencies])
     )
     before = validate(stored)
-    found_before = [*before.problems, *circular(predecessors_of(before.workflows.values()))]
+    found_before = [*before.problems, *_circles(before.workflows.values())]
     kept_problems = {problem for problem in found_before if problem.workflow_id not in replaced}
     workflows = [spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced]
-    found = [*after.problems, *circular(predecessors_of(after.workflows.values())), *rehearse_foreign(workflows)]
+    found = [*after.problems, *_circles(after.workflows.values()), *rehearse_foreign(workflows)]
     if problems := [problem for problem in found if problem not in kept_problems]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}

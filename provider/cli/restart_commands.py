@@ -64,7 +64,7 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
     plans = []
     with read_session() as session:
         current_at = record_current_at(session)
-        predecessors = read_predecessors(session)
+        predecessors = read_predecessors(session, enabled_only=True)
         if args.failed:
             batches = newest_batches(session, workflow_id=args.workflow, status=ERROR, limit=args.limit)
             if args.workflow is not None and not batches:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dag_factory.definition_file import ParsedFile, parse, to_data
 from dag_factory.pools import pool_warnings
-from dag_factory.predecessors import circular, predecessors_of
+from dag_factory.predecessors import circular, makers_of, predecessors_of
 from dag_factory.problems import Problem
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.started_workflows import start_warnings
@@ -79,7 +79,7 @@ def validate_workflows(args: argparse.Namespace) -> int:
         rows, problems = parsed.rows, parsed.problems
         validated = validate(rows)
         workflows = list(validated.workflows.values())
-        circles = circular(predecessors_of(workflows))
+        circles = circular(predecessors_of(workflows), makers_of(workflows))
         problems = [*problems, *validated.problems, *circles, *rehearse_foreign(workflows)]
         known = {str(row["workflow_id"]) for row in rows.workflows if isinstance(row, dict) and "workflow_id" in row}
         warnings = [*pool_warnings(workflows), *start_warnings(workflows, known)]

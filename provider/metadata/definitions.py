@@ -12,7 +12,7 @@ from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Task, TaskDependency, Workflow
 from provider.metadata.workflow_rows import Shard
 from provider.metadata.written_rows import IDS_AT_ONCE, boolean, columns_as_written, parsed, rows_as_written
-from provider.plain_data import as_list
+from provider.plain_data import texts_among
 from provider.texts import chunks
 
 #: Longest text of the column ``after`` in which predecessors are looked for: more than a valid row can have.
@@ -114,13 +114,30 @@ def workflow_ids(session: Session) -> set[str]:
     return set(session.scalars(select(Workflow.workflow_id)))
 
 
-def read_predecessors(session: Session) -> dict[str, list[str]]:
-    """Return workflow id → what it comes after (column ``after``), for all workflows that come after something."""
+def read_predecessors(session: Session, *, enabled_only: bool = False) -> dict[str, list[str]]:
+    """
+    Return workflow id → what it comes after (column ``after``), for all workflows that come after something.
+
+    :param enabled_only: leave out those that are switched off, which nothing starts.
+    """
     said = cast(Workflow.after, Text)
     statement = select(Workflow.workflow_id, said).where(said.notin_(("[]", "null")), func.length(said) <= _LONGEST_AFTER)
-    found = {name: as_list(parsed(text)) for name, text in session.execute(statement.order_by(Workflow.workflow_id))}
+    if enabled_only:
+        statement = statement.where(Workflow.enabled)
     # A row that says something else is reported when it is built.
-    return {workflow_id: [one for one in said if isinstance(one, str)] for workflow_id, said in found.items()}
+    return {name: texts_among(parsed(text)) for name, text in session.execute(statement.order_by(Workflow.workflow_id))}
+
+
+def read_makers(session: Session) -> dict[str, list[str]]:
+    """Return URI of an asset → the workflows whose tasks make it (column ``outlets``)."""
+    said = cast(Task.outlets, Text)
+    statement = select(Task.workflow_id, said).where(said.notin_(("[]", "null")), func.length(said) <= _LONGEST_AFTER)
+    found: dict[str, list[str]] = {}
+    for workflow_id, text in session.execute(statement.order_by(Task.workflow_id)):
+        for uri in texts_among(parsed(text)):
+            if workflow_id not in found.setdefault(uri, []):
+                found[uri].append(workflow_id)
+    return found
 
 
 def task_ids(session: Session, workflow_id: str) -> set[str]:

@@ -25,7 +25,7 @@ def show_plan(person: Asking, dag_id: Text, run_id: Text) -> Response:
     with read_session() as session:
         batch = visible_batch(session, person, dag_id, run_id)
         tries = task_logs_of(session, dag_id, run_id)
-        stored = read_predecessors(session)
+        stored = read_predecessors(session, enabled_only=True)
     # Who follows is told where all of those it comes after may be seen, as they are named with it.
     told = {name: said for name, said in stored.items() if all(map(person.may_see, [name, *workflows_among(said)]))}
     try:

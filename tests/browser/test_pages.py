@@ -194,22 +194,6 @@ def test_the_page_says_why_a_batch_waits(world: World, visitor: Visitor, key: tu
     assert frame.locator("html").evaluate("root => root.scrollWidth <= root.clientWidth")
 
 
-def test_a_batch_is_cancelled(world: World, visitor: Visitor) -> None:
-    wait_for_state(world, RUNNING, "refresh_ledger", "deferred")
-    frame = visitor.open_in_airflow()
-    frame.get_by_role("link", name=RUNNING[1]).click()
-    frame.get_by_role("button", name="Cancel …").click()
-    plan = frame.get_by_role("dialog")
-    expect(plan).to_contain_text("Ended: refresh_ledger")
-    expect(plan).to_contain_text("will be cancelled")
-    plan.get_by_role("button", name="Cancel the batch").click()
-    expect(plan).to_be_hidden()
-    expect(frame.locator(".batch-head .chip")).to_have_text(re.compile("Failed"), timeout=LATER)
-    expect(frame.get_by_role("button", name="Cancel …")).to_be_hidden()
-    note = world.airflow.rest("GET", f"/dags/{RUNNING[0]}/dagRuns/{RUNNING[1]}")["note"]
-    assert note == "Cancelled by ann on the page of the batch."
-
-
 def test_a_retry_is_seen_as_two_tries(world: World, visitor: Visitor) -> None:
     wait_for_batch(world, RETRIED, "SUCCESS")
     frame = visitor.open_tab(RETRIED)
@@ -253,3 +237,19 @@ def test_every_page_can_be_read_in_a_narrow_window_too(world: World, visitor: Vi
     background = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 29, 45)"}[theme]
     assert flaws == {}
+
+
+def test_a_batch_is_cancelled(world: World, visitor: Visitor) -> None:
+    wait_for_state(world, RUNNING, "refresh_ledger", "deferred")
+    frame = visitor.open_in_airflow()
+    frame.get_by_role("link", name=RUNNING[1]).click()
+    frame.get_by_role("button", name="Cancel …").click()
+    plan = frame.get_by_role("dialog")
+    expect(plan).to_contain_text("Ended: refresh_ledger")
+    expect(plan).to_contain_text("will be cancelled")
+    plan.get_by_role("button", name="Cancel the batch").click()
+    expect(plan).to_be_hidden()
+    expect(frame.locator(".batch-head .chip")).to_have_text(re.compile("Failed"), timeout=LATER)
+    expect(frame.get_by_role("button", name="Cancel …")).to_be_hidden()
+    note = world.airflow.rest("GET", f"/dags/{RUNNING[0]}/dagRuns/{RUNNING[1]}")["note"]
+    assert note == "Cancelled by ann on the page of the batch."

@@ -63,6 +63,22 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("dim_date", "outlets", "s3://me:hunter2@bucket/x"),
         TASK + "outlets[0]: the URI of an asset must name no user or password; take it out",
     ),
+    "an asset's query": (
+        _set("dim_date", "outlets", ["postgresql://server/db/s/t?password=hunter2"]),
+        TASK + "outlets[0]: the URI of an asset must have no query and no fragment; take out what begins with ? or #",
+    ),
+    "an asset that stands for a batch": (
+        _set("dim_date", "outlets", ["X-Accelerator://workflows/daily_sales"]),
+        TASK + "outlets[0]: 'X-Accelerator://workflows/daily_sales' is made by a batch alone; write the workflow's id into after",
+    ),
+    "an asset's length": (
+        _set("dim_date", "outlets", ["x-t://" + "x" * 1000]),
+        TASK + f"outlets[0]: string should have at most 1000 characters, not 'x-t://{'x' * 73}… (1008 characters)",
+    ),
+    "a condition that Python cannot compile": (
+        _set("dim_date", "run_if", "not " * 220 + "params.scope"),
+        TASK + "run_if: is nested deeper than 60 levels in a template; write a shorter one",
+    ),
     "an asset's name": (
         _set("dim_date", "outlets", ["dim_date"]),
         TASK + "outlets[0]: 'dim_date' is not the URI of an asset; write it like bigquery://project/dataset/table",

@@ -13,6 +13,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 
+from dag_factory.factory import build_all
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.task_types.operator import COLUMNS, OperatorConfig
 from dag_factory.task_types.registry import task_types
@@ -20,7 +21,7 @@ from dag_factory.templates import to_airflow
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import _OTHER_NAME, _SAME_NAME, _SECONDS, build_dag
 from provider.airflow_internals.dags import serialized
-from tests.dag_factory.definitions import Rows
+from tests.dag_factory.definitions import Rows, store
 
 HEAD = "from datetime import date, datetime, time, timedelta\nfrom airflow.sdk import BaseOperator\n"
 STANDARD = "airflow.providers.standard"
@@ -292,6 +293,28 @@ def test_a_task_that_chooses_does_not_skip_the_watcher(calendar: Rows, monkeypat
 
     assert dag.get_task(TASK).downstream_task_ids == {"left", "right"}
     assert dag.get_task("batch_watcher").upstream_task_ids == {"left", "right"}
+
+
+def test_nobody_comes_after_a_batch_whose_end_is_a_choice(
+    calendar: Rows, monkeypatch: pytest.MonkeyPatch, embedded_database: str, snapshot_file: Path
+) -> None:
+    """It would skip the watcher, or the watcher would not wait for it: the success of the batch can be told by nobody."""
+    approval = f"{STANDARD}.operators.hitl.ApprovalOperator"
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", approval)
+    named(calendar, approval, subject="Go on?")
+    calendar.tasks.append({"task_id": "before", "workflow_id": "calendar", "task_type": "external"})
+    calendar.depend("before", TASK)
+    calendar.workflows.append({"workflow_id": "late", "after": ["calendar"]})
+    calendar.tasks.append({"task_id": "late_task", "workflow_id": "late", "task_type": "external"})
+    store(calendar)
+    built = build_all()
+
+    assert sorted(built.dags) == ["calendar", "late"]
+    assert built.dags["calendar"].get_task("batch_watcher").outlets == []
+    assert list(map(str, built.problems)) == [
+        f"tasks row {TASK}: task_type: no workflow can come after this one (column after) while ApprovalOperator skips what is "
+        "behind it; put a task behind it"
+    ]
 
 
 def test_every_option_of_a_task_is_refused_among_the_arguments() -> None:

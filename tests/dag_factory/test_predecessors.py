@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from airflow.serialization.serialized_objects import DagSerialization
+from sqlalchemy import text
 
+from dag_factory import building
 from dag_factory.building import unusable
 from dag_factory.factory import WHOLE, build_all, build_one
-from dag_factory.predecessors import circular, followed
+from dag_factory.predecessors import circular, followed, makers_of, predecessors_of
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
@@ -161,3 +163,82 @@ class TestFactory:
         define(a=[], b=["a"], c="a", d=[7, "a"], e={"a": 1})
         with read_session() as session:
             assert read_predecessors(session) == {"b": ["a"], "c": ["a"], "d": ["a"], "e": []}
+
+    @pytest.mark.parametrize("row", ['{"no": "list"}', "[7]", "null"])
+    def test_a_follower_whose_row_turned_bad_is_followed_as_it_was(self, row: str) -> None:
+        """Its last good definition waits for the asset, so somebody has to make it."""
+        define(a=[], b=["a"])
+        build_all()
+        with write_session() as session:
+            session.execute(text("UPDATE workflows SET after = :row WHERE workflow_id = 'b'"), {"row": row})
+        built = build_all()
+        assert [one.uri for one in built.dags["b"].timetable.asset_condition.objects] == ["x-accelerator://workflows/a"]
+        assert outlets(built.dags["a"]) == ["x-accelerator://workflows/a"]
+        assert outlets(build_one("a", only_task="batch_watcher").dags["a"]) == ["x-accelerator://workflows/a"]
+
+    def test_a_follower_of_another_shard_is_followed_as_it_was(self) -> None:
+        define(a=[], **{name: ["a"] for name in "bcdef"})
+        shards = Shard(1, 2), Shard(2, 2)
+        of_a, other = sorted(shards, key=lambda shard: "a" not in shard)
+        for shard in shards:
+            build_all(shard)
+        with write_session() as session:
+            session.execute(text("UPDATE workflows SET after = '[]', timezone = 'nowhere' WHERE workflow_id <> 'a'"))
+        build_all(other)
+        assert outlets(build_all(of_a).dags["a"]) == ["x-accelerator://workflows/a"]
+
+    def test_a_circle_with_what_others_were_is_none(self) -> None:
+        """The rows make none, but one of them cannot be used."""
+        define(a=["b"], b=[], c=["b"])
+        build_all()
+        with write_session() as session:
+            session.execute(text("UPDATE workflows SET after = '[]', timezone = 'nowhere' WHERE workflow_id = 'a'"))
+            session.execute(text("UPDATE workflows SET after = '[\"a\"]' WHERE workflow_id = 'b'"))
+        for _ in range(2):
+            built = build_all()
+            assert {name: type(dag.timetable).__name__ for name, dag in built.dags.items()} == {
+                "a": "AssetTriggeredTimetable",
+                "b": "NullTimetable",
+                "c": "AssetTriggeredTimetable",
+            }
+            assert [str(problem) for problem in built.problems if "for ever" in problem.message] == [
+                "workflows row b: after: workflows would start one another for ever: a → b → a; take one out"
+            ]
+
+    def test_a_circle_by_way_of_assets_is_one(self) -> None:
+        tasks = [("loop", ["x-t://loop"]), ("first", ["x-t://first"]), ("second", ["x-t://second"]), ("free", ["x-t://free"])]
+        after = {"loop": "x-t://loop", "first": "x-t://second", "second": "x-t://first", "free": "x-t://first"}
+        rows = DefinitionRows(
+            [{"workflow_id": name, "after": [said]} for name, said in after.items()],
+            [{"task_id": f"{name}_task", "workflow_id": name, "task_type": "external", "outlets": made} for name, made in tasks],
+        )
+        found = circular(predecessors_of(validate(rows).workflows.values()), makers_of(validate(rows).workflows.values()))
+        with write_session() as session:
+            replace_workflows(session, rows)
+        built = build_all()
+        circles = [problem for problem in built.problems if "for ever" in problem.message]
+        assert sorted(map(str, circles)) == sorted(map(str, found))
+        assert [(problem.workflow_id, problem.message.split(": ")[-1]) for problem in found] == [
+            ("loop", "loop → loop; take one out"),
+            ("first", "first → second → first; take one out"),
+            ("second", "first → second → first; take one out"),
+        ]
+        assert sorted(built.dags) == ["free"]
+
+    def test_more_assets_than_airflow_can_ask_for_at_once_cost_the_workflows_that_bring_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(building, "_MOST_ASSETS_OF_FILE", 4)
+        define(a=[], b=["a"], c=["x-t://1", "x-t://2", "x-t://3"], d=["x-t://1", "x-t://2", "x-t://3", "x-t://4"], e=[])
+        built = build_all()
+        assert sorted(built.dags) == ["a", "b", "c", "e"]
+        (problem,) = built.problems
+        assert "the DAG file has more than 4, which is too many for Airflow in one file" in str(problem)
+
+
+@pytest.mark.parametrize("uri", ["s3://b/k/", "S3://b/k"])
+def test_an_asset_has_one_name(rows: Rows, uri: str) -> None:
+    """Of two with one URI Airflow deactivates one, and fails the tasks that make it."""
+    rows.task("stg_orders")["outlets"] = [uri]
+    with pytest.raises(UnusableDagError, match="write it so"):
+        build(rows)

@@ -142,6 +142,12 @@ def test_the_folder_is_made_with_all_above_it(tmp_path: Path, monkeypatch: pytes
         assert folder.is_dir()
 
 
+def test_a_folder_that_nobody_may_write_to_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SNAPSHOT_DIR", "/proc/self")  # nobody may, root neither
+    with pytest.raises(snapshot.SnapshotError, match="/proc/self"):
+        snapshot.check_folder()
+
+
 def test_what_is_still_true_is_touched_and_not_written(snapshot_file: Path) -> None:
     assert snapshot.write(snapshot_file, b"one")
     os.utime(snapshot_file, (0, 0))

@@ -54,6 +54,32 @@ def test_what_rows_may_say(source: str) -> None:
         ("{% for x in params.filter %}{% endfor %}", "for is not allowed in a template"),
         ("{% set batch_id = 1 %}", "assign is not allowed in a template"),
         ("{% include 'x' %}", "include is not allowed in a template"),
+        # What would take all time or memory: of whoever checks it, or of the task that renders it.
+        ("{{ 'a' | replace('', 'aaaaaaaaaa') }}", "filter replace: takes two plain texts, of which the first is not empty"),
+        ("{{ params.filter | replace('a', params.filter) }}", "filter replace: takes two plain texts"),
+        ("{{ params.filter | replace('a', 'b', 1) }}", "filter replace: takes two plain texts"),
+        (
+            "{{ params.filter" + " | replace('a', 'aa')" * 4 + " }}",
+            "filter replace: join, replace, tojson, urlencode may be applied",
+        ),
+        (
+            "{{ [params.filter | tojson | tojson | urlencode] | tojson }}",
+            "filter tojson: join, replace, tojson, urlencode may be",
+        ),
+        ("{{ params.filter | tojson(900000000) }}", "filter tojson: takes no argument"),
+        ("{{ params.filter | join(params.country) }}", "filter join: takes a plain text alone"),
+        ("{{ params.filter | join(',', '__class__') }}", "filter join: takes a plain text alone"),
+        ("{{ 1 | round(999999999) }}", "filter round: takes a whole number from 0 to 15 alone"),
+        ("{{ 1 | round(2, 'ceil') }}", "filter round: takes a whole number from 0 to 15 alone"),
+        ("{{ 1 | round(params.country) }}", "filter round: takes a whole number from 0 to 15 alone"),
+        ("{{ params.filter" + ".a" * 100 + " }}", "is nested deeper than 60 levels in a template; write a shorter one"),
+        ("{{ " + "not " * 220 + "params.filter }}", "is nested deeper than 60 levels in a template; write a shorter one"),
+        ("{{ params.items | default('') }}", "items is what every object can do in a template; no param has that name"),
+        ("{{ params['keys'] is defined }}", "keys is what every object can do in a template; no param has that name"),
+        (
+            "{{ params.filter.items }}",
+            "items is what every object can do in a template; write ['items'] for an item of that name",
+        ),
         ("{{ 'x' * 9999999999 }}", "mul is not allowed in a template"),
         ("{{ batch_id | attr('x') }}", "filter attr is not allowed"),
         ("{{ batch_id | batch_date }}", "filter batch_date is not allowed"),
@@ -82,6 +108,30 @@ def test_what_rows_may_not_say(source: str, reason: str) -> None:
 
     assert len(problems) == 1
     assert problems[0].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "9**(9**9) > 0",
+        "'x' * 2000000000 == 'y'",
+        "1 | round(999999999, 'ceil') > 0",
+        "[[1]] | tojson(900000000) == ''",
+        "'a'" + " | replace('', 'aaaaaaaaaaaaaaa')" * 20,
+        "not " * 220 + "params.country",
+        "params.country" + " | d(1)" * 150,
+        "(" * 2000,
+        "params.country == 'x' }} {{ 1",
+        "params.country == 'x' {# #}",
+        "x" * 2001,
+    ],
+)
+def test_a_condition_is_checked_without_working_anything_out(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling works out what is constant: it may take all time and memory, and cannot be stopped."""
+    monkeypatch.setattr(SandboxedEnvironment, "compile_expression", None)
+    monkeypatch.setattr(SandboxedEnvironment, "compile", None)
+    assert templates.check_condition(source, PARAMS) != []
+    assert templates.check_condition("params.country == 'AT' and batch_id | length > 3", PARAMS) == []
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_workflows_that_follow_are_told_to_whom_may_see_them(pages: Pages) -> No
     after = {"daily_late": ["daily_sales"], "small": ["daily_sales"], "both": ["daily_sales", "small"]}
     with write_session() as session:
         session.add_all(Workflow(workflow_id=name, after=said) for name, said in after.items())
+        session.add(Workflow(workflow_id="off", after=["daily_sales"], enabled=False))
 
     def followers(person: str) -> list[str]:
         plan = pages.json("restart", person, dag_id="daily_sales", run_id="B1")
