@@ -172,7 +172,8 @@ class TestFactory:
         with write_session() as session:
             session.execute(text("UPDATE workflows SET after = :row WHERE workflow_id = 'b'"), {"row": row})
         built = build_all()
-        assert [one.uri for one in built.dags["b"].timetable.asset_condition.objects] == ["x-accelerator://workflows/a"]
+        follower: Any = built.dags["b"]
+        assert [one.uri for one in follower.timetable.asset_condition.objects] == ["x-accelerator://workflows/a"]
         assert outlets(built.dags["a"]) == ["x-accelerator://workflows/a"]
         assert outlets(build_one("a", only_task="batch_watcher").dags["a"]) == ["x-accelerator://workflows/a"]
 

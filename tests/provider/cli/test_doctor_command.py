@@ -97,6 +97,7 @@ def test_everything_at_once_in_a_process_of_its_own(tmp_path: Path) -> None:
         "reconciler": "error",
         "waiting requests": "ok",
         "snapshot folder": "ok",
+        "heartbeat of triggerers": "ok",
     }
 
 
