@@ -22,10 +22,11 @@ def followed(predecessors: Mapping[str, Collection[str]]) -> frozenset[str]:
     return frozenset(one for said in predecessors.values() for one in workflows_among(said))
 
 
-NOBODY: Mapping[str, Collection[str]] = {}
+#: No asset is made by a workflow.
+_NO_MAKERS: Mapping[str, Collection[str]] = {}
 
 
-def circular(predecessors: Mapping[str, Collection[str]], makers: Mapping[str, Collection[str]] = NOBODY) -> list[Problem]:
+def circular(predecessors: Mapping[str, Collection[str]], makers: Mapping[str, Collection[str]] = _NO_MAKERS) -> list[Problem]:
     """
     Return a problem for each workflow that comes after itself by way of others: a batch of it would never be the last.
 
@@ -34,10 +35,10 @@ def circular(predecessors: Mapping[str, Collection[str]], makers: Mapping[str, C
     found, among = [], {}
     for name, said in predecessors.items():
         before = {other for one in said for other in (makers.get(one, ()) if is_asset(one) else (one,))}
-        # Of a row that names itself more is said where it is checked.
         if any(name in makers.get(one, ()) for one in said):
             found.append(_endless(name, [name, name]))
             before.clear()
+        # A row that names itself is refused where rows are checked.
         among[name] = sorted(one for one in before if one in predecessors and one != name)
     for group in tangles(among):
         members = frozenset(group)
