@@ -164,8 +164,10 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
     def _failed_tasks(self, job: RemoteJob) -> str:
         with suppress(RemoteCallError):
             answer = self._api.get(f"{_path(job)}/taskInstances", state="failed", limit=_NAMED)
-            if names := [one_line(one["task_id"], 250) for one in answer["task_instances"]]:
-                return f" in {', '.join(names)}"
+            found = answer.get("task_instances")
+            ids = [one.get("task_id") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+            if names := [one_line(one, 250) for one in ids if isinstance(one, str)]:
+                return f" in {', '.join(names[:_NAMED])}"
         return ""
 
     def _handle(self, intent: Intent) -> RemoteJob:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -33,6 +34,8 @@ FIRST_PAUSE_SECONDS = 1.0
 _LAST_BACKOFF_SECONDS = 60.0
 #: A process that lived longer was well: the next pause is the first again.
 _STEADY_SECONDS = 60.0
+#: A process that has given no sign of life for so long, in seconds, hangs; before its first one it imports Airflow.
+SILENT_SECONDS, _FIRST_SIGN_SECONDS = 60.0, 300.0
 #: Longest error in a hint.
 _HINT_CHARACTERS = 2000
 
@@ -42,16 +45,25 @@ class ReconcilerHost(threading.Thread):
     The thread that looks after the reconciler's process of one scheduler.
 
     :param job: Airflow's Job of this process; its type is set right after the listener has heard of it.
-    :param command: what to run; the scheduler's process id is added.
+    :param command: what to run; the scheduler's process id and the file descriptor for signs of life are added.
     :param first_pause: seconds before a process that ended is started again, at first.
+    :param silent: seconds without a sign of life after which a process is ended.
     """
 
-    def __init__(self, job: Any, command: tuple[str, ...] | None = None, *, first_pause: float = FIRST_PAUSE_SECONDS) -> None:
+    def __init__(
+        self,
+        job: Any,
+        command: tuple[str, ...] | None = None,
+        *,
+        first_pause: float = FIRST_PAUSE_SECONDS,
+        silent: float = SILENT_SECONDS,
+    ) -> None:
         super().__init__(name="accelerator-reconciler-host", daemon=True)
         self.job = job
         # -P: a folder named like one of our packages in the scheduler's working directory must not be taken for it.
         self._command = command or (sys.executable, "-P", "-m", "provider.reconciler.process")
         self._first_pause = first_pause
+        self._silent = silent
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -102,24 +114,42 @@ class ReconcilerHost(threading.Thread):
                 self._process.stdin.close()
 
     def _run_process(self) -> int | None:
+        signs, life = os.pipe()
         try:
             process = subprocess.Popen(  # noqa: S603 - our own module
-                [*self._command, str(os.getpid())],
+                [*self._command, str(os.getpid()), str(life)],
                 stdin=subprocess.PIPE,
                 bufsize=0,
+                pass_fds=(life,),
                 start_new_session=True,  # Ctrl-C is the scheduler's; the reconciler ends after it
             )
         except OSError as error:
+            os.close(signs)
             log.warning("The reconciler cannot be started: %s", error)
             return None
+        finally:
+            os.close(life)
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)
         self._process = process
         if self._stopping.is_set():  # asked while it was being started
             self.forget()
-        status = process.wait()
-        self._process = None
-        return status
+        try:
+            self._watch(process, signs)
+            return process.wait()
+        finally:
+            self._process = None
+            os.close(signs)
+
+    def _watch(self, process: subprocess.Popen[bytes], signs: int) -> None:
+        """Return when a process ends; end one that hangs, as no other may be there to take the lead over."""
+        patience = max(self._silent, _FIRST_SIGN_SECONDS)
+        while select.select([signs], [], [], patience)[0]:
+            if not os.read(signs, 4096):
+                return
+            patience = self._silent
+        log.warning("The reconciler has given no sign of life for %.0f s; another one is started.", patience)
+        process.kill()
 
     def _is_scheduler(self) -> bool:
         """Wait until the job has its type."""

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from provider.exceptions import AcceleratorError
@@ -35,6 +35,7 @@ class ReconcilerLoop:
     :param idle: seconds between two passes while no batch is open; None for as many.
     :param parent: process id of the scheduler that this belongs to; None where it belongs to nobody.
     :param parent_check: seconds between two looks whether the scheduler is still there.
+    :param alive: called every few seconds, as long as the loop goes on.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class ReconcilerLoop:
         idle: float | None = None,
         parent: int | None = None,
         parent_check: float = PARENT_CHECK_SECONDS,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        self._alive = alive
         self._reconciler = reconciler
         self._interval = interval
         self._idle = max(interval, idle or 0.0)
@@ -60,7 +63,7 @@ class ReconcilerLoop:
         while not self._stopping.is_set():
             begun = time.thread_time()
             self.make_pass()
-            self._stopping.wait(_REST * (time.thread_time() - begun))
+            self._rest(_REST * (time.thread_time() - begun))
             if self._wait():
                 self._stopping.wait(min(_COMMIT_SECONDS, self._interval))
         self.make_pass()
@@ -109,6 +112,11 @@ class ReconcilerLoop:
                 log.info("Task logs are reconciled again.")
             self._failures = 0
 
+    def _rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stopping.wait(min(left, self._parent_check)):
+            self._alive()
+
     def _wait(self) -> bool:
         """Wait for the next pass; tell whether it was asked for."""
         left = self._idle if self._reconciler.idle else self._interval
@@ -116,6 +124,7 @@ class ReconcilerLoop:
             left = backoff(self._failures, first=2 * self._interval, longest=_BACKOFF_SECONDS)
         while left > 0 and not self._wake.wait(min(left, self._parent_check)):
             left -= self._parent_check
+            self._alive()
             if self._parent is not None and os.getppid() != self._parent:
                 # A worker that was forked at a bad moment may hold the input open after its scheduler was killed.
                 self._stopping.set()

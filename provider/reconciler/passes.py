@@ -58,9 +58,13 @@ class Reconciler:
 
     :param source: where Airflow's state is read; by default in its own database.
     :param since: how far back the first sweep looks; None for a week, or as long as nobody has written.
+    :param alive: called at every sign of life that the leader gives, and before each pass.
     """
 
-    def __init__(self, source: Source | None = None, since: datetime | None = None) -> None:
+    def __init__(
+        self, source: Source | None = None, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        self._alive = alive
         self._source = source or database_source()
         self._since = since
         self._orphaned_jobs = OrphanedJobs(self._source.open)
@@ -97,6 +101,7 @@ class Reconciler:
         :return: whether it is.
         """
         led, self._leads, self.idle = self._leads, False, False
+        self._alive()
         if not self._lock.acquire():
             return False
         if not led:
@@ -199,6 +204,7 @@ class Reconciler:
 
     def _stay_leader(self) -> None:
         """Give a sign of life, in a pass that may take long."""
+        self._alive()
         if not self._lock.acquire():
             raise LostLeadError
 

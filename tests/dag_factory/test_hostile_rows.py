@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -16,6 +17,7 @@ from dag_factory.validation import validate
 from provider.exceptions import DefinitionError
 from provider.metadata.definitions import disabled_task_ids, read_definitions
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.tables import AlertRule, Task, Workflow
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store
 
 
@@ -206,7 +208,9 @@ def test_a_parse_as_a_whole_searches_within_bounds(searched: list[str], embedded
 
 @pytest.mark.parametrize(("spelling", "meant"), [("false", False), ("f", False), ("no", False), ("0", False), ("true", True)])
 def test_a_boolean_is_what_its_text_says(spelling: str, meant: bool, stored: Rows, application_database: str) -> None:
-    for table, column, key in (("workflows", "catchup", "workflow_id"), ("tasks", "enabled", "task_id")):
+    columns = ("workflows", "catchup"), ("workflows", "paused_at_first"), ("workflows", "enabled"), ("tasks", "enabled")
+    for table, column in columns:
+        key = "workflow_id" if table == "workflows" else "task_id"
         statement = f"UPDATE {table} SET {column} = '{spelling}' WHERE {key} IN ('calendar', 'dim_date')"
         if application_database.startswith("sqlite"):
             raw(statement)
@@ -218,7 +222,8 @@ def test_a_boolean_is_what_its_text_says(spelling: str, meant: bool, stored: Row
 
     calendar = next(row for row in rows.workflows if row["workflow_id"] == "calendar")
     dim_date = next(row for row in rows.tasks if row["task_id"] == "dim_date")
-    assert (calendar["catchup"], dim_date["enabled"], disabled) == (meant, meant, set() if meant else {"dim_date"})
+    assert [calendar[column] for table, column in columns if table == "workflows"] == [meant] * 3
+    assert (dim_date["enabled"], disabled) == (meant, set() if meant else {"dim_date"})
     assert problems_of_tables() == []
 
 
@@ -234,8 +239,21 @@ def test_a_boolean_that_is_none_is_an_error_that_names_it(spelling: str, embedde
     ]
 
 
-@pytest.mark.parametrize(("table", "column"), [("workflows", "catchup"), ("workflows", "enabled"), ("tasks", "enabled")])
+BOOLEANS = [
+    (table.name, column.name)
+    for table in (Workflow.__table__, Task.__table__, AlertRule.__table__)
+    for column in table.columns
+    if isinstance(column.type, sqlalchemy.Boolean)
+]
+
+
+def test_the_booleans_that_people_write_are_known() -> None:
+    assert {("workflows", "enabled"), ("workflows", "paused_at_first"), ("tasks", "depends_on_past")} < set(BOOLEANS)
+
+
+@pytest.mark.parametrize(("table", "column"), BOOLEANS)
 def test_the_tables_take_no_boolean_that_is_none(table: str, column: str, stored: Rows) -> None:
+    sql("INSERT INTO alert_rules (rule_id, events, notifier) VALUES ('r', 'failure', 'mail')")
     with pytest.raises((IntegrityError, DataError)):
         sql(f"UPDATE {table} SET {column} = :value", value="maybe")
 
@@ -294,6 +312,12 @@ def test_one_text_is_a_list_of_one(key: str, sent: list[str], stored: Rows) -> N
 
     assert built.problems == []
     assert getattr(built.dags["calendar"].get_task("dim_date"), key) == sent
+
+
+def test_one_tag_is_a_list_of_one(stored: Rows) -> None:
+    sql("UPDATE workflows SET tags = :tags WHERE workflow_id = 'calendar'", tags='"orders"')
+    built = factory.build_all()
+    assert (built.problems, built.dags["calendar"].tags) == ([], {"orders"})
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ def test_a_workflow_without_an_id_is_called_so(row: dict[str, Any], rows: Rows) 
     assert [line for line in problems_of(rows) if line.startswith("workflows row (without workflow_id): workflow_id: ")] != []
 
 
+def test_a_workflow_that_dags_test_could_not_run_is_refused(rows: Rows) -> None:
+    rows.workflow("calendar")["workflow_id"] = "kalendär"
+    line = "workflows row kalendär: workflow_id: has 'ä', but only letters a to z can be used with `airflow dags test`; rename it"
+    assert line in problems_of(rows)
+
+
 def test_every_problem_of_a_row_is_named(rows: Rows) -> None:
     rows.task("dim_date").update(retries=-1, on_parent_skip="x", config={"project_id": 1})
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
+from dag_factory import workflow_dag
 from dag_factory.schedules import missed_run
 from dag_factory.specs import WorkflowOptions
 from dag_factory.task_types import templated_keys
@@ -82,11 +83,15 @@ def test_a_schedule_runs_in_its_own_zone(rows: Rows) -> None:
     assert (timetable["__var"]["expression"], timetable["__var"]["timezone"]) == ("0 5 * * *", "Europe/Berlin")
 
 
-def test_airflows_setting_for_data_intervals_holds(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dag_factory.workflow_dag._cron_has_data_intervals", lambda: True)
-
-    timetable = stored(build(rows, "calendar"))["dag"]["timetable"]
-    assert timetable["__type"] == "airflow.timetables.interval.CronDataIntervalTimetable"
+@pytest.mark.parametrize(("said", "module"), [("True", "interval.CronDataInterval"), ("False", "trigger.CronTrigger")])
+def test_airflows_setting_for_data_intervals_holds(rows: Rows, monkeypatch: pytest.MonkeyPatch, said: str, module: str) -> None:
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS", said)
+    workflow_dag._cron_has_data_intervals.cache_clear()
+    try:
+        timetable = stored(build(rows, "calendar"))["dag"]["timetable"]
+    finally:
+        workflow_dag._cron_has_data_intervals.cache_clear()
+    assert timetable["__type"] == f"airflow.timetables.{module}Timetable"
 
 
 def test_a_start_date_is_meant_in_the_workflows_zone(rows: Rows) -> None:

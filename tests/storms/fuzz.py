@@ -25,7 +25,7 @@ PARTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "rows": ("tests.storms.fuzz_rows", 100_000, ()),
     **{
         name: ("tests.storms.fuzz_services", 100_000, (name,))
-        for name in ("powerbi", "entra", "dataform", "bigquery", "http_jobs")
+        for name in ("powerbi", "entra", "dataform", "bigquery", "http_jobs", "airflow")
     },
 }
 

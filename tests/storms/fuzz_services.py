@@ -48,6 +48,8 @@ ENTRA = "login.microsoftonline.com"
 REPOSITORY = "projects/demo/locations/europe-west3/repositories/sales"
 TIMES = {"startTime": "2026-11-28T05:00:00Z", "endTime": "2026-11-28T05:01:00Z"}
 
+#: The task that starts a batch of another workflow.
+STARTER = ["d", "r", "t", -1]
 TASK: Any = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)
 
 BUDGET = WaitBudget(call=5.0, first_event=0.0, cancels=1, listed=40, body=2**20)
@@ -130,6 +132,18 @@ def _http_jobs(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
     return 200, job, {}
 
 
+def _airflow(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
+    if path == "/auth/token":
+        return 201, {"access_token": "h.e.y"}, {}
+    if path.endswith("/taskInstances"):
+        return 200, {"task_instances": [{"task_id": "load", "state": "failed", "map_index": -1}], "total_entries": 1}, {}
+    if path.endswith("/n.2"):  # the first id that is free
+        return 404, {"detail": "no such run"}, {}
+    conf = {"_accelerator": {"workflow_id": "w", "batch_id": "n", "started_by": STARTER, "chain": ["d"]}, "country": "de"}
+    run = {"dag_id": "w", "dag_run_id": "n", "state": "failed", "conf": conf, "note": "", "start_date": TIMES["startTime"]}
+    return 200, run, {}
+
+
 def _dataform(method: str) -> Message:
     name = f"{REPOSITORY}/workflowInvocations/one"
     failed = dataform_v1.WorkflowInvocation.State.FAILED
@@ -162,6 +176,10 @@ ALLOWED: dict[str, re.Pattern[str]] = {
     ENTRA: re.compile(r"(GET|POST) /.*"),
     "bigquery.googleapis.com": re.compile(r"(GET|POST) /bigquery/v2/projects/demo/jobs(/job_\d+(/cancel)?)?"),
     "jobs.example": re.compile(r"GET /jobs(/1)?|POST /jobs(/1/cancel)?"),
+    "airflow.example": re.compile(
+        r"POST /auth/token|GET /api/v2/dags/w/dagRuns/n(\.\d+)?(/taskInstances)?|POST /api/v2/dags/w/dagRuns"
+        r"|PATCH /api/v2/dags/w/dagRuns/n"
+    ),
 }
 
 
@@ -178,6 +196,7 @@ def _services() -> dict[str, Service]:
     scheduled = {"parent": REPOSITORY, "source": {"workflow_config": "w"}, "known": [], "since": "2026-11-28T05:00:00+00:00"}
     query = {"project_id": "demo", "location": "EU", "job_id": "job_1"}
     of_query = {"job_name": "job", "configuration": {"query": {"query": "select 1", "useLegacySql": False}}}
+    run = {"workflow_id": "w", "started_by": STARTER}
     services = [
         Service(
             "powerbi",
@@ -207,6 +226,13 @@ def _services() -> dict[str, Service]:
             [{"id": "1", "url": ""}],
             [{"key": "0" * 32}],
         ),
+        Service(
+            "airflow",
+            {"airflow_conn_id": "airflow_api"},
+            [{**run, "name": "n", "params": {}, "start_task_ids": None, "scope": "workflow", "chain": ["d"]}],
+            [{"id": "w/n", "url": "", "workflow_id": "w", "batch_id": "n"}],
+            [{**run, "batch_id": "n"}],
+        ),
     ]
     return {service.name: service for service in services}
 
@@ -219,6 +245,7 @@ def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
         ENTRA: _entra,
         "bigquery.googleapis.com": _big_query,
         "jobs.example": _http_jobs,
+        "airflow.example": _airflow,
     }
     wire = HttpWire(answers, good)
     from tests.examples.http_jobs.conftest import install
@@ -234,6 +261,12 @@ def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
                 "extra": {"tenant_id": "contoso.com"},
             },
             "GOOGLE_CLOUD_DEFAULT": {"conn_type": "google_cloud_platform", "extra": google},
+            "AIRFLOW_API": {
+                "conn_type": "airflow_api",
+                "host": "https://airflow.example",
+                "login": "app",
+                "password": SECRET,
+            },
             "HTTP_JOBS_DEFAULT": {"conn_type": "http", "host": "http://jobs.example", "password": SECRET},
         }
         variables = {f"AIRFLOW_CONN_{name}": json.dumps(connection) for name, connection in connections.items()}
@@ -245,7 +278,10 @@ def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
         hurried = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
         for module in ("google.api_core.retry.retry_unary", "msal.application"):
             stack.enter_context(mock.patch.object(importlib.import_module(module), "time", hurried))
-        for noisy in (RemoteJobTrigger, *(service_class(name) for name in ("powerbi", "dataform", "bigquery", "http_jobs"))):
+        for noisy in (
+            RemoteJobTrigger,
+            *(service_class(name) for name in ("powerbi", "dataform", "bigquery", "http_jobs", "airflow")),
+        ):
             stack.enter_context(mock.patch.object(noisy, "log", logging.getLogger("fuzz")))
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         stack.enter_context(quiet())

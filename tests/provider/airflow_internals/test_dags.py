@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from airflow.exceptions import SerializationError
 from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from provider.airflow_internals.dags import serialized
+from provider.airflow_internals.dags import UnusableDagError, rehearse, serialized
 
 
 def test_a_stored_dag_is_json_that_airflow_reads_back() -> None:
@@ -26,6 +26,14 @@ def test_a_stored_dag_is_json_that_airflow_reads_back() -> None:
     assert (again.dag_id, sorted(again.task_dict)) == ("sales", ["load", "refresh"])
     load = again.get_task("load")
     assert (load.retries, load.retry_delay, load.downstream_task_ids) == (3, timedelta(seconds=7), {"refresh"})
+
+
+def test_a_dag_whose_next_run_has_no_date_is_refused() -> None:
+    with DAG("sales", schedule="0 5 * * *", start_date=datetime(9999, 12, 31, tzinfo=UTC)) as dag:
+        BaseOperator(task_id="load")
+    serialized(dag)  # Airflow stores it, and its scheduler fails on it
+    with pytest.raises(UnusableDagError, match="9999|year|date"):
+        rehearse(dag)
 
 
 class NoText:

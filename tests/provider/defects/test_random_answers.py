@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 ANSWERS = 60
 
 
-@pytest.mark.parametrize("service", ["powerbi", "entra", "dataform", "bigquery", "http_jobs"])
+@pytest.mark.parametrize("service", ["powerbi", "entra", "dataform", "bigquery", "http_jobs", "airflow"])
 def test_random_answers_end_in_errors_of_ours_alone(service, tmp_path):
     seed = SystemRandom().randrange(2**32)
     sys.stdout.write(f"seed {seed}: python -m tests.storms.fuzz --only {service} --seed {seed} --count {ANSWERS}\n")

@@ -10,10 +10,13 @@ import traceback
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from dag_factory import source
+from provider.cli.database_errors import describe_database_error
 from provider.exceptions import AcceleratorError, ConfigurationError
 from provider.metadata import engine
-from provider.metadata.database_url import parse_database_url
+from provider.metadata.database_url import parse_database_url, without_passwords
 from tests.storms import fuzz_urls
 
 COUNT = 2000
@@ -67,3 +70,15 @@ def test_a_missing_driver_is_named_with_its_package(driver: str, package: str, m
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=rf"needs the driver {driver}: pip install '?{re.escape(package)}"):
         parse_database_url(f"postgresql+{driver}://u@h/x")
+
+
+def test_what_a_database_says_is_told_without_the_secrets_of_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of an error that no engine of ours has masked."""
+    monkeypatch.setenv(fuzz_urls.VARIABLE, "postgresql://me:hunter2-p%40ss@db/x?sslpassword=key-secret")
+    said = 'no route for "hunter2-p@ss", hunter2-p%40ss or key-secret'
+    assert without_passwords(said) == 'no route for "***", *** or ***'
+    error = OperationalError("SELECT 1", None, Exception(said))
+    for told in (describe_database_error(error), source._reason(Exception(said))):
+        assert "no route for" in told
+        assert "hunter2" not in told
+        assert "key-secret" not in told

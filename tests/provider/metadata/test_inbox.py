@@ -359,10 +359,14 @@ def test_a_file_delivered_again_after_the_patterns_changed_changes_nothing() -> 
     ("name", "event", "reason"),
     [
         ("sales/orders.json", "OBJECT_FINALIZE", "no enabled workflow has a file_pattern that matches this file."),
+        ("in/", "OBJECT_FINALIZE", "the object stands for a folder, by its name, and starts nothing."),
         ("sales/orders.csv", "OBJECT_DELETE", "event 'OBJECT_DELETE' of a file starts nothing; OBJECT_FINALIZE does."),
     ],
 )
 def test_a_file_that_nobody_waits_for_is_recorded(name: str, event: str, reason: str) -> None:
+    if name.endswith("/"):
+        with write_session() as session:
+            session.execute(update(Workflow).where(Workflow.workflow_id == "small").values(file_pattern="gs://landing/**"))
     assert receive(arrived("1", name, event=event)) == {"recorded": 1}
     assert claim() == []
     assert rows()[0].reason == reason

@@ -9,6 +9,7 @@ import pytest
 from provider.hooks.bigquery import BigQueryJobHook
 from provider.hooks.dataform.invocations import invocation_config
 from provider.hooks.pubsub import check_subscriptions
+from provider.hooks.pubsub_publisher import check_topic
 from provider.operators.bigquery import BigQueryLoadOperator
 from provider.operators.bigquery_query import BigQueryQueryOperator
 from provider.operators.dataform import DataformWorkflowInvocationOperator
@@ -58,6 +59,12 @@ def test_a_text_for_the_values_of_a_query_parameter_is_one_value(monkeypatch: py
 
 def test_a_text_for_a_list_of_subscriptions_is_one() -> None:
     assert check_subscriptions("projects/p/subscriptions/sub") == ["projects/p/subscriptions/sub"]
+
+
+def test_subscriptions_and_topics_may_belong_to_a_domain() -> None:
+    of_domain = "projects/example.com:p"
+    assert check_subscriptions(f"{of_domain}/subscriptions/sub") == [f"{of_domain}/subscriptions/sub"]
+    assert check_topic(f"{of_domain}/topics/starts") == f"{of_domain}/topics/starts"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     DownstreamTasksSkipped,
 )
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import ProgrammingError
 
 from provider.metadata import batches
@@ -223,6 +223,8 @@ class TestStartBatch:
         ti, _skipped = start(run_id="__airflow_temporary_run_2026-01-01__")
         assert ti.xcoms["scope"] == {"task_ids": None, "disabled": []}
         assert logs() == {}
+        with read_session() as session:
+            assert session.scalar(select(func.count()).select_from(TaskBatch)) == 0
 
 
 def test_an_unreachable_database_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ def scheduler() -> SimpleNamespace:
     return SimpleNamespace(job_type="SchedulerJob")
 
 
-def until(ready: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 30
+def until(ready: Callable[[], object], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, f"waited for {what}"
         time.sleep(0.01)
@@ -78,6 +78,48 @@ def test_a_killed_process_is_started_again(host: ReconcilerHost, tmp_path: Path)
     os.kill(first, signal.SIGKILL)
     until(lambda: (tmp_path / "heard").read_text().count("started") == 2, "a new process")
     until(lambda: host.pid not in (None, first), "its id")
+
+
+HANGS_ONCE = """
+import os, sys, time
+heard, life = sys.argv[1], int(sys.argv[3])
+first = not os.path.exists(heard)
+with open(heard, "a") as file:
+    print("started", file=file)
+os.write(life, b".")
+if first:
+    time.sleep(3600)
+for _ in sys.stdin:
+    pass
+"""
+
+
+def test_one_that_hangs_is_ended_and_started_again(tmp_path: Path) -> None:
+    """No other scheduler may be there whose reconciler could take the lead over."""
+    heard = tmp_path / "heard"
+    host = ReconcilerHost(scheduler(), (sys.executable, "-c", HANGS_ONCE, str(heard)), first_pause=0.01, silent=0.5)
+    host.start()
+    until(lambda: heard.exists() and heard.read_text().count("started") >= 2, "another process")
+    host.stop()
+    host.join(30)
+    assert not host.is_alive()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_database")
+def test_a_reconciler_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The process itself."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    host = ReconcilerHost(scheduler(), first_pause=0.01, silent=20.0)
+    host.start()
+    until(lambda: host.pid is not None, "the process")
+    first = psutil.Process(host.pid)
+    until(lambda: first.num_threads() > 1, "its first pass", 120)  # it listens to its scheduler
+    first.suspend()
+    until(lambda: host.pid not in (None, first.pid), "another process", 120)
+    host.stop()
+    host.join(60)
+    assert not first.is_running()
 
 
 def test_stop_ends_it_by_the_end_of_its_input(tmp_path: Path) -> None:

@@ -87,12 +87,37 @@ def test_an_outage_is_logged_once_and_outlived(caplog: pytest.LogCaptureFixture)
     assert "no route" in caplog.text
 
 
+@pytest.fixture
+def life() -> Iterator[int]:
+    """Where signs of life are written to."""
+    signs, life = os.pipe()
+    yield life
+    os.close(signs)
+    os.close(life)
+
+
+def test_it_gives_signs_of_life_while_it_rests_and_waits() -> None:
+    fake = FakeReconciler()
+    signs = threading.Semaphore(0)
+    loop = ReconcilerLoop(fake, 3600, parent=os.getppid(), parent_check=0.01, alive=signs.release)
+    working = threading.Thread(target=loop.run)
+    working.start()
+    assert all(signs.acquire(timeout=30) for _ in range(5))
+    assert fake.passes == 1
+    resting = threading.Thread(target=loop._rest, args=(3600,))
+    resting.start()
+    loop.stop()
+    working.join(30)
+    resting.join(30)
+    assert (working.is_alive(), resting.is_alive()) == (False, False)
+
+
 def test_it_refuses_an_sqlite_file_where_tasks_run_on_several_machines(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sqlite_url: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sqlite_url: str, life: int
 ) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", sqlite_url)
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
-    assert main(os.getppid()) == EXIT_MISCONFIGURED
+    assert main(os.getppid(), life) == EXIT_MISCONFIGURED
     assert "CeleryExecutor" in caplog.text
 
 
@@ -100,7 +125,7 @@ def test_where_its_database_is_not_known_yet_it_ends_and_is_to_be_started_again(
     """The process itself, as its host starts it: the command for the address fails, as a secrets service does for a moment."""
     monkeypatch.delenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", raising=False)
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN_CMD", "false")
-    command = [sys.executable, "-m", "provider.reconciler.process", str(os.getpid())]
+    command = [sys.executable, "-m", "provider.reconciler.process", str(os.getpid()), "1"]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert ended.returncode == EXIT_TRY_AGAIN == os.EX_TEMPFAIL
     assert "The reconciler cannot begin yet: the command in AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN_CMD ended" in ended.stderr
@@ -109,7 +134,7 @@ def test_where_its_database_is_not_known_yet_it_ends_and_is_to_be_started_again(
 class NoLoop:
     """In place of the loop: has nothing to do."""
 
-    def __init__(self, *_arguments: object, parent: int) -> None:
+    def __init__(self, *_arguments: object, parent: int, alive: object) -> None:
         pass
 
     def listen(self, _lines: object) -> None:
@@ -120,9 +145,9 @@ class NoLoop:
 
 
 def test_it_tells_at_its_start_what_it_does_not_find_in_this_airflow(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, embedded_database: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, embedded_database: str, life: int
 ) -> None:
     monkeypatch.setattr(process, "ReconcilerLoop", NoLoop)
     monkeypatch.setattr(process, "check", lambda: ["Airflow 3.4.0 writes no audit log."])
-    assert main(os.getppid()) == 0
+    assert main(os.getppid(), life) == 0
     assert [(record.levelname, record.message) for record in caplog.records] == [("ERROR", "Airflow 3.4.0 writes no audit log.")]
