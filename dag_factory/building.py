@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator
 
 from dag_factory.budget import Budget
 from dag_factory.graph import find_cycle
@@ -168,7 +168,8 @@ class Workshop:
 
 
 def _cannot_be_followed(spec: WorkflowSpec, dag: DAG, origin: str) -> list[Problem]:
-    last = last_that_choose(dag.tasks) if spec.is_followed else []
+    operators = [one for one in dag.tasks if isinstance(one, BaseOperator)]
+    last = last_that_choose(operators) if spec.is_followed else []
     text = "task_type: no workflow can come after this one (column after) while {} skips what is behind it; put a task behind it"
     return [Problem(spec.workflow_id, f"tasks row {one.task_id}{origin}", text.format(type(one).__name__)) for one in last]
 

@@ -125,8 +125,8 @@ def check_condition(source: str, params: Collection[str]) -> list[str]:
     if len(source) > _LONGEST_CONDITION:
         return [f"has {len(source)} characters, and {_LONGEST_CONDITION} are allowed; write a shorter one"]
     # It is never compiled here: that works out what is constant, however long it takes.
-    parser = Parser(_environment(), source, state="variable")
     try:
+        parser = Parser(_environment(), source, state="variable")
         parser.parse_expression()
         if not parser.stream.eos:
             raise TemplateSyntaxError("chunk after expression", parser.stream.current.lineno)

@@ -43,7 +43,6 @@ from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
-    from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 #: ``start_batch`` needs the application database, which may be away for a moment; so may what the watcher's worker needs.
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
@@ -218,7 +217,7 @@ def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
         )
 
 
-def last_that_choose(operators: Iterable[BaseOperator | MappedOperator]) -> list[BaseOperator | MappedOperator]:
+def last_that_choose(operators: Iterable[BaseOperator]) -> list[BaseOperator]:
     """
     Return the operators that skip what is behind them, and have no task behind them.
 

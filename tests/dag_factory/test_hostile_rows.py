@@ -240,9 +240,9 @@ def test_a_boolean_that_is_none_is_an_error_that_names_it(spelling: str, embedde
 
 
 BOOLEANS = [
-    (table.name, column.name)
-    for table in (Workflow.__table__, Task.__table__, AlertRule.__table__)
-    for column in table.columns
+    (table.__tablename__, column.name)
+    for table in (Workflow, Task, AlertRule)
+    for column in table.__table__.columns
     if isinstance(column.type, sqlalchemy.Boolean)
 ]
 

@@ -123,6 +123,7 @@ def test_what_rows_may_not_say(source: str, reason: str) -> None:
         "(" * 2000,
         "params.country == 'x' }} {{ 1",
         "params.country == 'x' {# #}",
+        "params.country == 💥",
         "x" * 2001,
     ],
 )

@@ -78,7 +78,7 @@ def test_what_a_database_says_is_told_without_the_secrets_of_its_url(monkeypatch
     said = 'no route for "hunter2-p@ss", hunter2-p%40ss or key-secret'
     assert without_passwords(said) == 'no route for "***", *** or ***'
     error = OperationalError("SELECT 1", None, Exception(said))
-    for told in (describe_database_error(error), source._reason(Exception(said))):
+    for told in (str(describe_database_error(error)), source._reason(Exception(said))):
         assert "no route for" in told
         assert "hunter2" not in told
         assert "key-secret" not in told

@@ -62,8 +62,8 @@ async def test_the_dispatcher_pulls_nothing_and_says_what_to_set(
         def begin(self, *_: Any) -> None:
             opened.append("pull")
 
-        async def close(self) -> None:
-            opened.append("closed")
+        async def park(self, seconds: float) -> None:
+            opened.append(f"left for {seconds:g} s")
 
     async def slept(_seconds: float) -> None:
         said.set()
@@ -77,5 +77,5 @@ async def test_the_dispatcher_pulls_nothing_and_says_what_to_set(
         await said.wait()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert opened == ["closed"]
+    assert opened == ["left for 0 s"]
     assert "Nothing is pulled: [core] executor = CeleryExecutor" in capsys.readouterr().out

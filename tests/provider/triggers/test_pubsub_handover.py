@@ -147,9 +147,10 @@ async def test_a_trigger_that_goes_on_in_another_triggerer_finds_the_messages_at
         await moved
     (left,) = hooks._parked.values()
     hooks._parked.clear()  # another triggerer does not know of it
-    assert left._expiry is not None
+    expiry = left._expiry
+    assert expiry is not None
     await asyncio.to_thread(pubsub.publish, GOOD)
-    await asyncio.wait_for(left._expiry, 60)
+    await asyncio.wait_for(expiry, 60)
     assert pulls == [1], "the pull of before has brought it"
     (again,) = await asyncio.wait_for(SubscriberAsyncHook("none").pull(pubsub.subscription, 10, 5.0), 60)
     assert json.loads(again.message.data) == GOOD  # its deadline would be 10 s
