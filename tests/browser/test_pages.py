@@ -143,6 +143,7 @@ def test_a_rejected_message_is_corrected_and_tried_again(world: World, visitor: 
     dialog.get_by_role("button", name="Close").click()
     frame.get_by_label("State").select_option("dispatched")
     expect(frame.get_by_role("link", name=CUT[1])).to_be_visible(timeout=LATER)
+    wait_for_batch(world, EARLY, "SUCCESS")
     frame.get_by_role("link", name=EARLY[1]).click(timeout=LATER)
     expect(frame.locator(".batch-head .chip")).to_have_text(re.compile("Succeeded"), timeout=LATER)
     assert tries(world, EARLY)["stg_vouchers"] == ["SUCCESS"]
