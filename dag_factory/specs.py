@@ -276,7 +276,7 @@ class WorkflowOptions(Spec):
     doc: StrictStr | None = None
     default_args: TaskOptions = TaskOptions()
     params: tuple[ParamSpec, ...] = ()
-    tags: OneOrMore[Annotated[StrictStr, Field(min_length=1, max_length=100)]] = ()
+    tags: tuple[Annotated[StrictStr, Field(min_length=1, max_length=100)], ...] = ()
     owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
     file_pattern: Annotated[StrictStr, Field(max_length=1000), AfterValidator(check_file_pattern)] | None = None
     file_min_size: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None

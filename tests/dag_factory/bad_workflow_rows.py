@@ -75,7 +75,7 @@ BAD_WORKFLOW_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("default_args", [1]),
         WORKFLOW + "default_args: must be an object, not a list",
     ),
-    "tags no list": (_set("tags", 7), WORKFLOW + "tags: must be a list, not 7"),
+    "tags no list": (_set("tags", "sales"), WORKFLOW + "tags: must be a list, not 'sales'"),
     "params twice": (
         _set("params", [{"name": "a"}, {"name": "a"}]),
         WORKFLOW + "params: a given more than once; keep one",

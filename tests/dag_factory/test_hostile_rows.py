@@ -314,12 +314,6 @@ def test_one_text_is_a_list_of_one(key: str, sent: list[str], stored: Rows) -> N
     assert getattr(built.dags["calendar"].get_task("dim_date"), key) == sent
 
 
-def test_one_tag_is_a_list_of_one(stored: Rows) -> None:
-    sql("UPDATE workflows SET tags = :tags WHERE workflow_id = 'calendar'", tags='"orders"')
-    built = factory.build_all()
-    assert (built.problems, built.dags["calendar"].tags) == ([], {"orders"})
-
-
 @pytest.mark.parametrize(
     ("task_type", "config"),
     [
