@@ -208,9 +208,8 @@ def unusable(workflow_id: str, error: Exception) -> Problem:
     reason = shorten(re.sub(r" at 0x[0-9a-f]+", "", str(known)), 500)
     if known.column is not None:
         return Problem(workflow_id, row, f"{known.column}: {reason}")
-    return Problem(
-        workflow_id, row if known.task_id is None else f"{row}: config", f"cannot be built: {reason}; correct its rows"
-    )
+    where = row if known.task_id is None else f"{row}: config"
+    return Problem(workflow_id, where, f"cannot be built: {reason}; correct its rows")
 
 
 def has_own_types(rows: DefinitionRows, types: TaskTypes) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -20,8 +20,7 @@ from airflow.sdk import DAG, get_parsing_context
 from dag_factory import outage, problem_file, snapshot
 from dag_factory.budget import Budget, seconds_allowed
 from dag_factory.building import Built, Standing, Workshop, has_own_types
-from dag_factory.predecessors import after_of, circular, followed
-from dag_factory.predecessors import in_effect as predecessors_in_effect
+from dag_factory.predecessors import after_of, circular, followed, in_effect
 from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
 from dag_factory.settling import losses_of, settle
 from dag_factory.single_task import single_task_dag
@@ -98,13 +97,14 @@ def build_all(shard: Shard = WHOLE) -> Built:
         in_circles = {problem.workflow_id for problem in circles}
         usable = {name: group for name, group in groups.items() if name not in in_circles}
         good = _build_groups(workshop, usable, last_good, settled.kept | (in_circles & last_good.entries.keys()))
-        in_effect = predecessors_in_effect(read.predecessors, good, shard, elsewhere)
-        good |= _undo_circles(workshop, in_effect, read.makers, good, last_good)
-        in_effect = predecessors_in_effect(read.predecessors, good, shard, elsewhere)
+        predecessors = in_effect(read.predecessors, good, shard, elsewhere)
+        if predecessors != read.predecessors:  # else there are no other circles than those
+            good = _without_circles(workshop, circular(predecessors, read.makers), good, last_good)
+            predecessors = in_effect(read.predecessors, good, shard, elsewhere)
         if may_save:
             waiting = {name: waits for name, waits in settled.waiting.items() if name in good}
             pending = {name: settled.meant[name] for name in losses_of(good, groups) if name in settled.meant}
-            now = Snapshot(good, waiting, settled.held, read.meant.newest, pending, in_effect)
+            now = Snapshot(good, waiting, settled.held, read.meant.newest, pending, predecessors)
             _save(now, shard, workshop.built)
     workshop.report(shard)
     try:
@@ -182,31 +182,27 @@ def _build_groups(
     return good
 
 
-def _undo_circles(
-    workshop: Workshop,
-    predecessors: Mapping[str, list[str]],
-    makers: Mapping[str, list[str]],
-    good: dict[str, Entry],
-    last_good: Snapshot,
+def _without_circles(
+    workshop: Workshop, circles: Iterable[Problem], good: Mapping[str, Entry], last_good: Snapshot
 ) -> dict[str, Entry]:
     """
-    Take back the changes by which workflows come after one another in a circle; return what is good instead.
+    Take back the changes by which workflows come after one another in a circle; return what is good then.
 
     The rows make none, but a workflow whose rows cannot be used stays what it was.
     """
-    undone = {}
-    for problem in circular(predecessors, makers):
+    left = dict(good)
+    for problem in circles:
         name = problem.workflow_id
         before = last_good.entries.get(name)
-        if name not in good or good[name] == before:
+        if name not in left or left[name] == before:
             continue
         workshop.built.problems.append(problem)
         workshop.built.dags.pop(name, None)
-        del good[name]
+        del left[name]
         if before is not None:
-            undone[name] = before
+            left[name] = before
             workshop.make(name, None, before, Standing.KNOWN)
-    return undone
+    return left
 
 
 def _counts(workflow_id: str, rows: DefinitionRows, entry: Entry, last_good: Snapshot, shard: Shard) -> bool:

@@ -68,6 +68,11 @@ def texts_among(value: Any) -> list[str]:
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
+def objects_among(value: Any, most: int) -> list[dict[str, Any]]:
+    """Return the objects among the first items of a JSON list; of anything else there are none."""
+    return [one for one in value[:most] if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def exactly_one(given: Mapping[str, Any], names: Sequence[str]) -> str:
     """
     Return the one of several names that has a value.

@@ -12,6 +12,7 @@ from provider.metadata.engine import write_session
 from provider.metadata.states import RECEIVED, RECORDED, REJECTED
 
 if TYPE_CHECKING:
+    from provider.metadata.inbox_message import InboxMessage
     from provider.metadata.tables import BatchRequest
 
 
@@ -53,8 +54,7 @@ def retry_request(request_id: int, may_start: Callable[[str | None], bool] = _an
             raise AcceleratorError(f"there is no request {request_id}; `accelerator requests --state all` lists them.")
         if not may_start(request.workflow_id):
             raise MayNotStartError(f"you may not start what request {request_id} asks for.")
-        if payload is not None:
-            _check_correction(request, payload)
+        corrected = None if payload is None else _corrected(request, payload)
         if request.state == RECEIVED:
             if not request_queue.make_due(session, request_id):
                 return Retried(RECEIVED, "a dispatcher is at it already", request_id)
@@ -65,7 +65,7 @@ def retry_request(request_id: int, may_start: Callable[[str | None], bool] = _an
                 f"request {request_id} is {request.state}, so there is nothing to retry: a message has its effect once. Clear "
                 "tasks of its batch in Airflow, or send a message with a new batch_id."
             )
-        if payload is None and len(request.payload) < request.payload_bytes and request.kind != "file":
+        if corrected is None and len(request.payload) < request.payload_bytes and request.kind != "file":
             raise AcceleratorError(
                 f"request {request_id} was refused as a message of {request.payload_bytes} bytes, of which only the beginning "
                 "was kept; correct it with `accelerator requests retry ID --payload FILE`, or publish it again."
@@ -74,8 +74,7 @@ def retry_request(request_id: int, may_start: Callable[[str | None], bool] = _an
         if request.kind == "file" and request.state == REJECTED and request.workflow_id is not None:
             state = inbox.receive_part_again(session, request)
         else:
-            said = request.payload if payload is None else payload
-            message = messages.read(said, request.attributes, message_id, request.published_at)
+            message = corrected or messages.read(request.payload, request.attributes, message_id, request.published_at)
             session.expunge(request)
             request_queries.forget_message(session, subscription, message_id)
             (state,) = inbox.receive(session, subscription, [message])
@@ -86,10 +85,16 @@ def retry_request(request_id: int, may_start: Callable[[str | None], bool] = _an
         return Retried(state, f"{state}, as request {again_id}" + (f": {reason}" if reason else ""), again_id)
 
 
-def _check_correction(request: BatchRequest, payload: bytes) -> None:
-    """Refuse what would be worse than what is there; whether its task is known is for the inbox to say."""
+def _corrected(request: BatchRequest, payload: bytes) -> InboxMessage:
+    """
+    Return what a message should have said; refuse what would be worse than what is there.
+
+    Whether its task is known is for the inbox to say.
+    """
     if request.state != REJECTED or request.kind == "file":
         what = "a file's notification" if request.kind == "file" else request.state
         raise AcceleratorError(f"request {request.id} is {what}: only a message that was rejected can be corrected.")
-    if problem := messages.read(payload, request.attributes, request.message_id, request.published_at).problem:
-        raise AcceleratorError(f"request {request.id} was not changed, as its corrected message cannot be read: {problem}")
+    message = messages.read(payload, request.attributes, request.message_id, request.published_at)
+    if why := message.problem:
+        raise AcceleratorError(f"request {request.id} was not changed, as its corrected message cannot be read: {why}")
+    return message

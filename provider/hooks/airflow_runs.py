@@ -17,6 +17,7 @@ from provider.hooks.paths import PathPart
 from provider.hooks.remote_job import Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import ForeignHandle, RemoteService
 from provider.hooks.wait_budget import WaitBudget
+from provider.plain_data import objects_among
 from provider.run_conf import Parent, conf_of_run, starter_of
 from provider.texts import one_line, storable
 
@@ -164,10 +165,9 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
     def _failed_tasks(self, job: RemoteJob) -> str:
         with suppress(RemoteCallError):
             answer = self._api.get(f"{_path(job)}/taskInstances", state="failed", limit=_NAMED)
-            found = answer.get("task_instances")
-            ids = [one.get("task_id") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+            ids = [one.get("task_id") for one in objects_among(answer.get("task_instances"), _NAMED)]
             if names := [one_line(one, 250) for one in ids if isinstance(one, str)]:
-                return f" in {', '.join(names[:_NAMED])}"
+                return f" in {', '.join(names)}"
         return ""
 
     def _handle(self, intent: Intent) -> RemoteJob:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from provider.hooks.paths import PathPart
 from provider.hooks.remote_job import RemoteCallError, RemoteJob
+from provider.plain_data import objects_among
 from provider.texts import one_line
 
 #: Longest reason, in characters, that is taken from the service.
@@ -30,7 +31,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value[:_ERRORS] if isinstance(item, dict)] if isinstance(value, list) else []
+    return objects_among(value, _ERRORS)
 
 
 def _number(value: Any) -> int | None:

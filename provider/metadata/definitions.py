@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, func, insert, select, union, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Text, cast, delete, func, insert, select, true, union, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Task, TaskDependency, Workflow
@@ -15,8 +15,8 @@ from provider.metadata.written_rows import IDS_AT_ONCE, boolean, columns_as_writ
 from provider.plain_data import texts_among
 from provider.texts import chunks
 
-#: Longest text of the column ``after`` in which predecessors are looked for: more than a valid row can have.
-_LONGEST_AFTER = 200_000
+#: Longest text of a column with a list, ``after`` or ``outlets``, that is looked into: more than a valid row can have.
+_LONGEST_LIST = 200_000
 
 
 def read_definitions(session: Session, workflow_ids: Collection[str] | None = None) -> DefinitionRows:
@@ -120,24 +120,31 @@ def read_predecessors(session: Session, *, enabled_only: bool = False) -> dict[s
 
     :param enabled_only: leave out those that are switched off, which nothing starts.
     """
-    said = cast(Workflow.after, Text)
-    statement = select(Workflow.workflow_id, said).where(said.notin_(("[]", "null")), func.length(said) <= _LONGEST_AFTER)
-    if enabled_only:
-        statement = statement.where(Workflow.enabled)
-    # A row that says something else is reported when it is built.
-    return {name: texts_among(parsed(text)) for name, text in session.execute(statement.order_by(Workflow.workflow_id))}
+    return dict(_lists(session, Workflow.workflow_id, Workflow.after, Workflow.enabled if enabled_only else true()))
 
 
 def read_makers(session: Session) -> dict[str, list[str]]:
     """Return URI of an asset → the workflows whose tasks make it (column ``outlets``)."""
-    said = cast(Task.outlets, Text)
-    statement = select(Task.workflow_id, said).where(said.notin_(("[]", "null")), func.length(said) <= _LONGEST_AFTER)
     found: dict[str, list[str]] = {}
-    for workflow_id, text in session.execute(statement.order_by(Task.workflow_id)):
-        for uri in texts_among(parsed(text)):
+    for workflow_id, uris in _lists(session, Task.workflow_id, Task.outlets, true()):
+        for uri in uris:
             if workflow_id not in found.setdefault(uri, []):
                 found[uri].append(workflow_id)
     return found
+
+
+def _lists(
+    session: Session,
+    key: InstrumentedAttribute[str],
+    column: InstrumentedAttribute[list[Any]],
+    where: ColumnElement[bool] | InstrumentedAttribute[bool],
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield key and texts of the rows in which a JSON column says something, in the order of their keys."""
+    said = cast(column, Text)
+    statement = select(key, said).where(said.notin_(("[]", "null")), func.length(said) <= _LONGEST_LIST, where)
+    for name, text in session.execute(statement.order_by(key)):
+        # A row that says something else is reported when it is built.
+        yield name, texts_among(parsed(text))
 
 
 def task_ids(session: Session, workflow_id: str) -> set[str]:
@@ -196,13 +203,14 @@ def limits_of(session: Session, workflow_id: str) -> dict[str, dict[str, int]]:
     """Return what limits how many tasks run at once: task id → column → number, as the rows of a workflow are now."""
     own = (Task.max_active_tis_per_dagrun, Task.max_active_tis_per_dag)
     found = session.execute(
-        select(Task.task_id, *own, Workflow.max_active_tasks, Workflow.default_args)
+        select(Task.task_id, *own, Workflow.max_active_tasks, cast(Workflow.default_args, Text).label("shared"))
         .join(Workflow, Workflow.workflow_id == Task.workflow_id)
         .where(Task.workflow_id == workflow_id)
     )
     limits: dict[str, dict[str, int]] = {}
     for row in found:
-        shared = row.default_args if isinstance(row.default_args, dict) else {}
+        written = parsed(row.shared)  # as text: the mistake of one row must not hide the others
+        shared = written if isinstance(written, dict) else {}
         said = {"max_active_tasks": row.max_active_tasks}
         for column in own:
             said[column.key] = getattr(row, column.key) or shared.get(column.key)

@@ -144,7 +144,9 @@ class ReconcilerHost(threading.Thread):
     def _watch(self, process: subprocess.Popen[bytes], signs: int) -> None:
         """Return when a process ends; end one that hangs, as no other may be there to take the lead over."""
         patience = max(self._silent, _FIRST_SIGN_SECONDS)
-        while select.select([signs], [], [], patience)[0]:
+        waiting = select.poll()  # select() takes no descriptor above 1023, and a scheduler may have more
+        waiting.register(signs, select.POLLIN)
+        while waiting.poll(patience * 1000):
             if not os.read(signs, 4096):
                 return
             patience = self._silent

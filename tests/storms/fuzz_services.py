@@ -24,9 +24,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from google.cloud import dataform_v1
-from google.protobuf.message import Message
-
 from provider.airflow_internals import supervisor
 from provider.exceptions import AcceleratorError
 from provider.hooks import shared_services
@@ -36,20 +33,17 @@ from provider.hooks.remote_service import RemoteService, open_service, service_c
 from provider.hooks.wait_budget import WaitBudget
 from provider.plain_data import unstorable
 from provider.triggers.remote_job import RemoteJobTrigger
+from tests.storms import fuzz_good_answers as good_answers
 from tests.storms.fuzz_answers import RandomAnswers
+from tests.storms.fuzz_good_answers import MODEL, REPOSITORY, RUN, STARTER, TIMES, WORKSPACE
 from tests.storms.fuzz_wires import Good, GrpcWire, HttpWire, returns
 from tests.storms.outcome import Findings, Outcome, quiet
 
 #: Longest error of ours, in characters.
 LONGEST_ERROR = 12_000
 SECRET = "the-client-secret"
-WORKSPACE, MODEL, RUN = (f"{digit * 8}-1111-4111-8111-{digit * 12}" for digit in "123")
 ENTRA = "login.microsoftonline.com"
-REPOSITORY = "projects/demo/locations/europe-west3/repositories/sales"
-TIMES = {"startTime": "2026-11-28T05:00:00Z", "endTime": "2026-11-28T05:01:00Z"}
 
-#: The task that starts a batch of another workflow.
-STARTER = ["d", "r", "t", -1]
 TASK: Any = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)
 
 BUDGET = WaitBudget(call=5.0, first_event=0.0, cancels=1, listed=40, body=2**20)
@@ -71,96 +65,6 @@ class Service:
     requests: list[dict[str, Any]]
     jobs: list[dict[str, Any]]
     intents: list[dict[str, Any]]
-
-
-# What the services say in peace.
-
-
-def _power_bi(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
-    refresh = {"requestId": RUN, "id": RUN, "refreshType": "ViaEnhancedApi", "status": "Failed", **TIMES}
-    refresh["serviceExceptionJson"] = json.dumps({"errorCode": "ModelRefreshFailed", "errorDescription": "no"})
-    if method == "POST":
-        return 202, {"status": "successful"}, {"Location": f"https://api.powerbi.com/x/refreshes/{RUN}", "RequestId": RUN}
-    if method == "DELETE":
-        return 200, {}, {}
-    last = path.rpartition("/")[2]
-    if last in ("refreshes", "transactions"):
-        return 200, {"value": [refresh, {**refresh, "status": "Completed"}]}, {"Date": "Sat, 28 Nov 2026 05:00:00 GMT"}
-    if last in ("groups", "datasets", "dataflows", "reports"):
-        item = {"id": MODEL, "objectId": MODEL, "name": "Sales", "datasetId": MODEL, "datasetWorkspaceId": WORKSPACE}
-        return 200, {"value": [item, {**item, "name": "Other"}]}, {}
-    attempt = {"attemptId": 1, "type": "Data", "serviceExceptionJson": refresh["serviceExceptionJson"]}
-    details = {
-        **refresh,
-        "extendedStatus": "Failed",
-        "currentRefreshType": "Full",
-        "numberOfAttempts": 2,
-        "objects": [{"table": "t", "partition": "p", "status": "Failed"}],
-        "messages": [{"code": "0x1", "message": "engine", "type": "Error"}],
-        "refreshAttempts": [attempt],
-    }
-    return 200, details, {}
-
-
-def _entra(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
-    if method == "POST":
-        return 200, {"access_token": "t" * 40, "expires_in": 3600, "token_type": "Bearer", "refresh_in": 1800}, {}
-    base = "https://login.microsoftonline.com/contoso.com"
-    ends = ("issuer", "authorization_endpoint", "token_endpoint", "device_authorization_endpoint")
-    return 200, {**{end: f"{base}/{end}" for end in ends}, "tenant_discovery_endpoint": f"{base}/d", "metadata": []}, {}
-
-
-def _big_query(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
-    failed = {"reason": "invalidQuery", "message": "no such column", "location": "q"}
-    query = {"query": "select 1", "destinationTable": {"projectId": "demo", "datasetId": "d", "tableId": "t"}}
-    job = {
-        "kind": "bigquery#job",
-        "id": "demo:EU.job_1",
-        "jobReference": {"projectId": "demo", "location": "EU", "jobId": "job_1"},
-        "configuration": {"jobType": "QUERY", "query": query},
-        "status": {"state": "DONE", "errorResult": failed, "errors": [failed]},
-        "statistics": {
-            "creationTime": "1764300000000",
-            "query": {"statementType": "SELECT", "totalBytesProcessed": "10", "totalBytesBilled": "10", "cacheHit": False},
-        },
-    }
-    return 200, {"kind": "bigquery#jobCancelResponse", "job": job} if path.endswith("/cancel") else job, {}
-
-
-def _http_jobs(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
-    job = {"id": "1", "key": "0" * 32, "url": "http://jobs.example/1", "state": "succeeded", "error": "", "result": {"rows": 1}}
-    return 200, job, {}
-
-
-def _airflow(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
-    if path == "/auth/token":
-        return 201, {"access_token": "h.e.y"}, {}
-    if path.endswith("/taskInstances"):
-        return 200, {"task_instances": [{"task_id": "load", "state": "failed", "map_index": -1}], "total_entries": 1}, {}
-    if path.endswith("/n.2"):  # the first id that is free
-        return 404, {"detail": "no such run"}, {}
-    conf = {"_accelerator": {"workflow_id": "w", "batch_id": "n", "started_by": STARTER, "chain": ["d"]}, "country": "de"}
-    run = {"dag_id": "w", "dag_run_id": "n", "state": "failed", "conf": conf, "note": "", "start_date": TIMES["startTime"]}
-    return 200, run, {}
-
-
-def _dataform(method: str) -> Message:
-    name = f"{REPOSITORY}/workflowInvocations/one"
-    failed = dataform_v1.WorkflowInvocation.State.FAILED
-    invocation = dataform_v1.WorkflowInvocation(name=name, state=failed, compilation_result=f"{REPOSITORY}/compilationResults/1")
-    action = {"target": {"schema": "s", "name": "n"}, "state": 4, "failure_reason": "no", "bigquery_action": {"job_id": "j"}}
-    found: dict[str, Any] = {
-        "CreateCompilationResult": dataform_v1.CompilationResult(name=f"{REPOSITORY}/compilationResults/1"),
-        "ListWorkflowInvocations": dataform_v1.ListWorkflowInvocationsResponse(workflow_invocations=[invocation]),
-        "QueryWorkflowInvocationActions": dataform_v1.QueryWorkflowInvocationActionsResponse(
-            workflow_invocation_actions=[action]
-        ),
-        "CancelWorkflowInvocation": dataform_v1.CancelWorkflowInvocationResponse(),
-    }
-    message: Message = type(invocation).pb(invocation)
-    if method in found:
-        message = type(found[method]).pb(found[method])
-    return message
 
 
 # What may be asked for.
@@ -241,17 +145,17 @@ def _services() -> dict[str, Service]:
 def world(answers: RandomAnswers, folder: Path) -> Iterator[HttpWire]:
     """Connections to services that answer at random, and nothing that waits."""
     good: dict[str, Good] = {
-        "api.powerbi.com": _power_bi,
-        ENTRA: _entra,
-        "bigquery.googleapis.com": _big_query,
-        "jobs.example": _http_jobs,
-        "airflow.example": _airflow,
+        "api.powerbi.com": good_answers.power_bi,
+        ENTRA: good_answers.entra,
+        "bigquery.googleapis.com": good_answers.big_query,
+        "jobs.example": good_answers.http_jobs,
+        "airflow.example": good_answers.airflow,
     }
     wire = HttpWire(answers, good)
     from tests.examples.http_jobs.conftest import install
 
     with ExitStack() as stack:
-        grpc_wire = stack.enter_context(GrpcWire(answers, _dataform))
+        grpc_wire = stack.enter_context(GrpcWire(answers, good_answers.dataform))
         google = {"project": "demo", "is_anonymous": True, "dataform_endpoint": f"http://127.0.0.1:{grpc_wire.port}"}
         connections = {
             "POWERBI_DEFAULT": {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.log import mask_secret
+from sqlalchemy import text
 
 from provider.airflow_view.view import DagState, NextTry, Waiting
 from provider.cli import why_commands
@@ -197,6 +198,16 @@ def test_a_limit_of_its_rows_keeps_a_task(
     airflow.everywhere.append(instance("other", "B1", "a", "running"))
     said = accelerator("why", "a", "B1").out
     assert said.startswith(f"a waits as {line}" if line else "The scheduler has not queued a yet"), said
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_mistake_in_default_args_hides_no_reason(accelerator, airflow: Airflow) -> None:
+    rows(batch())
+    with write_session() as session:
+        session.execute(text("UPDATE workflows SET default_args = '{broken', max_active_tasks = 1 WHERE workflow_id = 'w'"))
+    airflow.add("a", "scheduled")
+    airflow.everywhere = [instance("w", "B1", "b", "running")]
+    assert accelerator("why", "a", "B1").out.startswith("a waits as max_active_tasks is 1")
 
 
 OF_OUTAGE: list[tuple[Waiting | None, str]] = [
