@@ -14,7 +14,7 @@ from provider.emulators.ledger import Ledger
 from provider.emulators.rules import Rule, RuleBook
 
 
-class AdminServer:
+class AdminServer(HttpServer):
     """
     Plain HTTP on loopback.
 
@@ -31,20 +31,8 @@ class AdminServer:
         self._tokens = tokens
         app = FastAPI(title="Cloud accelerator emulators")
         app.include_router(self._router())
-        self._server = HttpServer(app, port)
-        self.url = f"http://127.0.0.1:{self._server.port}"
-
-    def start(self) -> None:
-        """Begin to serve."""
-        self._server.start()
-
-    def begin_stop(self) -> None:
-        """Ask the server to end."""
-        self._server.begin_stop()
-
-    def stop(self) -> None:
-        """End open requests and free the port."""
-        self._server.stop()
+        super().__init__(app, port)
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def entries(
         self, service: str | None = None, operation: str | None = None, resource: str | None = None, after: int = 0

@@ -37,7 +37,7 @@ WEB_URL = "https://app.powerbi.com/groups"
 Top = Annotated[int | None, Query(alias="$top", ge=1)]
 
 
-class PowerBIEmulator:
+class PowerBIEmulator(HttpServer):
     """
     Power BI and Entra ID on one HTTPS port of loopback.
 
@@ -61,25 +61,13 @@ class PowerBIEmulator:
         app.include_router(PowerBIApi(PowerBIState(scenario, ledger, timers), self.tokens, timers).router())
         app.include_router(Entra(scenario, ledger, self.tokens).router())
         _add_error_handlers(app, ledger)
-        self._server = HttpServer(
+        super().__init__(
             FaultMiddleware(app, rules, ledger, connections, service_of_path),
             port,
             certificate_file=certificate_file,
             connections=connections,
         )
-        self.url = f"https://localhost:{self._server.port}"
-
-    def start(self) -> None:
-        """Begin to serve."""
-        self._server.start()
-
-    def begin_stop(self) -> None:
-        """Ask the server to end."""
-        self._server.begin_stop()
-
-    def stop(self) -> None:
-        """End open requests and free the port."""
-        self._server.stop()
+        self.url = f"https://localhost:{self.port}"
 
 
 def service_of_path(path: str) -> Service:

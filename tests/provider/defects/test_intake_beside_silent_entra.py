@@ -14,8 +14,9 @@ import pytest
 
 from provider.emulators.server import Emulators
 from provider.triggers.remote_job import RemoteJobTrigger
+from tests.provider.defects.hostile_world import JOB
 from tests.provider.defects.refresh_service import OURS
-from tests.provider.operators.powerbi_world import MODEL_ID, WORKSPACE_ID, change_connection
+from tests.provider.operators.powerbi_world import change_connection
 from tests.provider.triggers.conftest import PubSub, nothing_parked, workflow
 from tests.provider.triggers.inbox_trigger import GOOD, first_event, rows
 from tests.waiting import wait_for
@@ -50,19 +51,10 @@ def silent() -> Iterator[tuple[str, list[Any]]]:
 
 
 def poll(number: int) -> RemoteJobTrigger:
-    job = {
-        "id": f"{OURS}-{number}",
-        "url": "",
-        "kind": "semantic_model",
-        "workspace_id": WORKSPACE_ID,
-        "item_id": MODEL_ID,
-        "enhanced": True,
-        "started_at": None,
-    }
     return RemoteJobTrigger(
         service="powerbi",
         connection={"powerbi_conn_id": "powerbi_default"},
-        job=job,
+        job={**JOB, "id": f"{OURS}-{number}"},
         poll_interval=0.1,
         cancel_on_kill=True,
         budget={"call": CALL, "first_event": 0.0},

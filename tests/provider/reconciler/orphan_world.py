@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ import pytest
 from provider.hooks.remote_job import Intent, JobStatus, RemoteJob
 from provider.hooks.remote_service import ENTRY_POINT_GROUP, ForeignHandle, RemoteService, service_class
 from provider.hooks.wait_budget import WaitBudget
+from provider.reconciler import orphaned_jobs
 from provider.reconciler.airflow_database import DatabaseReader
 from provider.reconciler.airflow_state import RunKey, read_airflow
 from provider.reconciler.orphaned_jobs import OrphanedJobs
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
 KEY = ("sales", "b1")
 JOB = {"id": "job-1", "url": "https://service/job-1"}
 LONG_AGO = datetime.now(UTC) - timedelta(minutes=5)
+
+
+class SetClock:
+    """Time in :mod:`~provider.reconciler.orphaned_jobs`, as a test sets it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = datetime.now(UTC)
+
+        class Clock(datetime):
+            @classmethod
+            def now(_, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return self.now
+
+        monkeypatch.setattr(orphaned_jobs, "datetime", Clock)
 
 
 class RecordedJob(ForeignHandle):

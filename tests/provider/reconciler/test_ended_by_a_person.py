@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provider.reconciler import orphaned_jobs
 from provider.reconciler.orphaned_jobs import OrphanedJobs
-from tests.provider.reconciler.orphan_world import LONG_AGO, airflow, audit, ledger, look, operator, service
+from tests.provider.reconciler.orphan_world import LONG_AGO, SetClock, airflow, audit, ledger, look, operator, service
 
 if TYPE_CHECKING:
     from tests.provider.reconciler.conftest import AirflowDatabase
@@ -127,19 +126,12 @@ def test_what_goes_on_keeps_no_other_waiting(airflow, service) -> None:
 
 
 def test_what_failed_by_itself_is_looked_at_for_a_day(airflow, service, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = datetime.now(UTC)
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            return now
-
-    monkeypatch.setattr(orphaned_jobs, "datetime", Clock)
+    clock = SetClock(monkeypatch)
     jobs = left_by_itself(airflow)
-    now += timedelta(days=1) - timedelta(microseconds=1)
+    clock.now += timedelta(days=1) - timedelta(microseconds=1)
     jobs.cancel_due()
     assert len(jobs._waiting) == 1
-    now += timedelta(microseconds=1)
+    clock.now += timedelta(microseconds=1)
     jobs.cancel_due()
     assert (jobs._waiting, service.cancelled) == ({}, [])
 

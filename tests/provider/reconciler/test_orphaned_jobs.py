@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
@@ -19,7 +19,22 @@ from provider.operators.powerbi import PowerBIDataflowRefreshOperator, PowerBISe
 from provider.reconciler import orphaned_jobs
 from provider.reconciler.airflow_state import read_airflow
 from provider.reconciler.orphaned_jobs import OrphanedJobs
-from tests.provider.reconciler.orphan_world import JOB, KEY, LONG_AGO, RECORDED, airflow, audit, ledger, look, operator, service
+from tests.provider.reconciler.orphan_world import (
+    JOB,
+    KEY,
+    LONG_AGO,
+    RECORDED,
+    SetClock,
+    airflow,
+    audit,
+    ledger,
+    look,
+    operator,
+    service,
+)
+
+if TYPE_CHECKING:
+    from tests.provider.reconciler.conftest import AirflowDatabase
 
 __all__ = ["airflow", "operator", "service"]
 
@@ -162,22 +177,15 @@ def test_the_pause_between_attempts_doubles_up_to_a_minute(airflow, service, mon
     airflow.task("load", "failed", updated_at=LONG_AGO)
     ledger(airflow)
     service.answers = [RemoteCallError("503") for _ in range(9)]
-    now = datetime.now(UTC)
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            return now
-
-    monkeypatch.setattr(orphaned_jobs, "datetime", Clock)
+    clock = SetClock(monkeypatch)
     jobs = OrphanedJobs(first_pause=timedelta(seconds=10))
     look(jobs)
     for attempts, pause in enumerate([10, 20, 40, 60, 60], 1):
         look(jobs)  # takes the answer
-        now += timedelta(seconds=pause) - timedelta(microseconds=1)
+        clock.now += timedelta(seconds=pause) - timedelta(microseconds=1)
         look(jobs)
         assert len(service.cancelled) == attempts
-        now += timedelta(microseconds=1)
+        clock.now += timedelta(microseconds=1)
         look(jobs)
         assert len(service.cancelled) == attempts + 1
 
@@ -246,14 +254,20 @@ def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
     assert service.cancelled == ["job-2"]
 
 
-def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
-    airflow.task("load", "deferred", updated_at=LONG_AGO)
-    ledger(airflow)
+def delete_its_run(airflow: AirflowDatabase) -> OrphanedJobs:
+    """Delete the run, and let the reconciler see that."""
     with read_airflow() as airflow_state:
         seen = airflow_state.load_runs([KEY])
     airflow.delete_run("b1")
     jobs = OrphanedJobs(first_pause=timedelta(0))
     jobs.look((), deleted=seen.values())
+    return jobs
+
+
+def test_the_job_of_a_deleted_run_is_cancelled(airflow, service) -> None:
+    airflow.task("load", "deferred", updated_at=LONG_AGO)
+    ledger(airflow)
+    jobs = delete_its_run(airflow)
     look(jobs)
     assert service.cancelled == ["job-1"]
 
@@ -264,11 +278,7 @@ def test_the_job_of_a_deleted_run_is_cancelled_at_once_though_its_task_failed_by
     airflow.task("load", "failed", updated_at=datetime.now(UTC))
     audit(airflow, "failed", datetime.now(UTC))
     ledger(airflow)
-    with read_airflow() as airflow_state:
-        seen = airflow_state.load_runs([KEY])
-    airflow.delete_run("b1")
-    jobs = OrphanedJobs(first_pause=timedelta(0))
-    jobs.look((), deleted=seen.values())
+    jobs = delete_its_run(airflow)
     with caplog.at_level("INFO"):
         look(jobs)
     assert service.cancelled == ["job-1"]

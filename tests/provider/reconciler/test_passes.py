@@ -173,6 +173,17 @@ def fail_once(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
             reconciler.tick()
 
 
+def long_ago(airflow_database: AirflowDatabase, reconciler: Reconciler) -> None:
+    """Let a run have ended long ago, before the first pass of all."""
+    from airflow.models.taskinstance import TaskInstance
+
+    old = datetime.now(UTC) - timedelta(days=30)
+    airflow_database.run(state="success", end_date=old, updated_at=old)
+    airflow_database.task("a", "success", updated_at=old)
+    airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
+    reconciler.tick()
+
+
 class TestPasses:
     def test_a_row_written_between_the_look_and_the_delete_stays(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
@@ -222,11 +233,7 @@ class TestPasses:
         """A person's change to an old run, which nothing but the look at all tasks finds."""
         from airflow.models.taskinstance import TaskInstance
 
-        old = datetime.now(UTC) - timedelta(days=30)
-        airflow_database.run(state="success", end_date=old, updated_at=old)
-        airflow_database.task("a", "success", updated_at=old)
-        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
-        one.tick()
+        long_ago(airflow_database, one)
         monkeypatch.setattr(passes, "_OVERLAP", timedelta(0))  # the next pass comes later than that
         one._next_task_look = 0.0
         airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed")
@@ -270,11 +277,7 @@ class TestPasses:
     ) -> None:
         from airflow.models.taskinstance import TaskInstance
 
-        old = datetime.now(UTC) - timedelta(days=30)
-        airflow_database.run(state="success", end_date=old, updated_at=old)
-        airflow_database.task("a", "success", updated_at=old)
-        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
-        one.tick()
+        long_ago(airflow_database, one)
         assert logs() == {}
         airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed")
         one._next_task_look = 0.0
