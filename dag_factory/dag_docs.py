@@ -54,7 +54,8 @@ def _task_table(spec: WorkflowSpec, task_ids: Sequence[str]) -> list[str]:
     lines = ["| task | type | after | what |", "|---|---|---|---|"]
     for task_id in task_ids[:_MOST_TASKS]:
         task = tasks[task_id]
-        lines.append(f"| `{task_id}` | `{task.task_type}` | {_after(parents[task_id])} | {_text(task.doc or '')} |")
+        kind = f"`{task.task_type}`" + (f", {len(task.expand)} instances" if task.expand else "")
+        lines.append(f"| `{task_id}` | {kind} | {_after(parents[task_id])} | {_text(task.doc or '')} |")
     return lines if len(tasks) <= _MOST_TASKS else [*lines, f"| … | | | and {len(tasks) - _MOST_TASKS} more |"]
 
 

@@ -8,31 +8,39 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from dag_factory.specs import TaskSpec, WorkflowSpec
+from dag_factory.task_operator import BaseOperatorArguments, condition_of, instances
 from dag_factory.task_types import operator_arguments
 from dag_factory.task_types.registry import TaskTypes
-from dag_factory.workflow_dag import build_dag, condition_of
+from dag_factory.workflow_dag import build_dag
 from provider.exceptions import RunConfError
 from provider.operators.condition import Condition
 from provider.task_reports import RUN_IF_FALSE
-from provider.texts import first_line
+from provider.texts import first_line, task_name
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+#: Instances of one task that are rendered.
+MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class RenderedTask:
     """
-    A task as a run would have it.
+    An instance of a task as a run would have it.
 
+    :param name: the task's id, and its number where the task has many.
     :param config: what its row says, rendered; None where that fails.
     :param problem: why it cannot be rendered; empty where it can.
     :param connections: ids of the Airflow connections that it opens.
     """
 
-    task_id: str
+    name: str
     task_type: str
     config: dict[str, Any] | None
     problem: str
@@ -61,6 +69,7 @@ class Rehearsal:
     ) -> None:
         self._dag = build_dag(spec, types)
         self._tasks = {task.task_id: task for task in spec.tasks}
+        self._types = types
         self._environment = self._dag.get_template_env(force_sandboxed=True)
         params = copy.deepcopy(self._dag.params)
         try:
@@ -79,9 +88,15 @@ class Rehearsal:
                     found[task_id] = f"{RUN_IF_FALSE}{condition}"
         return found
 
-    def rendered(self, task_ids: Collection[str]) -> list[RenderedTask]:
-        """Render these tasks with the operators of their DAG, in this order."""
-        return [self._rendered(self._tasks[task_id]) for task_id in task_ids]
+    def rendered(self, task_ids: Collection[str]) -> Iterator[RenderedTask]:
+        """Render these tasks with their operators, in this order; of one that is expanded the first instances."""
+        for task_id in task_ids:
+            task = self._tasks[task_id]
+            task_type = self._types.get(task.task_type)
+            assert task_type is not None  # else it had no DAG
+            arguments: BaseOperatorArguments = {"task_id": task_id}
+            for number, operator in enumerate(instances(task, task_type, arguments)[:MOST_SHOWN]):
+                yield self._rendered(task, operator, number)
 
     def _unmet(self, task_id: str) -> Condition | None:
         condition = condition_of(self._tasks[task_id])
@@ -91,24 +106,25 @@ class Rehearsal:
     def _context_of(self, task_id: str) -> Any:
         return {**self._context, "ti": SimpleNamespace(task_id=task_id)}
 
-    def _rendered(self, task: TaskSpec) -> RenderedTask:
-        operator, context = self._dag.get_task(task.task_id), self._context_of(task.task_id)
+    def _rendered(self, task: TaskSpec, operator: BaseOperator, number: int) -> RenderedTask:
+        config, context = task.configs[number], self._context_of(task.task_id)
+        name = task_name(task.task_id, number if task.expand else -1)
 
         def render(value: Any) -> Any:
             return operator.render_template(value, context, self._environment)
 
         try:
             self._unmet(task.task_id)
-            config = render(operator_arguments(task.config))
-            connections = tuple(str(render(value)) for value in _connections(task, operator))
+            rendered = render(operator_arguments(config))
+            connections = tuple(str(render(value)) for value in _connections(config, operator))
         except Exception as error:  # noqa: BLE001 - whatever a filter raises for these values; the task would fail by it
-            return RenderedTask(task.task_id, task.task_type, None, first_line(f"{type(error).__name__}: {error}"), ())
-        return RenderedTask(task.task_id, task.task_type, config, "", connections)
+            return RenderedTask(name, task.task_type, None, first_line(f"{type(error).__name__}: {error}"), ())
+        return RenderedTask(name, task.task_type, rendered, "", connections)
 
 
-def _connections(task: TaskSpec, operator: Any) -> Iterator[str]:
+def _connections(config: Any, operator: Any) -> Iterator[str]:
     """Yield what its operator makes of the connection fields of a task's type; of others' operators, of the arguments too."""
-    fields = [field.alias or name for name, field in type(task.config).model_fields.items()]
-    for name in [*fields, *getattr(task.config, "arguments", ())]:
+    fields = [field.alias or name for name, field in type(config).model_fields.items()]
+    for name in [*fields, *getattr(config, "arguments", ())]:
         if name.endswith("conn_id") and isinstance(value := getattr(operator, name, None), str):
             yield value

@@ -28,7 +28,7 @@ def oversized(row: Mapping[str, Any]) -> Iterator[str]:
         if column == "params" and isinstance(value, list) and len(value) > MOST_PARAMS:
             yield f"params: has {len(value)} entries; {MOST_PARAMS} are the most, so make one an object with many keys"
             continue
-        values, characters = _measure(value)
+        values, characters = measure(value)
         if values > MOST_VALUES:
             yield f"{column}: holds more than {MOST_VALUES} values; share them out to several rows"
         elif characters > MOST_CHARACTERS:
@@ -39,13 +39,15 @@ def surplus(rows: Iterable[Any]) -> int:
     """Return as how many further rows it counts that these are larger than usual."""
     found = 0
     for row in rows:
-        values, characters = _measure(row)
+        values, characters = measure(row)
+        if isinstance(row, dict) and isinstance(instances := row.get("expand"), list):
+            found += len(instances)
         found += max(0, values - _ORDINARY_VALUES) // _VALUES_OF_A_ROW
         found += max(0, characters - _ORDINARY_CHARACTERS) // _CHARACTERS_OF_A_ROW
     return found
 
 
-def _measure(value: Any) -> tuple[int, int]:
+def measure(value: Any) -> tuple[int, int]:
     """Return how many values there are, and characters; what comes after far too many values is not counted any more."""
     values = characters = 0
     pending = [value]

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from dag_factory.expansion import MOST_INSTANCES, check_items
 from dag_factory.problems import suggestion
 from dag_factory.schedules import check_schedule, check_timezone, missed_run, parse_start_date
 from provider.metadata.file_patterns import check_file_pattern
@@ -336,7 +337,8 @@ class TaskSpec(TaskOptions):
     """
     A row of ``tasks``: one operator.
 
-    :param config: what the task type needs; an instance of its model once validated.
+    :param config: what the task type needs; once validated an instance of its model, of an expanded task one for each instance.
+    :param expand: what the instances of the task differ in, see :mod:`dag_factory.expansion`; empty where there is one alone.
     :param on_parent_skip: ``skip`` (default) or ``run``: what to do when a parent was skipped or is disabled.
     :param run_if: a condition on the run's params and dates; where it does not hold, the task is skipped.
     :param task_group: tasks of one name are shown as a group.
@@ -347,6 +349,7 @@ class TaskSpec(TaskOptions):
     workflow_id: StrictStr
     task_type: StrictStr
     config: Any = Field(default_factory=dict)
+    expand: Annotated[tuple[Any, ...], Field(max_length=MOST_INSTANCES), AfterValidator(check_items)] = ()
     enabled: StrictBool = True
     on_parent_skip: Literal["skip", "run"] = "skip"
     run_if: Annotated[StrictStr, Field(min_length=1, max_length=1000)] | None = None
@@ -354,6 +357,11 @@ class TaskSpec(TaskOptions):
     outlets: Annotated[OneOrMore[AssetUri], Field(max_length=100)] = ()
     display_name: DisplayName | None = None
     doc: StrictStr | None = None
+
+    @property
+    def configs(self) -> tuple[Any, ...]:
+        """The validated configuration of each instance."""
+        return self.config if self.expand else (self.config,)
 
 
 class WorkflowSpec(Spec):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dag_factory.graph import find_cycle, flow_order
 from dag_factory.predecessors import acyclic, makers_of, missing, predecessors_of
 from dag_factory.problems import Problem, searches_bounded, suggestion, way_around
-from dag_factory.specs import TaskSpec, WorkflowSpec
+from dag_factory.specs import WorkflowSpec
 from dag_factory.task_types.run_workflow import RunWorkflowConfig
 from provider.texts import quoted
 
@@ -25,31 +25,34 @@ def start_warnings(workflows: Sequence[WorkflowSpec], known: Collection[str]) ->
     :param known: ids of all workflows, valid or not.
     """
     specs = {spec.workflow_id: spec for spec in workflows}
-    runs = {spec.workflow_id: [task for task in spec.tasks if isinstance(task.config, RunWorkflowConfig)] for spec in workflows}
+    runs = {
+        spec.workflow_id: [(task, one) for task in spec.tasks for one in task.configs if isinstance(one, RunWorkflowConfig)]
+        for spec in workflows
+    }
     with searches_bounded():
         found = [
             Problem(workflow_id, f"tasks row {task.task_id}", message)
             for workflow_id, tasks in runs.items()
-            for task in tasks
-            for message in _missing(task, specs, known)
+            for task, config in tasks
+            for message in dict.fromkeys(_missing(config, specs, known))
         ]
     starts: dict[str, list[str]] = {name: [] for name in known}
     for workflow_id, tasks in runs.items():
-        starts[workflow_id] += [task.config.workflow for task in tasks if task.enabled and task.config.workflow in known]
+        starts[workflow_id] += [one.workflow for task, one in tasks if task.enabled and one.workflow in known]
     for workflow_id, others in acyclic(predecessors_of(workflows), makers_of(workflows)).items():
         for other in others:
             starts.get(other, []).append(workflow_id)
     return sorted([*found, *missing(workflows, known), *_too_many(starts)])
 
 
-def _missing(task: TaskSpec, specs: Mapping[str, WorkflowSpec], known: Collection[str]) -> Iterator[str]:
-    other = task.config.workflow
+def _missing(config: RunWorkflowConfig, specs: Mapping[str, WorkflowSpec], known: Collection[str]) -> Iterator[str]:
+    other = config.workflow
     if other not in known:
         hint = suggestion(other, known, "workflows are")
         yield f"config.workflow: there is no workflow {quoted(other)}; {hint}; the task fails until there is one"
     elif other in specs:
         tasks = [one.task_id for one in specs[other].tasks]
-        for start in task.config.start_task_id or ():
+        for start in config.start_task_id or ():
             if start not in tasks:
                 hint = suggestion(start, tasks, "its tasks are")
                 yield f"config.start_task_id: workflow {other} has no task {quoted(start)}; {hint}; its batches will fail"

@@ -172,9 +172,19 @@ def to_airflow(value: Any) -> Any:
 
 
 @lru_cache(maxsize=4096)
+def tokens(source: str) -> tuple[tuple[str, str], ...]:
+    """
+    Return the pieces of a template, kind and text, of which it consists without a gap.
+
+    :raises TemplateSyntaxError: it is none.
+    """
+    return tuple((kind, text) for _, kind, text in _environment().lex(source))
+
+
+@lru_cache(maxsize=4096)
 def _rewrite(source: str) -> str:
     written, previous = [], ""
-    for _, kind, text in _environment().lex(source):
+    for kind, text in tokens(source):
         name = AIRFLOW_NAMES.get(text) if kind == "name" and previous not in (".", "|") else None
         written.append(name or text)
         if kind != "whitespace":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from dag_factory import templates
+from dag_factory.expansion import ExpansionError, expanded
 from dag_factory.graph import find_cycle
 from dag_factory.problems import (
     Problem,
@@ -24,7 +25,7 @@ from dag_factory.problems import (
 )
 from dag_factory.sizes import oversized
 from dag_factory.specs import MOST_ASSETS, TaskSpec, WorkflowOptions, WorkflowSpec
-from dag_factory.task_types import templated_keys
+from dag_factory.task_types import TaskType, templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
 from provider.metadata.rows import DefinitionRows
 from provider.plain_data import Flaw, RepeatedKeyError, parse_json, unstorable
@@ -37,7 +38,7 @@ Row = dict[str, Any]
 _MAX_DEPTH = 40
 
 #: Columns that hold JSON.
-_JSON_COLUMNS = frozenset({"default_args", "params", "tags", "after", "config", "outlets"})
+_JSON_COLUMNS = frozenset({"default_args", "params", "tags", "after", "config", "expand", "outlets"})
 
 #: Longest message about a row, in characters.
 _MAX_MESSAGE = 1000
@@ -167,12 +168,16 @@ class _Validation:
         if task is not None and self._only_task not in (None, task.task_id):
             self._tasks[task.workflow_id][task.task_id] = task
             return
-        config = self._check_config(row, name)
+        config = self._check_config(row, name, () if task is None else task.expand)
         if task is not None and config is not None:
             self._tasks[task.workflow_id][task.task_id] = task.model_copy(update={"config": config})
 
-    def _check_config(self, row: Row, name: str) -> Any:
-        """Return the typed configuration, or None after a report."""
+    def _check_config(self, row: Row, name: str, items: Sequence[Any]) -> Any:
+        """
+        Return the typed configuration, or None after a report.
+
+        :param items: what the task is expanded over; then the configuration of each instance is returned.
+        """
         workflow_id, type_name, config = row.get("workflow_id"), row.get("task_type"), row.get("config", {})
         if not isinstance(type_name, str):
             return None
@@ -189,14 +194,35 @@ class _Validation:
         if not isinstance(config, dict):
             self._report(workflow_id, name, f'config: must be an object such as {{"key": "value"}}, not {in_words(config)}')
             return None
-        declared = self._params.get(str(workflow_id))
-        if declared is not None:
-            self._report(workflow_id, name, *templates.check_config(config, templated_keys(task_type.config_model), declared))
-        try:
-            return task_type.config_model.model_validate(config)
-        except ValidationError as error:
-            self._report(workflow_id, name, *describe(error, task_type.config_model, "config"))
+        if not items:
+            return self._typed(row, name, task_type, config)
+        if not task_type.can_expand:
+            self._report(workflow_id, name, f"expand: a task of type {type_name} has one instance; make a task of each")
             return None
+        try:
+            configs = expanded(config, items)
+        except ExpansionError as error:
+            self._report(workflow_id, name, f"expand: {error}")
+            return None
+        typed = []
+        for index, one in enumerate(configs):
+            typed.append(self._typed(row, name, task_type, one, f"expand[{index}]: "))
+            if typed[-1] is None:
+                return None
+        return tuple(typed)
+
+    def _typed(self, row: Row, name: str, task_type: TaskType, config: Row, instance: str = "") -> Any:
+        """Return a configuration as its type has it, or None after a report."""
+        workflow_id, model = row.get("workflow_id"), task_type.config_model
+        declared = self._params.get(str(workflow_id))
+        said = [] if declared is None else [*templates.check_config(config, templated_keys(model), declared)]
+        typed = None
+        try:
+            typed = model.model_validate(config)
+        except ValidationError as error:
+            said += describe(error, model, "config")
+        self._report(workflow_id, name, *(f"{instance}{one}" for one in said))
+        return None if instance and said else typed
 
     def _check_edge(self, row: Row) -> None:
         parent, child = (row.get("parent_id"), row.get("child_id")) if isinstance(row, dict) else (None, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pendulum
@@ -25,21 +25,15 @@ from dag_factory.specs import (
     BATCH_WATCHER,
     START_BATCH,
     WORKFLOW_SCHEME,
-    TaskOptions,
-    TaskSpec,
     WorkflowOptions,
     WorkflowSpec,
 )
-from dag_factory.task_types import BaseOperatorArguments
+from dag_factory.task_operator import BaseOperatorArguments, asset, task_operator
 from dag_factory.task_types.registry import TaskTypes
-from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS, condition_to_airflow
-from provider.airflow_internals.dags import UnusableDagError
-from provider.exceptions import AcceleratorError
+from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
 from provider.metadata.rows import is_asset
-from provider.operators.condition import Condition
-from provider.operators.task_batch import ScopeGuard, StartBatchOperator
+from provider.operators.task_batch import StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
-from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
@@ -82,7 +76,7 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     made = _made_for(spec, children, types, only_task)
     groups = {} if only_task is not None else _groups(spec, dag)
     operators = {
-        task.task_id: _operator(
+        task.task_id: task_operator(
             task, options, types, {**shared, **groups.get(task.task_id, {})}, placeholder=only_task not in (None, task.task_id)
         )
         for task in spec.tasks
@@ -107,44 +101,6 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         in_order = list(children)
     dag.params = ParamsDict(_params(spec, in_order))
     return dag
-
-
-def _operator(
-    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: BaseOperatorArguments, *, placeholder: bool
-) -> BaseOperator:
-    if placeholder:
-        of_name: BaseOperatorArguments = {"task_id": task.task_id, "trigger_rule": "none_failed", **shared}
-        return BaseOperator(**of_name)
-    task_type = types.get(task.task_type)
-    if task_type is None:
-        raise LookupError(f"task type {task.task_type} is not known")
-    arguments: BaseOperatorArguments = {
-        "task_id": task.task_id,
-        "trigger_rule": "none_failed",
-        "pre_execute": ScopeGuard(task.on_parent_skip, condition_of(task)),
-        **_task_arguments(task_type.defaults.merged(options.default_args, task)),
-        **shared,
-    }
-    if task.owner is not None:  # else the workflow's wins over that of its default_args
-        arguments["owner"] = task.owner
-    if task.doc is not None:
-        arguments["doc_md"] = task.doc
-    if task.display_name is not None:
-        arguments["task_display_name"] = task.display_name
-    if task.outlets:
-        arguments["outlets"] = [asset(uri, "outlets", task.task_id) for uri in task.outlets]
-    try:
-        operator = task_type.build(task.config, arguments)
-    except (Exception, SystemExit) as error:
-        reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
-        raise UnusableDagError(reason, task.task_id) from error
-    _refuse_unguarded(operator, task)
-    return operator
-
-
-def condition_of(task: TaskSpec) -> Condition | None:
-    """Return the condition of a task, as its guard takes it."""
-    return None if task.run_if is None else Condition(condition_to_airflow(task.run_if), task.run_if)
 
 
 def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, BaseOperatorArguments]:
@@ -193,30 +149,6 @@ def _connect(parent: BaseOperator, children: Sequence[BaseOperator]) -> None:
     parent.downstream_task_ids.update(child.task_id for child in children)
 
 
-#: What an operator may not be told, and why.
-_REFUSED = {
-    "end_from_trigger": "so its end would be told to no listener, and Airflow refuses the whole DAG file",
-    "ignore_downstream_trigger_rules": f"so it could skip {BATCH_WATCHER} too, and a batch with a failed task would succeed",
-}
-
-
-def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
-    """
-    Refuse operators that Airflow ends or starts without a task process, in which their guard would run.
-
-    :raises TypeError: the operator is an EmptyOperator, starts or ends in the triggerer, or skips more than its children.
-    """
-    for name, why in _REFUSED.items():
-        if getattr(operator, name, False):
-            raise TypeError(f"task {task.task_id}: {type(operator).__name__} sets {name}, {why}; leave it out")
-    if operator.inherits_from_empty_operator or operator.start_from_trigger:
-        kind = "is an EmptyOperator" if operator.inherits_from_empty_operator else "sets start_from_trigger"
-        raise TypeError(
-            f"task {task.task_id}: {type(operator).__name__}, made by task type {task.task_type}, {kind}, so Airflow would run "
-            "it whether or not its parents did; use an operator that begins in a worker"
-        )
-
-
 def last_that_choose(operators: Iterable[BaseOperator]) -> list[BaseOperator]:
     """
     Return the operators that skip what is behind them, and have no task behind them.
@@ -259,32 +191,6 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments, outle
             _connect(parent, [watcher])
 
 
-#: Options whose names Airflow has too, and those that it has under another one.
-_SAME_NAME = (
-    *("retries", "pool", "pool_slots", "weight_rule", "queue", "executor", "depends_on_past", "owner"),
-    *("max_active_tis_per_dag", "max_active_tis_per_dagrun"),
-)
-_OTHER_NAME = {"priority": "priority_weight", "retry_backoff": "retry_exponential_backoff"}
-_SECONDS = {
-    "retry_delay_seconds": "retry_delay",
-    "max_retry_delay_seconds": "max_retry_delay",
-    "timeout_seconds": "execution_timeout",
-}
-
-
-def _task_arguments(options: TaskOptions) -> BaseOperatorArguments:
-    """Return the options in Airflow's words; its own defaults hold for what nobody said."""
-    said = {name: value for name in TaskOptions.model_fields if (value := getattr(options, name)) is not None}
-    return cast(
-        "BaseOperatorArguments",
-        {
-            **{name: said[name] for name in _SAME_NAME if name in said},
-            **{theirs: said[ours] for ours, theirs in _OTHER_NAME.items() if ours in said},
-            **{theirs: timedelta(seconds=said[ours]) for ours, theirs in _SECONDS.items() if ours in said},
-        },
-    )
-
-
 def _schedule(options: WorkflowOptions) -> Any:
     """Return what starts the workflow by itself: its timetable, the assets that it comes after, or whichever is first."""
     timetable = _timetable(options)
@@ -296,25 +202,6 @@ def _schedule(options: WorkflowOptions) -> Any:
     from airflow.sdk import AssetAll, AssetOrTimeSchedule
 
     return AssetOrTimeSchedule(timetable=timetable, assets=AssetAll(*assets))
-
-
-def asset(uri: str, column: str, task_id: str | None = None) -> Asset:
-    """
-    Return the asset of a URI: its name, too, is the URI, as in other DAGs that give no name.
-
-    :param column: that has the URI, of the workflow's row, or of the row of *task_id*.
-    :raises UnusableDagError: Airflow refuses the URI, or writes it in another way: the same asset would have two names, of which
-        it deactivates one, and fails the tasks that make it.
-    """
-    from airflow.sdk import Asset
-
-    try:
-        made = Asset(uri)
-    except ValueError as error:
-        raise UnusableDagError(f"{quoted(uri)} is no URI that Airflow takes: {error}; correct it", task_id, column) from error
-    if made.uri != uri:
-        raise UnusableDagError(f"Airflow writes {quoted(uri)} as {quoted(made.uri)}; write it so", task_id, column)
-    return made
 
 
 def workflow_asset(workflow_id: str) -> Asset:

@@ -78,8 +78,7 @@ PUBLIC: dict[str, set[str]] = {
     "dag_factory.factory": {"build_dags", "raise_definition_errors"},
     "dag_factory.specs": {"TaskOptions"},
     "dag_factory.task_types": {
-        "BaseOperatorArguments",
-        "OperatorBuilder",
+        "OperatorCall",
         "TaskConfig",
         "TaskType",
         "Templated",

@@ -1,8 +1,8 @@
 """
-What a task type is: a name, a model of its configuration and a function that makes the operator.
+What a task type is: a name, a model of its configuration and a function that says which operator it is, and with what.
 
 Each type is one module. Rows are checked without Airflow, and a task process imports only the operator it runs; so a module
-imports neither Airflow nor a service's library at its top, and its ``build`` imports the operator. Other packages add types by
+imports neither Airflow nor a service's library at its top, and its ``operator`` imports the class. Other packages add types by
 an entry point, see :mod:`dag_factory.task_types.registry`.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,11 +19,9 @@ from dag_factory.specs import TaskOptions
 from dag_factory.templates import to_airflow
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from airflow.sdk import BaseOperator
 
-    from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup
-
-__all__ = ["BaseOperatorArguments", "OperatorBuilder", "TaskConfig", "TaskType", "Templated", "operator_arguments"]
+__all__ = ["OperatorCall", "TaskConfig", "TaskType", "Templated", "operator_arguments"]
 
 T = TypeVar("T")
 
@@ -51,36 +49,8 @@ def templated_keys(model: type[TaskConfig]) -> frozenset[str]:
     return frozenset(info.alias or name for name, info in model.model_fields.items() if _MAY_BE_TEMPLATE in info.metadata)
 
 
-class BaseOperatorArguments(TypedDict, total=False):
-    """What the factory says about every task, in the words of ``BaseOperator``; a builder hands it on."""
-
-    task_id: str
-    dag: DAG
-    owner: str
-    doc_md: str
-    trigger_rule: str
-    pre_execute: Callable[[Any], None]
-    retries: int
-    retry_delay: timedelta
-    retry_exponential_backoff: float
-    max_retry_delay: timedelta
-    execution_timeout: timedelta
-    pool: str
-    pool_slots: int
-    priority_weight: int
-    weight_rule: str
-    queue: str
-    executor: str
-    depends_on_past: bool
-    max_active_tis_per_dag: int
-    max_active_tis_per_dagrun: int
-    task_display_name: str
-    task_group: TaskGroup
-    outlets: list[Asset]
-
-
-#: ``(config, arguments)`` → operator.
-OperatorBuilder = Callable[[Any, BaseOperatorArguments], "BaseOperator"]
+#: The class of an operator, and its own arguments.
+OperatorCall = tuple[type["BaseOperator"], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -90,14 +60,19 @@ class TaskType:
 
     :param name: what the column ``task_type`` says.
     :param config_model: model of the column ``config``.
-    :param build: makes the operator of a task. Only it may import Airflow, and the library of the type's service.
+    :param operator: configuration → what to call for it; what every operator takes, such as ``task_id``, is added by the factory.
+        Only it may import Airflow, and the library of the type's service.
     :param defaults: options that hold where neither workflow nor task says another.
+    :param finish: looks at an operator that was made of a configuration, and may change it.
+    :param can_expand: whether one task may have many instances.
     """
 
     name: str
     config_model: type[TaskConfig]
-    build: OperatorBuilder
+    operator: Callable[[Any], OperatorCall]
     defaults: TaskOptions = field(default_factory=TaskOptions)
+    finish: Callable[[Any, Any], None] | None = None
+    can_expand: bool = True
 
 
 def operator_arguments(config: TaskConfig) -> dict[str, Any]:

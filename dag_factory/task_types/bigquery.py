@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Labels, RemoteJobConfig, Table, Text, Texts
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    pass
 
 
 class BigQueryLoadConfig(RemoteJobConfig):
@@ -67,13 +67,13 @@ class BigQueryLoadConfig(RemoteJobConfig):
         return self
 
 
-def build(config: BigQueryLoadConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the operator of a ``bigquery_load`` task."""
+def operator(config: BigQueryLoadConfig) -> OperatorCall:
+    """Return the operator of a ``bigquery_load`` task."""
     from provider.operators.bigquery import BigQueryLoadOperator
 
     own = operator_arguments(config)
     own["destination_project_dataset_table"] = own.pop("destination_table")
-    return BigQueryLoadOperator(**own, **arguments)
+    return BigQueryLoadOperator, own
 
 
-TASK_TYPE = TaskType("bigquery_load", BigQueryLoadConfig, build, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("bigquery_load", BigQueryLoadConfig, operator, REMOTE_JOB_DEFAULTS)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from dag_factory.specs import Spec
-from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Labels, RemoteJobConfig, Table, Text, Texts
 from dag_factory.templates import is_template
 from provider.texts import quoted
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    pass
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
@@ -143,11 +143,11 @@ class BigQueryQueryConfig(RemoteJobConfig):
         return self
 
 
-def build(config: BigQueryQueryConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the operator of a ``bigquery_query`` task."""
+def operator(config: BigQueryQueryConfig) -> OperatorCall:
+    """Return the operator of a ``bigquery_query`` task."""
     from provider.operators.bigquery_query import BigQueryQueryOperator
 
-    return BigQueryQueryOperator(**operator_arguments(config), **arguments)
+    return BigQueryQueryOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("bigquery_query", BigQueryQueryConfig, build, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("bigquery_query", BigQueryQueryConfig, operator, REMOTE_JOB_DEFAULTS)

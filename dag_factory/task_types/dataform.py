@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictS
 
 from dag_factory.problems import describe
 from dag_factory.specs import Spec
-from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text, Texts
 from dag_factory.templates import is_template
 from provider.hooks.dataform import parameters
@@ -16,7 +16,7 @@ from provider.plain_data import as_list
 from provider.texts import quoted
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    pass
 
 
 class Target(Spec):
@@ -91,11 +91,11 @@ class DataformConfig(RemoteJobConfig):
         return self
 
 
-def build(config: DataformConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the operator of a ``dataform`` task."""
+def operator(config: DataformConfig) -> OperatorCall:
+    """Return the operator of a ``dataform`` task."""
     from provider.operators.dataform import DataformWorkflowInvocationOperator
 
-    return DataformWorkflowInvocationOperator(**operator_arguments(config), **arguments)
+    return DataformWorkflowInvocationOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("dataform", DataformConfig, build, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("dataform", DataformConfig, operator, REMOTE_JOB_DEFAULTS)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
+from dag_factory.task_types import OperatorCall, TaskConfig, TaskType
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Seconds
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    pass
 
 
 class ExternalConfig(TaskConfig):
@@ -23,12 +23,13 @@ class ExternalConfig(TaskConfig):
     wait_timeout: Seconds | None = None
 
 
-def build(config: ExternalConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the sensor of an ``external`` task."""
+def operator(config: ExternalConfig) -> OperatorCall:
+    """Return the sensor of an ``external`` task."""
     from provider.sensors.completion import TaskCompletionSensor
 
     given = {"poke_interval": config.poll_interval, "timeout": config.wait_timeout}
-    return TaskCompletionSensor(**{name: value for name, value in given.items() if value is not None}, **arguments)
+    return TaskCompletionSensor, {name: value for name, value in given.items() if value is not None}
 
 
-TASK_TYPE = TaskType("external", ExternalConfig, build, REMOTE_JOB_DEFAULTS)
+# A message names a task, and not one of its instances.
+TASK_TYPE = TaskType("external", ExternalConfig, operator, REMOTE_JOB_DEFAULTS, can_expand=False)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 
-from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskConfig, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts
 from dag_factory.templates import contains_template
 from provider.plain_data import exactly_one
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    pass
 
 
 def _folder(value: str) -> str:
@@ -67,11 +67,11 @@ def _overlap(source: str, destination: str, kind: str) -> bool:
     return destination == source if kind == "object" else destination.startswith(source)
 
 
-def build(config: GcsArchiveConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the operator of a ``gcs_archive`` task."""
+def operator(config: GcsArchiveConfig) -> OperatorCall:
+    """Return the operator of a ``gcs_archive`` task."""
     from provider.operators.gcs import GCSArchiveOperator
 
-    return GCSArchiveOperator(**operator_arguments(config), **arguments)
+    return GCSArchiveOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("gcs_archive", GcsArchiveConfig, build, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("gcs_archive", GcsArchiveConfig, operator, REMOTE_JOB_DEFAULTS)

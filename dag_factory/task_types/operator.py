@@ -17,12 +17,12 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from dag_factory.problems import shorten, suggestion
-from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskConfig, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import Text
 from dag_factory.templates import contains_template
 from provider import settings
@@ -87,26 +87,33 @@ class OperatorConfig(TaskConfig):
     arguments: Templated[Arguments] = Field(default_factory=dict)
 
 
-def build(config: OperatorConfig, arguments: BaseOperatorArguments) -> BaseOperator:
+def operator(config: OperatorConfig) -> OperatorCall:
     """
-    Make the operator.
+    Return the class, and its arguments as its signature wants them.
 
     :raises ConfigurationError: it is not allowed.
     :raises DefinitionError: there is no such class, or it does not take these arguments.
     """
-    operator = operator_class(config.operator)
+    found = operator_class(config.operator)
     given = operator_arguments(config)["arguments"]
-    if problems := list(_refused(operator, given)):
+    if problems := list(_refused(found, given)):
         raise DefinitionError("; ".join(problems))
-    typed = {name: _typed(operator, name, value) for name, value in given.items()}
-    made: Any = operator(**typed, **arguments)
-    for name, value in given.items():
+    return found, {name: _typed(found, name, value) for name, value in given.items()}
+
+
+def _finish(config: OperatorConfig, made: Any) -> None:
+    """
+    Let an operator take what the row says as a value.
+
+    :raises DefinitionError: an argument that it does not render has a template.
+    """
+    for name, value in config.arguments.items():
         if contains_template(value) and name not in made.template_fields:
-            raise DefinitionError(f"arguments.{name}: {operator.__name__} renders no template here; write a plain value")
+            kind = config.operator.rpartition(".")[2]
+            raise DefinitionError(f"arguments.{name}: {kind} renders no template here; write a plain value")
     # A row has values. A text that ends in .sql or .json would be the name of a file, read at each parse and rendered unchecked.
     made.template_ext = ()
     made.prepare_template = _reads_no_file
-    return cast("BaseOperator", made)
 
 
 def _reads_no_file() -> None:
@@ -241,4 +248,4 @@ def _adapter(operator: type[BaseOperator], name: str) -> TypeAdapter[Any] | None
         return None
 
 
-TASK_TYPE = TaskType("operator", OperatorConfig, build)
+TASK_TYPE = TaskType("operator", OperatorConfig, operator, finish=_finish)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from dag_factory.problems import describe
-from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text
 from dag_factory.templates import contains_template
 from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh
 from provider.plain_data import exactly_one
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    pass
 
 
 def _check_refresh(value: Any) -> Any:
@@ -55,13 +55,13 @@ class PowerBIRefreshConfig(RemoteJobConfig):
         return self
 
 
-def build(config: PowerBIRefreshConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the operator of a ``power_bi_refresh`` task."""
+def operator(config: PowerBIRefreshConfig) -> OperatorCall:
+    """Return the operator of a ``power_bi_refresh`` task."""
     from provider.operators import powerbi
 
     if config.dataflow is not None:
-        return powerbi.PowerBIDataflowRefreshOperator(**operator_arguments(config), **arguments)
-    return powerbi.PowerBISemanticModelRefreshOperator(**operator_arguments(config), **arguments)
+        return powerbi.PowerBIDataflowRefreshOperator, operator_arguments(config)
+    return powerbi.PowerBISemanticModelRefreshOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, build, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, operator, REMOTE_JOB_DEFAULTS)

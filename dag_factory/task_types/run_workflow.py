@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dag_factory.specs import TaskId, WorkflowId
-from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text
 from provider.plain_data import as_list
 from provider.run_conf import reserved_among
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    pass
 
 
 def _params(value: dict[str, Any]) -> dict[str, Any]:
@@ -55,12 +55,11 @@ class RunWorkflowConfig(RemoteJobConfig):
 _PARAMETERS = {"workflow": "workflow_id", "params": "conf", "start_task_id": "start_task_ids"}
 
 
-def build(config: RunWorkflowConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the operator of a ``run_workflow`` task."""
+def operator(config: RunWorkflowConfig) -> OperatorCall:
+    """Return the operator of a ``run_workflow`` task."""
     from provider.operators.run_workflow import RunWorkflowOperator
 
-    given = {_PARAMETERS.get(key, key): value for key, value in operator_arguments(config).items()}
-    return RunWorkflowOperator(**given, **arguments)
+    return RunWorkflowOperator, {_PARAMETERS.get(key, key): value for key, value in operator_arguments(config).items()}
 
 
-TASK_TYPE = TaskType("run_workflow", RunWorkflowConfig, build, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("run_workflow", RunWorkflowConfig, operator, REMOTE_JOB_DEFAULTS)

@@ -89,7 +89,7 @@ def _page(address: str, start: _Start) -> str:
 
 def _rehearse(start: _Start, rows: DefinitionRows) -> None:
     """Say what a batch would do; this calls neither Airflow nor a service."""
-    from dag_factory.rendering import Rehearsal
+    from dag_factory.rendering import MOST_SHOWN, Rehearsal
     from dag_factory.task_types.registry import task_types
     from provider.airflow_internals.secrets import redact
 
@@ -104,7 +104,6 @@ def _rehearse(start: _Start, rows: DefinitionRows) -> None:
     tolerant = [task.task_id for task in spec.tasks if task.on_parent_skip == "run"]
     plan = plan_run(spec.children(), requested_scope(start.conf, spec.children()), skips, tolerant)
     in_order = [task_id for level in plan.levels for task_id in level]
-    tasks = rehearsal.rendered(in_order)
     say(f"Batch {start.batch_id} of {start.workflow_id} would run {len(in_order)} of {len(spec.tasks)} tasks.")
     if not spec.options.enabled:
         say("The workflow is disabled: a message would wait, this start would not.")
@@ -112,15 +111,17 @@ def _rehearse(start: _Start, rows: DefinitionRows) -> None:
         say(f"{number}. {', '.join(level)}")
     if plan.skipped:
         write_table(("skipped", "why"), plan.skipped)
-    for task in tasks:
+    for task in rehearsal.rendered(in_order):
         say("")
         by = f" by connection {', '.join(task.connections)}" if task.connections else ", by no connection"
         if task.config is None:
-            say(f"{task.task_id} cannot be rendered, and would fail: {task.problem}")
+            say(f"{task.name} cannot be rendered, and would fail: {task.problem}")
             continue
-        say(f"{task.task_id}: {task.task_type}{by}")
+        say(f"{task.name}: {task.task_type}{by}")
         say(json_text(redact(task.config)))
     say("")
+    if any(len(task.expand) > MOST_SHOWN for task in spec.tasks):
+        say(f"Of a task that is expanded, the first {MOST_SHOWN} instances are shown.")
     say("batch_date is that of a start now. What a service finds by name, and the ids of its jobs, are known only in the run.")
     say("Nothing was started (dry run).")
 

@@ -67,6 +67,7 @@ class Task(Base):
     workflow_id: Mapped[str] = mapped_column(ForeignKey("workflows.workflow_id", ondelete="CASCADE"), index=True)
     task_type: Mapped[str] = mapped_column(String(100))
     config: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    expand: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
     enabled: Mapped[bool] = mapped_column(checked_boolean("enabled"), server_default=text("true"))
     on_parent_skip: Mapped[str] = mapped_column(String(10), server_default="skip")
     run_if: Mapped[str | None] = mapped_column(Text)

@@ -13,7 +13,7 @@ from provider.metadata.written_rows import IDS_AT_ONCE, boolean, parsed
 from provider.texts import chunks
 
 #: Columns whose stored text may be something else than what the column is for.
-JSON_COLUMNS = {"workflows": ("default_args", "params", "tags", "after"), "tasks": ("config", "outlets")}
+JSON_COLUMNS = {"workflows": ("default_args", "params", "tags", "after"), "tasks": ("config", "expand", "outlets")}
 BOOLEAN_COLUMNS = {"workflows": ("catchup", "enabled", "paused_at_first"), "tasks": ("enabled", "depends_on_past")}
 
 

@@ -26,9 +26,9 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "unknown column of a task": (
         _set("dim_date", "retires", 3),
         TASK + "retires: unknown key; did you mean retries? known keys are: config, depends_on_past, display_name, doc, enabled, "
-        "executor, max_active_tis_per_dag, max_active_tis_per_dagrun, max_retry_delay_seconds, on_parent_skip, outlets, owner, "
-        "pool, pool_slots, priority, queue, retries, retry_backoff, retry_delay_seconds, run_if, task_group, task_id, task_type, "
-        "timeout_seconds, weight_rule, workflow_id",
+        "executor, expand, max_active_tis_per_dag, max_active_tis_per_dagrun, max_retry_delay_seconds, on_parent_skip, outlets, "
+        "owner, pool, pool_slots, priority, queue, retries, retry_backoff, retry_delay_seconds, run_if, task_group, task_id, "
+        "task_type, timeout_seconds, weight_rule, workflow_id",
     ),
     "characters": (
         _set("dim_date", "task_id", "dim/date"),
@@ -96,6 +96,26 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("stg_orders", "run_if", "params.country.lower() == 'de'"),
         "tasks row stg_orders: run_if: call is not allowed in a template; use batch_date, batch_id, params, task_id, workflow_id "
         "and filters",
+    ),
+    "instances of a wait for a message": (
+        lambda rows: rows.task("dim_date").update(task_type="external", config={}, expand=["a", "b"]),
+        TASK + "expand: a task of type external has one instance; make a task of each",
+    ),
+    "an instance twice": (
+        _set("dim_date", "expand", ["de", "fr", "de"]),
+        TASK + """expand: '"de"' given more than once; keep one""",
+    ),
+    "no list of instances": (_set("dim_date", "expand", "de"), TASK + "expand: must be a list, not 'de'"),
+    "instances without a difference": (
+        _set("dim_date", "expand", ["de", "fr"]),
+        TASK + "expand: no text of the config has {{ item }}, so all instances would do the same; write it there",
+    ),
+    "an instance without a value": (
+        lambda rows: rows.task("dim_date").update(
+            expand=[{"tag": "daily"}, {"tga": "weekly"}],
+            config={**rows.task("dim_date")["config"], "included_tags": "{{ item.tag }}"},
+        ),
+        TASK + "expand: [1]: has no 'tag'; did you mean tga? item has: tga",
     ),
     "group with a dot": (
         _set("stg_orders", "task_group", "clean.orders"),

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from dag_factory.task_types.dataform import DataformConfig, build
+from dag_factory.task_types import dataform
 from provider.hooks.dataform.parameters import COMPILATION_FIELDS
 from tests.dag_factory.definitions import DATAFORM
 
 
 def operator(**config: Any) -> Any:
-    return build(DataformConfig.model_validate({**DATAFORM, **config}), {"task_id": "stg_orders"})
+    made, arguments = dataform.operator(dataform.DataformConfig.model_validate({**DATAFORM, **config}))
+    return made(task_id="stg_orders", **arguments)
 
 
 def test_every_setting_of_the_compilation_is_handed_on() -> None:

@@ -16,7 +16,7 @@ from airflow.utils.file import iter_airflow_imports, might_contain_dag
 from sqlalchemy import event, text
 
 from dag_factory import building, factory, source
-from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
+from dag_factory.task_types import OperatorCall, TaskConfig, TaskType
 from dag_factory.task_types.registry import ENTRY_POINT_GROUP, TaskTypes, task_types
 from provider.exceptions import DefinitionError
 from provider.metadata import definitions
@@ -146,8 +146,8 @@ class EchoConfig(TaskConfig):
     text: str
 
 
-def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
-    """Builder of a task type whose operators cannot be made, or not be stored."""
+def echo(config: EchoConfig) -> OperatorCall:
+    """Return operators that cannot be made, or not be stored."""
     from airflow.sdk import BaseOperator
 
     class Unstorable:
@@ -160,17 +160,16 @@ def echo(config: EchoConfig, arguments: BaseOperatorArguments) -> Any:
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
             self.text: Any = {"large": 2**64, "nan": float("nan"), "cycle": ""}.get(config.text, Unstorable())
+            if config.text == "refuse":
+                raise ValueError("I do not\nlike it")
+            if config.text == "cycle":
+                self >> BaseOperator(task_id="second", dag=self.dag) >> self
 
     if config.text == "empty":
-        return EmptyOperator(**arguments)
+        return EmptyOperator, {}
     if config.text == "in_triggerer":
-        return type("InTriggererOperator", (EchoOperator,), {"start_from_trigger": True})(**arguments)
-    if config.text == "refuse":
-        raise ValueError("I do not\nlike it")
-    operator = EchoOperator(**arguments)
-    if config.text == "cycle":
-        operator >> BaseOperator(task_id="second", dag=arguments["dag"]) >> operator
-    return operator
+        return type("InTriggererOperator", (EchoOperator,), {"start_from_trigger": True}), {}
+    return EchoOperator, {}
 
 
 @pytest.mark.parametrize(
@@ -238,10 +237,10 @@ PACKAGE = {
         "from dag_factory.task_types import TaskConfig, TaskType, Templated, operator_arguments\n\n\n"
         "class GreetConfig(TaskConfig):\n"
         "    who: Templated[str]\n\n\n"
-        "def build(config, arguments):\n"
+        "def operator(config):\n"
         "    from greet_tasks.operators import GreetOperator\n\n"
-        "    return GreetOperator(**operator_arguments(config), **arguments)\n\n\n"
-        "TASK_TYPE = TaskType('greet', GreetConfig, build)\n"
+        "    return GreetOperator, operator_arguments(config)\n\n\n"
+        "TASK_TYPE = TaskType('greet', GreetConfig, operator)\n"
     ),
     "greet_tasks/operators.py": (
         "from airflow.sdk import BaseOperator\n\n\n"

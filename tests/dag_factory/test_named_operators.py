@@ -15,11 +15,12 @@ from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 from dag_factory.factory import build_all
 from dag_factory.rehearsal import rehearse_foreign
+from dag_factory.task_operator import _OTHER_NAME, _SAME_NAME, _SECONDS
 from dag_factory.task_types.operator import COLUMNS, OperatorConfig
 from dag_factory.task_types.registry import task_types
 from dag_factory.templates import to_airflow
 from dag_factory.validation import validate
-from dag_factory.workflow_dag import _OTHER_NAME, _SAME_NAME, _SECONDS, build_dag
+from dag_factory.workflow_dag import build_dag
 from provider.airflow_internals.dags import serialized
 from tests.dag_factory.definitions import Rows, store
 

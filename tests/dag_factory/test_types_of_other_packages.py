@@ -8,7 +8,7 @@ import pytest
 
 from dag_factory import factory
 from dag_factory.rehearsal import rehearse_foreign
-from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType
+from dag_factory.task_types import OperatorCall, TaskConfig, TaskType
 from dag_factory.task_types.registry import TaskTypes, task_types
 from dag_factory.validation import validate
 from tests.dag_factory.definitions import Rows, store
@@ -36,7 +36,7 @@ class ShellConfig(TaskConfig):
     command: str
 
 
-def no_operator(config: ShellConfig, arguments: object) -> NoReturn:
+def no_operator(config: ShellConfig) -> NoReturn:
     raise AssertionError("rows are checked without their operators")
 
 
@@ -75,12 +75,17 @@ def test_a_broken_package_costs_only_the_rows_that_use_it(
 def test_commands_say_what_the_parse_says_of_an_operator_that_airflow_cannot_send(
     rows: Rows, embedded_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(config: ShellConfig, arguments: BaseOperatorArguments) -> Any:
+    def too_large(config: ShellConfig) -> OperatorCall:
         from airflow.sdk import BaseOperator
 
-        operator: Any = type("ShellOperator", (BaseOperator,), {"template_fields": ("command",)})(**arguments)
-        operator.command = len(config.command) * 2**64
-        return operator
+        class ShellOperator(BaseOperator):
+            template_fields = ("command",)
+
+            def __init__(self, **kwargs: Any) -> None:
+                super().__init__(**kwargs)
+                self.command = len(config.command) * 2**64
+
+        return ShellOperator, {}
 
     class Types(TaskTypes):
         def is_built_in(self, name: str) -> bool:

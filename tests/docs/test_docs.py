@@ -171,7 +171,8 @@ def test_the_task_type_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.Mon
     (task,) = validated.workflows["notify"].tasks
     task_type = task_types().get("webhook")
     assert task_type is not None
-    operator = task_type.build(task.config, {"task_id": task.task_id})
+    made, arguments = task_type.operator(task.config)
+    operator: Any = made(task_id=task.task_id, **arguments)
     assert operator.payload["batch"] == "{{ run_id }}"
     assert set(operator.template_fields) == templated_keys(task_type.config_model)
 

@@ -105,6 +105,14 @@ WORKFLOWS = [
         },
         params=[{"name": "what", "default": "the sales"}],
     ),
+    workflow(
+        "many",
+        task("many_load", "{{ item.name }}", expand=[{"name": "quick"}, {"name": "fails"}, {"name": "some"}])
+        | {"max_active_tis_per_dagrun": 2},
+        task("many_behind", depends_on=["many_load"]),
+        task("many_after_good", "{{ item }}", expand=["quick", "some"]),
+        task("many_last", depends_on=["many_after_good"]),
+    ),
     workflow("ended", task("ended_task", "slow", timeout_seconds=4)),
     # A chain: a file starts the first, the second comes after it, the third after both and an asset that a task makes.
     workflow(
@@ -132,7 +140,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     allowed = {"AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS": "airflow.providers.standard.*"}
     with World(folder, definitions=definitions, scenario=scenario(), environment=allowed, api=True) as world:
         world.wait_for_dags(one["workflow_id"] for one in WORKFLOWS)
-        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended", "of_others"):
+        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended", "of_others", "many"):
             world.airflow.trigger(dag_id, "first")
         world.airflow.trigger("alone", "second")
         yield world
@@ -292,6 +300,40 @@ def test_operators_of_other_packages(world: World) -> None:
         explain=lambda: str(recorded()),
     )
     assert "non-zero exit code 7" in recorded()["of_others_runs"]["error_message"]
+
+
+def test_a_task_has_an_instance_for_each_value(world: World) -> None:
+    """Each has rows of its own; what comes behind waits for all; a restart runs the one again that failed; a scope skips all."""
+
+    def recorded(run_id: str) -> dict[tuple[str, int], list[str]]:
+        (rows,) = world.rows("task_logs")
+        found: dict[tuple[str, int], list[str]] = {}
+        for row in sorted(rows, key=lambda row: row["try_number"]):
+            if row["workflow_id"] == "many" and row["batch_id"] == run_id and row["task_id"].startswith("many"):
+                found.setdefault((row["task_id"], row["map_index"]), []).append(row["status"])
+        return found
+
+    def are(run_id: str, expected: dict[tuple[str, int], list[str]]) -> None:
+        world.airflow.wait_for(lambda: recorded(run_id) == expected, 90, "the record", explain=lambda: str(recorded(run_id)))
+
+    assert world.airflow.wait_for_run("many", "first") == "failed"
+    good = {key: ["SUCCESS"] for key in (("many_after_good", 0), ("many_after_good", 1), ("many_last", -1))}
+    loads = {("many_load", 0): ["SUCCESS"], ("many_load", 1): ["ERROR"], ("many_load", 2): ["SUCCESS"]}
+    are("first", {**good, **loads, ("many_behind", -1): ["BLOCKED"]})
+    shown = world.airflow.rest("GET", "/dags/many/dagRuns/first/taskInstances/many_load/listMapped")["task_instances"]
+    assert {one["map_index"]: one["rendered_map_index"] for one in shown} == {0: "quick", 1: "fails", 2: "some"}
+    preview = world.accelerator("restart", "first", "--workflow", "many", "--dry-run")
+    assert "many_load[1]" in preview
+    assert "many_load[0]" not in preview
+    world.accelerator("restart", "first", "--workflow", "many")
+    world.airflow.wait_for(lambda: recorded("first")["many_load", 1] == ["ERROR", "ERROR"], 120, "the second try")
+    assert {key: told for key, told in recorded("first").items() if key in good} == good
+    assert recorded("first")["many_load", 0] == ["SUCCESS"]
+
+    world.airflow.trigger("many", "behind_alone", conf={"start_task_id": "many_last", "scope": "task"})
+    assert world.airflow.wait_for_run("many", "behind_alone") == "success"
+    skipped = {(name, index): ["SKIPPED"] for name, count in (("many_load", 3), ("many_after_good", 2)) for index in range(count)}
+    are("behind_alone", {**skipped, ("many_behind", -1): ["SKIPPED"], ("many_last", -1): ["SUCCESS"]})
 
 
 def test_workflows_come_one_after_the_other(world: World) -> None:

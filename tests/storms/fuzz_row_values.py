@@ -127,6 +127,7 @@ ODD_IN: dict[str, tuple[Any, ...]] = {
         ["x-accelerator://workflows/a"],
         [["a"]],
     ),
+    "expand": ([], ["a"], ["a", "a"], [1, True, None], [{"a": "{{ params.x }}"}, {}], "a", {"a": 1}, list(range(501)), [[]]),
     "outlets": (
         [],
         "bigquery://p/d/t",
@@ -148,6 +149,14 @@ ODD_IN: dict[str, tuple[Any, ...]] = {
     "pool": ("default_pool", "x" * 256, "a/b"),
     "description": ("x" * 100_000, "{{ ds }}", "<script>"),
     "doc": ("x" * 100_000, "{{ ds }}", "<script>"),
+}
+#: Task type → what a task with many instances has in its configuration, and the values of these.
+EXPANDED: dict[str, tuple[dict[str, Any], list[Any]]] = {
+    "dataform": ({"included_tags": "{{ item }}", "vars": {"day": "{{ item | upper }}_{{ batch_date }}"}}, ["a", "b'}}", "é"]),
+    "gcs_archive": (
+        {"source_prefix": "{{ item.folder }}", "allow_missing": "{{ item.maybe }}"},
+        [{"folder": "a/", "maybe": True}],
+    ),
 }
 GOOD_OPTIONS: dict[str, Any] = {
     "description": "Sales",
@@ -229,7 +238,10 @@ class RandomRows:
             task_type = chance.choice(list(CONFIGS))
             columns = {name: value for name, value in GOOD_COLUMNS.items() if chance.random() < 0.3}
             ids = {"task_id": task_id, "workflow_id": workflow_id}
-            yield self._row("tasks", {**ids, "task_type": task_type, "config": CONFIGS[task_type], **columns})
+            config = CONFIGS[task_type]
+            if task_type in EXPANDED and chance.random() < 0.4:
+                config, columns["expand"] = {**config, **EXPANDED[task_type][0]}, EXPANDED[task_type][1]
+            yield self._row("tasks", {**ids, "task_type": task_type, "config": config, **columns})
         for child in range(1, len(task_ids)):
             ends = {"parent_id": task_ids[chance.randrange(child)], "child_id": task_ids[child]}
             if chance.random() < 0.05:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from dag_factory.task_types import BaseOperatorArguments, TaskConfig, TaskType, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskConfig, TaskType, operator_arguments
 from dag_factory.task_types.registry import ENTRY_POINT_GROUP
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
 
 NAME = "scopes"
 #: Environment variable with the folder that gets a file for each workflow.
@@ -38,11 +35,11 @@ class ScopesConfig(TaskConfig):
     seconds: float = 0.0
 
 
-def build(config: ScopesConfig, arguments: BaseOperatorArguments) -> BaseOperator:
-    """Make the operator of a row."""
+def operator(config: ScopesConfig) -> OperatorCall:
+    """Return the operator of a row."""
     from tests.storms.scopes_operator import ScopesOperator
 
-    return ScopesOperator(**operator_arguments(config), **arguments)
+    return ScopesOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType(name=NAME, config_model=ScopesConfig, build=build)
+TASK_TYPE = TaskType(name=NAME, config_model=ScopesConfig, operator=operator)

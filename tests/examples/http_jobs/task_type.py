@@ -1,10 +1,10 @@
-"""Step 5: the task type ``http_job``. Its ``build`` alone imports Airflow, and the library of the service."""
+"""Step 5: the task type ``http_job``. Its ``operator`` alone imports Airflow, and the library of the service."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from dag_factory.task_types import BaseOperatorArguments, TaskType, Templated, operator_arguments
+from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig
 
 
@@ -14,10 +14,10 @@ class HttpJobConfig(RemoteJobConfig):
     http_jobs_conn_id: Templated[str | None] = None
 
 
-def build(config: HttpJobConfig, arguments: BaseOperatorArguments) -> Any:
+def operator(config: HttpJobConfig) -> OperatorCall:
     from tests.examples.http_jobs.service import HttpJobOperator
 
-    return HttpJobOperator(**operator_arguments(config), **arguments)
+    return HttpJobOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("http_job", HttpJobConfig, build, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("http_job", HttpJobConfig, operator, REMOTE_JOB_DEFAULTS)

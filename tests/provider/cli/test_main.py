@@ -88,9 +88,9 @@ def test_a_postgresql_database_without_schema_says_what_to_run(
     assert "accelerator db upgrade" in result.err
 
     result = accelerator("db", "current")
-    assert (result.code, result.out) == (1, "Schema none; this version needs 0006: run `accelerator db upgrade`.\n")
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0006.\n"
-    assert accelerator("db", "upgrade").out == "The application database already has schema 0006.\n"
+    assert (result.code, result.out) == (1, "Schema none; this version needs 0007: run `accelerator db upgrade`.\n")
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0007.\n"
+    assert accelerator("db", "upgrade").out == "The application database already has schema 0007.\n"
     assert accelerator("db", "current").code == 0
     assert accelerator("batches").out == "No batches.\n"
 
@@ -113,7 +113,8 @@ def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_
     result = accelerator("db", "downgrade", "--to", "0002")
     assert result.code == 1
     assert result.out == (
-        "Would be lost with schema 0006, on the way back to 0002:\n"
+        "Would be lost with schema 0007, on the way back to 0002:\n"
+        "- of tasks the column expand, which 0 rows use\n"
         "- of workflows the columns end_date, display_name, doc, max_active_tasks, max_failed_batches, run_timeout_seconds, "
         "after, paused_at_first, which 0 rows use\n"
         "- of tasks the columns retry_backoff, max_retry_delay_seconds, pool_slots, max_active_tis_per_dag, "
@@ -128,11 +129,11 @@ def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_
     assert accelerator("db", "current").code == 0
 
     result = accelerator("db", "downgrade", "--to", "0002", "--yes")
-    assert (result.code, result.out.splitlines()[0]) == (0, "Lost with schema 0006, on the way back to 0002:")
+    assert (result.code, result.out.splitlines()[0]) == (0, "Lost with schema 0007, on the way back to 0002:")
     assert "The application database has schema 0002. Install the version that needs it" in result.out
     assert accelerator("db", "downgrade", "--to", "0002").out == "The application database already has schema 0002.\n"
     assert accelerator("db", "downgrade", "--to", "0003").code == 1
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema 0002 to 0006.\n"
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema 0002 to 0007.\n"
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,20 @@ def test_a_dry_run_knows_which_conditions_hold(accelerator, write) -> None:
 
 
 @pytest.mark.usefixtures("_no_calls")
+def test_a_dry_run_shows_the_first_instances(accelerator, write) -> None:
+    config = {"workspace": "{{ item }}", "semantic_model": "{{ item | lower }}_{{ task_id }}"}
+    many = task_of("many") | {"task_type": "power_bi_refresh", "config": config, "expand": [f"Sales{n}" for n in range(7)]}
+    accelerator("import", write(workflow_of("sales", many)))
+    out = accelerator("run", "sales", "--dry-run").out
+    assert "Batch" in out.splitlines()[0]
+    assert [line for line in out.splitlines() if line.startswith("many[")] == [
+        f"many[{n}]: power_bi_refresh by connection powerbi_default" for n in range(5)
+    ]
+    assert '"semantic_model": "sales4_many"' in out
+    assert "Of a task that is expanded, the first 5 instances are shown.\n" in out
+
+
+@pytest.mark.usefixtures("_no_calls")
 def test_a_dry_run_refuses_params_as_airflow_does(accelerator) -> None:
     ran = accelerator("run", "one", "--param", "days=9", "--dry-run")
     assert ran.code == 1

@@ -49,7 +49,8 @@ def test_import_stores_what_is_given_and_leaves_the_rest_to_the_database(
     defaults |= {"paused_at_first": False, "after": []}
     assert {name: value for name, value in workflow.items() if value is not None} == {**given, **defaults, "default_args": {}}
     assert task["config"] == {"workspace": "no", "semantic_model": "010"}
-    assert (task["enabled"], task["on_parent_skip"], task["retries"], task["outlets"]) == (True, "skip", None, [])
+    assert (task["enabled"], task["on_parent_skip"], task["retries"]) == (True, "skip", None)
+    assert (task["outlets"], task["expand"]) == ([], [])
 
 
 def test_import_says_what_airflow_starts_at_once(accelerator, application_database: str, write) -> None:

@@ -1,0 +1,203 @@
+"""One task's spec → its operator, or the mapped operator of its instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from airflow.sdk import BaseOperator
+
+from dag_factory.expansion import labels
+from dag_factory.specs import BATCH_WATCHER, TaskOptions, TaskSpec, WorkflowOptions
+from dag_factory.task_types import TaskType
+from dag_factory.task_types.registry import TaskTypes
+from dag_factory.templates import condition_to_airflow
+from provider.airflow_internals.dags import UnusableDagError
+from provider.exceptions import AcceleratorError, DefinitionError
+from provider.operators.condition import Condition
+from provider.operators.task_batch import ScopeGuard
+from provider.texts import quoted
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG, Asset, TaskGroup
+
+
+class BaseOperatorArguments(TypedDict, total=False):
+    """What the factory says about every task, in the words of ``BaseOperator``."""
+
+    task_id: str
+    dag: DAG
+    owner: str
+    doc_md: str
+    trigger_rule: str
+    pre_execute: Callable[[Any], None]
+    retries: int
+    retry_delay: timedelta
+    retry_exponential_backoff: float
+    max_retry_delay: timedelta
+    execution_timeout: timedelta
+    pool: str
+    pool_slots: int
+    priority_weight: int
+    weight_rule: str
+    queue: str
+    executor: str
+    depends_on_past: bool
+    max_active_tis_per_dag: int
+    max_active_tis_per_dagrun: int
+    task_display_name: str
+    task_group: TaskGroup
+    outlets: list[Asset]
+
+
+def task_operator(
+    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: BaseOperatorArguments, *, placeholder: bool
+) -> BaseOperator:
+    """
+    Make the operator of a task, in its DAG.
+
+    :param shared: what the operators of the workflow share, its DAG among it.
+    :param placeholder: make no more than stands for it in the DAG of another task's process.
+    :raises UnusableDagError: whatever an operator refuses; the message is the operator's.
+    :raises TypeError: Airflow would start an operator without its guard.
+    """
+    if placeholder:
+        of_name: BaseOperatorArguments = {"task_id": task.task_id, "trigger_rule": "none_failed", **shared}
+        return BaseOperator(**of_name)
+    task_type = types.get(task.task_type)
+    if task_type is None:
+        raise LookupError(f"task type {task.task_type} is not known")
+    arguments: BaseOperatorArguments = {
+        "task_id": task.task_id,
+        "trigger_rule": "none_failed",
+        "pre_execute": ScopeGuard(task.on_parent_skip, condition_of(task)),
+        **_task_arguments(task_type.defaults.merged(options.default_args, task)),
+        **shared,
+    }
+    if task.owner is not None:  # else the workflow's wins over that of its default_args
+        arguments["owner"] = task.owner
+    if task.doc is not None:
+        arguments["doc_md"] = task.doc
+    if task.display_name is not None:
+        arguments["task_display_name"] = task.display_name
+    if task.outlets:
+        arguments["outlets"] = [asset(uri, "outlets", task.task_id) for uri in task.outlets]
+    try:
+        made = instances(task, task_type, arguments)
+        operator = _mapped(task, task_type, arguments) if task.expand else made[0]
+    except (Exception, SystemExit) as error:
+        reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
+        raise UnusableDagError(reason, task.task_id) from error
+    for instance in made:
+        _refuse_unguarded(instance, task)
+    return operator
+
+
+def instances(task: TaskSpec, task_type: TaskType, arguments: BaseOperatorArguments) -> list[BaseOperator]:
+    """
+    Make the operator of each configuration of a task.
+
+    Those of an expanded task are outside of the DAG, and nobody runs them: what an operator refuses is to be said at a parse.
+    """
+    made = []
+    for config in task.configs:
+        operator, own = task_type.operator(config)
+        given = {name: value for name, value in arguments.items() if not task.expand or name not in ("dag", "task_group")}
+        made.append(operator(**own, **cast("dict[str, Any]", given)))
+        if task_type.finish is not None:
+            task_type.finish(config, made[-1])
+    return made
+
+
+def _mapped(task: TaskSpec, task_type: TaskType, arguments: BaseOperatorArguments) -> BaseOperator:
+    """Make the operator of which Airflow makes the instances of a task; what they have in common it is given once."""
+    calls = [task_type.operator(config) for config in task.configs]
+    if len(several := {operator.__name__: operator for operator, _ in calls}) > 1:
+        raise DefinitionError(f"expand: its instances are of the operators {', '.join(sorted(several))}; make a task for each")
+    operator, first = calls[0]
+    shared = {name: value for name, value in first.items() if all(_has(own, name, value) for _, own in calls)}
+    partial = operator.partial(**shared, **arguments, map_index_template=labels(task.expand))
+    mapped: Any = partial.expand_kwargs([{name: own[name] for name in own if name not in shared} for _, own in calls])
+    if task_type.finish is not None:
+        task_type.finish(task.configs[0], mapped)
+    return cast("BaseOperator", mapped)  # which it is for whoever connects and looks at it
+
+
+def _has(own: Mapping[str, Any], name: str, value: Any) -> bool:
+    """Tell whether an instance is given the same; 1 and True are equal, and not the same."""
+    return name in own and repr(own[name]) == repr(value)
+
+
+def condition_of(task: TaskSpec) -> Condition | None:
+    """Return the condition of a task, as its guard takes it."""
+    return None if task.run_if is None else Condition(condition_to_airflow(task.run_if), task.run_if)
+
+
+#: What an operator may not be told, and why.
+_REFUSED = {
+    "end_from_trigger": "so its end would be told to no listener, and Airflow refuses the whole DAG file",
+    "ignore_downstream_trigger_rules": f"so it could skip {BATCH_WATCHER} too, and a batch with a failed task would succeed",
+}
+
+
+def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
+    """
+    Refuse operators that Airflow ends or starts without a task process, in which their guard would run.
+
+    :raises TypeError: the operator is an EmptyOperator, starts or ends in the triggerer, or skips more than its children.
+    """
+    for name, why in _REFUSED.items():
+        if getattr(operator, name, False):
+            raise TypeError(f"task {task.task_id}: {type(operator).__name__} sets {name}, {why}; leave it out")
+    if operator.inherits_from_empty_operator or operator.start_from_trigger:
+        kind = "is an EmptyOperator" if operator.inherits_from_empty_operator else "sets start_from_trigger"
+        raise TypeError(
+            f"task {task.task_id}: {type(operator).__name__}, made by task type {task.task_type}, {kind}, so Airflow would run "
+            "it whether or not its parents did; use an operator that begins in a worker"
+        )
+
+
+#: Options whose names Airflow has too, and those that it has under another one.
+_SAME_NAME = (
+    *("retries", "pool", "pool_slots", "weight_rule", "queue", "executor", "depends_on_past", "owner"),
+    *("max_active_tis_per_dag", "max_active_tis_per_dagrun"),
+)
+_OTHER_NAME = {"priority": "priority_weight", "retry_backoff": "retry_exponential_backoff"}
+_SECONDS = {
+    "retry_delay_seconds": "retry_delay",
+    "max_retry_delay_seconds": "max_retry_delay",
+    "timeout_seconds": "execution_timeout",
+}
+
+
+def _task_arguments(options: TaskOptions) -> BaseOperatorArguments:
+    """Return the options in Airflow's words; its own defaults hold for what nobody said."""
+    said = {name: value for name in TaskOptions.model_fields if (value := getattr(options, name)) is not None}
+    return cast(
+        "BaseOperatorArguments",
+        {
+            **{name: said[name] for name in _SAME_NAME if name in said},
+            **{theirs: said[ours] for ours, theirs in _OTHER_NAME.items() if ours in said},
+            **{theirs: timedelta(seconds=said[ours]) for ours, theirs in _SECONDS.items() if ours in said},
+        },
+    )
+
+
+def asset(uri: str, column: str, task_id: str | None = None) -> Asset:
+    """
+    Return the asset of a URI: its name, too, is the URI, as in other DAGs that give no name.
+
+    :param column: that has the URI, of the workflow's row, or of the row of *task_id*.
+    :raises UnusableDagError: Airflow refuses the URI, or writes it in another way: the same asset would have two names, of which
+        it deactivates one, and fails the tasks that make it.
+    """
+    from airflow.sdk import Asset
+
+    try:
+        made = Asset(uri)
+    except ValueError as error:
+        raise UnusableDagError(f"{quoted(uri)} is no URI that Airflow takes: {error}; correct it", task_id, column) from error
+    if made.uri != uri:
+        raise UnusableDagError(f"Airflow writes {quoted(uri)} as {quoted(made.uri)}; write it so", task_id, column)
+    return made
