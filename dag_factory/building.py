@@ -90,17 +90,18 @@ class Workshop:
         :return: whether it was built from its rows.
         """
         if rows is not None:
-            known = standing is Standing.KNOWN
-            in_time = self._budget.allows(_size(rows), _SHARES[standing])
-            if in_time and self._build(rows, "", known=known):
+            size = _size(rows)
+            in_time = self._budget.allows(size, _SHARES[standing])
+            if in_time and self._build(rows, size, "", known=standing is Standing.KNOWN):
                 return True
             if not in_time:
                 (self._left_out if last_good is None else self._postponed).append(workflow_id)
         if last_good is not None:
             old = to_rows([last_good])
-            if self._budget.allows(_size(old)):
+            size = _size(old)
+            if self._budget.allows(size):
                 # What is wrong there was reported when its rows were.
-                self._build(old, " (of the last good definitions)", known=True)
+                self._build(old, size, " (of the last good definitions)", known=True)
             else:
                 self._left_out.append(workflow_id)
         return False
@@ -121,9 +122,9 @@ class Workshop:
                 )
                 self.built.problems.append(Problem("", f"DAG file{shard.title}", text))
 
-    def _build(self, rows: DefinitionRows, origin: str, *, known: bool) -> bool:
+    def _build(self, rows: DefinitionRows, size: int, origin: str, *, known: bool) -> bool:
         try:
-            validated = validate(rows, self._types)
+            validated = validate(rows, self._types, storable=known)
         except Exception as error:  # noqa: BLE001 - one row that the checks are not made for must not cost the other workflows
             self.built.problems.append(_unchecked(rows, error, origin))
             return False
@@ -146,7 +147,7 @@ class Workshop:
                 self.built.dags[workflow_id] = dag
                 self.built.problems += _cannot_be_followed(spec, dag, origin)
                 good = True
-        self._budget.spent(_size(rows), typical=has_own_types(rows, self._types))
+        self._budget.spent(size, typical=has_own_types(rows, self._types))
         return good
 
     def _make_room(self, spec: WorkflowSpec) -> None:

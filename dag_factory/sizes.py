@@ -49,8 +49,10 @@ def surplus(rows: Iterable[Any]) -> int:
 
 def measure(value: Any) -> tuple[int, int]:
     """Return how many values there are, and characters; what comes after far too many values is not counted any more."""
+    if isinstance(value, str):
+        return 0, len(value)
     values = characters = 0
-    pending = [value]
+    pending: list[Any] = [value] if isinstance(value, dict | list | tuple) else []  # nearly all columns are one value
     while pending and values <= 10 * MOST_VALUES:
         one = pending.pop()
         if isinstance(one, str):

@@ -65,22 +65,26 @@ class Validated:
     problems: list[Problem] = field(default_factory=list)
 
 
-def validate(rows: DefinitionRows, types: TaskTypes | None = None, *, only_task: str | None = None) -> Validated:
+def validate(
+    rows: DefinitionRows, types: TaskTypes | None = None, *, only_task: str | None = None, storable: bool = False
+) -> Validated:
     """
     Check rows of the three tables.
 
     :param rows: rows as read from the tables or from a file.
     :param types: task types that may be used; default: all installed ones.
     :param only_task: the configuration of this task alone is looked at.
+    :param storable: the rows are known to be good, so it is not looked for values that cannot be kept, which takes longest.
     :return: the workflows that can be built, and the problems of the others. Nothing is raised for what rows say.
     """
     with searches_bounded():
-        return _Validation(rows, types or task_types(), only_task).run()
+        return _Validation(rows, types or task_types(), only_task, storable=storable).run()
 
 
 class _Validation:
-    def __init__(self, rows: DefinitionRows, types: TaskTypes, only_task: str | None) -> None:
+    def __init__(self, rows: DefinitionRows, types: TaskTypes, only_task: str | None, *, storable: bool) -> None:
         self._rows = rows
+        self._storable = storable
         self._types = types
         self._only_task = only_task
         self._problems: set[Problem] = set()
@@ -131,7 +135,7 @@ class _Validation:
             return
         if isinstance(key, str):
             known.add(key)
-        if reasons := list(_unstorable(row)):
+        if not self._storable and (reasons := list(_unstorable(row))):
             self._report(key, name, *reasons)
             return
         try:
@@ -145,7 +149,7 @@ class _Validation:
     def _check_task(self, row: Row, known: set[str], seen: dict[str, str]) -> None:
         workflow_id, task_id = (row.get("workflow_id"), row.get("task_id")) if isinstance(row, dict) else (None, None)
         name = row_name("tasks", "task_id", task_id)
-        if reasons := list(_unstorable(row)):
+        if not self._storable and (reasons := list(_unstorable(row))):
             self._report(workflow_id, name, *reasons)
             return
         if isinstance(workflow_id, str) and workflow_id not in known:

@@ -21,7 +21,7 @@ from airflow.sdk import BaseHook
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.addresses import check_private, connection_address
-from provider.hooks.http_call import http_call, no_cookies
+from provider.hooks.http_call import http_call, is_token, no_cookies
 from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.wait_budget import WaitBudget
 from provider.threads import in_own_thread, within
@@ -97,6 +97,8 @@ class AirflowApiSettings:
             raise ConfigurationError(
                 f"{where} says not who asks: give login and password, a bearer token as password, or extra `gcp_conn_id`."
             )
+        if settings.secret and not settings.login and not is_token(settings.secret):
+            raise ConfigurationError(f"{where}: its password is no bearer token, and it has no login; correct one of them.")
         return settings
 
 
@@ -292,9 +294,9 @@ class AirflowApi:
         token = (self._object(http_call("POST", url, self.budget, name="Airflow", client=self._client, json=body)) or {}).get(
             "access_token"
         )
-        if not isinstance(token, str) or not token:
+        if not is_token(token):
             raise RemoteCallError("Airflow POST /auth/token answered without a token. Is that the API server?", retryable=False)
-        return token
+        return str(token)
 
     @staticmethod
     def _object(response: httpx.Response) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -28,6 +29,16 @@ Mask: TypeAlias = Callable[[str], str]
 
 #: Longest reason, in characters, that is taken from an error of the transport.
 _REASON_LENGTH = 400
+
+
+#: What a token consists of, in HTTP.
+#: .. seealso:: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+def is_token(value: object) -> bool:
+    """Tell whether a value can be sent as a bearer token; the error of one that cannot would show it."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
 def no_cookies() -> CookieJar:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from provider.hooks.http_call import is_token
 from provider.hooks.powerbi.credentials import Issuer
 from provider.hooks.remote_job import RemoteCallError
 from provider.threads import LoneThread
@@ -19,9 +19,6 @@ from provider.threads import LoneThread
 if TYPE_CHECKING:
     from provider.hooks.powerbi.settings import PowerBISettings
 
-#: What a token consists of, in HTTP.
-#: .. seealso:: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 #: Seconds of life a token must still have; msal renews at the same age.
 TOKEN_MARGIN = 300.0
 #: So many tokens that were in use before are still masked.
@@ -116,7 +113,7 @@ class TokenSource:
         value, seconds_to_live = answer["access_token"], answer.get("expires_in", 0)
         try:
             expires_at = time.time() + float(seconds_to_live)
-            usable = isinstance(value, str) and _TOKEN.fullmatch(value)
+            usable = is_token(value)
         except (TypeError, ValueError):
             usable = False
         if not usable:  # in a header it would be an error that shows it

@@ -85,6 +85,7 @@ class TestSettings:
             ({"host": "", "password": "t"}, "has no host"),
             ({"host": "http://airflow.example.com", "password": "t"}, "travel in clear"),
             ({}, "says not who asks"),
+            ({"password": "two words"}, "its password is no bearer token, and it has no login"),
             ({"password": "t", "extra": {"ca_file": "/no/such.pem"}}, "there is no file /no/such.pem"),
             ({"host": "http://airflow.example.com", "password": "t", "extra": {"allow_http": "yes"}}, "travel in clear"),
         ],
@@ -124,7 +125,7 @@ class TestTokens:
             api(server, secret="wrong").get("dags")
         assert "wrong" not in str(raised.value)
 
-    @pytest.mark.parametrize("answer", [{}, {"access_token": ""}, {"access_token": 7}, ["token"], "<html>"])
+    @pytest.mark.parametrize("answer", [{}, *({"access_token": odd} for odd in ("", 7, "a\ud800", "a\nb")), ["token"], "<html>"])
     def test_an_answer_without_a_token_is_asked_for_no_more(self, server: Server, answer: object) -> None:
         server.login = lambda _body: (201, answer)
         with pytest.raises(RemoteCallError, match="^Airflow POST /auth/token answered without a token") as raised:
