@@ -25,13 +25,14 @@ BUILT_IN = {
     "dataform": "dataform",
     "external": "external",
     "gcs_archive": "gcs",
+    "human_approval": "human_approval",
     "operator": "operator",
     "power_bi_refresh": "power_bi",
     "run_workflow": "run_workflow",
 }
 
-#: Types of this package whose operators are others' code.
-_OF_OTHERS = frozenset({"operator"})
+#: Types of this package whose operators are others' code, which may look at the whole DAG.
+_OF_OTHERS = frozenset({"human_approval", "operator"})
 
 
 class TaskTypes:

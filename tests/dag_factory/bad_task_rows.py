@@ -57,7 +57,7 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "task type": (
         _set("dim_date", "task_type", "datafrom"),
         TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: bigquery_load, "
-        "bigquery_query, dataform, external, gcs_archive, operator, power_bi_refresh, run_workflow",
+        "bigquery_query, dataform, external, gcs_archive, human_approval, operator, power_bi_refresh, run_workflow",
     ),
     "an asset's user": (
         _set("dim_date", "outlets", "s3://me:hunter2@bucket/x"),
@@ -96,6 +96,10 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("stg_orders", "run_if", "params.country.lower() == 'de'"),
         "tasks row stg_orders: run_if: call is not allowed in a template; use batch_date, batch_id, params, task_id, workflow_id "
         "and filters",
+    ),
+    "a question without an end": (
+        lambda rows: rows.task("dim_date").update(task_type="human_approval", config={"subject": "Go on?", "on_timeout": "ask"}),
+        TASK + "config.on_timeout: must be one of 'fail', 'approve', 'reject', not 'ask'",
     ),
     "instances of a wait for a message": (
         lambda rows: rows.task("dim_date").update(task_type="external", config={}, expand=["a", "b"]),

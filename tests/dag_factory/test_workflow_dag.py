@@ -297,6 +297,7 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
             },
             {"source_bucket": "b", "source_object": template, "destination_object": template + "x"},
         ],
+        "human_approval": [{"subject": template, "body": template}],
         "run_workflow": [{"workflow": "w", "params": {"country": [template]}, "airflow_conn_id": template}],
     }
     types = task_types()

@@ -106,6 +106,17 @@ WORKFLOWS = [
         params=[{"name": "what", "default": "the sales"}],
     ),
     workflow(
+        "asked",
+        {"task_id": "asked_ann", "task_type": "human_approval", "config": {"subject": "Publish {{ batch_id }}?"}},
+        task("asked_behind", depends_on=["asked_ann"]),
+        {
+            "task_id": "asked_nobody",
+            "task_type": "human_approval",
+            "config": {"subject": "Go on?", "response_timeout": 2, "on_timeout": "approve"},
+        },
+        task("asked_last", depends_on=["asked_nobody"]),
+    ),
+    workflow(
         "many",
         task("many_load", "{{ item.name }}", expand=[{"name": "quick"}, {"name": "fails"}, {"name": "some"}])
         | {"max_active_tis_per_dagrun": 2},
@@ -140,7 +151,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     allowed = {"AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS": "airflow.providers.standard.*"}
     with World(folder, definitions=definitions, scenario=scenario(), environment=allowed, api=True) as world:
         world.wait_for_dags(one["workflow_id"] for one in WORKFLOWS)
-        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended", "of_others", "many"):
+        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended", "of_others", "many", "asked"):
             world.airflow.trigger(dag_id, "first")
         world.airflow.trigger("alone", "second")
         yield world
@@ -300,6 +311,24 @@ def test_operators_of_other_packages(world: World) -> None:
         explain=lambda: str(recorded()),
     )
     assert "non-zero exit code 7" in recorded()["of_others_runs"]["error_message"]
+
+
+def test_a_person_is_asked(world: World) -> None:
+    """Ann rejects: what is behind is skipped, and the batch is a success. Nobody answers the other question, which goes on."""
+    question = "/dags/asked/dagRuns/first/taskInstances/asked_ann"
+    world.airflow.wait_for(
+        lambda: instance(world, "asked", "first", "asked_ann")["state"] == "awaiting_input", 180, "the question"
+    )
+    assert world.airflow.rest("GET", f"{question}/-1/hitlDetails")["subject"] == "Publish first?"
+    world.airflow.rest("PATCH", f"{question}/-1/hitlDetails", json={"chosen_options": ["Reject"]})
+    assert world.airflow.wait_for_run("asked", "first") == "success"
+    told = {"asked_ann": "SUCCESS", "asked_behind": "SKIPPED", "asked_nobody": "SUCCESS", "asked_last": "SUCCESS"}
+
+    def recorded() -> dict[str, str]:
+        (rows,) = world.rows("task_logs")
+        return {row["task_id"]: row["status"] for row in rows if row["task_id"] in told}
+
+    world.airflow.wait_for(lambda: recorded() == told, 60, "the record", explain=lambda: str(recorded()))
 
 
 def test_a_task_has_an_instance_for_each_value(world: World) -> None:

@@ -27,6 +27,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "extra_config": {"maxBadRecords": 1},
     },
     "bigquery_query": {"sql": "SELECT @day", "query_parameters": [{"name": "day", "type": "DATE", "value": "{{ batch_date }}"}]},
+    "human_approval": {
+        "subject": "Go on with {{ params.country }}?",
+        "body": "{{ batch_id }}",
+        "response_timeout": 60.0,
+        "on_timeout": "reject",
+        "approvers": [{"id": "1", "name": "ann"}],
+    },
     "gcs_archive": {"source_bucket": "landing", "source_prefix": "orders/", "destination_prefix": "old/{{ batch_date }}/"},
     "power_bi_refresh": {
         "workspace": "Sales",
