@@ -1,14 +1,18 @@
 """
 A file in Cloud Storage → BigQuery → Dataform → Power BI → archive, through real processes; and again, with a SIGKILL of each task
-in turn after it has begun its work at the service and before it knows. Each effect is there once.
+in turn after it has begun its work at the service and before it knows. Each effect is there once. Then the tables of another
+engine, as they are, do their work here.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +31,7 @@ KINDS = ("load", "transform", "refresh", "archive")
 CASES = ("undisturbed", *KINDS)
 """By the task that is killed. Each has a workflow, file, table, repository and model of its own: its effects can be counted."""
 LINES = 3
+ORIGINAL = Path(__file__).parent.parent / "provider" / "cli" / "original" / "tables.sql"
 SECONDS = 400.0
 """For whatever has to happen next: the machine may be busy."""
 
@@ -95,14 +100,18 @@ class Case:
 
 def scenario() -> Scenario:
     cases = [Case(name) for name in CASES]
-    repositories = {
+    repositories: dict[str, Any] = {
         f"projects/{PROJECT}/locations/{LOCATION}/repositories/{case.name}": {
             # The one that is killed runs long enough to be killed while it does.
             "actions": [{"target": {"name": "mart"}, "seconds": 8 if case.name == "transform" else 1}]
         }
         for case in cases
     }
+    for name in ("sales", "calendar"):
+        actions = [{"target": {"name": "mart"}, "tags": ["customers"], "seconds": 1}]
+        repositories[f"projects/{PROJECT}/locations/{LOCATION}/repositories/{name}"] = {"actions": actions}
     models = [{"id": case.model_id, "name": case.name, "seconds": 1} for case in cases]
+    models.append({"id": "33333333-3333-4333-8333-333333333333", "name": "Daily Sales", "seconds": 1})
     return Scenario.model_validate(
         {
             "dataform": {"repositories": repositories},
@@ -128,7 +137,7 @@ class Pipelines:
 
     def wait_for_state(self, case: Case, kind: str, state: str) -> None:
         def states() -> dict[str, str]:
-            if case.batch_id not in self.runs(case):
+            if case.batch_id not in self.runs(case.workflow):
                 return {}
             found = self.world.airflow.task_instances(case.workflow, case.batch_id)
             return {row["task_id"]: str(row["state"]) for row in found}
@@ -137,8 +146,8 @@ class Pipelines:
             lambda: states().get(case.task(kind)) == state, SECONDS, f"{case.task(kind)} {state}", explain=lambda: str(states())
         )
 
-    def runs(self, case: Case) -> list[str]:
-        found = self.world.airflow.rest("GET", f"/dags/{case.workflow}/dagRuns")["dag_runs"]
+    def runs(self, workflow_id: str) -> list[str]:
+        found = self.world.airflow.rest("GET", f"/dags/{workflow_id}/dagRuns")["dag_runs"]
         return [run["dag_run_id"] for run in found]
 
     def kill(self, case: Case) -> None:
@@ -244,3 +253,37 @@ def test_every_try_is_in_task_log(pipelines: Pipelines) -> None:
     assert {name: pipelines.logs(Case(name)) for name in CASES} == tries
     (batches,) = world.rows("task_batches")
     assert {(row["batch_id"], row["status"]) for row in batches} == {(Case(name).batch_id, "SUCCESS") for name in CASES}
+
+
+def test_the_tables_of_another_engine_do_their_work_here(pipelines: Pipelines, tmp_path: Path) -> None:
+    """Converted, imported and switched on as docs/migration.md says; started by the messages that the other one takes."""
+    world, servers = pipelines.world, pipelines.servers
+    tables, file = tmp_path / "original.db", tmp_path / "workflows.yaml"
+    with closing(sqlite3.connect(tables)) as connection:
+        connection.executescript(ORIGINAL.read_text(encoding="utf-8"))
+    file.write_text(world.accelerator("convert", f"sqlite:///{tables}"), encoding="utf-8")
+    assert "created    sales (tasks: 5)" in world.accelerator("import", "--dry-run", str(file))
+    world.accelerator("import", str(file))
+    assert "0 changed, 3 unchanged" in world.accelerator("import", "--dry-run", str(file))
+    world.accelerator("enable", "sales", "--task", "sales_customers")
+    others = [name for name in servers.names("landing") if name.startswith("orders/")]
+    servers.put("landing", {"orders/today.csv": "id,country\n1,de\n2,at\n"})
+    world.wait_for_dags(["sales", "calendar_flow", "count_stock_flow"])
+
+    world.publish(*({"task_id": name, "batch_id": "Batch_moved"} for name in ("sales_load", "calendar", "count_stock")))
+    for dag_id in ("sales", "calendar_flow", "count_stock_flow"):
+        world.airflow.wait_for(partial(pipelines.runs, dag_id), SECONDS, f"a run of {dag_id}")
+    for dag_id in ("sales", "calendar_flow"):
+        assert world.airflow.wait_for_run(dag_id, "Batch_moved", SECONDS) == "success"
+    world.publish({"previous_task_id": "count_stock", "batch_id": "Batch_moved", "status": "SUCCESS"})
+    assert world.airflow.wait_for_run("count_stock_flow", "Batch_moved", SECONDS) == "success"
+
+    begun = {row["task_id"]: row for row in world.airflow.task_instances("sales", "Batch_moved")}
+    with closing(sqlite3.connect(tables)) as connection:
+        edges = connection.execute(
+            "SELECT parent_id, child_id FROM \"TaskDependencies\" WHERE parent_id LIKE 'sales%'"
+        ).fetchall()
+    assert len(edges) == 5
+    assert all(begun[parent]["end_date"] <= begun[child]["start_date"] for parent, child in edges)
+    assert servers.select(f"SELECT COUNT(*) AS lines FROM `{PROJECT}.raw.orders`") == [{"lines": 2 + LINES * len(others)}]
+    assert ("archive/today.csv" in servers.names("landing"), "orders/today.csv" in servers.names("landing")) == (True, False)
