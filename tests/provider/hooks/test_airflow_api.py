@@ -175,8 +175,13 @@ class TestTokens:
             assert (google.count, server.asked) == (count, [])
 
         google.token = "g1"
-        reader.get("dags")
-        assert (google.count, [asked[3] for asked in server.asked]) == (3, ["Bearer g1"])
+        google.speaks.clear()
+        with ThreadPoolExecutor(5) as pool:
+            calls = [pool.submit(reader.get, "dags") for _ in range(5)]
+            assert all(lock.arrived.acquire(timeout=30.0) for _ in calls)
+            google.speaks.set()
+            assert [call.result() for call in calls] == [{}] * 5
+        assert (google.count, {asked[3] for asked in server.asked}) == (3, {"Bearer g1"})
 
     def test_a_redirect_gets_no_token(self, server: Server) -> None:
         server.answer = lambda _path, _query: (307, "")
