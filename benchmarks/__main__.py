@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from benchmarks import (
     intake_beside_silence,
     machine,
     pages,
+    reconciler,
     task_imports,
     task_process,
     triggerer,
@@ -33,45 +34,28 @@ from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
 
-BENCHMARKS = (
-    "imports",
-    "task_process",
-    "peers",
-    "waiting",
-    "triggerer",
-    "cancel",
-    "intake",
-    "intake_direct",
-    "intake_beside_silence",
-    "factory",
-    "pages",
-)
+#: Name → what yields its figures, in the order in which they are measured.
+BENCHMARKS: Mapping[str, Callable[[Path, PeersEnvironment, Checkout | None], Iterator[Result]]] = {
+    "imports": lambda folder, _peers, _before: task_imports.run(folder),
+    "task_process": lambda folder, _peers, before: task_process.run(folder, before),
+    "peers": lambda _folder, peers, _before: defects(peers),
+    "waiting": lambda folder, peers, _before: waiting.run(folder, peers),
+    "triggerer": lambda folder, _peers, before: triggerer.run(folder, before),
+    "cancel": lambda folder, _peers, _before: cancel.run(folder),
+    "intake": lambda folder, _peers, _before: intake.run(folder),
+    "intake_direct": lambda folder, _peers, _before: intake.run_direct(folder),
+    "intake_beside_silence": lambda folder, _peers, _before: intake_beside_silence.run(folder),
+    "factory": lambda folder, _peers, _before: factory.run(folder),
+    "pages": lambda folder, _peers, _before: pages.run(folder),
+    "reconciler": lambda folder, _peers, _before: reconciler.run(folder),
+}
 
 
 def results(chosen: list[str], folder: Path, peers: PeersEnvironment, before: Checkout | None) -> Iterator[Result]:
     """Yield the figures of the chosen benchmarks."""
-    if "imports" in chosen:
-        yield from task_imports.run(folder)
-    if "task_process" in chosen:
-        yield from task_process.run(folder, before)
-    if "peers" in chosen:
-        yield from defects(peers)
-    if "waiting" in chosen:
-        yield from waiting.run(folder, peers)
-    if "triggerer" in chosen:
-        yield from triggerer.run(folder, before)
-    if "cancel" in chosen:
-        yield from cancel.run(folder)
-    if "intake" in chosen:
-        yield from intake.run(folder)
-    if "intake_direct" in chosen:
-        yield from intake.run_direct(folder)
-    if "intake_beside_silence" in chosen:
-        yield from intake_beside_silence.run(folder)
-    if "factory" in chosen:
-        yield from factory.run(folder)
-    if "pages" in chosen:
-        yield from pages.run(folder)
+    for name, measured in BENCHMARKS.items():
+        if name in chosen:
+            yield from measured(folder, peers, before)
 
 
 def main(arguments: list[str]) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import re
 import sys
 import time
 from collections import Counter
@@ -18,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil
-
 from benchmarks.chains import add_chain
+from benchmarks.processes import cpu_seconds_with_children, peak_mib
 from benchmarks.result import AtMost, Result
 from demo.dag_processor import DagProcessor
 from demo.postgres import PostgresServer
@@ -72,7 +70,7 @@ class Rounds:
         self._seen = found
         self.dags = sum(not dag.is_stale for dag in self.processor.dags())
         for process in self.processor.process().children(recursive=True):
-            self.peak_mib = max(self.peak_mib, _peak_mib(process.pid))
+            self.peak_mib = max(self.peak_mib, peak_mib(process.pid))
 
     def wait_for_all(self, count: int) -> bool:
         """Wait until there are so many DAGs; give up after some rounds that brought none. Return whether all are there."""
@@ -102,24 +100,7 @@ class Rounds:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the dag-processor and of all that parsed for it."""
-        process = self.processor.process()
-        return _cpu(process) + sum(_cpu(child) for child in process.children(recursive=True))
-
-
-def _cpu(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0  # its time is its parent's now
-    return float(times.user + times.system + times.children_user + times.children_system)
-
-
-def _peak_mib(pid: int) -> float:
-    try:
-        found = re.search(r"^VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.MULTILINE)
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return int(found[1]) / 1024 if found else 0.0
+        return cpu_seconds_with_children(self.processor.process())
 
 
 def run(

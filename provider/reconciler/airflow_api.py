@@ -48,6 +48,8 @@ _KEPT = 5000
 _WHOLE_SECONDS = 900.0
 #: Seconds between two looks at which runs are open: a deletion by Airflow's command line is in no audit log.
 _OPEN_RUNS_SECONDS = 60.0
+#: Seconds between two looks at which workflows have a batch: that reads all batches. A new one is known by its start_batch.
+_BATCHES_SECONDS = 60.0
 #: Runs that are read at a time.
 _AT_A_TIME = 4
 #: Entries of the audit log without a run that are kept.
@@ -84,6 +86,7 @@ class ApiReader:
         self._without_run: OrderedDict[int, EventAnswer] = OrderedDict()
         self._without_run_since = datetime.now(UTC)
         self._next_look_at_open_runs = 0.0
+        self._next_look_at_batches = 0.0
         self._found = set(known)
         self._taken: OrderedDict[int, None] = OrderedDict()
 
@@ -95,7 +98,10 @@ class ApiReader:
     def workflow_ids(self) -> list[str]:
         """Return the workflows in the tables, those that have ever had a batch, and those whose ``start_batch`` was seen."""
         with read_session() as session:
-            return sorted(self._found | workflow_ids(session) | batches.workflow_ids(session))
+            if time.monotonic() >= self._next_look_at_batches:
+                self._found |= batches.workflow_ids(session)
+                self._next_look_at_batches = time.monotonic() + _BATCHES_SECONDS
+            return sorted(self._found | workflow_ids(session))
 
     def changed_runs(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
         """Return the runs of these DAGs whose own row changed since then."""

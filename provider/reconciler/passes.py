@@ -220,8 +220,9 @@ class Reconciler:
         return keys
 
     def _next_swept(self, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
-        """Return the next runs of the sweep, and begin a new one when it is time."""
-        if time.monotonic() >= self._next_sweep:
+        """Return the next runs of the sweep, and begin a new one when it is time and that has come to its end."""
+        # One that was begun anew over and over would never reach the last ones.
+        if not self._to_sweep and time.monotonic() >= self._next_sweep:
             since = now - _SWEEP if self._looked_at is not None else self._first_sweep_since(now)
             with self._source.open() as airflow:
                 self._to_sweep = sorted(airflow.changed_runs(dag_ids, since))

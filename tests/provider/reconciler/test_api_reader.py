@@ -9,6 +9,7 @@ import pytest
 
 from provider.airflow_internals import audit_log
 from provider.hooks.airflow_api import AirflowApi, AirflowApiSettings
+from provider.metadata import batches
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
@@ -293,3 +294,15 @@ def test_a_dag_is_a_workflow_by_the_tables_by_a_batch_or_by_what_was_seen(
     reader.runs_with_changed_tasks([], AT)
     assert reader.workflow_ids() == ["by_hand", "in_tables", "sales"]
     assert ApiReader(airflow_api, {"known"}).workflow_ids() == ["in_tables", "known", "sales"]
+
+
+def test_all_batches_are_asked_for_their_workflows_now_and_then(airflow_api: AirflowApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = ApiReader(airflow_api, {"known"})
+    assert reader.workflow_ids() == ["known"]
+
+    open_batch("load")
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "workflow_ids", lambda _session: pytest.fail("read again"))
+        assert reader.workflow_ids() == ["known"]
+    reader._next_look_at_batches = 0.0
+    assert reader.workflow_ids() == ["known", "sales"]

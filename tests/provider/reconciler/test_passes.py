@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -253,6 +254,20 @@ class TestPasses:
         fail_once(one, monkeypatch)
         one.tick()
         assert batch().status == "SUCCESS"
+
+    def test_a_sweep_that_takes_longer_than_its_pause_comes_to_its_end(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        from airflow.models.taskinstance import TaskInstance
+
+        one._source = replace(one._source, sweep=0.0, swept=1)
+        old = datetime.now(UTC) - timedelta(hours=3)
+        for run_id in ("b1", "b2"):
+            airflow_database.run(run_id, state="success", end_date=AT, updated_at=old)
+        airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
+        one.tick()
+        one.tick()
+        assert batch("b2").status == "SUCCESS"
 
     def test_a_pass_over_an_unchanged_run_writes_nothing(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
