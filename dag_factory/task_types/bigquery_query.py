@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
@@ -17,9 +17,6 @@ from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_a
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Labels, RemoteJobConfig, Table, Text, Texts
 from dag_factory.templates import is_template
 from provider.texts import quoted
-
-if TYPE_CHECKING:
-    pass
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
 

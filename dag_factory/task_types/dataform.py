@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
 
@@ -14,9 +14,6 @@ from dag_factory.templates import is_template
 from provider.hooks.dataform import parameters
 from provider.plain_data import as_list
 from provider.texts import quoted
-
-if TYPE_CHECKING:
-    pass
 
 
 class Target(Spec):

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dag_factory.task_types import OperatorCall, TaskConfig, TaskType
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Seconds
-
-if TYPE_CHECKING:
-    pass
 
 
 class ExternalConfig(TaskConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 
@@ -10,9 +10,6 @@ from dag_factory.task_types import OperatorCall, TaskConfig, TaskType, Templated
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts
 from dag_factory.templates import contains_template
 from provider.plain_data import exactly_one
-
-if TYPE_CHECKING:
-    pass
 
 
 def _folder(value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
@@ -12,9 +12,6 @@ from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, 
 from dag_factory.templates import contains_template
 from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh
 from provider.plain_data import exactly_one
-
-if TYPE_CHECKING:
-    pass
 
 
 def _check_refresh(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -11,9 +11,6 @@ from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_a
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, RemoteJobConfig, Text
 from provider.plain_data import as_list
 from provider.run_conf import reserved_among
-
-if TYPE_CHECKING:
-    pass
 
 
 def _params(value: dict[str, Any]) -> dict[str, Any]:
