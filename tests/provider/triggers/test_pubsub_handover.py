@@ -39,10 +39,23 @@ def watch_pulls(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     return pulls
 
 
+def watch_parking(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list that gets, for each reader that is left, how many seconds its pull waits for the next trigger."""
+    parked: list[float] = []
+    park = hooks.SubscriptionReader.park
+
+    async def watched_park(reader: hooks.SubscriptionReader, seconds: float) -> None:
+        parked.append(seconds)
+        await park(reader, seconds)
+
+    monkeypatch.setattr(hooks.SubscriptionReader, "park", watched_park)
+    return parked
+
+
 async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pull that is given up would hold back the message until its deadline."""
     pubsub.create_subscription()
-    pulls = watch_pulls(monkeypatch)
+    pulls, parked = watch_pulls(monkeypatch), watch_parking(monkeypatch)
     with write_session() as session:
         inbox.receive(session, pubsub.subscription, [message_of_inbox("9")])
         (request,) = request_queue.claim(session)
@@ -54,6 +67,7 @@ async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monke
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
     await first_event(pubsub.subscription)
     assert pulls == [1], "the first pull has brought it, and none was begun behind the event"
+    assert parked == [module.PARKED_SECONDS] * 2
     assert states() == {"dispatched": 1, "received": 1}
 
 
@@ -139,12 +153,13 @@ async def test_a_trigger_that_goes_on_in_another_triggerer_finds_the_messages_at
 ) -> None:
     """Airflow cancels it here, where the pull that is under way would take the next message with it until its deadline."""
     pubsub.create_subscription()
-    pulls = watch_pulls(monkeypatch)
+    pulls, parked = watch_pulls(monkeypatch), watch_parking(monkeypatch)
     moved = asyncio.create_task(first_event(pubsub.subscription))
     await asyncio.to_thread(wait_for, lambda: pulls == [None], 60)
     moved.cancel()
     with pytest.raises(asyncio.CancelledError):
         await moved
+    assert parked == [0.0]
     (left,) = hooks._parked.values()
     hooks._parked.clear()  # another triggerer does not know of it
     expiry = left._expiry
