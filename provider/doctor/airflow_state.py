@@ -15,7 +15,7 @@ from provider.airflow_view.view import AirflowView
 from provider.doctor.clocks import judged_skew
 from provider.doctor.database import SEE_DATABASE, rows
 from provider.doctor.examination import Check, State, Verdict, ok
-from provider.doctor.shared import Shared
+from provider.doctor.shared import SHARED_SECONDS, Shared
 from provider.exceptions import UnseenError
 from provider.metadata.leader_lock import Lead, current_lead
 from provider.metadata.request_queue import oldest_waiting_since
@@ -32,37 +32,53 @@ _PLUGIN = "provider.plugin:AcceleratorPlugin"
 _SEE_AIRFLOW = "See the check airflow."
 _REINSTALL = "Install airflow-provider-cloud-accelerator as a package, and not as a folder on the path."
 _API = "Correct the connection that [accelerator] airflow_conn_id names, and see that the API server is up."
+_AIRFLOWS_DATABASE = "See that Airflow's database server is up, and reached from this machine by [database] sql_alchemy_conn."
 
 
-def airflow_checks(opened: Callable[[], AirflowView] = open_view) -> list[Check]:
+def airflow_checks(opened: Callable[[], AirflowView] = open_view, seconds: float = SHARED_SECONDS) -> list[Check]:
     """
     Return the checks.
 
     :param opened: opens the way to see Airflow.
+    :param seconds: how long what several checks need may take.
     """
-    view = Shared(opened)
-    health = Shared(lambda: view.get().health())
+    way = Shared(opened, seconds)
+    health = Shared(lambda: way.get().health(), seconds)
+    view = Shared(lambda: _answering(way.get()), seconds)
+    reach = _API if settings.get("airflow_conn_id") else _AIRFLOWS_DATABASE
     return [
-        Check("airflow", partial(look_at_airflow, view, health), _API),
+        Check("airflow", partial(look_at_airflow, way, health, view), reach),
         Check("scheduler", partial(look_at_component, health, "scheduler"), _SEE_AIRFLOW),
         Check("triggerer", partial(look_at_component, health, "triggerer"), _SEE_AIRFLOW),
         Check("dag-processor", partial(look_at_component, health, "dag_processor"), _SEE_AIRFLOW),
-        Check("clock of the API server", partial(look_at_clock, view), _SEE_AIRFLOW),
+        Check("clock of the API server", partial(look_at_clock, view), reach),
         Check("plugin", look_at_plugin, _REINSTALL),
         Check("reconciler", look_at_reconciler, SEE_DATABASE),
-        Check("reconciler DAG", partial(look_at_dag, view, RECONCILER, "airflow_conn_id"), _SEE_AIRFLOW),
-        Check("dispatcher DAG", partial(look_at_dag, view, DISPATCHER, "pubsub_subscriptions"), _SEE_AIRFLOW),
+        Check("reconciler DAG", partial(look_at_dag, view, RECONCILER, "airflow_conn_id"), reach),
+        Check("dispatcher DAG", partial(look_at_dag, view, DISPATCHER, "pubsub_subscriptions"), reach),
         Check("waiting requests", look_at_waiting_requests, SEE_DATABASE),
-        Check("alerts DAG", partial(look_at_dag, view, ALERTS, "notifiers"), _SEE_AIRFLOW),
+        Check("alerts DAG", partial(look_at_dag, view, ALERTS, "notifiers"), reach),
         Check("alerts", look_at_alerts, SEE_DATABASE),
     ]
 
 
-def look_at_airflow(view: Shared[AirflowView], health: Shared[Mapping[str, Any]]) -> Verdict:
-    """Look whether Airflow's state can be read, and its database answers."""
-    told = view.get().told
+def _answering(view: AirflowView) -> AirflowView:
+    """Return a way to see Airflow once it has told what its API tells nobody without a right."""
+    view.dag(DISPATCHER)
+    return view
+
+
+def look_at_airflow(way: Shared[AirflowView], health: Shared[Mapping[str, Any]], view: Shared[AirflowView]) -> Verdict:
+    """
+    Look whether Airflow's state can be read, and its database answers.
+
+    :param health: which the API tells everybody.
+    :param view: the same as *way*, once it has told more than that.
+    """
+    told = way.get().told
     if _status(health.get(), "metadatabase") != "healthy":
         return Verdict(State.ERROR, f"seen {told}: its database is unhealthy", "See that Airflow's database server is up.")
+    view.get()
     return ok(f"seen {told}")
 
 

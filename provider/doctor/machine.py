@@ -8,6 +8,7 @@ from pathlib import Path
 
 from provider import settings
 from provider.doctor.examination import Check, State, Verdict, ok
+from provider.exceptions import ConfigurationError
 
 #: Section, option and the least and the most that Cloud Composer 3 allows.
 COMPOSER_LIMITS: tuple[tuple[str, str, float | None, float | None], ...] = (
@@ -29,7 +30,7 @@ def machine_checks() -> list[Check]:
     """Return the checks."""
     return [
         Check("snapshot folder", look_at_snapshot_folder, _FOLDER),
-        Check("heartbeat of triggerers", look_at_heartbeat, "Set [triggerer] triggerer_health_check_threshold."),
+        Check("heartbeat of triggerers", look_at_heartbeat, "Correct the section [triggerer]."),
         Check("limits of Composer", look_at_composer, "Correct the Airflow configuration overrides of the environment."),
     ]
 
@@ -100,7 +101,10 @@ def _number(section: str, option: str) -> float | None:
     from airflow.sdk import conf
 
     text = conf.get(section, option, fallback=None)
-    return None if text in (None, "") else float(text)
+    try:
+        return None if text in (None, "") else float(text)
+    except ValueError:
+        raise ConfigurationError(f"[{section}] {option} must be a number, not {text!r}; correct the setting.") from None
 
 
 def _told(least: float | None, most: float | None) -> str:

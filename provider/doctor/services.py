@@ -28,8 +28,14 @@ _SHORT_DEADLINE = 30
 _REPOSITORIES = 3
 
 _ROLE = "Give the account of [accelerator] gcp_conn_id the role roles/pubsub.subscriber on the subscription."
-_SUBSCRIPTION = "Correct [accelerator] pubsub_subscriptions and gcp_conn_id, and see that the subscription exists."
-_SEE_PAGE = "the page on configuration says which fields it has and which roles its account needs."
+_SUBSCRIPTION = (
+    "Correct [accelerator] pubsub_subscriptions and gcp_conn_id, and see that the subscription exists, and that Pub/Sub is "
+    "reached from this machine."
+)
+_SEE_PAGE = (
+    "and see that the service is reached from this machine: the page on configuration says which fields the connection has and "
+    "which roles its account needs."
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ def _connection_checks() -> list[Check]:
         tasks = within(_ROWS_SECONDS, _stored_tasks, "accelerator-doctor-tasks")
     except (UnseenError, TimeoutError):
         return [Check("connections of tasks", _unread, SEE_DATABASE)]
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks count too
+        return [Check("connections of tasks", partial(_fail, error), SEE_DATABASE)]
     if tasks:
         _import_first("provider.hooks.google_service", "provider.hooks.powerbi.hook", "provider.hooks.dataform.hook")
     checks = []
@@ -110,7 +118,7 @@ def _connection_checks() -> list[Check]:
         look = look_at_power_bi if named.field == "powerbi_conn_id" else look_at_dataform
         what = "Power BI" if named.field == "powerbi_conn_id" else "Dataform"
         as_whom = f" as {', '.join(named.identity)}" if named.identity else ""
-        remedy = f"Correct the connection {named.conn_id}: {_SEE_PAGE}"
+        remedy = f"Correct the connection {named.conn_id}, {_SEE_PAGE}"
         checks.append(Check(f"{what} {named.conn_id}{as_whom}", partial(look, named, configs), remedy))
     return checks
 
@@ -123,6 +131,10 @@ def _import_first(*modules: str) -> None:
 
 def _unread() -> Verdict:
     raise UnseenError("the stored tasks cannot be read, so nothing says which there are", SEE_DATABASE)
+
+
+def _fail(error: Exception) -> Verdict:
+    raise error
 
 
 def _stored_tasks() -> list[dict[str, Any]]:

@@ -42,6 +42,9 @@ _HINTS = {
     401: "Correct login and password of the connection, or its token.",
     403: "Give the connection's user a role that may read DAG runs, task instances and the audit log, such as Viewer.",
 }
+#: What Airflow's 403 says of a token that it has not issued.
+_FOREIGN = "Invalid JWT token"
+_HINT_OF_FOREIGN = "Correct the connection's token, or give all of Airflow's API servers the same [api_auth] jwt_secret."
 _HINT_OF_CHANGES = "Give the connection's user a role that may start and change DAG runs, such as User."
 
 
@@ -243,8 +246,7 @@ class AirflowApi:
         try:
             return http_call(method, url, self.budget, name="Airflow", also=also, client=self._client, headers=headers, **content)
         except RemoteCallError as error:
-            hint = _HINT_OF_CHANGES if error.status_code == 403 and method != "GET" else _HINTS.get(error.status_code or 0)
-            if hint:
+            if hint := _hint(method, error):
                 raise RemoteCallError(f"{error} {hint}", retryable=False, status_code=error.status_code) from error
             raise
 
@@ -305,6 +307,12 @@ class AirflowApi:
         except (ValueError, RecursionError):
             return None
         return body if isinstance(body, dict) else None
+
+
+def _hint(method: str, error: RemoteCallError) -> str | None:
+    if error.status_code == 403 and _FOREIGN in str(error):
+        return _HINT_OF_FOREIGN
+    return _HINT_OF_CHANGES if error.status_code == 403 and method != "GET" else _HINTS.get(error.status_code or 0)
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:

@@ -133,12 +133,20 @@ class Lead:
 
 
 def current_lead(session: Session) -> Lead | None:
-    """Return who leads; None where nobody ever has."""
+    """
+    Return who leads; None where nobody ever has.
+
+    Where the lead was given up for one that has just asked for it, that one leads: it takes the lead at its next look.
+    """
     found = session.get(LeaderLease, _NAME)
     if found is None:
         return None
     now = _now(session)
     behind = None if found.current_at is None else now - found.current_at
+    if not found.holder and (candidate := session.get(LeaderLease, _CANDIDATE)) is not None:
+        next_one = Lead(candidate.holder.partition(" ")[0], now - candidate.seen_at, behind)
+        if next_one.holds:
+            return next_one
     return Lead(found.holder.partition(" ")[0], now - found.seen_at, behind)
 
 

@@ -74,15 +74,7 @@ def test_a_token_is_left_and_looked_for(accelerator, monkeypatch: pytest.MonkeyP
 
 def test_everything_at_once_in_a_process_of_its_own(tmp_path: Path) -> None:
     """All checks together, with nothing there: each is told, and no import of one is in the way of another's."""
-    environment = {"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", _CONSOLE],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=Path(__file__).parents[3],
-        check=False,
-    )
+    result = _asked({"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"})
     found = {one["check"]: one["state"] for one in json.loads(result.stdout)}
     assert result.returncode == 1
     assert found == {
@@ -99,6 +91,24 @@ def test_everything_at_once_in_a_process_of_its_own(tmp_path: Path) -> None:
         "snapshot folder": "ok",
         "heartbeat of triggerers": "ok",
     }
+
+
+def test_in_the_environment_of_a_task_that_has_no_database_of_airflow(tmp_path: Path) -> None:
+    """Airflow gives its tasks, and the commands that they start, an address that nothing can parse."""
+    environment = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "airflow-db-not-allowed:///",
+        "PATH": "/usr/bin:/bin",
+    }
+    found = {one["check"]: one for one in json.loads(_asked(environment).stdout)}
+    assert (found["airflow"]["state"], found["airflow"]["seen"][:33]) == ("unknown", "there is no Airflow database here")
+    assert (found["scheduler"]["state"], found["database"]["state"]) == ("unknown", "ok")
+
+
+def _asked(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _CONSOLE]
+    environment = {**environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[3], check=False)
 
 
 _CONSOLE = "from provider.cli.main import console; raise SystemExit(console(['doctor', '-o', 'json']))"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from provider.doctor.examination import Check, Finding, Verdict, examine
+from tests.provider.doctor.well_airflow import Airflow
 from tests.provider.operators.conftest import start_cloud  # noqa: F401 - a fixture
 from tests.provider.reconciler.conftest import (  # noqa: F401 - Airflow's own tables and API server
     airflow_api,
@@ -17,6 +18,11 @@ from tests.provider.reconciler.conftest import (  # noqa: F401 - Airflow's own t
 )
 
 Examine = Callable[[Callable[[], Verdict | None]], Finding]
+
+
+@pytest.fixture
+def airflow() -> Airflow:
+    return Airflow()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,62 +14,17 @@ from provider.airflow_view.by_database import DatabaseView
 from provider.airflow_view.opening import open_view
 from provider.airflow_view.view import TASK_INSTANCE, DagState, NextTry, Waiting
 from provider.doctor import airflow_state
-from provider.doctor.airflow_state import airflow_checks
-from provider.doctor.examination import Finding, State, examine
-from provider.exceptions import ConfigurationError, UnseenError
+from provider.doctor.examination import State
+from provider.exceptions import UnseenError
 from provider.metadata import inbox
 from provider.metadata.engine import write_session
 from provider.metadata.leader_lock import LeaderLock
 from provider.metadata.tables import BatchRequest, LeaderLease, utc_now
 from tests.provider.alerts.alert_world import NOW, add_alert, add_rule
+from tests.provider.doctor.well_airflow import API, COMPONENTS, Airflow, examined, faults, lead
 from tests.provider.reconciler.api_world import AnyDag
 
-API, PUBSUB = "AIRFLOW__ACCELERATOR__AIRFLOW_CONN_ID", "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS"
-COMPONENTS = ("scheduler", "triggerer", "dag_processor")
-RUNS = DagState(paused=False, stale=False, running=1)
-
-
-class Airflow:
-    """An Airflow in which all is well."""
-
-    told = "by a test"
-
-    def __init__(self) -> None:
-        self.state: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
-        self.state |= {name: {"status": "healthy", f"latest_{name}_heartbeat": "2026-03-16T04:00:00Z"} for name in COMPONENTS}
-        self.dags: dict[str, DagState] = dict.fromkeys(
-            ("accelerator_dispatcher", "accelerator_reconciler", "accelerator_alerts"), RUNS
-        )
-        self.time: datetime | None = None
-        self.ahead = timedelta()
-
-    def health(self) -> Mapping[str, Any]:
-        return self.state
-
-    def dag(self, dag_id: str) -> DagState | None:
-        return self.dags.get(dag_id)
-
-    def clock(self) -> datetime | None:
-        return datetime.now(UTC) + self.ahead
-
-
-@pytest.fixture
-def airflow() -> Airflow:
-    return Airflow()
-
-
-def examined(airflow: Airflow) -> dict[str, Finding]:
-    return {found.check: found for found in examine(airflow_checks(lambda: airflow))}
-
-
-def faults(airflow: Airflow) -> dict[str, State]:
-    return {name: found.state for name, found in examined(airflow).items() if found.state is not State.OK}
-
-
-def lead() -> None:
-    lock = LeaderLock()
-    lock.tell_current(datetime.now(UTC))
-    assert lock.acquire()
+PUBSUB = "AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS"
 
 
 @pytest.mark.usefixtures("application_database")
@@ -158,18 +112,6 @@ class TestProcesses:
     def test_a_database_that_is_away_is_one_error(self, airflow: Airflow) -> None:
         airflow.state["metadatabase"]["status"] = "unhealthy"
         assert faults(airflow) == {"airflow": State.ERROR, **{name.replace("_", "-"): State.UNKNOWN for name in COMPONENTS}}
-
-    @pytest.mark.parametrize(
-        ("error", "state"), [(UnseenError("no way", "Make one."), State.UNKNOWN), (ConfigurationError("no host"), State.ERROR)]
-    )
-    def test_an_airflow_that_cannot_be_seen_is_told_once(self, error: Exception, state: State) -> None:
-        def fail() -> Airflow:
-            raise error
-
-        found = {one.check: one for one in examine(airflow_checks(fail))}
-        assert (found["airflow"].state, found["airflow"].seen) == (state, str(error))
-        assert {found[name].state for name in ("scheduler", "triggerer", "dag-processor")} == {State.UNKNOWN}
-        assert found["reconciler"].state is State.OK
 
     def test_a_clock_that_is_wrong(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(API, "airflow_api")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +13,7 @@ from provider.doctor import database
 from provider.doctor.clocks import judged_skew
 from provider.doctor.database import database_checks, judged_connections, look_for_token
 from provider.doctor.examination import State, examine
-from provider.metadata.engine import dispose_engines, write_session
+from provider.metadata.engine import create_engine, dispose_engines, write_session
 from provider.metadata.left_tokens import leave_token
 
 AWAY = "postgresql://bob:s3cr-et@127.0.0.1:1/shop"
@@ -71,6 +73,44 @@ def test_a_schema_of_another_version(postgres_url: str, monkeypatch: pytest.Monk
     assert [name for name, one in found.items() if one.state is State.ERROR] == ["schema"]
     assert found["schema"].seen.startswith(f"{revision}; this version needs ")
     assert says in found["schema"].remedy
+
+
+@pytest.fixture
+def guest(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let the configured user of the database be one who is made by a statement."""
+    user = f"guest_{uuid.uuid4().hex}"
+    server = create_engine(postgres_url)
+
+    def make(statement: str) -> None:
+        with server.begin() as connection:
+            connection.execute(text(statement.format(user)))
+        monkeypatch.setenv(SETTING, postgres_url.replace("postgres@", f"{user}@"))
+
+    yield make
+    dispose_engines()
+    with server.begin() as connection:
+        connection.execute(text(f"DROP ROLE {user}"))
+    server.dispose()
+
+
+def test_a_server_that_takes_no_more_connections(guest: Callable[[str], None]) -> None:
+    guest("CREATE ROLE {} LOGIN CONNECTION LIMIT 0")
+    found = {one.check: one for one in examine(database_checks())}
+    assert [name for name, one in found.items() if one.state is State.ERROR] == ["database connections"]
+    assert (found["database connections"].seen[:13], "max_connections" in found["database connections"].remedy) == (
+        "none is left:",
+        True,
+    )
+    unseen = {found[name].remedy for name in ("database", "schema", "clock of the database")}
+    assert unseen == {"See the check database connections."}
+
+
+def test_a_user_who_may_read_nothing(guest: Callable[[str], None]) -> None:
+    guest("CREATE ROLE {} LOGIN")
+    found = {one.check: one for one in examine(database_checks())}
+    assert [name for name, one in found.items() if one.state is State.ERROR] == ["schema"]
+    assert "permission denied for table accelerator_alembic_version. Give the user of" in found["schema"].seen
+    assert found["database connections"].state is State.UNKNOWN
 
 
 @pytest.mark.parametrize(

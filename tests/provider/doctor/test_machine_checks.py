@@ -8,6 +8,7 @@ import pytest
 
 from provider.doctor.examination import State
 from provider.doctor.machine import look_at_composer, look_at_heartbeat, look_at_snapshot_folder
+from provider.exceptions import ConfigurationError
 
 DIR, HOME, EXECUTOR = "AIRFLOW__ACCELERATOR__SNAPSHOT_DIR", "AIRFLOW_HOME", "AIRFLOW__CORE__EXECUTOR"
 
@@ -53,6 +54,12 @@ def test_a_triggerer_that_is_well_never_counts_as_dead(
     assert verdict is not None
     assert verdict.state is state
     assert (state is State.OK) or "to 90 at least" in verdict.remedy
+
+
+def test_a_setting_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC", "often")
+    with pytest.raises(ConfigurationError, match=r"^\[triggerer\] job_heartbeat_sec must be a number, not 'often'"):
+        look_at_heartbeat()
 
 
 class TestComposer:

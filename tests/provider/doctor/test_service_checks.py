@@ -14,6 +14,7 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import Subscription
+from sqlalchemy.exc import ProgrammingError
 
 from provider.doctor.examination import Finding, State, examine
 from provider.doctor.services import Named, judged_subscription, named_connections, service_checks
@@ -184,6 +185,16 @@ class TestConnections:
             State.UNKNOWN,
             "See the checks database and schema.",
         )
+
+
+def test_tasks_that_may_not_be_read_are_a_finding(embedded_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise ProgrammingError("SELECT", {}, Exception("permission denied for table tasks"))
+
+    monkeypatch.setattr(definitions, "read_definitions", refuse)
+    (found,) = examined().values()
+    assert (found.check, found.state) == ("connections of tasks", State.ERROR)
+    assert found.seen == "ProgrammingError: permission denied for table tasks"
 
 
 def test_each_identity_is_looked_at_by_itself() -> None:

@@ -274,6 +274,12 @@ class TestClock:
         assert api(server).clock() is None
 
 
+def test_a_token_that_airflow_has_not_issued_is_no_question_of_roles(server: Server) -> None:
+    server.answer = lambda _path, _query: (403, {"detail": "Invalid JWT token"})
+    with pytest.raises(RemoteCallError, match=r"403.* Correct the connection's token, or give all of .* jwt_secret\.$"):
+        api(server).get("dags")
+
+
 class TestChanges:
     @pytest.mark.parametrize("method", ["POST", "PATCH"])
     def test_a_body_goes_to_its_path(self, server: Server, method: str) -> None:

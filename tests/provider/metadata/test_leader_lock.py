@@ -145,6 +145,21 @@ def test_nobody_takes_the_lead_over_while_its_holder_writes(application_database
     assert second.acquire()
 
 
+def test_while_the_lead_is_handed_over_the_one_that_asked_for_it_leads() -> None:
+    better, worse = LeaderLock(), LeaderLock(yields=True)
+    assert (worse.acquire(), better.acquire(), worse.acquire()) == (True, False, False)
+    with read_session() as session:
+        found = current_lead(session)
+    assert found is not None
+    assert (found.holds, found.host) == (True, socket.gethostname())
+    with write_session() as session:
+        session.execute(text("UPDATE leader_leases SET seen_at = '2001-01-01 00:00:00' WHERE name = 'reconciler candidate'"))
+    with read_session() as session:
+        found = current_lead(session)
+    assert found is not None
+    assert (found.holds, found.host) == (False, "")
+
+
 def test_who_leads_is_told() -> None:
     with read_session() as session:
         assert current_lead(session) is None
