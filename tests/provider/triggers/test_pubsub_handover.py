@@ -67,7 +67,7 @@ async def test_a_pull_under_way_is_handed_to_the_next_trigger(pubsub: Any, monke
     await asyncio.to_thread(pubsub.publish, {**GOOD, "batch_id": "B2"})
     await first_event(pubsub.subscription)
     assert pulls == [1], "the first pull has brought it, and none was begun behind the event"
-    assert parked == [module.PARKED_SECONDS] * 2
+    assert parked == [hooks.PARKED_SECONDS] * 2
     assert states() == {"dispatched": 1, "received": 1}
 
 
