@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from dag_factory.specs import TaskSpec, WorkflowSpec
-from dag_factory.task_operator import BaseOperatorArguments, condition_of, instances
+from dag_factory.task_operator import condition_of, instances
 from dag_factory.task_types import operator_arguments
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.workflow_dag import build_dag
@@ -21,9 +21,6 @@ from provider.exceptions import RunConfError
 from provider.operators.condition import Condition
 from provider.task_reports import RUN_IF_FALSE
 from provider.texts import first_line, task_name
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
 
 #: Instances of one task that are rendered.
 MOST_SHOWN = 5
@@ -94,8 +91,8 @@ class Rehearsal:
             task = self._tasks[task_id]
             task_type = self._types.get(task.task_type)
             assert task_type is not None  # else it had no DAG
-            arguments: BaseOperatorArguments = {"task_id": task_id}
-            for number, operator in enumerate(instances(task, task_type, arguments)[:MOST_SHOWN]):
+            made = instances(task, task_type, MOST_SHOWN) if task.expand else [self._dag.get_task(task_id)]
+            for number, operator in enumerate(made):
                 yield self._rendered(task, operator, number)
 
     def _unmet(self, task_id: str) -> Condition | None:
@@ -106,7 +103,7 @@ class Rehearsal:
     def _context_of(self, task_id: str) -> Any:
         return {**self._context, "ti": SimpleNamespace(task_id=task_id)}
 
-    def _rendered(self, task: TaskSpec, operator: BaseOperator, number: int) -> RenderedTask:
+    def _rendered(self, task: TaskSpec, operator: Any, number: int) -> RenderedTask:
         config, context = task.configs[number], self._context_of(task.task_id)
         name = task_name(task.task_id, number if task.expand else -1)
 

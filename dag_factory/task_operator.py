@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 
 from dag_factory.expansion import labels
 from dag_factory.specs import BATCH_WATCHER, TaskOptions, TaskSpec, WorkflowOptions
-from dag_factory.task_types import TaskType
+from dag_factory.task_types import OperatorCall, TaskType
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import condition_to_airflow
 from provider.airflow_internals.dags import UnusableDagError
@@ -84,8 +84,9 @@ def task_operator(
     if task.outlets:
         arguments["outlets"] = [asset(uri, "outlets", task.task_id) for uri in task.outlets]
     try:
-        made = instances(task, task_type, arguments)
-        operator = _mapped(task, task_type, arguments) if task.expand else made[0]
+        calls = [task_type.operator(config) for config in task.configs]
+        made = _instances(task, task_type, calls, arguments)
+        operator = _mapped(task, task_type, calls, arguments) if task.expand else made[0]
     except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
         raise UnusableDagError(reason, task.task_id) from error
@@ -94,26 +95,32 @@ def task_operator(
     return operator
 
 
-def instances(task: TaskSpec, task_type: TaskType, arguments: BaseOperatorArguments) -> list[BaseOperator]:
+def instances(task: TaskSpec, task_type: TaskType, count: int) -> list[BaseOperator]:
+    """Make the operators of the first instances of an expanded task, outside of a DAG, for whoever looks at them."""
+    calls = [task_type.operator(config) for config in task.configs[:count]]
+    return _instances(task, task_type, calls, {"task_id": task.task_id})
+
+
+def _instances(
+    task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], arguments: BaseOperatorArguments
+) -> list[BaseOperator]:
     """
     Make the operator of each configuration of a task.
 
     Those of an expanded task are outside of the DAG, and nobody runs them: what an operator refuses is to be said at a parse.
     """
     made = []
-    for config in task.configs:
-        operator, own = task_type.operator(config)
-        given = {name: value for name, value in arguments.items() if not task.expand or name not in ("dag", "task_group")}
+    given = {name: value for name, value in arguments.items() if not task.expand or name not in ("dag", "task_group")}
+    for config, (operator, own) in zip(task.configs, calls, strict=False):
         made.append(operator(**own, **cast("dict[str, Any]", given)))
         if task_type.finish is not None:
             task_type.finish(config, made[-1])
     return made
 
 
-def _mapped(task: TaskSpec, task_type: TaskType, arguments: BaseOperatorArguments) -> BaseOperator:
+def _mapped(task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], arguments: BaseOperatorArguments) -> BaseOperator:
     """Make the operator of which Airflow makes the instances of a task; what they have in common it is given once."""
-    calls = [task_type.operator(config) for config in task.configs]
-    if len(several := {operator.__name__: operator for operator, _ in calls}) > 1:
+    if len(several := {operator.__name__ for operator, _ in calls}) > 1:
         raise DefinitionError(f"expand: its instances are of the operators {', '.join(sorted(several))}; make a task for each")
     operator, first = calls[0]
     shared = {name: value for name, value in first.items() if all(_has(own, name, value) for _, own in calls)}
