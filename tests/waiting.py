@@ -11,9 +11,9 @@ LOOK_EVERY = 0.005
 Result = TypeVar("Result")
 
 
-def wait_for(ready: Callable[[], Result], seconds: float) -> Result:
-    """Look again and again until there is something, at most for that long; return the last look."""
+def wait_for(ready: Callable[[], Result], seconds: float, look_every: float = LOOK_EVERY) -> Result:
+    """Look again and again until there is something, at most for that long in seconds; return the last look."""
     deadline = time.monotonic() + seconds
     while not (result := ready()) and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY)
+        time.sleep(look_every)
     return result

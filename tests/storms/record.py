@@ -181,6 +181,7 @@ class Storm:
             "people": dict(Counter(run.person for run in self._begun if run.case.act is not None)),
             "strikes": dict(strikes.made),
             "ended by that, and started again": dict(strikes.revived),
+            "seconds until another reconciler led": [round(one, 1) for one in strikes.taken_over],
             "seconds until all was equal, by wave": [round(one, 1) for one in self._settled],
             f"lag p50 / p95 while all was well ({GOALS})": calm,
             "lag p50 / p95 of all": every,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tests.storms.record_lead import TORN_DAG
 from tests.storms.record_person import Person
 
 Act = Callable[[Person], object]
@@ -305,6 +306,7 @@ def _without_people() -> list[Case]:
         skipped("after", "fail_fast", "scheduler"),
     )
     short = (success("first"), success("fails_if_told"), success(None))
+    torn = (FAILS, blocked("after", "fails"), ONE_FAILED)
     return [
         Case("every end of a task by itself", "record_ends", (*_by_itself(), failed(None, r"^\d+ tasks failed: ")), "at once"),
         Case("run times out", "record_hurried", timed_out, "at once"),
@@ -317,6 +319,7 @@ def _without_people() -> list[Case]:
         ),
         Case("stuck in the queue", "record_stuck", (failed("stuck", "requeued more than", "scheduler"),), "at once"),
         Case("backfill", "record_years", (success("first"), success(None)), "at once", begin=lambda who: who.backfill()),
+        Case("blocked, by a DAG that cannot be read", TORN_DAG, torn, "at once", late=True),
         Case("run begins while something is away", "record_short", short, "at once", late=True),
         Case(
             "airflow dags test, tasks test",

@@ -232,6 +232,10 @@ with DAG("record_waits", **COMMON):
 with DAG("record_defers", **COMMON):
     workflow({"defers": ["after"], "after": [], "fails": []})
 
+# Its stored form becomes unreadable when its run has ended.
+with DAG("record_torn", **COMMON):
+    workflow({"fails": ["after"], "after": []})
+
 with DAG("record_hurried", dagrun_timeout=timedelta(seconds=40), **COMMON):
     workflow({"waits": ["after"], "after": []})
 

@@ -6,7 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
@@ -15,6 +15,7 @@ import psutil
 from demo.postgres import PostgresServer
 from demo.world import World
 from tests.storms.intake_world import kill
+from tests.storms.record_lead import RecordLead
 from tests.waiting import wait_for
 
 Kind = Literal[
@@ -26,12 +27,17 @@ Kind = Literal[
     "SIGKILL of the triggerer",
     "SIGSTOP of the triggerer",
     "application database away",
+    "application database away for long",
     "Airflow's database away",
+    "another reconciler takes over",
+    "one DAG that cannot be read",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _RECONCILER = r"\S+ -P -m provider\.reconciler\.process"
 _FIND_SECONDS = 60.0
+_LONG_SECONDS = 120.0
+"""Longer than the tries of a task would last."""
 
 
 class Strikes:
@@ -39,6 +45,7 @@ class Strikes:
     Strikes, and what is mended after them.
 
     :param airflow_postgres: the server of Airflow's database, and ``application_postgres`` that of the application database.
+    :param lead: of the reconcilers.
     :param by_api: the reconciler lives in the triggerer.
     :param seconds: for how long something stands still or is away, at least.
     """
@@ -48,6 +55,7 @@ class Strikes:
         world: World,
         airflow_postgres: PostgresServer,
         application_postgres: PostgresServer,
+        lead: RecordLead,
         *,
         by_api: bool,
         seconds: float,
@@ -55,12 +63,15 @@ class Strikes:
         self._airflow = world.airflow
         self._airflow_postgres = airflow_postgres
         self._application_postgres = application_postgres
+        self._lead = lead
         self._by_api = by_api
         self._seconds = seconds
         self.made: Counter[str] = Counter()
         self.revived: Counter[str] = Counter()
         self.times: list[tuple[float, float]] = []
         """When something was struck, and when it was mended, by the monotonic clock."""
+        self.taken_over: list[float] = []
+        """Seconds from a reconciler's last sign of life until another one led."""
 
     def strike(self, kind: Kind, act: Callable[[], None]) -> None:
         """Strike, let people act, and mend."""
@@ -75,15 +86,19 @@ class Strikes:
             self._kill("scheduler")
         elif kind == "Airflow's database away":
             act()
-            with self._away(self._airflow_postgres):
+            with self._away(self._airflow_postgres, self._seconds):
                 pass
-        elif kind == "application database away":
-            with self._away(self._application_postgres):
+        elif kind.startswith("application database away"):
+            with self._away(self._application_postgres, _LONG_SECONDS if kind.endswith("long") else self._seconds):
                 act()
+        elif kind == "another reconciler takes over":
+            self._hang_for_good(act)
+        elif kind == "one DAG that cannot be read":
+            self._tear_a_dag(act)
         elif kind.startswith("SIGKILL"):
             self._kill("triggerer" if kind.endswith("triggerer") else "reconciler", act)
         else:
-            with self._asleep(kind.rpartition(" ")[2]):
+            with self._asleep(kind.rpartition(" ")[2], self._seconds):
                 act()
         self.made[kind] += 1
         self.times.append((began, time.monotonic()))
@@ -109,11 +124,31 @@ class Strikes:
                     process.wait()
         self.revive()
 
+    def _hang_for_good(self, act: Callable[[], None]) -> None:
+        """Let the reconciler stand still until another one has told what people did meanwhile."""
+        with self._lead.standing_by("api" if self._by_api else "database"):
+            hung = self._lead.holder
+            with self._asleep("reconciler"):
+                began = time.monotonic()
+                act()
+                self._lead.wait_for_another(hung)
+                self.taken_over.append(time.monotonic() - began)
+                self._lead.wait_until_current()
+
+    def _tear_a_dag(self, act: Callable[[], None]) -> None:
+        """Have a run whose DAG cannot be read when the record is to tell what blocked its task, and see that the others go on."""
+        with ExitStack() as stack:
+            stack.enter_context(self._asleep("reconciler"))
+            act()
+            with self._lead.one_dag_torn():
+                stack.close()
+                self._lead.wait_until_current()
+
     @contextmanager
-    def _asleep(self, what: str) -> Iterator[None]:
-        """Let it stand still for a while."""
+    def _asleep(self, what: str, seconds: float = 0.0) -> Iterator[None]:
+        """Let it stand still for a while, at least for that long."""
         asleep = self._processes(what)
-        woken_at = time.monotonic() + self._seconds
+        woken_at = time.monotonic() + seconds
         for process in asleep:
             process.send_signal(signal.SIGSTOP)
         try:
@@ -125,9 +160,9 @@ class Strikes:
                     process.send_signal(signal.SIGCONT)
 
     @contextmanager
-    def _away(self, postgres: PostgresServer) -> Iterator[None]:
-        """Let a database go away for a while."""
-        back_at = time.monotonic() + self._seconds
+    def _away(self, postgres: PostgresServer, seconds: float) -> Iterator[None]:
+        """Let a database go away for that long."""
+        back_at = time.monotonic() + seconds
         postgres.stop()
         try:
             yield

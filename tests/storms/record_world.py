@@ -18,6 +18,7 @@ from demo.postgres import PostgresServer
 from demo.world import World
 from tests.no_plugin import without_reconciler_process
 from tests.storms.intake_world import plain
+from tests.storms.record_lead import RecordLead
 from tests.storms.record_person import ANN, BOB, Person
 from tests.storms.record_plan import Plan, Run
 from tests.storms.record_strikes import Strikes
@@ -53,12 +54,13 @@ class RecordWorld:
     One Airflow under chaos.
 
     :param plan: of the storm.
+    :param addresses: libpq's of Airflow's database and of the application database.
     """
 
-    def __init__(self, world: World, strikes: Strikes, plan: Plan) -> None:
+    def __init__(self, world: World, strikes: Strikes, plan: Plan, addresses: tuple[str, str]) -> None:
         self.world = world
         self.strikes = strikes
-        self.addresses = (plain(world.airflow_url), plain(world.database_url))
+        self.addresses = addresses
         self.ledger = JobLedger(world.emulators.ledger, plan.job_plan())
         self._plan = plan
         self._people: dict[Run, Person] = {}
@@ -168,8 +170,10 @@ def record_world(folder: Path, plan: Plan, reader: Reader, *, seconds: float) ->
             shutil.copy(_HERE / name, world.dags)
         dag_ids = {run.case.dag_id for wave in plan.waves for run in wave.runs}
         world.wait_for_dags(sorted(dag_ids) + ([_RUNS_BY_ITSELF] if by_api else []))
-        strikes = Strikes(world, airflow_postgres, application_postgres, by_api=by_api, seconds=seconds)
-        yield RecordWorld(world, strikes, plan)
+        addresses = (plain(world.airflow_url), plain(world.database_url))
+        lead = RecordLead(world, *addresses)
+        strikes = Strikes(world, airflow_postgres, application_postgres, lead, by_api=by_api, seconds=seconds)
+        yield RecordWorld(world, strikes, plan, addresses)
         hosted = "None in sys.modules" not in world.airflow.log("scheduler")
         if hosted == by_api:
             raise AssertionError("the scheduler hosts the reconciler" if hosted else "the scheduler hosts no reconciler")
