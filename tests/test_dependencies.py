@@ -20,6 +20,7 @@ OURS = {"provider", "dag_factory", "demo", "tests", "benchmarks"}
 PART_OF = {"apache-airflow-core": "apache-airflow", "apache-airflow-task-sdk": "apache-airflow"}
 #: Declared and never imported by name in our code, with the reason.
 NOT_IMPORTED = {
+    "apache-airflow-providers-fab": "the auth manager that a setting names",
     "import-linter": "a command",
     "furo": "the look of the documentation",
     "mypy": "a command",
