@@ -55,6 +55,14 @@ def test_the_connection_forms_have_every_extra_that_the_hooks_read() -> None:
     }
 
 
+def test_a_choice_in_a_connection_form_is_made_already() -> None:
+    """Airflow's form shows one without a default as "null"."""
+    fields = [field["schema"] for form in INFO["connection-types"] for field in form["conn-fields"].values()]
+    choices = [schema for schema in fields if "enum" in schema]
+    assert [schema["default"] for schema in choices] == ["client_secret", "public"]
+    assert all(schema["default"] in schema["enum"] and None not in schema["enum"] for schema in choices)
+
+
 def test_entry_points_of_the_installed_package_lead_here() -> None:
     # Every provider uses the same name, and a checkout has metadata of its own beside the installed one's.
     ours = [found for found in entry_points(group="apache_airflow_provider") if found.module == "provider"]

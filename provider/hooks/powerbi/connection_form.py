@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from provider.hooks.powerbi.settings import CLOUDS, AuthMethod
@@ -12,6 +13,9 @@ def connection_type() -> dict[str, Any]:
 
     def field(label: str, description: str, **schema: Any) -> dict[str, Any]:
         return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
+
+    def choice(names: Sequence[str]) -> dict[str, Any]:
+        return {"type": "string", "enum": list(names), "default": names[0]}
 
     return {
         "connection-type": "powerbi",
@@ -26,10 +30,11 @@ def connection_type() -> dict[str, Any]:
             "tenant_id": field("Tenant ID", "Id or domain of the Entra ID tenant."),
             "auth": field(
                 "Authentication",
-                "client_secret (default), certificate, managed_identity, or google_federation (the Google account this runs as).",
-                enum=[*get_args(AuthMethod), None],
+                "How the application logs in; google_federation as the Google account that this runs as.",
+                # With a default: Airflow's form shows a choice without one as "null".
+                **choice(get_args(AuthMethod)),
             ),
-            "cloud": field("Cloud", "Which Microsoft cloud; public by default.", enum=[*CLOUDS, None]),
+            "cloud": field("Cloud", "Which Microsoft cloud.", **choice(tuple(CLOUDS))),
             "certificate_path": field(
                 "Certificate", "PEM file with certificate and private key, or PFX file; its passphrase is the client secret."
             ),
