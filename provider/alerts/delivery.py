@@ -61,10 +61,10 @@ CHANNELS: Mapping[str, Channel] = {
         frozenset({"slack_webhook_conn_id", "timeout"}),
     ),
     "teams": Channel(
-        "airflow.providers.apprise.notifications.apprise.AppriseNotifier",
+        "provider.alerts.apprise_notifier.CheckedAppriseNotifier",
         "apache-airflow-providers-apprise",
-        {"title": "{{ alert.title }}", "body": "{{ alert.text }}"},
-        frozenset({"apprise_conn_id", "tag"}),
+        {"body": "{{ alert.markdown }}", "body_format": "markdown"},
+        frozenset({"apprise_conn_id", "tag", "title"}),
     ),
 }
 

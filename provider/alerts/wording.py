@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 #: Alerts that one message tells in full; of more it tells the number.
 MOST_IN_FULL = 20
+_STEERS_MARKDOWN = re.compile(r"[\\`*_\[\]<>]|^[#+-]")
 _LONGEST_TITLE, _LONGEST_TEXT = 200, 20_000
 
 _DID = {
@@ -35,8 +37,8 @@ def message_of(alerts: Sequence[ClaimedAlert], base_url: str) -> dict[str, Any]:
 
     :param alerts: of one rule and one batch, at least one.
     :param base_url: of Airflow's API server.
-    :return: ``title`` (one line), ``text``, ``html`` and ``slack`` (the same, escaped for them), ``url`` of the batch,
-        ``rule_id``, ``workflow_id``, ``batch_id``, ``event_ids``, and ``alerts``: a dict of each with its columns.
+    :return: ``title`` (one line), ``text``, ``html``, ``slack`` and ``markdown`` (the same, escaped for them), ``url`` of the
+        batch, ``rule_id``, ``workflow_id``, ``batch_id``, ``event_ids``, and ``alerts``: a dict of each with its columns.
     """
     first = alerts[0]
     more = f", and {len(alerts) - 1} more" if len(alerts) > 1 else ""
@@ -53,6 +55,7 @@ def message_of(alerts: Sequence[ClaimedAlert], base_url: str) -> dict[str, Any]:
         "html": f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre>\n<p><a href="{link}">{link}</a></p>',
         # https://docs.slack.dev/messaging/formatting-message-text: these three steer it, and nothing else has to be escaped.
         "slack": f"{html.escape(title, quote=False)}\n{html.escape(text, quote=False)}\n{html.escape(url, quote=False)}",
+        "markdown": f"**{_as_markdown(title)}**\n\n{_as_markdown(text)}\n\n[Open the page]({url})",
         "url": url,
         "rule_id": first.rule_id,
         "workflow_id": first.workflow_id,
@@ -60,6 +63,15 @@ def message_of(alerts: Sequence[ClaimedAlert], base_url: str) -> dict[str, Any]:
         "event_ids": [alert.event_id for alert in alerts],
         "alerts": [_as_dict(alert) for alert in alerts],
     }
+
+
+def _as_markdown(text: str) -> str:
+    """
+    Return a text as Markdown that shows it: every line a paragraph, and nothing of it a link or a tag.
+
+    What Teams knows of Markdown: https://learn.microsoft.com/en-us/microsoftteams/platform/task-modules-and-cards/cards/cards-format.
+    """
+    return "\n\n".join(_STEERS_MARKDOWN.sub(r"\\\g<0>", line.strip()) for line in text.splitlines() if line.strip())
 
 
 def page_of(alert: ClaimedAlert, base_url: str) -> str:
