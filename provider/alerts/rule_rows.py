@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +36,7 @@ class RuleInForce:
     is_noted: bool = False
 
 
-def stored_rules(session: Session, allowed: Iterable[str]) -> ReadRules:
+def stored_rules(session: Session, allowed: Collection[str]) -> ReadRules:
     """Read and check all rules, in the order of their ids; parameters as in :func:`provider.alerts.rules.read_rules`."""
     rows = _rows(session)
     read = read_rules([_peoples(row) for row in rows[:MOST_RULES]], allowed)
@@ -46,7 +46,7 @@ def stored_rules(session: Session, allowed: Iterable[str]) -> ReadRules:
     return read
 
 
-def rules_in_force(session: Session, allowed: Iterable[str]) -> list[RuleInForce]:
+def rules_in_force(session: Session, allowed: Collection[str]) -> list[RuleInForce]:
     """
     Return the rules that can be used, and those that rest: once they are enabled, they tell of what happens then.
 

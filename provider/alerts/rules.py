@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import time
 from fnmatch import fnmatchcase
@@ -157,7 +157,7 @@ class ReadRules:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_rules(rows: Iterable[Mapping[str, Any]], allowed: Iterable[str]) -> ReadRules:
+def read_rules(rows: Iterable[Mapping[str, Any]], allowed: Collection[str]) -> ReadRules:
     """
     Check rows.
 
@@ -179,7 +179,7 @@ def read_rules(rows: Iterable[Mapping[str, Any]], allowed: Iterable[str]) -> Rea
     return ReadRules(tuple(rules), problems)
 
 
-def check_allowed(notifier: str, allowed: Iterable[str]) -> None:
+def check_allowed(notifier: str, allowed: Collection[str]) -> None:
     """
     Refuse a notifier that rules may not use.
 
@@ -187,7 +187,8 @@ def check_allowed(notifier: str, allowed: Iterable[str]) -> None:
     """
     if not any(fnmatchcase(notifier, pattern) for pattern in allowed):
         raise ConfigurationError(
-            f"rules may not use the notifier {quoted(notifier)}; who looks after Airflow allows it in [accelerator] notifiers."
+            f"the notifier {quoted(notifier)} is not in [accelerator] notifiers ({', '.join(allowed) or 'none'}) of the process "
+            "that says this; add it there, and start Airflow again."
         )
 
 

@@ -14,7 +14,8 @@ from provider.cli.output import json_text, say, write_table
 from provider.dispatch.by_api import ApiRuns
 from provider.dispatch.outcomes import refused_run
 from provider.exceptions import AcceleratorError, RunConfError
-from provider.hooks.airflow_api import api_path
+from provider.hooks.airflow_api import AirflowApi, api_path
+from provider.hooks.remote_job import RemoteCallError
 from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session
 from provider.metadata.states import DISABLED_REASON
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _start(start: _Start, *, wait_seconds: int | None) -> int:
     api, _conn_id = open_api()
+    is_paused = _ask_whether_paused(api, start.workflow_id)
     runs = ApiRuns(api)
     try:
         is_new = runs.start(start.workflow_id, start.batch_id, start.conf)
@@ -76,11 +78,27 @@ def _start(start: _Start, *, wait_seconds: int | None) -> int:
     if not is_new:
         raise AcceleratorError(f"batch {start.batch_id} of {start.workflow_id} exists already; give another --batch-id.")
     say(f"Batch {start.batch_id} of {start.workflow_id} is started: {_page(api.settings.address, start)}")
+    if is_paused:
+        say(f"It waits, since {start.workflow_id} is paused: `accelerator resume {start.workflow_id}` lets it go on.")
     if wait_seconds is None:
         return 0
     from provider.cli.batch_wait import wait_for_end
 
     return wait_for_end(api, start.workflow_id, start.batch_id, seconds=wait_seconds)
+
+
+def _ask_whether_paused(api: AirflowApi, workflow_id: str) -> bool:
+    try:
+        dag = api.find(api_path("dags", workflow_id))
+    except RemoteCallError as error:
+        raise AcceleratorError(f"{first_line(error)} Nothing was started.") from error
+    if dag is None:
+        raise AcceleratorError(
+            f"Airflow has no DAG {workflow_id} yet, so nothing was started. It sees what was imported within half a minute, or "
+            "as [dag_processor] min_file_process_interval says; where it still does not, `accelerator doctor` and "
+            "`accelerator validate` tell why."
+        )
+    return dag.get("is_paused") is True
 
 
 def _page(address: str, start: _Start) -> str:

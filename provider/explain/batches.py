@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Task instances of a batch that are explained.
 _TASKS = 20
+#: Characters of an error: what to do about it stands at its end.
+_LONGEST_ERROR = 1500
 #: States of a task instance from which the scheduler alone takes it on.
 _SCHEDULERS = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule")
 
@@ -117,10 +119,11 @@ def explain_end(batch: StoredTaskBatch) -> Answer:
     """Say how a batch has ended, by its row alone."""
     how = f"The batch has ended as {batch['status']} at {moment(batch['ended_at'])}"
     who = f", by {batch['ended_by']}" if batch["ended_by"] else ""
-    what = f" ({batch['end_cause']})" if batch["end_cause"] else ""
-    why = f": {first_line(batch['error'], 300)}" if batch["error"] else "."
-    failed = batch["status"] == "ERROR"
-    return stops("ended", f"{how}{who}{what}{why}", "`accelerator restart` runs what failed again." if failed else "")
+    # That a task ended it, the error says.
+    what = f" ({batch['end_cause']})" if batch["end_cause"] not in (None, "task") else ""
+    why = f": {first_line(batch['error'], _LONGEST_ERROR)}" if batch["error"] else "."
+    remedy = f"Mend the cause, then `accelerator restart {batch['batch_id']}` runs what failed again."
+    return stops("ended", f"{how}{who}{what}{why}", remedy if batch["status"] == "ERROR" else "")
 
 
 def _task_facts(facts: BatchFacts, instance: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> TaskFacts:

@@ -28,7 +28,8 @@ def explain_dag(workflow_id: str, view: RunsView) -> list[Answer]:
     if dag is None or dag.stale:
         return [*answers, explain_missing(workflow_id, dag, view)]
     if dag.paused:
-        return [*answers, stops("paused", f"DAG {workflow_id} is paused.", "Unpause it in Airflow.")]
+        remedy = f"`accelerator resume {workflow_id}`, or its switch in Airflow."
+        return [*answers, stops("paused", f"DAG {workflow_id} is paused.", remedy)]
     return [*answers, passes("dag", f"DAG {workflow_id} is there and not paused.")]
 
 

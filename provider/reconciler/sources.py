@@ -69,7 +69,8 @@ def open_api() -> tuple[AirflowApi, str]:
         ) from None
     except AirflowNotFoundException:
         raise ConfigurationError(
-            f"There is no Airflow connection {conn_id}; create it, or set AIRFLOW_CONN_{conn_id.upper()}."
+            f"There is no Airflow connection {conn_id}; create it, or set AIRFLOW_CONN_{conn_id.upper()} to "
+            '{"conn_type": "airflow_api", "host": "http://localhost:8080", "login": "…", "password": "…"}.'
         ) from None
 
 

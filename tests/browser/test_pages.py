@@ -175,7 +175,7 @@ def test_a_run_is_started_in_the_middle_by_the_trigger_form(world: World, visito
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        (PAUSED, "DAG returns is paused. Unpause it in Airflow."),
+        (PAUSED, "DAG returns is paused. `accelerator resume returns`, or its switch in Airflow."),
         (EXTERNAL, "receive_files waits for a message that tells its end: task_id receive_files"),
         (POOLED, f"Pool reports is full, 1 of 1 slots are taken: month_end refresh_ledger in {RUNNING[1]}."),
         (RUNNING, "refresh_ledger waits for remote job"),

@@ -144,7 +144,7 @@ class TestSideBySide:
 
     def test_its_workflow_is_paused(self, world: World, why: Asker) -> None:
         wait(world, "P1", lambda: batch(world, "P1"))
-        why.check("workflow paused", ("P1",), r"DAG paused is paused\. Unpause it in Airflow\.")
+        why.check("workflow paused", ("P1",), r"DAG paused is paused\. `accelerator resume paused`, or its switch in Airflow\.")
 
     def test_as_many_batches_run_as_may(self, world: World, why: Asker) -> None:
         wait(world, "W2", lambda: batch(world, "W2"))

@@ -315,7 +315,7 @@ class TestTask:
         ("values", "said"),
         [
             (None, "its rule is gone."),
-            ({"notifier": "slack"}, "rules may not use the notifier 'slack'"),
+            ({"notifier": "slack"}, "the notifier 'slack' is not in "),
             ({"config": {"to": "a", "files": ["/etc/passwd"]}}, "mail does not take 'files'"),
             ({"events": "nonsense"}, "column events"),
         ],

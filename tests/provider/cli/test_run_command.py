@@ -30,15 +30,15 @@ def test_a_batch_is_started_as_a_message_would(accelerator, server: Server) -> N
     )
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"Batch B~1 of one is started: {server.address}/dags/one/runs/B~1/plugin/task-batch\n"
-    ((method, path, _query, _token, body),) = server.asked
-    assert (method, path) == ("POST", "/api/v2/dags/one/dagRuns")
+    assert [asked[:2] for asked in server.asked] == [("GET", "/api/v2/dags/one"), ("POST", "/api/v2/dags/one/dagRuns")]
+    body = server.asked[1][4]
     conf = {"country": "at", "days": 3, "scope": "downstream", "start_task_id": ["b", "d"]}
     assert body == {"dag_run_id": "B~1", "logical_date": None, "conf": conf}
 
 
 def test_the_whole_workflow_gets_an_id_of_its_own(accelerator, server: Server) -> None:
     assert accelerator("run", "one").code == accelerator("run", "one").code == 0
-    first, second = (asked[4] for asked in server.asked)
+    first, second = (asked[4] for asked in server.asked if asked[0] == "POST")
     assert first["dag_run_id"] != second["dag_run_id"]
     assert first["conf"] == {"scope": "workflow"}
 
@@ -63,13 +63,14 @@ def test_what_cannot_be_started(accelerator, server: Server, arguments: list[str
 
 
 def test_what_airflow_refuses_is_said_without_secrets(accelerator, server: Server) -> None:
-    server.answer = lambda _path, _query: (400, {"detail": "Invalid input for param days: 'hunter3' is not\nof type 'integer'"})
+    refusal = {"detail": "Invalid input for param days: 'hunter3' is not\nof type 'integer'"}
+    server.answer = lambda path, _query: (400 if path.endswith("dagRuns") else 200, refusal)
     ran = accelerator("run", "one", "--param", "days=x", "--param", "api_key=hunter3")
     assert ran.code == 1
     assert ran.err == (
         "error: Airflow refuses the run: Invalid input for param days (the rest may quote a secret); nothing was started.\n"
     )
-    server.answer = lambda _path, _query: (409, {"detail": "there is one"})
+    server.answer = lambda path, _query: (409 if path.endswith("dagRuns") else 200, {"detail": "there is one"})
     ran = accelerator("run", "one", "--batch-id", "B1")
     assert ran.err == "error: batch B1 of one exists already; give another --batch-id.\n"
     assert ran.code == 1
@@ -77,11 +78,35 @@ def test_what_airflow_refuses_is_said_without_secrets(accelerator, server: Serve
 
 @pytest.mark.parametrize(("status", "known"), [(500, False), (503, False), (403, True), (404, True)])
 def test_only_what_airflow_refuses_is_said_not_to_be_started(accelerator, server: Server, status: int, known: bool) -> None:
-    server.answer = lambda _path, _query: (status, {"detail": "no"})
+    server.answer = lambda path, _query: (status if path.endswith("dagRuns") else 200, {"detail": "no"})
     ran = accelerator("run", "one", "--batch-id", "B1")
     assert ran.code == 1
     assert ran.err.startswith("error: it is not known whether batch B1 was started: ") is not known
     assert ran.err.endswith("; nothing was started.\n") is known
+
+
+def test_a_workflow_that_airflow_has_not_seen_yet(accelerator, server: Server) -> None:
+    server.answer = lambda _path, _query: (404, {"detail": "The Dag with ID: `one` was not found"})
+    ran = accelerator("run", "one")
+    assert ran.code == 1
+    assert ran.err.startswith("error: Airflow has no DAG one yet, so nothing was started. It sees what was imported within ")
+    assert [asked[0] for asked in server.asked] == ["GET"]
+
+
+def test_nothing_is_started_where_airflow_does_not_say_what_it_has(accelerator, server: Server) -> None:
+    server.answer = lambda _path, _query: (500, {"detail": "no"})
+    ran = accelerator("run", "one")
+    assert ran.code == 1
+    assert ran.err.startswith("error: Airflow GET /api/v2/dags/one answered 500")
+    assert ran.err.endswith(" Nothing was started.\n")
+    assert {asked[0] for asked in server.asked} == {"GET"}
+
+
+def test_a_batch_of_a_paused_workflow_waits(accelerator, server: Server) -> None:
+    server.answer = lambda path, _query: (200, {} if path.endswith("dagRuns") else {"dag_id": "one", "is_paused": True})
+    ran = accelerator("run", "one")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.endswith("\nIt waits, since one is paused: `accelerator resume one` lets it go on.\n")
 
 
 @pytest.fixture

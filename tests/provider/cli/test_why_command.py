@@ -26,7 +26,10 @@ LIVE = {"scheduler": {"status": "healthy"}}
 OTHERS = "provider.exceptions.DefinitionError: 1 problem in the workflow definitions. Other workflows are not affected"
 #: Attributes of Airflow, and the beginning of the first line for the batch.
 OF_BATCH: list[tuple[dict[str, Any], str]] = [
-    ({"known": DagState(paused=True, stale=False, running=1)}, "DAG w is paused. Unpause it in Airflow."),
+    (
+        {"known": DagState(paused=True, stale=False, running=1)},
+        "DAG w is paused. `accelerator resume w`, or its switch in",
+    ),
     ({"known": GONE}, "No DAG file defines w any more."),
     ({"known": None}, "No DAG file defines w yet."),
     (

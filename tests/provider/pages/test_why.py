@@ -47,7 +47,7 @@ def test_a_batch_that_has_ended(pages: Pages) -> None:
     store(batch("B2", status="ERROR", error="1 task failed: load"))
     (answer,) = pages.json("why", "bob", dag_id="daily_sales", run_id="B2")["answers"]
     assert answer["reason"].startswith("The batch has ended as ERROR at ")
-    assert answer["remedy"] == "`accelerator restart` runs what failed again."
+    assert answer["remedy"] == "Mend the cause, then `accelerator restart B2` runs what failed again."
 
 
 def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
