@@ -26,9 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that start an Airflow, the storms among them: the last minutes of a run are for short ones."""
-    slow = {item.path for item in items if item.get_closest_marker("airflow_services")}
-    items.sort(key=lambda item: (item.path not in slow, "storm" not in item.name))
+    """Begin with files that start an Airflow, the storms among them, then those that wait: the last minutes are for short ones."""
+    order: dict[Path, int] = {}
+    for item in items:
+        place = 0 if item.get_closest_marker("airflow_services") else 1 if item.get_closest_marker("slow") else 2
+        order[item.path] = min(place, order.get(item.path, place))
+    items.sort(key=lambda item: (order[item.path], "storm" not in item.name))
 
 
 @pytest.fixture(scope="session")
