@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with files that start an Airflow, the storms among them, then those that wait: the last minutes are for short ones."""
+    """Begin with files that start an Airflow, storms among them, then those that wait: the last minutes are for short ones."""
     order: dict[Path, int] = {}
     for item in items:
         place = 0 if item.get_closest_marker("airflow_services") else 1 if item.get_closest_marker("slow") else 2
