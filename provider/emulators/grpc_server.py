@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 
 from provider.emulators.ledger import Ledger
+from provider.emulators.ports import bound_socket
 from provider.emulators.rules import Rule, RuleBook, Service
-from provider.exceptions import ConfigurationError
 
 T = TypeVar("T")
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
@@ -150,7 +150,7 @@ class GrpcServer:
 
     :param port: 0 takes a free one.
     :param max_workers: calls served at once; long polls and streams keep one each.
-    :raises ConfigurationError: the port is taken.
+    :raises PortTakenError: the port is taken.
     """
 
     def __init__(self, port: int = 0, *, host: str = "127.0.0.1", max_workers: int = 32) -> None:
@@ -159,10 +159,9 @@ class GrpcServer:
             ThreadPoolExecutor(max_workers=max_workers, thread_name_prefix="emulator-grpc"),
             options=(("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)),
         )
-        try:
-            self.port: int = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            raise ConfigurationError(f"Port {port} of {host} is taken. Choose another, or 0 for a free one.") from error
+        # gRPC would write lines of its own about a port that is taken.
+        bound_socket(host, port).close()
+        self.port: int = self._server.add_insecure_port(f"{host}:{port}")
         self.address = f"{host}:{self.port}"
 
     def add(self, service_name: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:

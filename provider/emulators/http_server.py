@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from provider.emulators.ledger import Ledger
+from provider.emulators.ports import bound_socket
 from provider.emulators.rules import Rule, RuleBook, Service
-from provider.exceptions import AcceleratorError, ConfigurationError
+from provider.exceptions import AcceleratorError
 
 START_SECONDS = 30.0
 
@@ -146,7 +147,7 @@ class HttpServer:
 
     :param port: 0 takes a free one.
     :param certificate_file: chain and key; None serves plain HTTP.
-    :raises ConfigurationError: the port is taken.
+    :raises PortTakenError: the port is taken.
     """
 
     def __init__(
@@ -158,13 +159,7 @@ class HttpServer:
         certificate_file: Path | None = None,
         connections: Connections | None = None,
     ) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((host, port))
-        except OSError as error:
-            self._socket.close()
-            raise ConfigurationError(f"Port {port} of {host} is taken. Choose another, or 0 for a free one.") from error
+        self._socket = bound_socket(host, port)
         self.port: int = self._socket.getsockname()[1]
         connections = connections or Connections()
         options: dict[str, Any] = {"ssl_certfile": str(certificate_file)} if certificate_file else {}

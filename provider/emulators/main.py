@@ -6,12 +6,15 @@ import shlex
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
+from provider.emulators.ports import PortTakenError
 from provider.emulators.pubsub import Implementation
 from provider.emulators.scenario import load_scenario
 from provider.emulators.server import Emulators, Ports
+from provider.exceptions import ConfigurationError
 from provider.files import replace_file
 
 
@@ -55,6 +58,13 @@ def run(
             )
             sys.stdout.flush()
             ended.wait()
+        sys.stdout.write("# Stopped.\n")
+    except PortTakenError as error:
+        option = next(f"--{name}-port" for name, port in asdict(ports or Ports()).items() if port == error.port)
+        raise ConfigurationError(
+            f"port {error.port} of {error.host} is taken, perhaps by `accelerator emulators` that run already. Choose another "
+            f"with {option}; 0 takes a free one."
+        ) from error
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

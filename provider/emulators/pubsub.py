@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from provider.emulators.ledger import Ledger
+from provider.emulators.ports import bound_socket
 from provider.emulators.pubsub_builtin import BuiltinPubSub
 from provider.emulators.rules import RuleBook
 from provider.emulators.scenario import PubSubScenario
@@ -105,12 +105,14 @@ class GooglePubSub:
     :param launcher: its start script.
     :param folder: gets the log file ``pubsub-emulator.log``.
     :param port: 0 takes a free one.
+    :raises PortTakenError: the port is taken.
     """
 
     def __init__(self, launcher: Path, folder: Path, *, port: int = 0) -> None:
         self._launcher = launcher
         self._log = folder / "pubsub-emulator.log"
-        self._port = port or _free_port()
+        with bound_socket("127.0.0.1", port) as free:
+            self._port: int = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
         self.address = f"127.0.0.1:{self._port}"
 
@@ -188,9 +190,3 @@ def create_resources(address: str, scenario: PubSubScenario) -> None:
                             "ack_deadline_seconds": subscription.ack_deadline_seconds,
                         }
                     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -38,6 +38,7 @@ def test_emulators_serve_until_they_are_interrupted(tmp_path: Path) -> None:
         assert any("PUBSUB_EMULATOR_HOST=" in line for line in exports)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
+        assert process.stdout.read() == "# Stopped.\n"
     finally:
         process.kill()
         process.stdout.close()
@@ -68,10 +69,14 @@ def test_the_ports_are_the_same_each_time_and_one_that_is_taken_is_named(acceler
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        others = [part for name in ("powerbi", "pubsub", "admin") for part in (f"--{name}-port", "0")]
-        result = accelerator("emulators", "--pubsub", "builtin", "--folder", tmp_path, "--dataform-port", str(port), *others)
+        ports = {**dict.fromkeys(("dataform", "pubsub", "admin"), 0), "powerbi": port}
+        options = [part for name, number in ports.items() for part in (f"--{name}-port", str(number))]
+        result = accelerator("emulators", "--pubsub", "builtin", "--folder", tmp_path, *options)
     assert result.code == 1
-    assert result.err == f"error: Port {port} of 127.0.0.1 is taken. Choose another, or 0 for a free one.\n"
+    assert result.err == (
+        f"error: port {port} of 127.0.0.1 is taken, perhaps by `accelerator emulators` that run already. Choose another with "
+        "--powerbi-port; 0 takes a free one.\n"
+    )
 
 
 def test_a_scenario_with_a_mistake_starts_nothing(accelerator, tmp_path: Path) -> None:

@@ -125,14 +125,24 @@ def test_nothing_listens_after_the_end(tmp_path):
         assert ports_of(emulators) == ports
 
 
-@pytest.mark.parametrize("which", ["dataform", "powerbi", "pubsub", "admin"])
-def test_taken_port_is_named_and_the_others_are_freed(tmp_path, which):
+@pytest.fixture
+def taken_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"Port {port} of 127.0.0.1 is taken"):
-            Emulators(Scenario(), folder=tmp_path, pubsub="builtin", ports=Ports(**{which: port})).__enter__()
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("which", ["dataform", "powerbi", "pubsub", "admin"])
+def test_taken_port_is_named_and_the_others_are_freed(tmp_path, which, taken_port, capfd):
+    with pytest.raises(ConfigurationError, match=f"Port {taken_port} of 127.0.0.1 is taken"):
+        Emulators(Scenario(), folder=tmp_path, pubsub="builtin", ports=Ports(**{which: taken_port})).__enter__()
+    assert capfd.readouterr().err == "", "gRPC says nothing by itself"
+
+
+def test_a_taken_port_is_named_before_googles_emulator_starts(tmp_path, taken_port):
+    with pytest.raises(ConfigurationError, match=f"Port {taken_port} of 127.0.0.1 is taken"):
+        GooglePubSub(tmp_path / "launcher", tmp_path, port=taken_port)
 
 
 @NEEDS_GOOGLE
