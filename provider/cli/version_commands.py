@@ -38,7 +38,7 @@ def history(args: argparse.Namespace) -> int:
         entry = version["rows"]
         counts = ("", "") if entry is None else (str(len(entry["tasks"])), str(len(entry["dependencies"])))
         rows.append((str(version["version"]), utc(version["created_at"]), version["created_by"], version["action"], *counts))
-    write_table(("VERSION", "WHEN", "WHO", "WHAT", "TASKS", "DEPENDENCIES"), rows)
+    write_table(("version", "when", "who", "what", "tasks", "dependencies"), rows)
     return 0
 
 

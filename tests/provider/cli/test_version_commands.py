@@ -62,7 +62,7 @@ def test_every_import_leaves_a_version_and_a_rollback_is_one(accelerator, applic
     assert accelerator("rollback", "one", "--to", str(found[1]["version"])).code == 0
     assert [row["task_id"] for row in _stored().tasks] == ["a", "x"]
     heading, *lines = accelerator("history", "one").out.splitlines()
-    assert (heading.split()[0], len(lines)) == ("VERSION", 4)
+    assert (heading.split()[0], len(lines)) == ("version", 4)
 
 
 def test_what_came_by_sql_is_a_version_once_an_import_replaces_it(accelerator, application_database: str, store) -> None:
