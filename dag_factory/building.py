@@ -20,6 +20,7 @@ from dag_factory.workflow_dag import build_dag, last_that_choose
 from provider.airflow_internals.dags import UnusableDagError, rehearse
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, Shard, entry_of, to_rows
+from provider.texts import counted
 
 #: What of the time may be used up before changed workflows are no longer tried.
 _SHARE_OF_CHANGED = 0.7
@@ -224,4 +225,4 @@ def _size(rows: DefinitionRows) -> int:
 
 def _names(workflow_ids: list[str]) -> str:
     names = ", ".join(workflow_ids[:10]) + (f" and {len(workflow_ids) - 10} more" if len(workflow_ids) > 10 else "")
-    return f"{len(workflow_ids)} workflow{'' if len(workflow_ids) == 1 else 's'} ({names})"
+    return f"{counted(len(workflow_ids), 'workflow')} ({names})"

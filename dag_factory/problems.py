@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from provider.exceptions import DefinitionError
-from provider.texts import one_line, quoted
+from provider.texts import counted, one_line, quoted
 
 #: Most problems that one error lists. Airflow stores its text at every parse, and nobody reads two thousand lines.
 MAX_LISTED = 50
@@ -87,11 +87,10 @@ def raise_problems(problems: Iterable[Problem], consequence: str) -> None:
     """
     lines = sorted({str(problem) for problem in problems})
     if lines:
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         listed = lines[:MAX_LISTED]
         if more := len(lines) - len(listed):
             listed.append(f"{more} more, which `accelerator validate` lists")
-        raise DefinitionError("\n- ".join([f"{count} {IN_DEFINITIONS} {consequence}", *listed]))
+        raise DefinitionError("\n- ".join([f"{counted(len(lines), 'problem')} {IN_DEFINITIONS} {consequence}", *listed]))
 
 
 @contextmanager

@@ -53,6 +53,11 @@ def storable_or_none(value: object, limit: int) -> str | None:
     return None if value is None else storable(value, limit)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something: ``1 rule``, ``2 rules``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def task_name(task_id: str, map_index: int) -> str:
     """Return how people are told of a task instance."""
     return task_id if map_index < 0 else f"{task_id}[{map_index}]"

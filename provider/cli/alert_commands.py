@@ -19,7 +19,7 @@ from provider.exceptions import AcceleratorError, ConfigurationError, Definition
 from provider.input_files import read_file
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.states import ALERT_WAITING
-from provider.texts import quoted
+from provider.texts import counted, quoted
 
 _OFF = "no rule is looked at: [accelerator] notifiers allows no notifier, such as mail, slack or topic.\n"
 
@@ -66,12 +66,13 @@ def load(args: argparse.Namespace) -> int:
         sys.stderr.write(f"error: {args.file}: rule {quoted(rule_id)}: {problem}\n")
     for rule in checked.rules:
         _check_config(rule)
+    told = counted(len(checked.rules), "rule")
     if checked.problems or args.dry_run:
-        say("Nothing was stored." if checked.problems else f"{len(checked.rules)} rules are right. Nothing was stored (dry run).")
+        say("Nothing was stored." if checked.problems else f"No mistake in {told}. Nothing was stored (dry run).")
         return 1 if checked.problems else 0
     with write_session() as session:
         rule_rows.store_rules(session, checked.rules, prune=args.prune)
-    say(f"Stored {len(checked.rules)} rules.")
+    say(f"Stored {told}.")
     for rule_id, problem in _stored().problems.items():
         sys.stderr.write(f"warning: rule {quoted(rule_id)}: {problem}\n")
     return 0
@@ -102,7 +103,7 @@ def retry(_args: argparse.Namespace) -> int:
     """Let alerts that were given up be sent once more."""
     with write_session() as session:
         count = outbox.retry_failed(session)
-    say(f"{count} alerts are sent once more." if count else "No alert was given up.")
+    say(f"{counted(count, 'alert')} will be sent once more." if count else "No alert was given up.")
     return 0
 
 

@@ -27,6 +27,7 @@ from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import one_at_a_time
 from provider.metadata.workflow_rows import IMPORTED
 from provider.strict_yaml import Places, dump
+from provider.texts import counted
 
 
 def import_workflows(args: argparse.Namespace) -> int:
@@ -96,9 +97,9 @@ def validate_workflows(args: argparse.Namespace) -> int:
     _warn(warnings)
     if problems:
         write_problems(problems, args.file, parsed)
-        sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {args.file or 'the stored workflows'}.\n")
+        sys.stderr.write(f"error: {counted(len(problems), 'problem')} in {args.file or 'the stored workflows'}.\n")
     else:
-        sys.stdout.write(f"{_count(len(rows.workflows), 'workflow')}, {_count(len(rows.tasks), 'task')}: no problems.\n")
+        sys.stdout.write(f"{counted(len(rows.workflows), 'workflow')}, {counted(len(rows.tasks), 'task')}: no problems.\n")
     return 1 if problems else 0
 
 
@@ -138,7 +139,7 @@ def refuse(name: str, problems: Sequence[Problem], parsed: ParsedFile) -> int:
     :param name: of the file, or of what else it comes from.
     """
     write_problems(problems, name, parsed)
-    sys.stderr.write(f"error: {_count(len(problems), 'problem')} in {name}; nothing was stored.\n")
+    sys.stderr.write(f"error: {counted(len(problems), 'problem')} in {name}; nothing was stored.\n")
     return 1
 
 
@@ -168,11 +169,7 @@ def report(plan: Plan, *, dry_run: bool) -> None:
     sys.stdout.write(f"Workflows: {summary}.{' Nothing was stored (dry run).' if dry_run else ''}\n")
     if plan.others:
         sys.stderr.write(
-            f"warning: workflows that are not in the file have {_count(len(plan.others), 'problem')}; "
+            f"warning: workflows that are not in the file have {counted(len(plan.others), 'problem')}; "
             "`accelerator validate` lists them.\n"
         )
     _warn([*pool_warnings(plan.workflows), *plan.warnings])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

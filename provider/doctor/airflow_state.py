@@ -19,6 +19,7 @@ from provider.doctor.shared import SHARED_SECONDS, Shared
 from provider.exceptions import UnseenError
 from provider.metadata.leader_lock import Lead, current_lead
 from provider.metadata.request_queue import oldest_waiting_since
+from provider.texts import counted
 
 DISPATCHER = "accelerator_dispatcher"
 RECONCILER = "accelerator_reconciler"
@@ -191,12 +192,12 @@ def look_at_alerts() -> Verdict | None:
         return None
     if read.problems:
         names = ", ".join(sorted(read.problems)[:3])
-        seen = f"{len(read.problems)} rules cannot be used, such as {names}"
+        seen = f"{counted(len(read.problems), 'rule')} cannot be used, such as {names}"
         return Verdict(State.WARNING, seen, "Run `accelerator alerts rules`: it says what is wrong with each of them.")
     if failed or overdue:
-        seen = f"{failed} alerts were given up, {overdue} have waited {_told(_WAITING)} or longer"
+        seen = f"given up: {counted(failed, 'alert')}; waiting for {_told(_WAITING)} or longer: {counted(overdue, 'alert')}"
         return Verdict(State.WARNING, seen, "Run `accelerator alerts list`: its column reason says why.")
-    return ok(f"{len(read.rules)} rules, and no alert that could not be sent")
+    return ok(f"{counted(len(read.rules), 'rule')}, and no alert that could not be sent")
 
 
 def _known(get: Callable[[], Any]) -> Any:

@@ -36,6 +36,10 @@ def test_storable_has_neither_nul_nor_half_a_character():
     assert texts.storable("abc", 2) == "ab"
 
 
+def test_counted_has_one_of_one_thing_alone():
+    assert [texts.counted(number, "rule") for number in (0, 1, 2)] == ["0 rules", "1 rule", "2 rules"]
+
+
 def test_plain_takes_members_of_enumerations_and_texts():
     assert texts.plain(Colour.RED) == texts.plain("red") == "red"
 

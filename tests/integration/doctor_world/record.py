@@ -149,7 +149,7 @@ OF_THE_RECORD = (
     Fault(
         "a rule with a notifier that is not allowed",
         not_allowed_rule,
-        (Line("alerts", "warning", "1 rules cannot be used, such as tells", "Run `accelerator alerts rules`"),),
+        (Line("alerts", "warning", "1 rule cannot be used, such as tells", "Run `accelerator alerts rules`"),),
     ),
     Fault(
         "an alert that nobody sends",
@@ -158,7 +158,7 @@ OF_THE_RECORD = (
             Line(
                 "alerts",
                 "warning",
-                "0 alerts were given up, 1 have waited 0:15:00 or longer",
+                "given up: 0 alerts; waiting for 0:15:00 or longer: 1 alert",
                 "Run `accelerator alerts list`",
             ),
         ),

@@ -99,7 +99,9 @@ class TestLoad:
         assert stored() == {}
 
     def test_a_dry_run_stores_nothing(self, accelerator: Accelerator, rules: Rules) -> None:
-        assert accelerator("alerts", "load", "--dry-run", rules(MAIL)).out == "1 rules are right. Nothing was stored (dry run).\n"
+        assert (
+            accelerator("alerts", "load", "--dry-run", rules(MAIL)).out == "No mistake in 1 rule. Nothing was stored (dry run).\n"
+        )
         assert stored() == {}
 
     def test_a_notifier_that_is_not_allowed_here_is_stored_and_told(self, accelerator: Accelerator, rules: Rules) -> None:
@@ -179,6 +181,6 @@ def test_alerts_are_listed_and_what_was_given_up_is_sent_once_more(accelerator: 
     assert [cells[1] for cells in listed] == ["state", "failed", "sent"]
     assert listed[1][3:] == ["failure", "team", "sales", "B1", "load", "no", "server"]
     assert [one["event_id"] for one in json.loads(accelerator("alerts", "list", "--state", "sent", "-o", "json").out)] == ["1"]
-    assert accelerator("alerts", "retry").out == "1 alerts are sent once more.\n"
+    assert accelerator("alerts", "retry").out == "1 alert will be sent once more.\n"
     assert accelerator("alerts", "retry").out == "No alert was given up.\n"
     assert accelerator("alerts", "list", "--workflow", "other").out == "No alerts.\n"
