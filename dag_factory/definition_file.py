@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 from pydantic import BaseModel
 
 from dag_factory import foreach
-from dag_factory.problems import Problem, edge_name, in_words, row_name, searches_bounded, shorten, suggestion
+from dag_factory.problems import Problem, edge_name, in_words, other_key, row_name, searches_bounded, shorten
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
 from provider.strict_yaml import Places
@@ -42,6 +42,7 @@ _OTHER_NAMES = {
         **dict.fromkeys(("timeout", "execution_timeout"), "timeout_seconds"),
         "retry_delay": "retry_delay_seconds",
         "priority_weight": "priority",
+        "trigger_rule": "on_parent_skip or run_if",
         "doc_md": "doc",
     },
 }
@@ -107,6 +108,11 @@ def parse(data: Any, places: Places | None = None) -> ParsedFile:
 def _parse(data: Any, parsed: ParsedFile) -> ParsedFile:
     if not isinstance(data, dict):
         parsed.add("the file", f'must be an object with the key "workflows", not {in_words(data)}')
+        return parsed
+    if "workflows" not in data and data.keys() & {"workflow_id", "tasks"}:
+        parsed.add(
+            "the file", 'is one workflow by itself; put "workflows:" above it, "- " before workflow_id, and indent the rest'
+        )
         return parsed
     _tell_unknown(data, {"workflows"}, "the file", {}, parsed)
     if not data.get("workflows"):
@@ -174,9 +180,7 @@ def _tell_unknown(
 ) -> None:
     for key in entry:
         if key not in known:
-            meant = other_names.get(key)
-            hint = f"did you mean {meant}?" if meant is not None else suggestion(key, known, "known keys are")
-            parsed.add(place, f"unknown key {shorten(key)}; {hint}")
+            parsed.add(place, f"unknown key {shorten(key)}; {other_key(key, known, other_names)}")
 
 
 def _objects(value: Any, name: str, id_key: str, known: Set[str], parsed: ParsedFile) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -143,27 +144,41 @@ def suggestion(name: str, known: Collection[str], what: str) -> str:
     return f"{hint}{what}: {', '.join(names[:MAX_NAMES]) or 'none'}{more}"
 
 
-def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
+def other_key(name: str, known: Collection[str], other_names: Mapping[str, str]) -> str:
+    """
+    Return what somebody may have meant by a key that is not known.
+
+    :param other_names: what other systems call a key → what it is called here.
+    """
+    meant = other_names.get(name)
+    return f"did you mean {meant}?" if meant is not None else suggestion(name, known, "known keys are")
+
+
+def describe(
+    error: ValidationError, model: type[BaseModel], prefix: str = "", other_names: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """
     Turn pydantic's errors into sentences such as ``config.project_id: missing``.
 
     :param model: the model that refused the data; its fields are what unknown keys are compared to.
     :param prefix: where in the row the data is, such as ``config``.
+    :param other_names: what other systems call a key of the model → what it is called here.
     """
     items = error.errors(include_url=False)
     # A list without its wrong items is called too short as well.
     beneath = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
-    return [_describe(item, model, prefix) for item in items if item["type"] != "too_short" or item["loc"] not in beneath]
+    told = [item for item in items if item["type"] != "too_short" or item["loc"] not in beneath]
+    return [_describe(item, model, prefix, other_names) for item in told]
 
 
-def _describe(item: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
+def _describe(item: ErrorDetails, model: type[BaseModel], prefix: str, other_names: Mapping[str, str]) -> str:
     where = _path([prefix, *item["loc"]] if prefix else list(item["loc"])) or "row"
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
         return f"{where}: missing; add it"
     if kind == "extra_forbidden":
-        fields = _fields_at(model, item["loc"][:-1])
-        return f"{where}: unknown key; {suggestion(str(item['loc'][-1]), fields, 'known keys are')}"
+        *above, key = item["loc"]
+        return f"{where}: unknown key; {other_key(str(key), _fields_at(model, above), {} if above else other_names)}"
     if kind == "value_error":
         text = str(context.get("error", item["msg"]))
         return text if where == "row" else f"{where}: {text}"
@@ -184,7 +199,7 @@ def _path(parts: list[Any]) -> str:
     return text
 
 
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+def _fields_at(model: type[BaseModel], loc: Iterable[int | str]) -> list[str]:
     """Return the keys that the model at this place knows."""
     for part in loc:
         field = model.model_fields.get(str(part))

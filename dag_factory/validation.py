@@ -224,7 +224,7 @@ class _Validation:
         try:
             typed = model.model_validate(config)
         except ValidationError as error:
-            said += describe(error, model, "config")
+            said += describe(error, model, "config", task_type.other_names)
         self._report(workflow_id, name, *(f"{instance}{one}" for one in said))
         return None if instance and said else typed
 

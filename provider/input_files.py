@@ -18,6 +18,8 @@ MAX_BYTES = 10_000_000
 
 _STDIN = Path("standard input")
 
+_INDENTATION = "look at the indentation of this line and the one above"
+
 #: What a parser says of YAML, and what to do about it.
 _REMEDIES = {
     "found character that cannot start any token": "indent with spaces and not with tabs, and put a text that begins with a mark "
@@ -26,6 +28,8 @@ _REMEDIES = {
     "mapping values are not allowed in this context": "put a text with a colon in quotes, and look at the indentation",
     "could not find expected ':'": "write key: value",
     "did not find expected key": "look at the indentation, and at quotes that are not closed",
+    "did not find expected '-' indicator": _INDENTATION,
+    "did not find expected <document start>": _INDENTATION,
 }
 
 

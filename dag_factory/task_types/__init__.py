@@ -8,7 +8,7 @@ an entry point, see :mod:`dag_factory.task_types.registry`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -65,6 +65,7 @@ class TaskType:
     :param defaults: options that hold where neither workflow nor task says another.
     :param finish: looks at an operator that was made of a configuration, and may change it.
     :param can_expand: whether one task may have many instances.
+    :param other_names: what other systems call a key of the configuration → what it is called here, for who mistakes it.
     """
 
     name: str
@@ -73,6 +74,7 @@ class TaskType:
     defaults: TaskOptions = field(default_factory=TaskOptions)
     finish: Callable[[Any, Any], None] | None = None
     can_expand: bool = True
+    other_names: Mapping[str, str] = field(default_factory=dict)
 
 
 def operator_arguments(config: TaskConfig) -> dict[str, Any]:

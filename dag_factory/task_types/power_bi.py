@@ -61,4 +61,10 @@ def operator(config: PowerBIRefreshConfig) -> OperatorCall:
     return powerbi.PowerBISemanticModelRefreshOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, operator, REMOTE_JOB_DEFAULTS)
+#: The API of Power BI calls a semantic model a dataset and a workspace a group.
+_OTHER_NAMES = {
+    **dict.fromkeys(("dataset", "dataset_id", "dataset_name"), "semantic_model"),
+    **dict.fromkeys(("group", "group_id", "group_name"), "workspace"),
+}
+
+TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, operator, REMOTE_JOB_DEFAULTS, other_names=_OTHER_NAMES)

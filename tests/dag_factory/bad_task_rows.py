@@ -205,6 +205,16 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         "tasks row refresh_daily_sales: config.refresh: type: must be one of 'full', 'clearValues', 'calculate', 'dataOnly', "
         "'automatic', 'defragment', not 'ful'",
     ),
+    "Power BI's old name of a workspace": (
+        lambda rows: rows.task("refresh_daily_sales").update(
+            config={"workspace": "Sales", "dataflow": "Orders", "group_id": "x"}
+        ),
+        "tasks row refresh_daily_sales: config.group_id: unknown key; did you mean workspace?",
+    ),
+    "Power BI's old name of a model": (
+        _config("refresh_daily_sales", "dataset", "Sales"),
+        "tasks row refresh_daily_sales: config.dataset: unknown key; did you mean semantic_model?",
+    ),
     "model and report": (
         _config("refresh_daily_sales", "report", "Sales"),
         "tasks row refresh_daily_sales: config: give exactly one of semantic_model, report, dataflow; given: semantic_model, "

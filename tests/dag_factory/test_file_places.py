@@ -66,6 +66,12 @@ def test_what_is_read_with_places_is_what_is_read_without(tmp_path: Path) -> Non
     assert read_file(file, Places()) == read_file(file)
 
 
+@pytest.mark.parametrize("text", ["workflow_id: sales\ntags: [a]\ntasks: []\n", "tasks: []\n", "workflow_id: sales\n"])
+def test_one_workflow_without_its_list_is_one_problem(text: str, tmp_path: Path) -> None:
+    (problem,) = parsed_of(tmp_path, text).problems
+    assert str(problem).startswith("the file: is one workflow by itself; ")
+
+
 def test_json_has_no_places(tmp_path: Path) -> None:
     parsed = parsed_of(tmp_path, '{"workflows": [{"workflow_id": "sales", "shedule": 1}]}', "file.json")
 

@@ -5,7 +5,10 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from dag_factory.problems import describe
+from dag_factory.specs import Spec
 from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from provider.metadata.rows import DefinitionRows
@@ -32,6 +35,21 @@ def test_good_rows_become_specs(rows: Rows) -> None:
     calendar = validated.workflows["calendar"].options
     assert calendar.starts_at is not None
     assert calendar.starts_at.isoformat() == "2026-01-01T00:00:00+01:00"
+
+
+def test_names_of_other_systems_are_those_of_the_configuration_and_not_of_what_is_in_it() -> None:
+    class Inner(Spec):
+        place: str = ""
+
+    class Outer(Spec):
+        workspace: Inner = Inner()
+
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate({"group": "a", "workspace": {"group": "b"}})
+    assert sorted(describe(caught.value, Outer, "config", {"group": "workspace"})) == [
+        "config.group: unknown key; did you mean workspace?",
+        "config.workspace.group: unknown key; known keys are: place",
+    ]
 
 
 @pytest.mark.parametrize("case", BAD_ROWS)

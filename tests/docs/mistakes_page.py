@@ -76,6 +76,10 @@ MISTAKES = (
     Mistake("an unknown task type", "task_type: dataform", "task_type: data_form", (":13:9:", "did you mean dataform?")),
     Mistake("a key of the configuration is missing", "          region: europe-west3\n", "", ("config.region", "add it")),
     Mistake("a typing error in the configuration", "git_commitish:", "git_comitish:", ("did you mean git_commitish?",)),
+    Mistake("Power BI's old word for a key", "semantic_model:", "dataset:", (":25:11:", "did you mean semantic_model?")),
+    Mistake(
+        "Airflow's trigger rule", "retries: 2", "trigger_rule: all_done", (":22:9:", "did you mean on_parent_skip or run_if?")
+    ),
     Mistake(
         "two sources at once", "git_commitish: main", "git_commitish: main\n          workflow_config: x", ("exactly one of",)
     ),
@@ -104,6 +108,7 @@ MISTAKES = (
     Mistake("a template that does not end", "workspace: Sales", 'workspace: "{{ params.country"', ("config.workspace",)),
     Mistake("code in a template", "workspace: Sales", "workspace: \"{{ ''.__class__ }}\"", ("config.workspace",)),
     Mistake("a tab", "    timezone:", "\ttimezone:", (", line 5", "indent with spaces")),
+    Mistake("a blank too few", "    timezone:", "   timezone:", (", line 5", "the indentation of this line and the one above")),
     Mistake(
         "a key that is given twice",
         "    tags: [sales]",
@@ -111,6 +116,12 @@ MISTAKES = (
         (", line 7", "given twice; keep one"),
     ),
     Mistake("a workflow without tasks", FILE[FILE.index("    tasks:") :], "    tasks: []\n", ("has no task; add",)),
+    Mistake(
+        "one workflow without the list",
+        "workflows:\n  - workflow_id:",
+        "    workflow_id:",
+        ('put "workflows:" above it, "- " before workflow_id',),
+    ),
     Mistake("a list where the file begins", "workflows:\n", "", ('must be an object with the key "workflows"',)),
     Mistake(
         "a word for a boolean", None, "UPDATE tasks SET enabled = 'maybe' WHERE task_id = 'stg_orders'", ("stg_orders: enabled",)

@@ -104,6 +104,8 @@ def test_a_quoted_key_may_be_any_word(write) -> None:
         ("true: a\n", "a key must be a text"),
         ("? [a]\n: b\n", "a key must be a text"),
         ("a: b: c\n", "line 1, column 5: mapping values are not allowed"),
+        ("- a: 1\n b: 2\n", "line 2, column 2: did not find expected '-' indicator; look at the indentation of this line"),
+        ("  a: 1\nb: 2\n", "line 2, column 1: did not find expected <document start>; look at the indentation of this line"),
         ("a: 1\n---\nb: 2\n", "line 2, column 1: but found another document"),
         ("a: " + "[" * 10_000 + "]" * 10_000, "nested more than 50 deep"),
         ("a: \x01\n", "control characters are not allowed"),
