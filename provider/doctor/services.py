@@ -74,9 +74,10 @@ async def _look_at_subscription(name: str) -> Verdict:
     from google.api_core.exceptions import PermissionDenied
 
     hook = SubscriberAsyncHook(settings.get("gcp_conn_id"))
+    emulated = bool(os.environ.get("PUBSUB_EMULATOR_HOST"))
     try:
         # Emulators know no permissions.
-        if not os.environ.get("PUBSUB_EMULATOR_HOST") and not await hook.may_consume(name, CALL_SECONDS):
+        if not emulated and not await hook.may_consume(name, CALL_SECONDS):
             return Verdict(State.ERROR, f"the account may not consume from it ({CONSUME}), or it is not there", _ROLE)
         found = await hook.look_at(name, CALL_SECONDS)
     except PermissionDenied:
@@ -84,23 +85,30 @@ async def _look_at_subscription(name: str) -> Verdict:
         raise UnseenError("the account may consume from it; how it is made cannot be seen", remedy) from None
     finally:
         await hook.close()
-    return judged_subscription(found)
+    return judged_subscription(found, emulated=emulated)
 
 
-def judged_subscription(found: Any) -> Verdict:
-    """Judge how a subscription is made."""
+def judged_subscription(found: Any, *, emulated: bool) -> Verdict:
+    """Judge how a subscription is made; one of an emulator needs no dead letter topic."""
     if found.detached or found.topic == "_deleted-topic_":
         return Verdict(State.ERROR, "its topic is gone, so no message arrives", "Create the subscription anew, on a topic.")
     seen = [f"there, acknowledgement deadline {found.ack_deadline_seconds} s"]
-    remedies = []
+    lacks, options = [], []
     if found.ack_deadline_seconds < _SHORT_DEADLINE:
-        remedies.append("Give it an acknowledgement deadline of 60 s (--ack-deadline 60)")
+        lacks.append("an acknowledgement deadline of 60 s")
+        options.append("--ack-deadline=60")
     if found.dead_letter_policy.dead_letter_topic:
         seen.append(f"dead letters go to {found.dead_letter_policy.dead_letter_topic}")
+    elif emulated:
+        seen.append("no dead letter topic, which an emulator does not need")
     else:
         seen.append("no dead letter topic")
-        remedies.append("Give it a dead letter topic (--dead-letter-topic)")
-    return Verdict(State.WARNING, ", ".join(seen), "; ".join(remedies) + ".") if remedies else ok(", ".join(seen))
+        lacks.append("a dead letter topic")
+        options.append("--dead-letter-topic=TOPIC")
+    if not lacks:
+        return ok(", ".join(seen))
+    command = f"gcloud pubsub subscriptions update {found.name} {' '.join(options)}"
+    return Verdict(State.WARNING, ", ".join(seen), f"Give it {' and '.join(lacks)}: `{command}`.")
 
 
 def _connection_checks() -> list[Check]:

@@ -87,14 +87,14 @@ OF_SERVICES = (
         (Line(_PUBSUB, "error", "its topic is gone, so no message arrives", "Create the subscription anew"),),
     ),
     Fault(
-        "a subscription with a short deadline and no dead letters",
+        "a subscription with a short deadline, and no dead letters, which an emulator does not need",
         careless_subscription,
         (
             Line(
                 _PUBSUB,
                 "warning",
-                "there, acknowledgement deadline 10 s, no dead letter topic",
-                r"Give it an acknowledgement deadline of 60 s \(--ack-deadline 60\); Give it a dead letter topic",
+                "there, acknowledgement deadline 10 s, no dead letter topic, which an emulator does not need",
+                "Give it an acknowledgement deadline of 60 s: `gcloud pubsub subscriptions update .*--ack-deadline=60",
             ),
         ),
     ),

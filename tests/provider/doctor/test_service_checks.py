@@ -79,14 +79,31 @@ class TestSubscriptions:
         assert (found.state, found.seen.partition(":")[0]) == (State.ERROR, "NotFound")
         assert "pubsub_subscriptions" in found.remedy
 
-    def test_it_has_a_short_deadline_and_no_dead_letter_topic(self, subscriber: SubscriberClient) -> None:
+    def test_an_emulators_has_a_short_deadline_and_no_dead_letter_topic(self, subscriber: SubscriberClient) -> None:
         self.create(subscriber, ack_deadline_seconds=10, dead_letter_policy=None)
         (found,) = examined().values()
-        assert (found.state, "--ack-deadline 60" in found.remedy, "--dead-letter-topic" in found.remedy) == (
+        assert (found.state, found.remedy) == (
             State.WARNING,
-            True,
-            True,
+            f"Give it an acknowledgement deadline of 60 s: `gcloud pubsub subscriptions update {NAME} --ack-deadline=60`.",
         )
+
+    def test_an_emulators_needs_no_dead_letter_topic(self, subscriber: SubscriberClient) -> None:
+        self.create(subscriber, dead_letter_policy=None)
+        (found,) = examined().values()
+        assert (found.state, found.remedy) == (State.OK, "")
+        assert found.seen.endswith("no dead letter topic, which an emulator does not need")
+
+    @pytest.mark.parametrize(
+        ("deadline", "lacks", "options"),
+        [
+            (10, "an acknowledgement deadline of 60 s and a dead letter topic", "--ack-deadline=60 --dead-letter-topic=TOPIC"),
+            (60, "a dead letter topic", "--dead-letter-topic=TOPIC"),
+        ],
+    )
+    def test_googles_has_no_dead_letter_topic(self, deadline: int, lacks: str, options: str) -> None:
+        found = judged_subscription(Subscription(name=NAME, topic="t", ack_deadline_seconds=deadline), emulated=False)
+        assert found.state is State.WARNING
+        assert found.remedy == f"Give it {lacks}: `gcloud pubsub subscriptions update {NAME} {options}`."
 
     def test_a_name_that_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__ACCELERATOR__PUBSUB_SUBSCRIPTIONS", "batches")
@@ -94,8 +111,8 @@ class TestSubscriptions:
         assert (found.state, "is not the full name" in found.seen) == (State.ERROR, True)
 
     def test_the_topic_is_gone(self) -> None:
-        assert judged_subscription(Subscription(topic="_deleted-topic_", ack_deadline_seconds=60)).state is State.ERROR
-        assert judged_subscription(Subscription(topic="t", detached=True)).state is State.ERROR
+        for gone in (Subscription(topic="_deleted-topic_", ack_deadline_seconds=60), Subscription(topic="t", detached=True)):
+            assert judged_subscription(gone, emulated=False).state is State.ERROR
 
     @pytest.mark.parametrize(("may", "state"), [(False, State.ERROR), (True, State.UNKNOWN)])
     def test_without_the_role(
