@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo import expectations
-from demo.world import Rows, World
+from demo.world import WIDTH, Rows, World
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,8 @@ def main() -> int:
     arguments = parser.parse_args()
     from rich.console import Console
 
-    console = Console(record=arguments.svg is not None, width=150 if arguments.svg else None, highlight=False)
+    recorded = arguments.svg is not None
+    console = Console(record=recorded, width=WIDTH if recorded else width_of_output(), highlight=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
@@ -61,6 +63,11 @@ def main() -> int:
     if arguments.svg:
         console.save_svg(str(arguments.svg), title="make demo")
     return 0
+
+
+def width_of_output() -> int | None:
+    """Return how wide the tables are shown; None leaves that to rich, which takes a file for a narrow terminal."""
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH
 
 
 def run(console: Console, world: World, began: float) -> None:

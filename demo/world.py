@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TOPIC = "projects/demo-project/topics/task-batches"
 SUBSCRIPTION = "projects/demo-project/subscriptions/task-batches-airflow"
+#: Columns of what is shown.
+WIDTH = 150
 
 Rows = list[dict[str, Any]]
 
@@ -120,7 +122,7 @@ class World:
         :raises subprocess.CalledProcessError: it did not end with 0; its output is in the exception's note.
         """
         command = [str(Path(sys.executable).parent / "accelerator"), *arguments]
-        environment = {**self.airflow.environment(), "COLUMNS": "150"}
+        environment = {**self.airflow.environment(), "COLUMNS": str(WIDTH)}
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if result.returncode:
             error = subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
