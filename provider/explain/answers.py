@@ -61,8 +61,14 @@ def moment(value: object) -> str:
     """Return a time as ``2026-01-31T05:00:00Z``, be it a datetime or a text of the API."""
     if not value:
         return "an unknown time"
+    at = time_of(value)
+    return one_line(value, 40) if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def time_of(value: object) -> datetime | None:
+    """Return a time, be it a datetime or a text of the API; None where it is none."""
     try:
         at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
-        return one_line(value, 40)
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return None
+    return at.astimezone(UTC)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider.airflow_view.view import RunsView
 from provider.exceptions import AcceleratorError
-from provider.explain.answers import Answer, cause, listed, moment, passes, stops
+from provider.explain.answers import Answer, cause, listed, moment, passes, stops, time_of
 from provider.explain.dags import explain_dag
 from provider.explain.tasks import TaskFacts, explain_task
 from provider.hooks.remote_job import ENDED_STATES
@@ -129,9 +129,11 @@ def explain_end(batch: StoredTaskBatch) -> Answer:
 def _task_facts(facts: BatchFacts, instance: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> TaskFacts:
     task_id, map_index = str(instance["task_id"]), int(instance["map_index"])
     above = {parent for parent, child in facts.edges if child == task_id} or ({"start_batch"} - {task_id})
-    parents = [
-        (task_name(str(one["task_id"]), int(one["map_index"])), one.get("state")) for one in instances if one["task_id"] in above
-    ]
+    before = [(task_name(str(one["task_id"]), int(one["map_index"])), one) for one in instances if one["task_id"] in above]
+    parents = [(name, one.get("state")) for name, one in before]
+    began = facts.batch["started_at"] or facts.batch["created_at"]
+    ends = [(at, f"{name} ended") for name, one in before if (at := time_of(one.get("end_date"))) is not None]
+    ready = max([(began, "its batch began"), *ends])
     logs = [one for one in facts.logs if (one["task_id"], one["map_index"]) == (task_id, map_index)]
     log, limits = logs[-1] if logs else None, facts.limits.get(task_id, {})
-    return TaskFacts(instance, log, facts.task_types.get(task_id), parents, limits)
+    return TaskFacts(instance, log, facts.task_types.get(task_id), parents, limits, ready)

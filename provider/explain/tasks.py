@@ -15,6 +15,9 @@ from provider.metadata.rows import StoredTaskLog
 from provider.metadata.states import PROCESSING, SCOPE_REASONS
 from provider.texts import first_line, task_name
 
+#: A scheduler that is well may take so long to queue a task.
+_AT_ONCE = timedelta(seconds=30)
+
 
 @dataclass(frozen=True)
 class TaskFacts:
@@ -26,6 +29,7 @@ class TaskFacts:
     :param task_type: of its row; None where it is defined no more.
     :param parents: name and Airflow's state of each task instance before it.
     :param limits: column of its row or its workflow's → how many tasks may run at once.
+    :param ready: when it could be queued, and what happened then, such as ``its batch began``.
     """
 
     instance: Mapping[str, Any]
@@ -33,6 +37,7 @@ class TaskFacts:
     task_type: str | None
     parents: Sequence[tuple[str, str | None]]
     limits: Mapping[str, int]
+    ready: tuple[datetime, str]
 
     @property
     def name(self) -> str:
@@ -146,6 +151,12 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
     reasons = view.reasons(*facts.key)
     if reasons:
         return [*answers, stops("airflow", f"Airflow says: {listed(list(reasons))}")]
+    ready_at, happened = facts.ready
+    waited = datetime.now(UTC) - ready_at
+    if waited < _AT_ONCE:
+        seconds = max(0, round(waited.total_seconds()))
+        reason = f"The scheduler has not queued {facts.name} yet; {happened} {seconds} s ago."
+        return [*answers, stops("scheduler", reason, "That takes seconds: ask again.")]
     busy = [_instance_name(one) for one in view.occupants(None, deferred=False)]
     while_ = f", while {len(busy)} are queued or run: {listed(busy)}" if busy else ""
     remedy = "Look at [core] parallelism and max_active_tasks_per_dag of Airflow."

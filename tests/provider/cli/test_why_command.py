@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -157,6 +158,27 @@ def test_a_task(
     found = accelerator("why", "a", "B1")
     assert found.code == 0, found.err
     assert found.out.splitlines()[0].startswith(line)
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize(
+    ("began", "ended", "line"),
+    [
+        (timedelta(), None, r"The scheduler has not queued b yet; its batch began \d+ s ago\. That takes seconds: ask again\."),
+        (timedelta(hours=1), timedelta(), r"The scheduler has not queued b yet; a ended \d+ s ago\. That takes .*"),
+        (timedelta(minutes=-1), None, r"The scheduler has not queued b yet; its batch began 0 s ago\. .*"),
+        (timedelta(hours=1), timedelta(minutes=1), r"The scheduler has not queued b yet\. Look at \[core\] parallelism .*"),
+        (timedelta(minutes=1), None, r"The scheduler has not queued b yet\. Look at \[core\] parallelism .*"),
+    ],
+)
+def test_a_task_that_could_just_be_queued_wants_nothing(
+    accelerator, airflow: Airflow, began: timedelta, ended: timedelta | None, line: str
+) -> None:
+    now = datetime.now(UTC)
+    rows(batch(started_at=now - began))
+    airflow.add("a", "success", end_date=None if ended is None else (now - ended).isoformat())
+    airflow.add("b", "scheduled")
+    assert re.fullmatch(line, accelerator("why", "b", "B1").out.splitlines()[0])
 
 
 #: When start_batch waits, and the first line for it.
