@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from provider.cli.acting_commands import CANCEL, DISABLE, ENABLE, PAUSE, PUBLISH, RESUME, RUN
 from provider.cli.alerting_commands import ALERTS
 from provider.cli.command import OUTPUT, Command, Group, argument, day, pair, port, positive
+from provider.cli.command_parser import CommandParser
 
 _REQUEST_STATES = ("received", "dispatched", "recorded", "duplicate", "rejected")
 _BATCH_STATUSES = ("NEW", "PROCESSING", "SUCCESS", "ERROR")
@@ -345,9 +346,9 @@ COMMANDS: tuple[Command | Group, ...] = (
 PROGRAM_HELP = "Workflows in tables, run by Airflow: define them, check them, see their batches and task logs"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the parser of the console script; a parsed command carries itself in ``command_definition``."""
-    parser = argparse.ArgumentParser(prog="accelerator", description=PROGRAM_HELP, allow_abbrev=False)
+    parser = CommandParser(prog="accelerator", description=PROGRAM_HELP, allow_abbrev=False)
     parser.add_argument(
         "--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help="show the version of this package and exit"
     )
@@ -365,10 +366,11 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:
+def _add_commands(parser: CommandParser, commands: Sequence[Command | Group]) -> None:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in commands:
         subparser = subparsers.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+        parser.commands[command.name] = subparser
         if isinstance(command, Group):
             _add_commands(subparser, command.commands)
             continue

@@ -50,7 +50,28 @@ print(code, [name for name in {unwanted!r} if name in sys.modules], file=sys.std
 def test_unknown_command_is_wrong_usage(accelerator) -> None:
     assert accelerator("imprt").code == 2
     assert accelerator("batches", "--limit", "0").code == 2
-    assert accelerator().code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["validat"], "accelerator: error: there is no command validat; did you mean validate? commands are: alerts, batches, "),
+        (["db", "upgrad"], "accelerator db: error: there is no command upgrad; did you mean upgrade? commands are: "),
+        (["\x1b[31m"], r"accelerator: error: there is no command \x1b[31m; commands are: "),
+    ],
+)
+def test_a_command_that_is_mistyped_is_told_a_near_one(accelerator, words: list[str], said: str) -> None:
+    result = accelerator(*words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.splitlines()[-1].startswith(said)
+
+
+@pytest.mark.parametrize("words", [[], ["db"]], ids=len)
+def test_without_a_command_the_overview_is_shown(accelerator, words: list[str]) -> None:
+    overview = accelerator(*words, "--help")
+    result = accelerator(*words)
+    assert (result.code, result.out, result.err) == (2, "", overview.out)
+    assert (overview.code, overview.err) == (0, "")
 
 
 @pytest.mark.parametrize(
