@@ -21,6 +21,7 @@ from benchmarks import (
     factory,
     intake,
     intake_beside_silence,
+    listener,
     machine,
     pages,
     reconciler,
@@ -38,6 +39,7 @@ from benchmarks.result import RESULTS, Result, merge, write_json
 BENCHMARKS: Mapping[str, Callable[[Path, PeersEnvironment, Checkout | None], Iterator[Result]]] = {
     "imports": lambda folder, _peers, _before: task_imports.run(folder),
     "task_process": lambda folder, _peers, before: task_process.run(folder, before),
+    "listener": lambda folder, _peers, _before: listener.run(folder),
     "peers": lambda _folder, peers, _before: defects(peers),
     "waiting": lambda folder, peers, _before: waiting.run(folder, peers),
     "triggerer": lambda folder, _peers, before: triggerer.run(folder, before),

@@ -91,7 +91,10 @@ def _process_starts(component: Any) -> None:
         import provider.listeners.task_process
         import provider.metadata.engine
         import provider.metadata.task_logs  # noqa: F401
+        from provider.metadata.database_url import import_driver
         from provider.reconciler import host
+
+        import_driver()
 
         host.start(component)
 

@@ -7,6 +7,7 @@ as not.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 from urllib.parse import quote, quote_plus
@@ -59,12 +60,22 @@ def parse_database_url(text: str) -> URL:
         raise ConfigurationError(f"{_SETTING} names another driver; leave it out, or use {' or '.join(_POSTGRESQL_DRIVERS)}.")
     if not driver:
         # The bare name means another driver in each SQLAlchemy generation.
-        driver = next((name for name in _POSTGRESQL_DRIVERS if importlib.util.find_spec(name)), _POSTGRESQL_DRIVERS[0])
+        driver = _installed_driver() or _POSTGRESQL_DRIVERS[0]
     if importlib.util.find_spec(driver) is None:
         raise ConfigurationError(f"{_SETTING} needs the driver {driver}: pip install {_PACKAGES[driver]}.")
     url = url.set(drivername=f"postgresql+{driver}")
     _refuse_misread(url, text)
     return url
+
+
+def import_driver() -> None:
+    """Import the driver that a URL gets by itself, for processes that are forked off this one."""
+    if driver := _installed_driver():
+        importlib.import_module(driver)
+
+
+def _installed_driver() -> str | None:
+    return next((name for name in _POSTGRESQL_DRIVERS if importlib.util.find_spec(name)), None)
 
 
 def _refuse_misread(url: URL, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast
 
@@ -20,12 +21,18 @@ def inserts(session: Session, model: type[DeclarativeBase], rows: Sequence[Mappi
 
     :param rows: dicts with the same keys.
     """
-    if not rows:
-        return
-    dialect: Any = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
-    size = max(1, _MAX_PARAMETERS // len(rows[0]))
+    for chunk in _chunks(rows):
+        yield _insert(session.get_bind().dialect.name, model).values(chunk)
+
+
+def _insert(dialect_name: str, model: type[DeclarativeBase]) -> Any:
+    return import_module(f"sqlalchemy.dialects.{dialect_name}").insert(model.__table__)
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    size = max(1, _MAX_PARAMETERS // len(rows[0])) if rows else 1
     for start in range(0, len(rows), size):
-        yield dialect.insert(model).values([dict(row) for row in rows[start : start + size]])
+        yield [dict(row) for row in rows[start : start + size]]
 
 
 def upsert(
@@ -45,14 +52,28 @@ def upsert(
     :param rules: column → function of (column name, the proposed row) giving the value to store instead of the proposed one.
     :param where: condition, given the proposed row, under which an existing row is updated.
     """
+    statement = _upsert_of(session.get_bind().dialect.name, model, tuple(update), tuple((rules or {}).items()), where)
+    if len(rows) == 1:
+        session.execute(statement, dict(rows[0]))
+        return
+    for chunk in _chunks(rows):
+        session.execute(statement.values(chunk))
+
+
+@lru_cache(maxsize=32)
+def _upsert_of(
+    dialect_name: str,
+    model: type[DeclarativeBase],
+    update: tuple[str, ...],
+    rules: tuple[tuple[str, Rule], ...],
+    where: Callable[[Any], ColumnElement[bool]] | None,
+) -> Any:
+    """Return the statement, made once: a task process writes two rows, and to make it takes as long as to write them."""
+    statement = _insert(dialect_name, model)
+    if not update:
+        return statement.on_conflict_do_nothing()
+    excluded, rule_of = statement.excluded, dict(rules)
+    values = {column: rule_of[column](column, excluded) if column in rule_of else excluded[column] for column in update}
     primary_key = list(cast("Table", model.__table__).primary_key.columns)
-    for statement in inserts(session, model, rows):
-        if not update:
-            session.execute(statement.on_conflict_do_nothing())
-            continue
-        excluded = statement.excluded
-        rule_of = rules or {}
-        values = {column: rule_of[column](column, excluded) if column in rule_of else excluded[column] for column in update}
-        session.execute(
-            statement.on_conflict_do_update(index_elements=primary_key, set_=values, where=where(excluded) if where else None)
-        )
+    condition = where(excluded) if where else None
+    return statement.on_conflict_do_update(index_elements=primary_key, set_=values, where=condition)

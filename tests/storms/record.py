@@ -235,16 +235,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Make a storm of a size and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reader", choices=get_args(Reader), default="database")
-    parser.add_argument("--rounds", type=int, help="waves; each has all cases once, and one kind of chaos")
+    parser.add_argument("--rounds", type=int, help="waves, each with one kind of chaos")
     parser.add_argument("--small", action="store_true", help="the form that runs among the tests")
     parser.add_argument("--least", type=int, help="how often each case has to come to its intended end")
+    parser.add_argument(
+        "--dealt", type=int, default=1, help="over how many waves the cases are dealt out, to take that much less time"
+    )
     parser.add_argument("--only", action="append", metavar="CASE", help="only this case; can be repeated")
     parser.add_argument("--kind", action="append", choices=KINDS, help="only this kind of chaos; can be repeated")
     add_seed_and_folder(parser)
     options = parser.parse_args(arguments)
     kinds = options.kind or KINDS
     rounds = options.rounds or len(kinds)
-    plan = small_plan(options.seed) if options.small else make_plan(options.seed, rounds, kinds=kinds, names=options.only)
+    if options.small:
+        plan = small_plan(options.seed)
+    else:
+        plan = make_plan(options.seed, rounds, kinds=kinds, names=options.only, dealt=options.dealt)
     least = options.least if options.least is not None else 1 if options.small else min(LEAST, rounds)
     print(f"Record {plan.seed}, reader {options.reader}: {len(plan.waves)} waves …", flush=True)
     with home(options.folder, "record-") as folder:

@@ -128,7 +128,13 @@ class Plan:
 
 
 def make_plan(
-    seed: int, rounds: int, *, kinds: Sequence[Kind] = KINDS, names: Collection[str] | None = None, lives: int = 75
+    seed: int,
+    rounds: int,
+    *,
+    kinds: Sequence[Kind] = KINDS,
+    names: Collection[str] | None = None,
+    lives: int = 75,
+    dealt: int = 1,
 ) -> Plan:
     """
     Return the plan of a seed.
@@ -136,6 +142,7 @@ def make_plan(
     :param rounds: how many waves; the kinds follow each other.
     :param names: of the cases; None for all.
     :param lives: seconds of a remote job that ends by itself; what is killed has come and gone by then.
+    :param dealt: over how many waves the cases are dealt out; 1 for all of them in each wave.
     """
     chance = random.Random(seed)
     cases = [case for case in all_cases() if names is None or case.name in names]
@@ -144,10 +151,11 @@ def make_plan(
     waves = []
     for number in range(rounds):
         kind = kinds[number % len(kinds)]
-        chance.shuffle(cases)
+        if number % dealt == 0:
+            chance.shuffle(cases)
         runs = tuple(
             Run(case, number, f"w{number:02d}_{case.slug}", (ANN, BOB)[chance.randrange(2)], lives)
-            for case in cases
+            for case in cases[number % dealt :: dealt]
             if case.only_with is None or kind in case.only_with
         )
         waves.append(Wave(number, kind, runs))
