@@ -12,7 +12,7 @@ from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import LEASE_SECONDS
 from provider.reconciler.airflow_state import RunKey, Source
 from provider.reconciler.mirror import Difference, Stored, compare_runs, differing_batch_columns, differing_columns
-from provider.reconciler.passes import Reconciler, asked_of, load
+from provider.reconciler.passes import Reconciler, asked_of, load, of_batches
 from provider.texts import chunks
 
 _RUNS_AT_ONCE = 50
@@ -84,7 +84,7 @@ def disagreements(source: Source, since: datetime) -> list[Disagreement]:
 def _changed(source: Source, since: datetime) -> set[RunKey]:
     with source.open() as airflow:
         dag_ids = airflow.workflow_ids()
-        return airflow.changed_runs(dag_ids, since) | airflow.runs_with_changed_tasks(dag_ids, since)
+        return of_batches(airflow.changed_runs(dag_ids, since) | airflow.runs_with_changed_tasks(dag_ids, since))
 
 
 def _compare(source: Source, keys: set[RunKey]) -> set[Disagreement]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from provider.alerts.raising import Alerting
+from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import LostLeadError
 from provider.hooks.remote_job import RemoteCallError
 from provider.metadata import batches
@@ -134,7 +135,7 @@ class Reconciler:
         if self._looked_at is None:
             keys |= runs_to_look_at()
         self.idle = not keys
-        keys |= self._next_swept(dag_ids, started)
+        keys = of_batches(keys | self._next_swept(dag_ids, started))
         seen: dict[RunKey, RunState] = {}
         unsettled: set[RunKey] = set()
         for chunk in map(set, chunks(keys, _RUNS_AT_ONCE)):
@@ -246,6 +247,11 @@ class Reconciler:
 def _is_unreachable(error: Exception) -> bool:
     """Tell whether Airflow's API could not be asked at all; other errors can be the fault of one run."""
     return isinstance(error, RemoteCallError) and error.status_code in _UNREACHABLE
+
+
+def of_batches(keys: Collection[RunKey]) -> set[RunKey]:
+    """Leave out the runs of ``airflow tasks test``, which a scheduler sees, and may run, for the seconds that they live."""
+    return {key for key in keys if not key[1].startswith(TEMPORARY_RUN_PREFIX)}
 
 
 def reconcile_runs(keys: Collection[RunKey]) -> set[RunKey]:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
+from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.metadata import batches, states, task_logs
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
@@ -38,6 +39,17 @@ class TestTries:
         assert one.tick()
         expected = {(f"t_{state}", -1, 1): status for state, status in states.STATUS_OF_TASK_STATE.items()}
         assert statuses() == {**expected, ("mapped", 0, 1): "PROCESSING", ("mapped", 1, 1): "SUCCESS"}
+
+    def test_a_run_of_tasks_test_is_no_batch(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
+        """It is there as a running one for some seconds, and a scheduler takes its tasks for its own."""
+        temporary = f"{TEMPORARY_RUN_PREFIX}2026-03-16T04:00:00+00:00__"
+        airflow_database.run(temporary)
+        airflow_database.task("a", "running", run_id=temporary)
+        one.tick()
+        airflow_database.delete_run(temporary)
+        one.tick()
+        with read_session() as session:
+            assert [session.scalars(select(model)).all() for model in (TaskBatch, TaskLog)] == [[], []]
 
     def test_a_retry_is_one_row_for_each_try(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
         airflow_database.run()
