@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,10 @@ class Person:
     def test(self) -> None:
         """Begin ``airflow dags test``, and ``airflow tasks test``, which leaves nothing."""
         # Without a date of its own Airflow makes room for its temporary run by deleting one of the DAG's that has none.
-        self._command("tasks", "test", self.dag_id, "first", f"{self._year}-06-01")
-        self._command("dags", "test", self.dag_id, f"{self._year}-01-01")
-        self._take_the_run_of(f"{self._year}-01-01T00:00:00Z")
+        day = date(2026, 2, 1) + timedelta(days=self._year - 2000)  # the DAGs begin in January
+        self._command("tasks", "test", self.dag_id, "first", f"{day + timedelta(days=100)}")
+        self._command("dags", "test", self.dag_id, f"{day}")
+        self._take_the_run_of(f"{day}T00:00:00Z")
 
     def _take_the_run_of(self, logical_date: str) -> None:
         """Wait until Airflow has a run of this date, and look at that one from then on."""

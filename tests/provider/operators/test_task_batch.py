@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import (
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import ProgrammingError
 
+from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.metadata import batches
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import dispose_engines, read_session, write_session
@@ -98,10 +99,10 @@ class FakeTaskInstance:
         return self.xcoms.get(key)
 
     def get_task_states(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str]]:
-        assert (dag_id, run_ids) == ("daily_sales", ["b1"])
+        assert (dag_id, run_ids) == ("daily_sales", [self.run_id])
         known = tuple(f"{task_id}_" for task_id in task_ids)
         found = {name: state for name, state in self.states.items() if name in task_ids or name.startswith(known)}
-        return {"b1": found} if found else {}
+        return {self.run_id: found} if found else {}
 
 
 def dag_run(conf: dict[str, Any] | None = None, **attributes: Any) -> SimpleNamespace:
@@ -257,6 +258,11 @@ def test_instances_of_literal_maps_are_skipped_by_index() -> None:
 
 class TestScopeGuard:
     WHOLE: ClassVar[dict[str, Any]] = {"scope": {"task_ids": None, "disabled": []}}
+
+    def test_a_task_that_somebody_tests_runs(self) -> None:
+        """``airflow tasks test`` runs it alone, without ``start_batch``."""
+        ti = FakeTaskInstance(run_id=f"{TEMPORARY_RUN_PREFIX}2026-01-01__")
+        ScopeGuard()({"ti": ti})  # type: ignore[typeddict-item]
 
     def test_a_task_in_scope_runs(self) -> None:
         ti = FakeTaskInstance(xcoms=self.WHOLE, states={"stg_orders": "success", "stg_customers": "success"})

@@ -209,8 +209,10 @@ class TestDagsTest:
 
     def test_tasks_test_leaves_nothing(self, mirror: Mirror) -> None:
         before = query(mirror.ours, "select count(*) from task_batches"), query(mirror.ours, "select count(*) from task_logs")
-        result = mirror.services.cli("tasks", "test", "mirrored", "start_batch")
-        assert result.returncode == 0, result.stderr
+        for command in (("mirrored", "start_batch"), ("endless", "after", "2026-01-05")):
+            result = mirror.services.cli("tasks", "test", *command)
+            assert result.returncode == 0, result.stderr
+            assert "Task failed" not in result.stdout + result.stderr
         assert before == (
             query(mirror.ours, "select count(*) from task_batches"),
             query(mirror.ours, "select count(*) from task_logs"),
