@@ -10,11 +10,9 @@ from typing import Any
 import httpx
 
 from demo.airflow_client import AirflowClient
-from tests.waiting import wait_for
 
 ANN, BOB = "ann", "bob"
 _PATIENCE = 120.0
-_LOOK_SECONDS = 0.3
 
 
 class Person:
@@ -25,6 +23,7 @@ class Person:
     :param year: that this person fills in with a backfill.
     :param jobs: gives how many remote jobs the run has started.
     :param command: begins an ``airflow`` command on this machine.
+    :param wait_for: waits until something is so, for that many seconds at most, and starts again meanwhile what ends.
     """
 
     def __init__(
@@ -38,6 +37,7 @@ class Person:
         year: int,
         jobs: Callable[[], int],
         command: Callable[..., None],
+        wait_for: Callable[[Callable[[], bool], float], bool],
     ) -> None:
         self.name = name
         self.dag_id = dag_id
@@ -47,6 +47,7 @@ class Person:
         self._year = year
         self._jobs = jobs
         self._command = command
+        self._wait_for = wait_for
 
     @property
     def is_here(self) -> bool:
@@ -86,7 +87,9 @@ class Person:
             ]
             return runs
 
-        self.run_id = str(wait_for(found, _PATIENCE, _LOOK_SECONDS)[0]["dag_run_id"])
+        if not self._wait_for(lambda: bool(found()), _PATIENCE):
+            raise AssertionError(f"there is no run of {self.dag_id} of {logical_date} after {_PATIENCE:.0f} s")
+        self.run_id = str(found()[0]["dag_run_id"])
 
     def patch_run(self, **body: Any) -> None:
         """Mark the run, or write a note on it."""
@@ -128,12 +131,12 @@ class Person:
                 return False  # the scheduler was quicker
             return True
 
-        if not wait_for(is_deleted, _PATIENCE):
+        if not self._wait_for(is_deleted, _PATIENCE):
             raise AssertionError(f"run {self.run_id} of {self.dag_id} cannot be deleted")
 
     def mark_next_job(self) -> None:
         """Mark the task failed when its second job runs."""
-        if not wait_for(lambda: self._jobs() >= 2, 2 * _PATIENCE):
+        if not self._wait_for(lambda: self._jobs() >= 2, 2 * _PATIENCE):
             raise AssertionError(f"the cleared task of {self.run_id} has not started its job again")
         self.patch_task("job", new_state="failed")
 

@@ -78,6 +78,7 @@ class RecordWorld:
                 year=year,
                 jobs=lambda: len(self.jobs(run)),
                 command=self._command,
+                wait_for=self.wait_for,
             )
         return self._people[run]
 
