@@ -89,7 +89,7 @@ class Storm:
             if run.case.then is not None:
                 run.case.then(person(run))
         for run in wave.runs:
-            if run.case.ends:  # of a deleted run Airflow ends what still runs
+            if run.case.ends and run.case.let_go:  # of a deleted run Airflow ends what still runs
                 person(run).let_go()
         self._wait_for_ends(list(wave.runs))
         self._wait_until_settled()

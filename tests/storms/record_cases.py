@@ -71,6 +71,7 @@ class Case:
     :param only_with: kinds of chaos with which it is there; None for all.
     :param late: the run begins while something is killed or away.
     :param ends: whether the run is there, and has ended, at last; False for one that is deleted for good.
+    :param let_go: whether what still waits for people in the end may go on; False for what time ends.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Case:
     only_with: frozenset[str] | None = None
     late: bool = False
     ends: bool = True
+    let_go: bool = True
 
     @property
     def slug(self) -> str:
@@ -309,7 +311,7 @@ def _without_people() -> list[Case]:
     torn = (FAILS, blocked("after", "fails"), ONE_FAILED)
     return [
         Case("every end of a task by itself", "record_ends", (*_by_itself(), failed(None, r"^\d+ tasks failed: ")), "at once"),
-        Case("run times out", "record_hurried", timed_out, "at once"),
+        Case("run times out", "record_hurried", timed_out, "at once", let_go=False),
         Case("fail fast", "record_fail_fast", fast, "at once"),
         Case(
             "no worker can import the DAG",
