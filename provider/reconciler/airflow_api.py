@@ -89,6 +89,9 @@ class ApiReader:
         self._next_look_at_batches = 0.0
         self._found = set(known)
         self._taken: OrderedDict[int, None] = OrderedDict()
+        #: Since when the last look at the audit log was, and what it has taken.
+        self._taken_since = datetime.min.replace(tzinfo=UTC)
+        self._last_taken: list[int] = []
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
@@ -281,10 +284,16 @@ class ApiReader:
     def _read_audit_log(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
         """Take the new entries; return the runs that they are about."""
         changed: set[RunKey] = set()
+        if since <= self._taken_since:
+            # The pass that took these has failed, so they count again.
+            for event_id in self._last_taken:
+                self._taken.pop(event_id, None)
+        self._taken_since, self._last_taken = since, []
         for event in self._events(included_events=_EVENTS, after=since.isoformat(), order_by="event_log_id"):
             if event.id in self._taken:
                 continue
             self._taken[event.id] = None
+            self._last_taken.append(event.id)
             if event.event in audit_log.WITHOUT_RUN:
                 self._without_run[event.id] = event
                 changed |= {(act.dag_id, act.run_id) for act in audit_log.read_acts(event.as_entry()) if act.run_id}

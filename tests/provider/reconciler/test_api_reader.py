@@ -146,7 +146,17 @@ def test_what_a_person_did_makes_a_run_be_read_anew_once(airflow_database: Airfl
 
     assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
     assert [act.did for act in reader.load_runs([KEY])[KEY].acts] == ["cleared"]
-    assert reader.runs_with_changed_tasks(["sales"], since) == set()
+    assert reader.runs_with_changed_tasks(["sales"], since + timedelta(seconds=1)) == set()
+
+
+def test_what_a_person_did_counts_again_after_a_pass_that_failed(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
+    """The next pass looks as far back, and has to find what the one before has found."""
+    airflow_database.run()
+    since = datetime.now(UTC)
+    airflow_database.acts("patch_task_instance", since + MINUTE, extra={"new_state": "skipped"})
+
+    assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
+    assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
 
 
 def test_what_a_person_did_to_several_runs_makes_each_be_read_anew(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
