@@ -64,11 +64,9 @@ def _measure(form: str) -> tuple[float, float]:
         import provider.listeners.task_process
         import provider.metadata.engine
         import provider.metadata.task_logs  # noqa: F401
-        from provider.metadata.database_url import import_driver
-
-        import_driver()
     if form == "workflow":
         import dag_factory.factory  # noqa: F401
+    if form != "fresh":
         from provider.metadata.database_url import import_driver
 
         import_driver()

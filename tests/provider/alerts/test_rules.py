@@ -58,7 +58,8 @@ def test_a_row_is_read_with_its_defaults() -> None:
         ({"config": {"to": "x" * 20_000}}, "column config: has more than 10000 characters; shorten it"),
         (
             {"notifier": "slack"},
-            "the notifier 'slack' is not in [accelerator] notifiers (",
+            "the notifier 'slack' is not in [accelerator] notifiers (mail, topic) of the process that says this; add it there, "
+            "and start Airflow again",
         ),
         ({"notifier": "os.system"}, "the notifier 'os.system' is not in "),
         ({"notifier": "a b"}, "column notifier"),

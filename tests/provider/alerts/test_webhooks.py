@@ -90,7 +90,7 @@ class TestTeams:
         ((path, body),) = teams.seen
         assert path.startswith("/workflows/a_workflow/triggers/manual/paths/invoke?")
         assert "sig=its_signature" in path
-        ((card,),) = [body["attachments"]]
+        (card,) = body["attachments"]
         assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
         (text,) = [block["text"] for block in card["content"]["body"] if block["type"] == "TextBlock"]
         title, said, error, link = text.split("\n\n")

@@ -109,7 +109,7 @@ class TestLoad:
         ran = accelerator("alerts", "load", rules(own))
 
         assert ran.code == 0
-        assert "warning: rule 'team': the notifier " in ran.err
+        assert f"warning: rule 'team': the notifier '{own['notifier']}' is not in [accelerator] notifiers (" in ran.err
         assert set(stored()) == {"team"}
 
     @pytest.mark.parametrize(

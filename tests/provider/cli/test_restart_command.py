@@ -112,7 +112,10 @@ def test_without_a_connection_it_says_which_to_make(accelerator, monkeypatch: py
     monkeypatch.delenv("AIRFLOW_CONN_AIRFLOW_API", raising=False)
     ran = accelerator("restart", "B1")
     assert ran.code == 1
-    assert "There is no Airflow connection airflow_api; create it, or set AIRFLOW_CONN_AIRFLOW_API to {" in ran.err
+    assert ran.err == (
+        "error: There is no Airflow connection airflow_api; create it, or set AIRFLOW_CONN_AIRFLOW_API to "
+        '{"conn_type": "airflow_api", "host": "http://localhost:8080", "login": "…", "password": "…"}.\n'
+    )
 
 
 def test_an_old_record_is_said_to_be_old(accelerator, server: Server) -> None:
