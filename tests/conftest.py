@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -32,6 +34,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = 0 if item.get_closest_marker("airflow_services") else 1 if item.get_closest_marker("slow") else 2
         order[item.path] = min(place, order.get(item.path, place))
     items.sort(key=lambda item: (order[item.path], "storm" not in item.name))
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_one_test() -> Iterator[None]:
+    """What a test has Airflow mask is no secret in the next one, in whose texts the same word may stand."""
+    before = {masker: (masker.patterns.copy(), masker.replacer) for masker in _secrets_maskers()}
+    yield
+    for masker in _secrets_maskers():
+        masker.patterns, masker.replacer = before.get(masker, (set(), None))
+
+
+def _secrets_maskers() -> Iterator[Any]:
+    """Yield Airflow's and the Task SDK's, as far as they have been imported."""
+    for package in ("airflow", "airflow.sdk"):
+        if module := sys.modules.get(f"{package}._shared.secrets_masker"):
+            yield module._secrets_masker()
 
 
 @pytest.fixture(scope="session")
