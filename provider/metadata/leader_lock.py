@@ -57,6 +57,8 @@ class LeaderLock:
         with read_session() as session:
             now = _now(session)
             found, candidate = session.get(LeaderLease, _NAME), session.get(LeaderLease, _CANDIDATE)
+        if found is None or found.holder != self._me:
+            self._current_at = None  # another one may have written more since
         asked = None if candidate is None else now - candidate.seen_at
         if self._yields and asked is not None and asked < self._lease:
             self.release()

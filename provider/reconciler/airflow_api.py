@@ -67,7 +67,8 @@ def api_source(api: AirflowApi, known: Collection[str] = ()) -> Source:
     :param known: DAGs that are workflows, beside those in the tables.
     """
     # A list of changed task instances reads all of them on the other side: that may take a fifth of the time.
-    return Source(ApiReader(api, known).opened, search_pause=4.0, sweep=3600.0, swept=5, idle=10.0, yields=True)
+    reader = ApiReader(api, known)
+    return Source(reader.opened, search_pause=4.0, sweep=3600.0, swept=5, idle=10.0, yields=True, forget=reader.forget)
 
 
 class ApiReader:
@@ -82,16 +83,17 @@ class ApiReader:
 
     def __init__(self, api: AirflowApi, known: Collection[str] = ()) -> None:
         self.api = api
+        self._next_look_at_batches = 0.0
+        self._found = set(known)
+        self.forget()
+
+    def forget(self) -> None:
+        """Read everything anew, as it was not asked for what changed meanwhile."""
         self._runs: OrderedDict[RunKey, RunPieces] = OrderedDict()
         self._without_run: OrderedDict[int, EventAnswer] = OrderedDict()
         self._without_run_since = datetime.now(UTC)
         self._next_look_at_open_runs = 0.0
-        self._next_look_at_batches = 0.0
-        self._found = set(known)
         self._taken: OrderedDict[int, None] = OrderedDict()
-        #: Since when the last look at the audit log was, and what it has taken.
-        self._taken_since = datetime.min.replace(tzinfo=UTC)
-        self._last_taken: list[int] = []
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
@@ -160,7 +162,9 @@ class ApiReader:
                 continue
             before = pieces.tasks.get((row.task_id, row.map_index))
             if (task := pieces.take_task(row)) is not None:
+                del self._runs[key]  # and kept again when all of it has been read
                 self._read_more(key, task, before, cleared=False)
+                self._runs[key] = pieces
         # After the states: whatever a person did was logged before it was done.
         return changed | self._read_audit_log(wanted, since)
 
@@ -284,16 +288,11 @@ class ApiReader:
     def _read_audit_log(self, dag_ids: Collection[str], since: datetime) -> set[RunKey]:
         """Take the new entries; return the runs that they are about."""
         changed: set[RunKey] = set()
-        if since <= self._taken_since:
-            # The pass that took these has failed, so they count again.
-            for event_id in self._last_taken:
-                self._taken.pop(event_id, None)
-        self._taken_since, self._last_taken = since, []
-        for event in self._events(included_events=_EVENTS, after=since.isoformat(), order_by="event_log_id"):
+        events = list(self._events(included_events=_EVENTS, after=since.isoformat(), order_by="event_log_id"))
+        for event in events:
             if event.id in self._taken:
                 continue
             self._taken[event.id] = None
-            self._last_taken.append(event.id)
             if event.event in audit_log.WITHOUT_RUN:
                 self._without_run[event.id] = event
                 changed |= {(act.dag_id, act.run_id) for act in audit_log.read_acts(event.as_entry()) if act.run_id}

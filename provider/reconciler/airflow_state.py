@@ -171,6 +171,7 @@ class Source:
     :param swept: runs of the sweep in one pass.
     :param idle: seconds between two passes while no batch is open; None for no more than usual.
     :param yields: whether a reconciler that reads it leaves the lead to one that reads a better source.
+    :param forget: called when it is not known what changed since the last look; what is kept of that is true no more.
     """
 
     open: OpenAirflow
@@ -179,6 +180,7 @@ class Source:
     swept: int
     idle: float | None = None
     yields: bool = False
+    forget: Callable[[], None] = lambda: None
 
 
 def database_source() -> Source:

@@ -20,7 +20,7 @@ from provider.exceptions import LostLeadError
 from provider.hooks.remote_job import RemoteCallError
 from provider.metadata import batches
 from provider.metadata.engine import is_outage, read_session, write_session
-from provider.metadata.leader_lock import LeaderLock
+from provider.metadata.leader_lock import LeaderLock, record_current_at
 from provider.reconciler.airflow_state import (
     AirflowState,
     OpenAirflow,
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 _OVERLAP = timedelta(seconds=30)
 _FIRST_SWEEP = timedelta(days=7)
 _SWEEP = timedelta(days=1)
+#: A new leader looks at once at what changed while nobody led, if that was not longer; else at runs in its first sweep.
+_GAP = timedelta(hours=1)
 _RUNS_AT_ONCE = 50
 #: How far back it is looked for who deleted a run.
 _DELETED_WITHIN = timedelta(days=30)
@@ -79,13 +81,15 @@ class Reconciler:
 
     def _forget(self) -> None:
         """Start as a new leader: what another one has written meanwhile is not known."""
+        self._source.forget()
         self._seen: dict[RunKey, RunState] = {}
+        #: What was found and has not been written, so that another pass has to look at it.
         self._unsettled: set[RunKey] = set()
         self._told: set[RunKey] = set()
         self._to_sweep: list[RunKey] = []
-        self._looked_at: datetime | None = None
-        self._tasks_looked_at = datetime.now(UTC)
-        self._task_look_begun = self._tasks_looked_at
+        #: Whether no pass has succeeded yet.
+        self._is_new = True
+        self._looked_at = self._tasks_looked_at = datetime.now(UTC)
         self._next_task_look = 0.0
         self._next_sweep = 0.0
 
@@ -109,33 +113,28 @@ class Reconciler:
             self._forget()
         self._leads = True
         try:
-            self.reconcile()
+            self._reconcile()
         except LostLeadError as lost:
             self._leads = False
             log.warning("%s", lost)
         return self._leads
 
-    def reconcile(self) -> None:
-        """Look at everything that may have changed since the last pass that succeeded."""
-        before = (self._to_sweep, self._next_sweep, self._next_task_look, self._task_look_begun)
-        try:
-            self._reconcile()
-        except BaseException:
-            # What this pass has found, and did not write, another one has to find.
-            self._to_sweep, self._next_sweep, self._next_task_look, self._task_look_begun = before
-            raise
-
     def _reconcile(self) -> None:
+        """Look at everything that may have changed since the last pass that succeeded."""
         started = datetime.now(UTC)
         with read_session() as session:
             unfinished = batches.open_batches(session)
+            if self._is_new and (complete := record_current_at(session)) is not None:
+                self._looked_at = self._tasks_looked_at = max(complete, started - _GAP)
         with self._source.open() as airflow:
             dag_ids = airflow.workflow_ids()
-            keys = unfinished | self._unsettled | self._changed(airflow, dag_ids, started)
-        if self._looked_at is None:
+            self._find_changed(airflow, dag_ids, started)
+        keys = unfinished | self._unsettled
+        if self._is_new:
             keys |= runs_to_look_at()
         self.idle = not keys
-        keys = of_batches(keys | self._next_swept(dag_ids, started))
+        self._find_swept(dag_ids, started)
+        keys = of_batches(keys | self._unsettled)
         seen: dict[RunKey, RunState] = {}
         unsettled: set[RunKey] = set()
         for chunk in map(set, chunks(keys, _RUNS_AT_ONCE)):
@@ -156,8 +155,7 @@ class Reconciler:
         if self._alerting is not None:
             self._alerting.look_at_clock(self._lock.confirm, started)
         # Only now: a pass that failed half-way is made again whole.
-        self._seen, self._unsettled, self._looked_at = seen, unsettled, started
-        self._tasks_looked_at = self._task_look_begun
+        self._seen, self._unsettled, self._looked_at, self._is_new = seen, unsettled, started, False
         self._lock.tell_current(started)
 
     def _mirror(self, runs: Collection[RunState]) -> set[RunKey]:
@@ -209,28 +207,26 @@ class Reconciler:
         if not self._lock.acquire():
             raise LostLeadError
 
-    def _changed(self, airflow: AirflowState, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
-        since = (self._looked_at or now) - _OVERLAP
-        keys = airflow.changed_runs(dag_ids, since)
-        if time.monotonic() < self._next_task_look:
-            return keys
+    def _find_changed(self, airflow: AirflowState, dag_ids: Collection[str], now: datetime) -> None:
+        self._unsettled |= airflow.changed_runs(dag_ids, self._looked_at - _OVERLAP)
         begun = time.monotonic()
-        keys |= airflow.runs_with_changed_tasks(dag_ids, self._tasks_looked_at - _OVERLAP)
-        self._task_look_begun = now
+        if begun < self._next_task_look:
+            return
+        self._unsettled |= airflow.runs_with_changed_tasks(dag_ids, self._tasks_looked_at - _OVERLAP)
+        self._tasks_looked_at = now
         self._next_task_look = time.monotonic() + self._source.search_pause * (time.monotonic() - begun)
-        return keys
 
-    def _next_swept(self, dag_ids: Collection[str], now: datetime) -> set[RunKey]:
-        """Return the next runs of the sweep, and begin a new one when it is time and that has come to its end."""
+    def _find_swept(self, dag_ids: Collection[str], now: datetime) -> None:
+        """Find the next runs of the sweep, and begin a new one when it is time and that has come to its end."""
         # One that was begun anew over and over would never reach the last ones.
         if not self._to_sweep and time.monotonic() >= self._next_sweep:
-            since = now - _SWEEP if self._looked_at is not None else self._first_sweep_since(now)
+            since = self._first_sweep_since(now) if self._is_new else now - _SWEEP
             with self._source.open() as airflow:
                 self._to_sweep = sorted(airflow.changed_runs(dag_ids, since))
             self._seen = {}
             self._next_sweep = time.monotonic() + self._source.sweep
         swept, self._to_sweep = self._to_sweep[: self._source.swept], self._to_sweep[self._source.swept :]
-        return set(swept)
+        self._unsettled |= set(swept)
 
     def _first_sweep_since(self, now: datetime) -> datetime:
         """Go back to when anybody last wrote, however long nobody has reconciled."""

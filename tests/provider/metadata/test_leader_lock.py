@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 
 from provider.exceptions import LostLeadError
 from provider.metadata.engine import read_session, write_session
-from provider.metadata.leader_lock import LEASE_SECONDS, LeaderLock, current_lead
+from provider.metadata.leader_lock import LEASE_SECONDS, LeaderLock, current_lead, record_current_at
 from provider.metadata.tables import LeaderLease, utc_now
 from tests.waiting import wait_for
 
@@ -163,7 +163,8 @@ def test_while_the_lead_is_handed_over_the_one_that_asked_for_it_leads() -> None
 def test_who_leads_is_told() -> None:
     with read_session() as session:
         assert current_lead(session) is None
-    lock = LeaderLock()
+    lock = LeaderLock(lease=0.0)  # each look is a sign of life
+    lock.acquire()
     lock.tell_current(utc_now() - timedelta(minutes=5))
     lock.acquire()
     with read_session() as session:
@@ -177,3 +178,16 @@ def test_who_leads_is_told() -> None:
         found = current_lead(session)
     assert found is not None
     assert (found.holds, found.host) == (False, "")
+
+
+def test_a_leader_that_comes_back_knows_no_better_than_the_one_between() -> None:
+    """As of when the record is complete does not go back, as a new leader goes on from there."""
+    first, second = LeaderLock(lease=0.0), LeaderLock(lease=0.0)
+    now = utc_now()
+    for lock, at in ((first, now - timedelta(minutes=9)), (second, now)):
+        assert lock.acquire()
+        lock.tell_current(at)
+        lock.acquire()
+    assert first.acquire()
+    with read_session() as session:
+        assert record_current_at(session) == now

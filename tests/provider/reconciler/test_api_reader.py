@@ -149,14 +149,44 @@ def test_what_a_person_did_makes_a_run_be_read_anew_once(airflow_database: Airfl
     assert reader.runs_with_changed_tasks(["sales"], since + timedelta(seconds=1)) == set()
 
 
-def test_what_a_person_did_counts_again_after_a_pass_that_failed(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
-    """The next pass looks as far back, and has to find what the one before has found."""
+def test_what_a_person_did_counts_again_where_the_list_broke_off(
+    airflow_database: AirflowDatabase, reader: ApiReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     airflow_database.run()
     since = datetime.now(UTC)
     airflow_database.acts("patch_task_instance", since + MINUTE, extra={"new_state": "skipped"})
+    listed = reader._events
 
+    def broken_off(**where: Any) -> Any:
+        yield from listed(**where)
+        raise ConnectionError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(reader, "_events", broken_off)
+        with pytest.raises(ConnectionError):
+            reader.runs_with_changed_tasks(["sales"], since)
     assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
-    assert reader.runs_with_changed_tasks(["sales"], since) == {KEY}
+
+
+def test_a_task_of_which_not_all_could_be_read_is_read_again(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has left in the task state store is not in the list that says that it ended."""
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.task("load", "running")
+    reader.load_runs([KEY])
+    since = datetime.now(UTC)
+    airflow_database.set(TaskInstance, {"task_id": "load"}, state="failed", updated_at=since + MINUTE)
+    with monkeypatch.context() as broken:
+        broken.setattr(reader, "_read_store", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+        with pytest.raises(ConnectionError):
+            reader.runs_with_changed_tasks(["sales"], since)
+    asked.clear()
+    reader.runs_with_changed_tasks(["sales"], since)
+    reader.load_runs([KEY])
+    assert any(path.endswith("/load/state-store") for path, _ in asked)
 
 
 def test_what_a_person_did_to_several_runs_makes_each_be_read_anew(airflow_database: AirflowDatabase, reader: ApiReader) -> None:

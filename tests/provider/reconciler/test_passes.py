@@ -4,23 +4,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
 
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
+from provider.hooks.airflow_api import AirflowApi
 from provider.metadata import batches, states, task_logs
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.leader_lock import LeaderLock
-from provider.metadata.tables import TaskBatch, TaskLog
+from provider.metadata.tables import LeaderLease, TaskBatch, TaskLog
 from provider.reconciler import end_causes, passes
 from provider.reconciler.passes import Reconciler
-
-if TYPE_CHECKING:
-    from tests.waiting import wait_for
 from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, provisional, statuses
-from tests.provider.reconciler.conftest import AirflowDatabase
+from tests.provider.reconciler.conftest import AirflowDatabase, source_of
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("application_database")
@@ -331,6 +329,44 @@ class TestPasses:
             assert not one.tick()
         one.tick()
         assert batch().status == "SUCCESS"
+
+    @pytest.mark.parametrize(("minutes", "found"), [(30, True), (90, False)])
+    def test_a_new_leader_finds_what_changed_while_nobody_led(
+        self,
+        airflow_database: AirflowDatabase,
+        one: Reconciler,
+        monkeypatch: pytest.MonkeyPatch,
+        minutes: int,
+        found: bool,
+    ) -> None:
+        """A person's change to a task of an old run, as while the application database was away; an hour back and no longer."""
+        from airflow.models.taskinstance import TaskInstance
+
+        long_ago(airflow_database, one)
+        with write_session() as session:
+            session.execute(update(LeaderLease).values(current_at=datetime.now(UTC) - timedelta(hours=2)))
+        changed = datetime.now(UTC) - timedelta(minutes=minutes)
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed", updated_at=changed)
+        with monkeypatch.context() as away:
+            away.setattr(one._lock, "acquire", lambda: (_ for _ in ()).throw(ConnectionError("gone")))
+            with pytest.raises(ConnectionError):
+                one.tick()
+        one.tick()
+        assert statuses() == ({("a", -1, 1): "ERROR"} if found else {})
+
+
+def test_an_act_that_a_failed_pass_has_found_is_found_again(
+    airflow_database: AirflowDatabase, airflow_api: AirflowApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader of the API takes each entry of the audit log once."""
+    one = Reconciler(source_of(airflow_api))
+    long_ago(airflow_database, one)
+    airflow_database.acts("patch_task_instance", datetime.now(UTC), task_id="a", extra={"new_state": "success"})
+    one._next_task_look = 0.0
+    fail_once(one, monkeypatch)
+    one.tick()
+    assert statuses() == {("a", -1, 1): "SUCCESS"}
+    one.release()
 
 
 def test_one_leads_and_the_next_takes_over() -> None:
