@@ -142,7 +142,10 @@ def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
     """
     stored, new, status = getattr(TaskLog, column), excluded[column], excluded["status"]
     looked_before = and_(status == NEW, TaskLog.row_source == "task")
-    other_end = and_(TaskLog.status.in_(ENDS), status.in_(ENDS), TaskLog.status != status)
+    other_end = or_(
+        and_(TaskLog.status.in_(ENDS), status.in_(ENDS), TaskLog.status != status),
+        and_(status == SKIPPED, TaskLog.error_type.is_not(None)),  # said of a failure before Airflow stopped calling it running
+    )
     return case(
         (other_end, new),
         (status == BLOCKED, func.coalesce(new, stored)),  # only the reconciler knows by what, and it may change

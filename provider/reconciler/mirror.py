@@ -288,6 +288,8 @@ def _known_message(log: TaskLog | None, status: str, attempt: TryState) -> str |
     """Return the stored message of a try that is still true: one can be blocked again, or skipped later, without a new try."""
     if log is None or states.ended_otherwise(log.status, status):
         return None
+    if status == SKIPPED and log.error_type is not None:
+        return None  # its process said so of a failure before Airflow stopped calling it running
     again = status == BLOCKED and attempt.updated_at is not None and attempt.updated_at > log.updated_at
     return None if again else log.error_message
 

@@ -238,6 +238,24 @@ class TestPasses:
         one._seen = {}
         one.tick()
 
+    def test_an_error_that_a_running_try_has_told_is_no_reason_for_the_skip_that_a_person_made_of_it(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        """Between two looks the try failed, and was marked; the application database was away, for instance."""
+        from airflow.models.taskinstance import TaskInstance
+
+        airflow_database.run()
+        airflow_database.task("a", "running", start_date=AT)
+        provisional("a", "ERROR", error_type="ValueError", error_message="no such table")
+        one.tick()
+        marked = datetime.now(UTC)
+        airflow_database.acts("patch_task_instance", marked, owner="bob", task_id="a", extra={"new_state": "skipped"})
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="skipped", end_date=AT, updated_at=marked)
+        one.tick()
+        assert logs() == {("a", -1, 1): ("SKIPPED", "marked skipped by bob")}
+        with read_session() as session:
+            assert set(session.scalars(select(TaskLog.error_type))) == {None}
+
     def test_what_a_failed_pass_has_found_is_found_again_however_late(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
     ) -> None:
