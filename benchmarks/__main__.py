@@ -27,6 +27,7 @@ from benchmarks import (
     reconciler,
     task_imports,
     task_process,
+    throughput,
     triggerer,
     waiting,
 )
@@ -48,6 +49,7 @@ BENCHMARKS: Mapping[str, Callable[[Path, PeersEnvironment, Checkout | None], Ite
     "intake_direct": lambda folder, _peers, _before: intake.run_direct(folder),
     "intake_beside_silence": lambda folder, _peers, _before: intake_beside_silence.run(folder),
     "factory": lambda folder, _peers, _before: factory.run(folder),
+    "throughput": lambda folder, _peers, _before: throughput.run(folder),
     "pages": lambda folder, _peers, _before: pages.run(folder),
     "reconciler": lambda folder, _peers, _before: reconciler.run(folder),
 }

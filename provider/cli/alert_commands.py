@@ -14,7 +14,7 @@ from provider.airflow_internals.secrets import redact
 from provider.alerts import outbox, rule_rows
 from provider.alerts.delivery import CHANNELS, TOPIC, build_notifier
 from provider.alerts.rules import MOST_RULES, AlertRule, ReadRules, check_allowed, read_rules
-from provider.cli.output import say, utc, write_json, write_table
+from provider.cli.output import say, utc, write_data, write_table
 from provider.exceptions import AcceleratorError, ConfigurationError, DefinitionError
 from provider.input_files import read_file
 from provider.metadata.engine import read_session, write_session
@@ -28,8 +28,8 @@ def show(args: argparse.Namespace) -> int:
     """List alerts, newest first."""
     with read_session() as session:
         found = outbox.newest(session, state=args.state, workflow_id=args.workflow, limit=args.limit)
-    if args.output == "json":
-        write_json(found)
+    if args.output != "table":
+        write_data(found, args.output)
     elif found:
         columns = ("id", "state", "happened", "event", "rule", "workflow", "batch", "task", "reason")
         write_table(columns, [_cells(alert) for alert in found], below=("reason",))
@@ -41,8 +41,9 @@ def show(args: argparse.Namespace) -> int:
 def rules(args: argparse.Namespace) -> int:
     """List rules; returns 1 where one of them cannot be used."""
     read = _stored()
-    if args.output == "json":
-        write_json({"rules": [redact(rule.model_dump(mode="json")) for rule in read.rules], "problems": dict(read.problems)})
+    if args.output != "table":
+        listed = [redact(rule.model_dump(mode="json")) for rule in read.rules]
+        write_data({"rules": listed, "problems": dict(read.problems)}, args.output, listed)
     elif read.rules:
         columns = ("rule", "enabled", "events", "workflow", "task", "notifier")
         write_table(columns, [_rule_cells(rule) for rule in read.rules])

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 
 from provider.cli.ids import only_batch, refuse_unknown_workflow
-from provider.cli.output import duration, utc, write_fields, write_json, write_table
+from provider.cli.output import duration, utc, write_data, write_fields, write_table
 from provider.cli.redraw import redraw
 from provider.exceptions import AcceleratorError
 from provider.metadata.batch_queries import newest_batches, task_logs_of
@@ -25,12 +25,12 @@ def list_batches(args: argparse.Namespace) -> int:
     :raises AcceleratorError: there is no such workflow, or they are to be watched where that cannot be.
     """
     if args.watch:
-        if args.output == "json":
-            raise AcceleratorError("--watch is for people, and JSON for programs; give one of them.")
+        if args.output != "table":
+            raise AcceleratorError("--watch is for people, and --output for programs; give one of them.")
         return redraw(partial(_newest, args), _write_batches)
     batches = _newest(args)
-    if args.output == "json":
-        write_json(batches)
+    if args.output != "table":
+        write_data(batches, args.output)
     else:
         _write_batches(batches)
     return 0
@@ -62,8 +62,8 @@ def show_logs(args: argparse.Namespace) -> int:
         batch = only_batch(session, args.batch_id, args.workflow)
         logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
         current_at = record_current_at(session)
-    if args.output == "json":
-        write_json({"batch": batch, "task_logs": logs, "record_current_at": current_at})
+    if args.output != "table":
+        write_data({"batch": batch, "task_logs": logs, "record_current_at": current_at}, args.output, logs)
         return 0
     write_fields({**_header(batch), "as of": utc(current_at)})
     sys.stdout.write("\n")

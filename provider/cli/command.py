@@ -97,4 +97,6 @@ def port(value: str) -> int:
 
 
 #: How what is listed is written.
-OUTPUT = argument("-o", "--output", choices=("table", "json"), default="table", help="table (default) or json")
+OUTPUT = argument(
+    "-o", "--output", choices=("table", "json", "yaml", "csv"), default="table", help="table (default), json, yaml or csv"
+)

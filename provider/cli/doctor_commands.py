@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from provider.cli.output import busy, say, write_json, write_table
+from provider.cli.output import busy, say, write_data, write_table
 from provider.doctor.everything import examine_everything, is_well
 from provider.metadata.engine import write_session
 from provider.metadata.left_tokens import leave_token
@@ -23,8 +23,8 @@ def doctor(args: argparse.Namespace) -> int:
         return 0
     with busy("Examining everything"), _no_logs():
         findings = examine_everything(args.expect)
-    if args.output == "json":
-        write_json([asdict(finding) for finding in findings])
+    if args.output != "table":
+        write_data([asdict(finding) for finding in findings], args.output)
     else:
         rows = [(one.state, one.check, one.seen, one.remedy) for one in findings]
         write_table(("state", "check", "seen", "what to do"), rows, below=("seen", "what to do"))

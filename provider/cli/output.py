@@ -1,5 +1,5 @@
 """
-What a command shows: a table that can be read on a terminal, plain columns for a pipe, or JSON.
+What a command shows: a table that can be read on a terminal, plain columns for a pipe, or JSON, YAML and CSV for programs.
 
 Cells hold what messages, rows and services said, so they are never read as markup and cannot steer the terminal.
 """
@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -18,6 +18,45 @@ from provider.texts import escaped
 
 _STATUS_STYLES = {"SUCCESS": "green", "ERROR": "red", "BLOCKED": "red", "PROCESSING": "cyan", "SKIPPED": "dim", "NEW": "dim"}
 _STATUS_STYLES |= {"ok": "green", "warning": "yellow", "error": "red", "unknown": "dim"}
+
+
+def write_data(data: Any, output: str, rows: Iterable[Mapping[str, Any]] | None = None) -> None:
+    """
+    Write data for programs.
+
+    :param output: ``json``, ``yaml`` or ``csv``.
+    :param rows: of the table that CSV is, where the data are no list of such rows.
+    """
+    if output == "csv":
+        _write_csv(list(data if rows is None else rows))
+    elif output == "yaml":
+        import yaml
+
+        plain = json.loads(json.dumps(data, default=_to_json))
+        sys.stdout.write(visible(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=130)))
+    else:
+        write_json(data)
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    import csv
+
+    if not rows:
+        return
+    writer = csv.DictWriter(sys.stdout, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({column: _csv_cell(value) for column, value in row.items()} for row in rows)
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _to_json(value)
+    if isinstance(value, (list, tuple, dict)):
+        value = json.dumps(value, ensure_ascii=False, default=_to_json)
+    if not isinstance(value, str):
+        return value
+    # What a spreadsheet would take for a formula is a text: it can come from a message or a service.
+    return visible(f"'{value}" if value.startswith(("=", "+", "-", "@")) else value)
 
 
 def write_json(data: Any) -> None:

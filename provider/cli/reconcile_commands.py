@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from provider import settings
-from provider.cli.output import say, utc, write_json, write_table
+from provider.cli.output import say, utc, write_data, write_table
 from provider.exceptions import AcceleratorError
 from provider.metadata.engine import keep_connections, read_session
 from provider.metadata.leader_lock import record_current_at
@@ -34,7 +34,7 @@ def reconcile(args: argparse.Namespace) -> int:
     settings.refuse_embedded_database_across_machines()
     keep_connections()
     source, told = choose_source(args.reader)
-    if args.output != "json":
+    if args.output == "table":
         say(f"Reading {told}.")
     since = args.since or datetime.now(UTC) - _SINCE
     if args.check:
@@ -52,8 +52,8 @@ def reconcile(args: argparse.Namespace) -> int:
 
 def _check(source: Source, since: datetime, output: str) -> int:
     found = disagreements(source, since)
-    if output == "json":
-        write_json([asdict(one) for one in found])
+    if output != "table":
+        write_data([asdict(one) for one in found], output)
     elif found:
         columns = ("try", "differs", "task", "workflow", "batch", "recorded", "Airflow")
         write_table(columns, [_cells(one) for one in found], below=("recorded", "Airflow"))

@@ -7,7 +7,7 @@ import sys
 
 from provider.cli.ids import refuse_unknown_workflow
 from provider.cli.message_file import read_message
-from provider.cli.output import say, utc, write_json, write_table
+from provider.cli.output import say, utc, write_data, write_table
 from provider.dispatch.retry import retry_request
 from provider.exceptions import AcceleratorError
 from provider.metadata import request_queries
@@ -27,8 +27,8 @@ def requests(args: argparse.Namespace) -> int:
         found = request_queries.newest_requests(session, states=states, workflow_id=args.workflow, limit=args.limit)
         if args.workflow is not None and not found:
             refuse_unknown_workflow(session, args.workflow)
-    if args.output == "json":
-        write_json([_masked(request) for request in found])
+    if args.output != "table":
+        write_data([_masked(request) for request in found], args.output)
     elif found:
         columns = ("id", "state", "received", "kind", "workflow", "batch", "task", "message", "reason")
         write_table(columns, [_cells(request) for request in found], below=("reason",))

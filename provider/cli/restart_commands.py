@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from provider.cli.ids import only_batch, refuse_unknown_workflow, warn_of_old_record
-from provider.cli.output import busy, say, write_json, write_table
+from provider.cli.output import busy, say, write_data, write_table
 from provider.exceptions import AcceleratorError
 from provider.metadata.batch_queries import newest_batches, task_logs_of
 from provider.metadata.definitions import edges_of, read_predecessors
@@ -38,8 +38,8 @@ def restart(args: argparse.Namespace) -> int:
     if args.task and args.from_tasks:
         raise AcceleratorError("give --task or --from, not both.")
     plans = _plans(args)
-    if args.output == "json":
-        write_json([asdict(plan) for plan in plans])
+    if args.output != "table":
+        write_data([asdict(plan) for plan in plans], args.output)
     else:
         _show(plans)
     if args.dry_run or not plans:
@@ -53,7 +53,7 @@ def restart(args: argparse.Namespace) -> int:
     for plan, error in zip(plans, refused, strict=True):
         if error is not None:
             sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} does not run again: {error}\n")
-        elif args.output != "json":
+        elif args.output == "table":
             say(
                 f"Batch {plan.batch_id} of {plan.workflow_id} runs again; `accelerator logs {plan.batch_id}` shows how far it is."
             )

@@ -11,7 +11,7 @@ from dag_factory.definition_file import ParsedFile
 from dag_factory.settling import losses_of
 from dag_factory.snapshot import SnapshotError
 from provider.cli.import_plan import as_operated, carry_out, make_plan
-from provider.cli.output import printable, say, utc, write_json, write_table
+from provider.cli.output import printable, say, utc, write_data, write_table
 from provider.cli.row_changes import row_changes
 from provider.cli.who import who
 from provider.cli.workflow_commands import refuse, report
@@ -30,8 +30,8 @@ def history(args: argparse.Namespace) -> int:
         found = versions.history(session, args.workflow_id)
     if not found:
         raise _no_version(args.workflow_id)
-    if args.output == "json":
-        write_json(found)
+    if args.output != "table":
+        write_data(found, args.output)
         return 0
     rows = []
     for version in found:

@@ -11,7 +11,7 @@ from functools import partial
 from provider.airflow_view.opening import open_view
 from provider.airflow_view.view import RunsView
 from provider.cli.ids import only_batch
-from provider.cli.output import busy, say, write_json, write_table
+from provider.cli.output import busy, say, write_data, write_table
 from provider.exceptions import AcceleratorError, UnseenError
 from provider.explain.answers import Answer, cause, passes
 from provider.explain.batches import BatchFacts, explain_batch, explain_end, explain_task_of
@@ -42,8 +42,8 @@ def why(args: argparse.Namespace) -> int:
         answers = [*answers, explain_end(facts.batch)]  # also where Airflow cannot be asked
     elif facts is not None:
         answers = [*answers, *_asked(partial(_explain, facts, task))]
-    if args.output == "json":
-        write_json([asdict(answer) for answer in answers])
+    if args.output != "table":
+        write_data([asdict(answer) for answer in answers], args.output)
         return 0
     first = cause(answers)
     say(f"{first.reason} {first.remedy}".strip())

@@ -17,7 +17,7 @@ from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.started_workflows import start_warnings
 from dag_factory.validation import validate
 from provider.cli.import_plan import Plan, carry_out, make_plan
-from provider.cli.output import busy, json_text, printable, say, write_json
+from provider.cli.output import busy, json_text, printable, say, write_data
 from provider.cli.who import who
 from provider.exceptions import AcceleratorError
 from provider.input_files import read_file
@@ -84,15 +84,10 @@ def validate_workflows(args: argparse.Namespace) -> int:
         problems = [*problems, *validated.problems, *circles, *rehearse_foreign(workflows)]
         known = {str(row["workflow_id"]) for row in rows.workflows if isinstance(row, dict) and "workflow_id" in row}
         warnings = [*pool_warnings(workflows), *start_warnings(workflows, known)]
-    if args.output == "json":
-        write_json(
-            {
-                "workflows": len(rows.workflows),
-                "tasks": len(rows.tasks),
-                "problems": _as_json(problems, parsed),
-                "warnings": _as_json(warnings, parsed),
-            }
-        )
+    if args.output != "table":
+        found = {"problems": _for_programs(problems, parsed), "warnings": _for_programs(warnings, parsed)}
+        rated = [{"level": level.removesuffix("s"), **one} for level, told in found.items() for one in told]
+        write_data({"workflows": len(rows.workflows), "tasks": len(rows.tasks), **found}, args.output, rated)
         return 1 if problems else 0
     _warn(warnings)
     if problems:
@@ -103,7 +98,7 @@ def validate_workflows(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _as_json(problems: Iterable[Problem], parsed: ParsedFile) -> list[dict[str, Any]]:
+def _for_programs(problems: Iterable[Problem], parsed: ParsedFile) -> list[dict[str, Any]]:
     return [
         {"workflow_id": problem.workflow_id or None, "row": problem.row, "message": problem.message}
         | ({} if place is None else {"line": place[0], "column": place[1]})
