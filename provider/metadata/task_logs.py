@@ -76,6 +76,7 @@ def record_tries(session: Session, rows: Sequence[TaskLogRow], *, authoritative:
             "remote_job_id": _new_or_stored,
             "remote_job_url": _new_or_stored,
             "config": _new_or_stored,
+            "row_source": _of_row,
         },
         where=None if authoritative else _moves_forward,
     )
@@ -141,7 +142,6 @@ def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
     try began, and write after it ended.
     """
     stored, new, status = getattr(TaskLog, column), excluded[column], excluded["status"]
-    looked_before = and_(status == NEW, TaskLog.row_source == "task")
     other_end = or_(
         and_(TaskLog.status.in_(ENDS), status.in_(ENDS), TaskLog.status != status),
         and_(status == SKIPPED, TaskLog.error_type.is_not(None)),  # said of a failure before Airflow stopped calling it running
@@ -149,6 +149,16 @@ def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
     return case(
         (other_end, new),
         (status == BLOCKED, func.coalesce(new, stored)),  # only the reconciler knows by what, and it may change
-        (or_(status.in_((PROCESSING, ERROR, SKIPPED)), looked_before), func.coalesce(stored, new)),
+        (or_(status.in_((PROCESSING, ERROR, SKIPPED)), _looked_before(excluded)), func.coalesce(stored, new)),
         else_=None,
     )
+
+
+def _of_row(column: str, excluded: Any) -> ColumnElement[Any]:
+    """Let a row stay the task process's, whatever a reconciler writes of it that looked before, and however often it does."""
+    return case((_looked_before(excluded), getattr(TaskLog, column)), else_=excluded[column])
+
+
+def _looked_before(excluded: Any) -> ColumnElement[bool]:
+    """Tell whether a try that has told of itself is said not to have begun yet."""
+    return and_(excluded["status"] == NEW, TaskLog.row_source == "task")

@@ -113,6 +113,19 @@ def test_what_the_task_process_knew_outlives_an_airflow_that_still_calls_the_try
     assert (stored.error_type, stored.error_message) == ("ValueError", "no such table")
 
 
+@pytest.mark.parametrize(("status", "error_type"), [("ERROR", "ValueError"), ("SKIPPED", None)])
+def test_what_the_task_process_knew_outlives_a_reconciler_that_looked_before_however_often_it_writes(
+    status: str, error_type: str | None
+) -> None:
+    record(tried("NEW", row_source="start_batch"))
+    record(tried(status, error_type=error_type, error_message="no such table", row_source="task"))
+    for _ in range(2):
+        stored = record(tried("NEW", airflow_state="scheduled", row_source="reconciler"), authoritative=True)
+        assert (stored.status, stored.error_message) == ("NEW", "no such table")
+    stored = record(tried(status, row_source="reconciler"), authoritative=True)
+    assert (stored.error_type, stored.error_message, stored.row_source) == (error_type, "no such table", "reconciler")
+
+
 def test_a_task_process_may_explain_an_error_that_the_reconciler_saw_first() -> None:
     record(tried("ERROR"), authoritative=True)
     assert record(tried("ERROR", error_message="no such table")).error_message == "no such table"

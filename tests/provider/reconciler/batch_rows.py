@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provider.metadata import batches, task_logs
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.run_conf import Scope
-
-if TYPE_CHECKING:
-    pass
-
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 

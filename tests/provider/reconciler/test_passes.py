@@ -238,6 +238,25 @@ class TestPasses:
         one._seen = {}
         one.tick()
 
+    def test_an_error_outlives_a_look_from_before_the_try_that_is_written_again_and_again(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        """Rows of an instance that was not there at that look leave the run unsettled."""
+        from airflow.models.taskinstance import TaskInstance
+
+        airflow_database.run()
+        airflow_database.task("a", "scheduled")
+        provisional("later", "SUCCESS")
+        one.tick()
+        provisional("a", "ERROR", error_type="ValueError", error_message="no such table")
+        one._next_task_look = float("inf")
+        one.tick()
+        one.tick()
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed")
+        one._next_task_look = 0.0
+        one.tick()
+        assert logs()[("a", -1, 1)] == ("ERROR", "no such table")
+
     def test_an_error_that_a_running_try_has_told_is_no_reason_for_the_skip_that_a_person_made_of_it(
         self, airflow_database: AirflowDatabase, one: Reconciler
     ) -> None:

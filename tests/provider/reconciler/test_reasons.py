@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,9 +13,6 @@ from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
 from provider.reconciler import end_causes
 from provider.reconciler.passes import Reconciler
-
-if TYPE_CHECKING:
-    pass
 from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, statuses
 from tests.provider.reconciler.conftest import AirflowDatabase, edges_are
 
