@@ -45,6 +45,8 @@ class LeaderLock:
         self._sign = timedelta(seconds=min(SIGN_SECONDS, lease / 5))
         self._current_at: datetime | None = None
         self._yields = yields
+        #: Whether another process may have led before the last :meth:`acquire`.
+        self.is_new = True
         self._me = f"{socket.gethostname()[:200]} {uuid.uuid4().hex}{_YIELDS if yields else ''}"
 
     def acquire(self) -> bool:
@@ -57,7 +59,8 @@ class LeaderLock:
         with read_session() as session:
             now = _now(session)
             found, candidate = session.get(LeaderLease, _NAME), session.get(LeaderLease, _CANDIDATE)
-        if found is None or found.holder != self._me:
+        self.is_new = found is None or found.holder != self._me
+        if self.is_new:
             self._current_at = None  # another one may have written more since
         asked = None if candidate is None else now - candidate.seen_at
         if self._yields and asked is not None and asked < self._lease:

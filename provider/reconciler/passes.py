@@ -105,11 +105,13 @@ class Reconciler:
 
         :return: whether it is.
         """
-        led, self._leads, self.idle = self._leads, False, False
+        self.idle = False
         self._alive()
+        # Where the application database is away it is not known who leads, and nobody else writes.
         if not self._lock.acquire():
+            self._leads = False
             return False
-        if not led:
+        if not self._leads or self._lock.is_new:
             self._forget()
         self._leads = True
         try:

@@ -384,12 +384,33 @@ class TestPasses:
             session.execute(update(LeaderLease).values(current_at=datetime.now(UTC) - timedelta(hours=2)))
         changed = datetime.now(UTC) - timedelta(minutes=minutes)
         airflow_database.set(TaskInstance, {"task_id": "a"}, state="failed", updated_at=changed)
+        with monkeypatch.context() as other:
+            other.setattr(one._lock, "acquire", lambda: False)
+            assert not one.tick()
+        one.tick()
+        assert statuses() == ({("a", -1, 1): "ERROR"} if found else {})
+
+    @pytest.mark.parametrize("another", [False, True])
+    def test_after_an_outage_the_leader_goes_on_and_begins_anew_where_another_one_has_led(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch, another: bool
+    ) -> None:
+        forgotten: list[bool] = []
+        one._source = replace(one._source, forget=lambda: forgotten.append(True))
+        airflow_database.run(state="success", end_date=AT)
+        one.tick()
+        airflow_database.task("a", "failed")
         with monkeypatch.context() as away:
             away.setattr(one._lock, "acquire", lambda: (_ for _ in ()).throw(ConnectionError("gone")))
             with pytest.raises(ConnectionError):
                 one.tick()
+        assert forgotten == [True]
+        if another:
+            with write_session() as session:
+                session.execute(update(LeaderLease).values(holder="another", seen_at=AT))
+        one._next_task_look = 0.0
         one.tick()
-        assert statuses() == ({("a", -1, 1): "ERROR"} if found else {})
+        assert forgotten == [True] * (2 if another else 1)
+        assert statuses()[("a", -1, 1)] == "ERROR"
 
 
 def test_an_act_that_a_failed_pass_has_found_is_found_again(
