@@ -61,13 +61,18 @@ class Verdict:
     """
 
     def __init__(self, airflow: str, application: str, workflows: str = "record_") -> None:
+        self._airflow = airflow
         self._application = application
         self._workflows = f"{workflows}%"
-        self._connection: psycopg.Connection[TupleRow] = psycopg.connect(airflow, autocommit=True)
+        self._connection = self._connected()
+
+    def _connected(self) -> psycopg.Connection[TupleRow]:
+        connection = psycopg.connect(self._airflow, autocommit=True)
+        for statement in (*SETUP, *VIEWS):
+            connection.execute(statement.replace("{workflows}", self._workflows))
+        return connection
 
     def __enter__(self) -> Self:
-        for statement in (*SETUP, *VIEWS):
-            self._connection.execute(statement.replace("{workflows}", self._workflows))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -79,6 +84,10 @@ class Verdict:
 
         :param deleted: runs that people have deleted for good.
         """
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.OperationalError:  # the server was away meanwhile
+            self._connection = self._connected()
         with psycopg.connect(self._application) as ours:
             for table, columns in COPIED.items():
                 self._connection.execute(f"TRUNCATE {table}")
