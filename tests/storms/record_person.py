@@ -144,7 +144,7 @@ class Person:
         def is_started() -> bool:
             if self._jobs() >= 2:
                 return True
-            if self._rest("GET", self._path)["state"] == "failed":
+            if self._rest("GET", f"{self._path}/taskInstances/job")["state"] in ("failed", "up_for_retry"):
                 self.clear("job")
             return False
 
