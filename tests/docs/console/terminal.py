@@ -1,0 +1,112 @@
+"""A terminal in which a reader works."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pexpect
+import psutil
+
+#: Colours and the like.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_COLUMNS, _LINES = 80, 50
+#: Seconds that a program is given to end after Ctrl-C.
+_TO_END = 60
+
+
+class Terminal:
+    """
+    A shell in a terminal of 80 columns.
+
+    :param folder: where it begins.
+    :param environment: variables, all of them.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        quiet = {**environment, "PS1": "", "PS2": "", "TERM": "dumb", "VIRTUAL_ENV_DISABLE_PROMPT": "1"}
+        self._shell = pexpect.spawn(
+            "bash",
+            ["--norc", "--noprofile", "--noediting"],
+            cwd=str(folder),
+            env=quiet,
+            echo=False,
+            encoding="utf-8",
+            dimensions=(_LINES, _COLUMNS),
+        )
+        self._marks = itertools.count(1)
+        #: The program in the foreground that does not end by itself.
+        self.serves: str | None = None
+        self._reader: threading.Thread | None = None
+        self._printed: list[str] = []
+
+    def run(self, command: str, seconds: float) -> tuple[int, str]:
+        """
+        Carry a command out.
+
+        :param seconds: the longest it may take.
+        :return: its exit code, and what it printed.
+        :raises pexpect.TIMEOUT: it took longer.
+        """
+        self._shell.sendline(command)
+        return self._ended(seconds)
+
+    def serve(self, command: str, ready: str, seconds: float) -> str:
+        """
+        Start a program that does not end by itself, and wait until it is ready.
+
+        :param ready: pattern of what it prints then.
+        :return: what it printed.
+        :raises pexpect.TIMEOUT: it did not become ready in that time.
+        """
+        self._shell.sendline(command)
+        self.serves = command
+        self._shell.expect(ready, timeout=seconds)
+        self._printed.clear()
+        self._reader = threading.Thread(target=self._read_on, daemon=True)
+        self._reader.start()
+        return _plain(f"{self._shell.before}{self._shell.after}")
+
+    def interrupt(self) -> str:
+        """Press Ctrl-C; return what the program has printed since it was ready."""
+        self._shell.sendintr()
+        return self.ended()
+
+    def ended(self) -> str:
+        """Wait until the program in the foreground has ended; return what it has printed since it was ready."""
+        self.serves = None
+        assert self._reader is not None
+        self._reader.join()
+        _code, output = self._ended(_TO_END)
+        return _plain("".join(self._printed)) + output
+
+    def _read_on(self) -> None:
+        """Read what the program prints, which waits for nobody else to do so."""
+        while self.serves is not None:
+            with contextlib.suppress(pexpect.TIMEOUT):
+                self._printed.append(self._shell.read_nonblocking(100_000, timeout=0.2))
+
+    def close(self) -> None:
+        """End the shell with all that it has started."""
+        self.serves = None
+        if self._reader is not None:
+            self._reader.join()
+        for process in psutil.Process(self._shell.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._shell.close(force=True)
+
+    def _ended(self, seconds: float) -> tuple[int, str]:
+        mark = f"ended-{next(self._marks)}"
+        self._shell.sendline(f"printf '\\n%s %s\\n' {mark} $?")
+        self._shell.expect(rf"\r\n{mark} (\d+)\r\n", timeout=seconds)
+        assert isinstance(self._shell.match, re.Match)
+        return int(self._shell.match[1]), _plain(self._shell.before or "")
+
+
+def _plain(text: str) -> str:
+    return _ESCAPES.sub("", text).replace("\r\n", "\n")
