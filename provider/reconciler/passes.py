@@ -206,7 +206,7 @@ class Reconciler:
     def _stay_leader(self) -> None:
         """Give a sign of life, in a pass that may take long."""
         self._alive()
-        if not self._lock.acquire():
+        if not self._lock.acquire() or self._lock.is_new:
             raise LostLeadError
 
     def _find_changed(self, airflow: AirflowState, dag_ids: Collection[str], now: datetime) -> None:

@@ -390,6 +390,24 @@ class TestPasses:
         one.tick()
         assert statuses() == ({("a", -1, 1): "ERROR"} if found else {})
 
+    def test_a_pass_in_which_another_one_has_led_counts_for_nothing(
+        self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It took longer than the lease, the other one is silent again, and there was nothing to write."""
+        airflow_database.run()
+        one.tick()
+        load = passes.load
+
+        def while_another_leads(*arguments: Any) -> Any:
+            with write_session() as session:
+                session.execute(update(LeaderLease).values(holder="another", seen_at=AT))
+            return load(*arguments)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(passes, "load", while_another_leads)
+            assert not one.tick()
+        assert one.tick()
+
     @pytest.mark.parametrize("another", [False, True])
     def test_after_an_outage_the_leader_goes_on_and_begins_anew_where_another_one_has_led(
         self, airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch, another: bool
