@@ -17,6 +17,7 @@ from tests.waiting import wait_for
 
 TORN_DAG = "record_torn"
 _PATIENCE = 120.0
+_NEWEST_HEARTBEAT = "SELECT max(latest_heartbeat) FROM job WHERE job_type = 'SchedulerJob'"
 _LOOK_SECONDS = 0.3
 _END_SECONDS = 30.0
 _LEAD = "SELECT holder, current_at FROM leader_leases WHERE name = 'reconciler'"
@@ -71,6 +72,11 @@ class RecordLead:
             return at is not None and at.replace(tzinfo=UTC) > now
 
         self._wait(current, f"the record stands still: it is not current as of {now}")
+
+    def has_scheduler(self, since: datetime) -> bool:
+        """Tell whether a scheduler has given a sign of life since then."""
+        (newest,) = self._ask(self._airflow, _NEWEST_HEARTBEAT)
+        return newest[0] is not None and newest[0] > since
 
     @contextmanager
     def one_dag_torn(self) -> Iterator[None]:

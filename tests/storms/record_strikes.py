@@ -36,6 +36,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _RECONCILER = r"\S+ -P -m provider\.reconciler\.process"
 _FIND_SECONDS = 60.0
+_SCHEDULER_SECONDS = 20.0
+"""Its heartbeat comes every five."""
 _LONG_SECONDS = 120.0
 """Longer than the tries of a task would last."""
 
@@ -88,6 +90,7 @@ class Strikes:
             act()
             with self._away(self._airflow_postgres, self._seconds):
                 pass
+            self._kill_scheduler_that_ends()
         elif kind.startswith("application database away"):
             with self._away(self._application_postgres, _LONG_SECONDS if kind.endswith("long") else self._seconds):
                 act()
@@ -111,6 +114,18 @@ class Strikes:
                 print(f"  {datetime.now(UTC):%H:%M:%S} {name} ended with {process.returncode}; it is started again", flush=True)
                 self.revived[name] += 1
                 self._airflow.start_component(name)
+
+    def _kill_scheduler_that_ends(self) -> None:
+        """
+        Kill a scheduler that has lost its database and waits for its tasks before it ends, as a service manager does.
+
+        Some of them wait for people here, and these for a scheduler.
+        """
+        mended_at = datetime.now(UTC)
+        process = self._airflow.process("scheduler")
+        if not wait_for(lambda: process.poll() is not None or self._lead.has_scheduler(mended_at), _SCHEDULER_SECONDS):
+            self._kill("scheduler")
+        self.revive()
 
     def _kill(self, what: str, act: Callable[[], None] | None = None) -> None:
         """Kill it, let people act, and see that there is another one."""
