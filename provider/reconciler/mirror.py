@@ -308,7 +308,7 @@ def _skip_reason(
     return f"skipped by Airflow's rules or by itself; see the Airflow log of try {key[2]}"
 
 
-def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[str]]) -> str | None:
+def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[str]]) -> str:
     """Name the failed tasks above, through whatever they blocked in between."""
     states: dict[str, set[str | None]] = {}
     for attempt in run.tries:
@@ -324,9 +324,13 @@ def _blocked_by(run: RunState, task_id: str, parents: Mapping[str, Collection[st
             failed.add(parent)
         elif "upstream_failed" in states.get(parent, ()):
             pending.extend(parents.get(parent, ()))
+    above = parents.get(task_id, ())
     # What had failed can have been cleared without what it had blocked, and have succeeded since.
-    blockers = failed or {parent for parent in parents.get(task_id, ()) if "upstream_failed" in states.get(parent, ())}
-    return f"blocked by {', '.join(sorted(blockers))}" if blockers else None
+    if blockers := failed or {parent for parent in above if "upstream_failed" in states.get(parent, ())}:
+        return f"blocked by {', '.join(sorted(blockers))}"
+    before = {attempt.task_id for attempt in run.tries if not attempt.live and attempt.state == "failed"}
+    names = ", ".join(sorted(before.intersection(above) or above)) or "a task above"
+    return f"blocked by {names}, as it was then and is no more; clear this task, and Airflow decides anew"
 
 
 def differing_columns(row: Mapping[str, Any], log: TaskLog) -> list[str]:

@@ -141,15 +141,27 @@ def test_a_task_that_is_blocked_again_says_by_which() -> None:
         ({"a": "upstream_failed", "b": "failed", "c": "failed"}, "blocked by b, c"),
         ({"a": "upstream_failed", "b": "success"}, "blocked by a"),
         ({"a": "upstream_failed", "b": "upstream_failed", "d": "failed"}, "blocked by d"),
-        ({"a": "success", "b": "failed"}, None),
+        (
+            {"a": "success", "b": "failed"},
+            "blocked by gone, as it was then and is no more; clear this task, and Airflow decides anew",
+        ),
     ],
 )
-def test_a_blocked_task_names_what_failed_above_what_is_blocked(above: dict[str, str], reason: str | None) -> None:
+def test_a_blocked_task_names_what_failed_above_what_is_blocked(above: dict[str, str], reason: str) -> None:
     edges = {"load": {"a", "gone"}, "a": {"b", "c", "load"}, "b": {"d", "a"}}
     tries = [attempt(state, task_id=task_id, ended_at=AT) for task_id, state in above.items()]
     past = attempt("failed", task_id="gone", live=False, ended_at=AT)
     found = compared(run(past, attempt("upstream_failed"), *tries), said=asked(parents=edges))
     assert {one["task_id"]: one["error_message"] for one in found.rows}["load"] == reason
+
+
+@pytest.mark.parametrize(("parents", "names"), [({"a", "b"}, "a, b"), (set(), "a task above")])
+def test_a_blocked_task_whose_parents_have_not_failed_says_what_to_do(parents: set[str], names: str) -> None:
+    """As after a mark and a clear at the moment in which the scheduler looked; or its DAG is gone."""
+    tries = [attempt("success", task_id=task_id, ended_at=AT) for task_id in ("a", "b")]
+    found = compared(run(attempt("upstream_failed"), *tries), said=asked(parents={"load": parents}))
+    reasons = {one["task_id"]: one["error_message"] for one in found.rows}
+    assert str(reasons["load"]).startswith(f"blocked by {names}, as it was then")
 
 
 def test_what_was_done_elsewhere_or_begins_each_batch_is_not_out_of_scope() -> None:
