@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 
 import psycopg2  # type: ignore[import-untyped]  # it has no types
+from sqlalchemy.exc import OperationalError
 
 from provider.metadata.engine import create_engine
 from provider.metadata.schema import HEAD, upgrade
@@ -114,7 +115,7 @@ def connections(most: int) -> Produced:
     @contextmanager
     def produced(place: Installation) -> Iterator[Environment]:
         with ExitStack() as stack:
-            with suppress(psycopg2.OperationalError):  # it takes no more
+            with suppress(psycopg2.OperationalError, OperationalError):  # it takes no more
                 while place.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") < most:
                     opened = psycopg2.connect(host=str(place.postgres.folder), user="postgres", dbname="postgres")
                     stack.callback(opened.close)
