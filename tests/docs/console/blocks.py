@@ -93,8 +93,7 @@ def files_of(page: Path) -> dict[str, str]:
     text = page.read_text(encoding="utf-8")
     found = {}
     for fence in _FENCE.finditer(text):
-        before = re.search(r"Save this(?: workflow)? as `(\S+)`:\s*$", text[: fence.start()])
-        if named := before or re.match(r"# (\w+\.py)\n", fence[2]):
+        if named := re.search(r"Save this(?: workflow)? as `(\S+)`:\s*$", text[: fence.start()]):
             found[named[1]] = fence[2]
     return found
 
