@@ -10,11 +10,10 @@ from typing import Any
 
 import yaml
 
-from benchmarks.intake import Publisher
+from benchmarks.intake import WORKSPACE, Publisher, scenario
 from benchmarks.result import Result
 from demo.postgres import PostgresServer
 from demo.world import TOPIC, World
-from provider.emulators.scenario import Scenario
 
 #: Tasks that Airflow runs at a time, each in a process of its own.
 WORKERS = (1, 2, 4)
@@ -22,26 +21,16 @@ BATCHES = 30
 #: Longest time for all batches, in seconds.
 LONGEST_SECONDS = 900.0
 WORKFLOW = "throughput"
-WORKSPACE = "11111111-1111-4111-8111-111111111111"
 
 
 def definitions() -> dict[str, Any]:
     """Return a workflow of three tasks one after another, each with a remote job that ends at once."""
-    config = {"workspace": WORKSPACE, "semantic_model": "Small"}
+    config = {"workspace": WORKSPACE, "semantic_model": "Intake"}
     tasks = [
         {"task_id": f"refresh_{number}", "task_type": "power_bi_refresh", "config": config, "depends_on": before}
         for number, before in ((1, []), (2, ["refresh_1"]), (3, ["refresh_2"]))
     ]
     return {"workflows": [{"workflow_id": WORKFLOW, "max_active_batches": 1000, "tasks": tasks}]}
-
-
-def scenario() -> Scenario:
-    """Return what the emulators know: a semantic model whose refreshes end at once."""
-    model = {"name": "Small", "seconds": 0}
-    workspace = {"id": WORKSPACE, "name": "Small", "semantic_models": [model]}
-    topic = {"name": TOPIC.rpartition("/")[2], "subscriptions": [{"name": f"{TOPIC.rpartition('/')[2]}-airflow"}]}
-    pubsub = {"project": "demo-project", "topics": [topic]}
-    return Scenario.model_validate({"powerbi": {"workspaces": [workspace]}, "pubsub": pubsub})
 
 
 def run(folder: Path) -> Iterator[Result]:
@@ -94,7 +83,7 @@ def _connections(world: World) -> dict[str, int]:
 
     found = {}
     for owner, url in (("airflow", world.airflow_url), ("application", world.database_url)):
-        with psycopg.connect(url.replace("+psycopg2", "").replace("+psycopg", "")) as connection:
+        with psycopg.connect(url.replace("+psycopg2", "")) as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             (count,) = connection.execute(query).fetchone() or (0,)
         found[owner] = int(count)

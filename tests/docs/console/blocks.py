@@ -63,12 +63,10 @@ class Block:
 
     :param page: file name.
     :param line: of its first line in the page.
-    :param heading: the nearest one above it.
     """
 
     page: str
     line: int
-    heading: str
     steps: tuple[Step, ...]
 
     def __str__(self) -> str:
@@ -81,10 +79,8 @@ def console_blocks(page: Path) -> list[Block]:
     found = []
     for fence in _FENCE.finditer(text):
         if fence[1] == "console":
-            before = text[: fence.start()]
-            headings = re.findall(r"^#+ (.*)$", re.sub(_FENCE, "", before), re.MULTILINE)
             steps = tuple(_steps(textwrap.dedent(fence[2]).splitlines()))
-            found.append(Block(page.name, before.count("\n") + 2, headings[-1], steps))
+            found.append(Block(page.name, text.count("\n", 0, fence.start()) + 2, steps))
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -190,3 +190,14 @@ def one(request: pytest.FixtureRequest, airflow_database: AirflowDatabase) -> It
     leader = Reconciler(source_of(request.getfixturevalue("airflow_api")) if by_api else None)
     yield leader
     leader.release()
+
+
+def long_ago(airflow_database: AirflowDatabase, reconciler: Reconciler) -> None:
+    """Let a run have ended long ago, before the first pass of all."""
+    from airflow.models.taskinstance import TaskInstance
+
+    old = datetime.now(UTC) - timedelta(days=30)
+    airflow_database.run(state="success", end_date=old, updated_at=old)
+    airflow_database.task("a", "success", updated_at=old)
+    airflow_database.set(TaskInstance, {"task_id": "start_batch"}, updated_at=old)
+    reconciler.tick()
