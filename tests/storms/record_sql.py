@@ -163,10 +163,13 @@ WITH newest AS (
     LEFT JOIN lost_tries ON lost_tries.dag_id = told.dag_id AND lost_tries.run_id = told.run_id
         AND lost_tries.task_id = told.task_id AND lost_tries.map_index = told.map_index
         AND lost_tries.try_number = newest.try_number - told.before
+), compared AS (
+    -- What was killed did something else to it than was intended: then it has to be equal to Airflow, and its reason is another.
+    SELECT *, (state IS NOT NULL AND (state_in_airflow IS NULL OR state_in_airflow <> state)) OR is_lost AS is_other FROM found
 )
 SELECT *,
-    -- What was killed did something else to it than was intended: then it has to be equal to Airflow, and its reason is another.
-    (state IS NOT NULL AND (state_in_airflow IS NULL OR state_in_airflow <> state)) OR is_lost AS is_disturbed,
+    -- A batch speaks of its tasks.
+    CASE WHEN task_id IS NULL THEN bool_or(is_other) OVER (PARTITION BY dag_id, run_id) ELSE is_other END AS is_disturbed,
     CASE
     WHEN our_status IS NULL THEN 'there is no row of it'
     WHEN state IS NULL AND is_there THEN 'its run is still there'
@@ -179,7 +182,7 @@ SELECT *,
     WHEN text IS NOT NULL AND (our_text IS NULL OR our_text !~ text)
     THEN 'it says ' || coalesce(left(our_text, 200), 'nothing') || ' and not ' || text
     END AS fault
-FROM found
+FROM compared
 """,
 )
 
@@ -221,6 +224,13 @@ SELECT workflow_id, batch_id, task_id || '[' || map_index || '] try ' || try_num
     END
 FROM our_task_logs ours
 WHERE status NOT IN ('NEW', 'PROCESSING') AND workflow_id LIKE '{workflows}'
+UNION ALL
+SELECT workflow_id, batch_id, 'batch', CASE
+    WHEN end_cause IS NULL THEN 'it has ended, ' || status || ', and the record does not say by what'
+    WHEN status = 'ERROR' AND coalesce(error, '') = '' THEN 'it is ERROR and does not say why'
+    WHEN error ~ 'MIIEcanary' THEN 'there is a secret in it'
+    END
+FROM our_task_batches WHERE status IN ('SUCCESS', 'ERROR') AND workflow_id LIKE '{workflows}'
 ) AS ends(dag_id, run_id, place, fault) WHERE fault IS NOT NULL ORDER BY 1, 2, 3
 """
 TABLE = """

@@ -25,6 +25,7 @@ CREATE TABLE task_instance_history (LIKE task_instance);
 CREATE TABLE log (event text, dag_id text, run_id text, task_id text, map_index int, try_number int);
 INSERT INTO dag_run VALUES
     ('record_waits', 'b1', 'failed', '2026-03-16 04:00Z', '2026-03-16 04:09Z', '2026-03-16 04:00Z'),
+    ('record_waits', 'b2', 'failed', '2026-03-16 04:00Z', '2026-03-16 04:09Z', '2026-03-16 04:00Z'),
     ('other', 'b1', 'failed', '2026-03-16 04:00Z', '2026-03-16 04:09Z', '2026-03-16 04:00Z');
 INSERT INTO task_instance VALUES
     ('record_waits', 'b1', 'good', -1, 1, 'success', '2026-03-16 04:01Z', '2026-03-16 04:02Z'),
@@ -34,13 +35,13 @@ INSERT INTO task_instance VALUES
     ('record_waits', 'b1', 'blocked', -1, 0, 'upstream_failed', '2026-03-16 04:05Z', '2026-03-16 04:05Z'),
     ('record_waits', 'b1', 'mapped', 0, 1, 'running', '2026-03-16 04:01Z', NULL),
     ('record_waits', 'b1', 'open', -1, 0, 'skipped', NULL, NULL),
-    ('record_waits', 'b1', 'lost', -1, 1, 'failed', '2026-03-16 04:01Z', '2026-03-16 04:05Z'),
+    ('record_waits', 'b2', 'lost', -1, 1, 'failed', '2026-03-16 04:01Z', '2026-03-16 04:05Z'),
     ('other', 'b1', 'good', -1, 1, 'success', '2026-03-16 04:01Z', '2026-03-16 04:02Z');
 INSERT INTO task_instance_history VALUES
     ('record_waits', 'b1', 'again', -1, 1, 'failed', '2026-03-16 04:01Z', '2026-03-16 04:02Z'),
     ('record_waits', 'b1', 'cleared', -1, 1, 'success', '2026-03-16 04:01Z', '2026-03-16 04:02Z'),
     ('record_waits', 'b1', 'good', -1, 0, NULL, NULL, NULL);
-INSERT INTO log VALUES ('heartbeat timeout', 'record_waits', 'b1', 'lost', -1, 1);
+INSERT INTO log VALUES ('heartbeat timeout', 'record_waits', 'b2', 'lost', -1, 1);
 """
 
 OURS = """
@@ -50,8 +51,10 @@ CREATE TABLE task_logs (workflow_id text, batch_id text, task_id text, map_index
     airflow_state text, started_at timestamptz, ended_at timestamptz, error_type text, error_message text, end_cause text,
     ended_by text);
 INSERT INTO task_batches VALUES
-    ('record_waits', 'b1', 'ERROR', 'failed', '2026-03-16 04:00Z', '2026-03-16 04:09Z', '2 tasks failed: lost, marked', 'task',
+    ('record_waits', 'b1', 'ERROR', 'failed', '2026-03-16 04:00Z', '2026-03-16 04:09Z', '1 task failed: marked', 'task',
      NULL, '2026-03-16 04:00Z'),
+    ('record_waits', 'b2', 'ERROR', 'failed', '2026-03-16 04:00Z', '2026-03-16 04:09Z', '1 task failed: lost', 'task', NULL,
+     '2026-03-16 04:00Z'),
     ('record_waits', 'gone', 'ERROR', NULL, '2026-03-16 04:00Z', '2026-03-16 04:09Z', 'deleted by bob', 'deleted', 'bob',
      '2026-03-16 04:00Z');
 INSERT INTO task_logs VALUES
@@ -71,7 +74,7 @@ INSERT INTO task_logs VALUES
     ('record_waits', 'b1', 'mapped', 0, 1, 'PROCESSING', 'running', '2026-03-16 04:01Z', NULL, NULL, NULL, NULL, NULL),
     ('record_waits', 'b1', 'open', -1, 1, 'ERROR', 'skipped', NULL, '2026-03-16 04:09Z', NULL, 'the DAG run timed out',
      'run_timeout', NULL),
-    ('record_waits', 'b1', 'lost', -1, 1, 'ERROR', 'failed', '2026-03-16 04:01Z', '2026-03-16 04:05Z', NULL, 'no heartbeat',
+    ('record_waits', 'b2', 'lost', -1, 1, 'ERROR', 'failed', '2026-03-16 04:01Z', '2026-03-16 04:05Z', NULL, 'no heartbeat',
      'heartbeat', NULL),
     ('record_waits', 'gone', 'good', -1, 1, 'ERROR', NULL, '2026-03-16 04:01Z', '2026-03-16 04:02Z', NULL, 'deleted by bob',
      'deleted', 'bob');
@@ -87,14 +90,15 @@ def told(
 
 
 TOLD = [
-    told(None, "failed", "ERROR", text="^2 tasks failed"),
+    told(None, "failed", "ERROR", text="^1 task failed"),
     told("good", "success", "SUCCESS"),
     told("again", "failed", "ERROR", text="rows", before=1),
     told("again", "success", "SUCCESS"),
     told("marked", "failed", "ERROR", "^(marked_failed)$", "by ann", person="ann"),
     told("good", None, "ERROR", "^(deleted)$", "deleted", person="bob", run_id="gone"),
     told(None, None, "ERROR", "^(deleted)$", "deleted", person="bob", run_id="gone"),
-    told("lost", "failed", "ERROR", text="what it says by itself", label="lost"),
+    told("lost", "failed", "ERROR", text="what it says by itself", run_id="b2", label="lost"),
+    told(None, "failed", "ERROR", text="^none of them is lost", run_id="b2", label="of a lost one"),
 ]
 
 
@@ -234,6 +238,12 @@ MISTAKES: dict[str, tuple[Callable[[Sides], object], str]] = {
     "several lines": (ours("UPDATE task_logs SET error_message = E'a\\nb' WHERE task_id = 'blocked'"), "has several lines"),
     "a person and no mark": (ours("UPDATE task_logs SET ended_by = 'bob' WHERE task_id = 'blocked'"), "do not go together"),
     "a mark and no person": (ours("UPDATE task_logs SET ended_by = NULL WHERE task_id = 'marked'"), "nobody do not go together"),
+    "no cause of a batch": (
+        ours("UPDATE task_batches SET end_cause = NULL WHERE batch_id = 'b2'"),
+        "b2 batch: it has ended, ERROR",
+    ),
+    "no reason of a batch": (ours("UPDATE task_batches SET error = '' WHERE batch_id = 'b2'"), "b2 batch: it is ERROR and does"),
+    "a secret in a batch": (ours("UPDATE task_batches SET error = 'MIIEcanary' WHERE batch_id = 'b2'"), "b2 batch: there is a"),
     "a lost try": (ours("UPDATE task_logs SET end_cause = 'upstream' WHERE task_id = 'lost'"), "the scheduler has lost it"),
 }
 
@@ -251,20 +261,27 @@ def test_it_names_a_mistake(sides: Sides, mistake: str) -> None:
 
 def test_what_was_killed_is_no_mistake_and_does_not_count(sides: Sides, addresses: tuple[str, str]) -> None:
     sides.told.append(told("good", "failed", "ERROR", label="never came"))
+    sides.told.append(told(None, "failed", "ERROR", text="^2 tasks failed", label="tells of it"))
     with Verdict(*addresses) as verdict:
         verdict.read(sides.told, sides.deleted)
         assert verdict.untrue() == []
         assert verdict.disturbed() == [
-            "lost: b1 lost[-1] newest try: Airflow says failed, intended failed",
+            "a case: b1 batch: Airflow says failed, intended failed",
+            "lost: b2 lost[-1] newest try: Airflow says failed, intended failed",
             "never came: b1 good[-1] newest try: Airflow says success, intended failed",
+            "of a lost one: b2 batch: Airflow says failed, intended failed",
+            "tells of it: b1 batch: Airflow says failed, intended failed",
         ]
         assert [tuple(row) for row in verdict.table()] == [
-            ("a case", 2, 7, 0, 0),
+            ("a case", 2, 7, 1, 0),
             ("lost", 1, 1, 1, 0),
             ("never came", 1, 1, 1, 0),
+            ("of a lost one", 1, 1, 1, 0),
+            ("tells of it", 1, 1, 1, 0),
         ]
-        assert verdict.rare(1) == [f"{label}: 1 rows, and only 0 undisturbed" for label in ("lost", "never came")]
-        assert verdict.sizes() == (2, 11)
+        disturbed = ("lost", "never came", "of a lost one", "tells of it")
+        assert verdict.rare(1) == [f"{label}: 1 rows, and only 0 undisturbed" for label in disturbed]
+        assert verdict.sizes() == (3, 11)
 
 
 def test_differences_and_faults_are_counted_by_case(sides: Sides, addresses: tuple[str, str]) -> None:
