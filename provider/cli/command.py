@@ -33,12 +33,14 @@ class Command:
 
     :param help: one line for the list of commands; also the description of its own help page.
     :param handler: ``module:function`` of a :data:`Handler`, imported when the command runs.
+    :param failed: exit code where it cannot do its work.
     """
 
     name: str
     help: str
     handler: str
     arguments: Sequence[Argument] = ()
+    failed: int = 1
 
     def load(self) -> Handler:
         """Import the handler."""

@@ -13,14 +13,14 @@ from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.specs import WorkflowSpec
 from dag_factory.started_workflows import start_warnings
 from dag_factory.validation import validate
-from provider.cli.row_changes import row_changes
+from provider.cli.row_changes import CHANGED, REMOVED, RowChange, row_changes
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import DELETED, by_workflow, to_entry
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-CREATED, CHANGED, UNCHANGED, REMOVED = "created", "changed", "unchanged", "removed"
+CREATED, UNCHANGED = "created", "unchanged"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Change:
 
     :param kind: ``created``, ``changed``, ``unchanged`` or ``removed``.
     :param detail: what happens to its tasks; empty where nothing does.
-    :param rows: every row that changes, with its columns, one a line.
+    :param rows: every row that changes.
     :param note: what Airflow will start at once because of it; empty where that is nothing.
     """
 
     workflow_id: str
     kind: str
     detail: str = ""
-    rows: tuple[str, ...] = ()
+    rows: tuple[RowChange, ...] = ()
     note: str = ""
 
 
@@ -146,7 +146,7 @@ def as_operated(stored: DefinitionRows, new: DefinitionRows, *, always: bool = F
     )
 
 
-def _change(before: WorkflowSpec | None, after: WorkflowSpec, rows: tuple[str, ...] | None) -> Change:
+def _change(before: WorkflowSpec | None, after: WorkflowSpec, rows: tuple[RowChange, ...] | None) -> Change:
     workflow_id = after.workflow_id
     had_runs = before is not None and before.options.schedule is not None
     note = "" if had_runs else after.options.starts_at_once(datetime.now(UTC))

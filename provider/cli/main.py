@@ -62,5 +62,5 @@ def run(command: Command, args: argparse.Namespace) -> int:
         if message is None:
             raise
         sys.stderr.write(f"error: {visible(message)}\n")
-        return 1
+        return command.failed
     return exit_code

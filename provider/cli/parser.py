@@ -90,6 +90,18 @@ _IMPORT = Command(
     ),
 )
 
+_DIFF = Command(
+    "diff",
+    "Show what an import of a file would change: exit code 0 for nothing, 1 for something, 2 where it cannot be told",
+    "provider.cli.diff_commands:diff",
+    (
+        argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json; - is standard input"),
+        argument("--prune", action="store_true", help="as an import that also deletes what the file does not have"),
+        OUTPUT,
+    ),
+    failed=2,
+)
+
 _EXPORT = Command(
     "export",
     "Print the stored workflows in the format that import reads",
@@ -338,7 +350,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _EXAMPLES,
     _DB,
-    *(_IMPORT, _EXPORT, _VALIDATE, _GRAPH, _CONVERT, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
+    *(_IMPORT, _DIFF, _EXPORT, _VALIDATE, _GRAPH, _CONVERT, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
     *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, ALERTS, _DOCTOR, _EMULATORS),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,32 +12,67 @@ from dag_factory.definition_file import without_defaults
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
 
+ADDED, CHANGED, REMOVED = "added", "changed", "removed"
+_SIGNS = {ADDED: "+", CHANGED: "~", REMOVED: "-"}
+
 #: Rows by the key of their table.
 _Rows = Mapping[str, dict[str, Any]]
 
 
-def row_changes(old: DefinitionRows, new: DefinitionRows) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class RowChange:
     """
-    Return a line for each row of one workflow that is added (``+``), changed (``~``) or removed (``-``).
+    What happens to one row.
+
+    :param change: ``added``, ``changed`` or ``removed``.
+    :param columns: of a changed row, column → its value before and after; None for the column's default.
+    """
+
+    change: str
+    table: str
+    key: str
+    columns: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        row = f"{_SIGNS[self.change]} {self.table} row {self.key}"
+        return f"{row}: {', '.join(self.columns)}" if self.columns else row
+
+    def values(self) -> Iterator[tuple[str, Any, Any]]:
+        """Yield what is different, and how it was and is; of two mappings each key by itself, as ``config.sql``."""
+        for column, (before, after) in self.columns.items():
+            yield from _values(column, before, after)
+
+
+def _values(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            yield from _values(f"{name}.{key}", before.get(key), after.get(key))
+    elif before != after:
+        yield name, before, after
+
+
+def row_changes(old: DefinitionRows, new: DefinitionRows) -> tuple[RowChange, ...]:
+    """
+    Return each row of one workflow that is added, changed or removed.
 
     A column that is left out is the same as one with its default.
     """
     return (
         *_compare("workflows", _keyed(old.workflows, "workflow_id"), _keyed(new.workflows, "workflow_id"), WorkflowOptions),
         *_compare("tasks", _keyed(old.tasks, "task_id"), _keyed(new.tasks, "task_id"), TaskSpec),
-        *(f"+ task_dependencies row {edge}" for edge in sorted(_edges(new) - _edges(old))),
-        *(f"- task_dependencies row {edge}" for edge in sorted(_edges(old) - _edges(new))),
+        *(RowChange(ADDED, "task_dependencies", edge) for edge in sorted(_edges(new) - _edges(old))),
+        *(RowChange(REMOVED, "task_dependencies", edge) for edge in sorted(_edges(old) - _edges(new))),
     )
 
 
-def _compare(table: str, old: _Rows, new: _Rows, model: type[BaseModel]) -> list[str]:
-    lines = [f"+ {table} row {key}" for key in sorted(new.keys() - old.keys())]
+def _compare(table: str, old: _Rows, new: _Rows, model: type[BaseModel]) -> Iterator[RowChange]:
+    yield from (RowChange(ADDED, table, key) for key in sorted(new.keys() - old.keys()))
     for key in sorted(old.keys() & new.keys()):
         before, after = without_defaults(old[key], model), without_defaults(new[key], model)
-        columns = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-        if columns:
-            lines.append(f"~ {table} row {key}: {', '.join(columns)}")
-    return [*lines, *(f"- {table} row {key}" for key in sorted(old.keys() - new.keys()))]
+        names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        if names:
+            yield RowChange(CHANGED, table, key, {name: (before.get(name), after.get(name)) for name in names})
+    yield from (RowChange(REMOVED, table, key) for key in sorted(old.keys() - new.keys()))
 
 
 def _keyed(rows: list[dict[str, Any]], key: str) -> _Rows:

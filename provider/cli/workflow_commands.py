@@ -154,8 +154,8 @@ def report(plan: Plan, *, dry_run: bool) -> None:
     """Say what an import did, or would do: each workflow, and each row that changes."""
     for change in plan.changes:
         say(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}")
-        for line in change.rows:
-            say(f"             {printable(line)}")
+        for row in change.rows:
+            say(f"             {printable(str(row))}")
     for change in plan.changes:
         if change.note:
             sys.stderr.write(f"note: {printable(change.workflow_id)}: {printable(change.note)}.\n")

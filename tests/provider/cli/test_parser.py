@@ -50,6 +50,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["db", "upgrade"],
         ["db", "downgrade", "--to", "0002", "--yes"],
         ["import", "x.yaml", "--dry-run", "--prune"],
+        ["diff", "x.yaml", "--prune", "-o", "csv"],
         ["export", "a", "b", "--format", "json"],
         ["validate", "-o", "json"],
         ["convert", "sqlite:///x.db", "--tasks", "T", "--dependencies", "D", "--column", "task_id=code", "--type", "7=dataform"],

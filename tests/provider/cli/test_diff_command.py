@@ -1,0 +1,111 @@
+"""What an import of a file would change is shown value by value, and nothing is stored."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from provider.metadata.engine import dispose_engines
+from tests.provider.cli.workflow_files import REFRESH, stored_rows, task_of, workflow_of
+
+pytestmark = pytest.mark.usefixtures("application_database")
+
+
+@pytest.fixture
+def changed(accelerator, write) -> Path:
+    """A file in which much is otherwise than it is stored."""
+    before = [
+        workflow_of("shop", task_of("a"), task_of("b", "a"), schedule="0 5 * * *"),
+        workflow_of("same", task_of("c")),
+        workflow_of("gone", task_of("d")),
+    ]
+    assert accelerator("import", write(*before)).code == 0
+    sold = {**REFRESH, "workspace": "Sold", "poll_interval": 2.5}
+    return write(
+        workflow_of("shop", task_of("b", retries=4, config=sold), task_of("e"), schedule="0 6 * * *"),
+        workflow_of("same", task_of("c")),
+        workflow_of("new", task_of("f")),
+    )
+
+
+def test_nothing_is_different(accelerator, workflows_file: Path) -> None:
+    assert accelerator("import", workflows_file).code == 0
+    result = accelerator("diff", workflows_file)
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_each_value_that_is_different(accelerator, changed: Path) -> None:
+    stored = stored_rows()
+    result = accelerator("diff", changed)
+    assert (result.code, result.err) == (1, "")
+    assert result.out == (
+        "created    new (tasks: 1)\n"
+        "changed    shop (tasks: 1 added, 1 changed, 1 removed)\n"
+        "  ~ workflows row shop: schedule\n"
+        '      schedule: "0 5 * * *" → "0 6 * * *"\n'
+        "  + tasks row e\n"
+        "  ~ tasks row b: config, retries\n"
+        "      config.poll_interval: default → 2.5\n"
+        '      config.workspace: "Sales" → "Sold"\n'
+        "      retries: default → 4\n"
+        "  - tasks row a\n"
+        "  - task_dependencies row a → b\n"
+    )
+    assert stored_rows() == stored
+
+
+def test_with_prune_also_what_the_file_does_not_have(accelerator, changed: Path) -> None:
+    assert "removed    gone\n  - workflows row gone\n  - tasks row d\n" in accelerator("diff", changed, "--prune").out
+
+
+def test_for_programs(accelerator, changed: Path) -> None:
+    result = accelerator("diff", changed, "--output", "json")
+    assert result.code == 1
+    new, shop = json.loads(result.out)
+    assert new == {"workflow_id": "new", "change": "created", "rows": []}
+    assert shop["rows"][2] == {
+        "change": "changed",
+        "table": "tasks",
+        "key": "b",
+        "values": [
+            {"name": "config.poll_interval", "before": None, "after": 2.5},
+            {"name": "config.workspace", "before": "Sales", "after": "Sold"},
+            {"name": "retries", "before": None, "after": 4},
+        ],
+    }
+
+
+def test_for_a_spreadsheet_with_a_line_for_each_value(accelerator, changed: Path) -> None:
+    lines = list(csv.DictReader(io.StringIO(accelerator("diff", changed, "--output", "csv").out)))
+    assert [(line["workflow_id"], line["row"], line["key"], line["name"]) for line in lines] == [
+        ("new", "", "", ""),
+        ("shop", "changed", "shop", "schedule"),
+        ("shop", "added", "e", ""),
+        *(("shop", "changed", "b", name) for name in ("config.poll_interval", "config.workspace", "retries")),
+        ("shop", "removed", "a", ""),
+        ("shop", "removed", "a → b", ""),
+    ]
+    assert lines[5]["after"] == "4"
+
+
+def test_a_long_value_is_cut_for_people_alone(accelerator, write) -> None:
+    assert accelerator("import", write(workflow_of("shop", task_of("a", doc="x" * 5000)))).code == 0
+    other = write(workflow_of("shop", task_of("a", doc="y" * 5000)))
+    assert max(len(line) for line in accelerator("diff", other).out.splitlines()) < 1000
+    assert "y" * 5000 in accelerator("diff", other, "-o", "json").out
+
+
+def test_mistakes_and_failures_are_no_difference(accelerator, write, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = accelerator("diff", write(workflow_of("shop", task_of("a", "nobody"))))
+    assert wrong.code == 2
+    assert "nobody" in wrong.out
+    assert accelerator("diff", "nowhere.yaml").code == 2
+    dispose_engines()
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://nobody@127.0.0.1:1/nothing")
+    away = accelerator("diff", write(workflow_of("shop", task_of("a"))))
+    assert (away.code, away.out) == (2, "")
+    assert away.err.startswith("error: ")
