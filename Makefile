@@ -11,7 +11,7 @@ CERTIFICATES := $(firstword $(SSL_CERT_FILE) $(wildcard /etc/ssl/certs/ca-certif
 export PIP_CERT ?= $(CERTIFICATES)
 export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 
-.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake chaos-record cluster scopes restarts hostile-rows fuzz mutate constraints docs clean
+.PHONY: demo test unit compat lint lint-code lint-format lint-types lint-imports bench storm chaos-intake chaos-record cluster scopes graphs restarts hostile-rows fuzz mutate constraints docs clean
 
 PYTEST := $(BIN)/python -m pytest
 # The covered share of the lines, above pytest's closing line: where Python counts them itself. Before 3.12 it is a quarter of all time.
@@ -57,6 +57,11 @@ cluster: $(READY)
 # SCOPES_ARGS="--graphs 20 --seed 7".
 scopes: $(READY)
 	$(BIN)/python -m tests.storms.scopes $(SCOPES_ARGS)
+
+# Nine graphs of scientific workflows with 2,000 tasks each, as Airflow has them, and a run of one with 700: about ten minutes.
+# GRAPHS_ARGS="--tasks 500 --run 100 --seed 7".
+graphs: $(READY)
+	$(BIN)/python -m tests.storms.graphs $(GRAPHS_ARGS)
 
 # Twenty random batches that fail, run again by command and page: what runs, what stays, and what was said before. Ten minutes.
 # RESTARTS_ARGS="--batches 20 --seed 7".

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("application_database")
 
 
 @pytest.fixture
-def changed(accelerator, write) -> Path:
+def changed(accelerator, write: Callable[..., Path]) -> Path:
     """A file in which much is otherwise than it is stored."""
     before = [
         workflow_of("shop", task_of("a"), task_of("b", "a"), schedule="0 5 * * *"),
