@@ -102,7 +102,7 @@ def open_batch(
     return scope
 
 
-def lock_batches(session: Session, runs: Collection[BatchKey]) -> None:
+def lock_batches(session: Session, runs: Collection[BatchKey]) -> dict[BatchKey, datetime | None]:
     """
     Keep others from writing several rows of these runs until the transaction ends.
 
@@ -110,9 +110,11 @@ def lock_batches(session: Session, runs: Collection[BatchKey]) -> None:
     otherwise ``start_batch`` and the reconciler could each wait for a row of the other, and PostgreSQL would end one of them.
 
     :param runs: (workflow_id, batch_id) of each.
+    :return: ``run_after`` of each that is there.
     """
     key = (TaskBatch.workflow_id, TaskBatch.batch_id)
-    session.execute(select(*key).where(tuple_(*key).in_(sorted(runs))).order_by(*key).with_for_update()).all()
+    locked = select(*key, TaskBatch.run_after).where(tuple_(*key).in_(sorted(runs))).order_by(*key).with_for_update()
+    return {(row.workflow_id, row.batch_id): row.run_after for row in session.execute(locked)}
 
 
 def record_batches(session: Session, rows: Sequence[TaskBatchRow]) -> None:

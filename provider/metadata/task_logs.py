@@ -11,7 +11,19 @@ from sqlalchemy.orm import Session
 
 from provider.metadata.record_tables import TaskLog
 from provider.metadata.rows import BatchKey, TaskLogRow, TryKey
-from provider.metadata.states import BLOCKED, ENDS, ERROR, NEW, PROCESSING, RANK_OF_END, RANKS, SCOPE, SKIPPED, UNFINISHED
+from provider.metadata.states import (
+    BLOCKED,
+    ENDS,
+    ERROR,
+    NEW,
+    PROCESSING,
+    RANK_OF_END,
+    RANKS,
+    SCOPE,
+    SKIPPED,
+    SUCCESS,
+    UNFINISHED,
+)
 from provider.metadata.upsert import upsert
 
 
@@ -111,7 +123,8 @@ def _rank(status: Any) -> ColumnElement[int]:
 
 def _moves_forward(excluded: Any) -> ColumnElement[bool]:
     new, old = excluded["status"], TaskLog.status
-    unexplained = and_(new == old, TaskLog.error_message.is_(None), _rank(new) == RANK_OF_END)
+    # What there is to say of a success, the reconciler knows: whoever ended it, its process may go on for a while.
+    unexplained = and_(new == old, TaskLog.error_message.is_(None), _rank(new) == RANK_OF_END, new != SUCCESS)
     return or_(_rank(new) > _rank(old), and_(new == PROCESSING, old == PROCESSING), unexplained)
 
 

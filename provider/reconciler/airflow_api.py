@@ -183,6 +183,14 @@ class ApiReader:
             self._runs.popitem(last=False)
         return states
 
+    def has_run(self, key: RunKey, run_after: datetime) -> bool:
+        """Ask anew whether the run with this id is the one that was to start then; another one may have its id meanwhile."""
+        row = self._read_row(key)
+        is_there = row is not None and row.run_after == run_after
+        if not is_there:
+            self._runs.pop(key, None)
+        return is_there
+
     def last_report(self, key: RunKey, attempt: TryState) -> TryReport | None:
         """Return the last end that a task's process or the scheduler reported of a try; None where neither did."""
         of_try = {"task_id": attempt.task_id, "try_number": attempt.try_number, "included_events": audit_log.ENDED_BY_AIRFLOW}
@@ -246,16 +254,20 @@ class ApiReader:
         path = api_path("dags", dag_id, "dagRuns", run_id, "taskInstances")
         return read_each(TaskAnswer, self.api.listed(path, "task_instances", by_cursor=True, **where))
 
+    def _read_row(self, key: RunKey) -> RunAnswer | None:
+        found = self.api.find(api_path("dags", key[0], "dagRuns", key[1]))
+        return None if found is None else read(RunAnswer, found)
+
     def _read_whole(self, key: RunKey) -> RunPieces | None:
         """Read a run with all that belongs to it; None where there is none."""
-        found = self.api.find(api_path("dags", key[0], "dagRuns", key[1]))
-        if found is None:
+        of_run = self._read_row(key)
+        if of_run is None:
             return None
-        pieces = RunPieces(read(RunAnswer, found), time.monotonic())
+        pieces = RunPieces(of_run, time.monotonic())
         rows = list(self._tasks_of(*key))
         since = (pieces.row.run_after - _CLOCKS).isoformat()
-        of_run = self._events(dag_id=key[0], run_id=key[1], included_events=_EVENTS, after=since, order_by="event_log_id")
-        pieces.events = {event.id: event for event in of_run}
+        events = self._events(dag_id=key[0], run_id=key[1], included_events=_EVENTS, after=since, order_by="event_log_id")
+        pieces.events = {event.id: event for event in events}
         cleared = any(act.did == "cleared" for act in pieces.acts(self._without_run.values()))
         for row in rows:
             task = pieces.take_task(row)

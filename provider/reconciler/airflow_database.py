@@ -110,6 +110,11 @@ class DatabaseReader:
         ).one_or_none()
         return None if reported is None else TryReport(reported.dttm, reported.event)
 
+    def has_run(self, key: RunKey, run_after: datetime) -> bool:
+        """Ask anew whether the run with this id is the one that was to start then; another one may have its id meanwhile."""
+        of_run = select(DagRun.run_after).where(DagRun.dag_id == key[0], DagRun.run_id == key[1])
+        return self._session.scalar(of_run) == run_after
+
     def acts_on_runs(self, dag_id: str, run_ids: Collection[str], since: datetime) -> Mapping[str, tuple[PersonAct, ...]]:
         """Return run id → what people did to the run and its tasks since then, oldest first; also of deleted runs."""
         return audit_log.acts_of_runs(self._audit_log(dag_id, run_ids, since, audit_log.PERSON_EVENTS), dag_id, run_ids)

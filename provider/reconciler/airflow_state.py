@@ -144,6 +144,9 @@ class AirflowState(Protocol):
     def load_runs(self, keys: Iterable[RunKey]) -> dict[RunKey, RunState]:
         """Read runs whole; a run that does not exist is not in the answer."""
 
+    def has_run(self, key: RunKey, run_after: datetime) -> bool:
+        """Ask anew whether the run with this id is the one that was to start then; another one may have its id meanwhile."""
+
     def last_report(self, key: RunKey, attempt: TryState) -> TryReport | None:
         """Return the last end that a task's process or the scheduler reported of a try; None where neither did."""
 

@@ -48,13 +48,13 @@ class Stored:
     What the application database has of one run.
 
     :param disabled: gives the tasks of a workflow that are switched off; asked only for skipped ones without a reason.
-    :param replaced: rows of a deleted run that had the same id.
+    :param run_after: of the batch that is there, whichever run's it is; None where there is none.
     """
 
     batch: TaskBatch | None
     logs: Mapping[TryKey, TaskLog]
     disabled: Callable[[str], Collection[str]]
-    replaced: bool = False
+    run_after: datetime | None = None
 
     @classmethod
     def of(
@@ -62,8 +62,12 @@ class Stored:
     ) -> Stored:
         """Return what is stored of this run, and nothing of another that had its id."""
         if batch is not None and batches.is_of_other_run(batch, run.run_after):
-            return cls(None, {}, disabled, replaced=True)
-        return cls(batch, logs, disabled)
+            return cls(None, {}, disabled, batch.run_after)
+        return cls(batch, logs, disabled, None if batch is None else batch.run_after)
+
+    def is_of_other(self, run: RunState) -> bool:
+        """Whether what is there is that of another run with the same id, and goes."""
+        return self.run_after not in (None, run.run_after)
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,13 @@ class Asked:
     :param parents: gives the edges of a run's DAG; asked only for blocked tasks whose reason is not known yet.
     :param note: gives what the scheduler said about a failed try.
     :param reports: gives the last end that a process reported; asked only for what a person has marked.
+    :param is_there: tells whether a run is still the one with its id; asked only where what is stored is another's.
     """
 
     parents: Parents
     note: Note
     reports: Reports
+    is_there: Callable[[RunState], bool]
 
 
 @dataclass(frozen=True)
@@ -252,11 +258,15 @@ def difference(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Di
     changed = [row for key, row in rows.items() if key not in stored.logs or differing_columns(row, stored.logs[key])]
     whole = batch_row(run, rows.values(), stored)
     batch = whole if stored.batch is None or differing_batch_columns(whole, stored.batch) else None
-    return Difference(changed, ghosts, batch, settled, stored.replaced, computed, whole)
+    return Difference(changed, ghosts, batch, settled, stored.is_of_other(run), computed, whole)
 
 
 def compare_runs(runs: Collection[RunState], asked: Asked, now: datetime) -> dict[RunKey, tuple[Stored, Difference]]:
-    """Return what is stored of each run, and how it differs from what Airflow says."""
+    """
+    Return what is stored of each run, and how it differs from what Airflow says.
+
+    A run that was deleted since it was read, and whose id has begun anew as another batch, is left out.
+    """
 
     @cache
     def disabled(workflow_id: str) -> set[str]:
@@ -268,6 +278,8 @@ def compare_runs(runs: Collection[RunState], asked: Asked, now: datetime) -> dic
     found: dict[RunKey, tuple[Stored, Difference]] = {}
     for run in runs:
         stored = Stored.of(run, opened.get(run.key), logs.get(run.key, {}), disabled)
+        if stored.is_of_other(run) and not asked.is_there(run):
+            continue
         found[run.key] = (stored, difference(run, stored, asked, now))
     return found
 

@@ -296,7 +296,11 @@ def asked_of(open_airflow: OpenAirflow, note: Callable[[RunKey, TryKey], str | N
         with open_airflow() as airflow:
             return airflow.last_report(key, attempt)
 
-    return Asked(parents, note, report)
+    def is_there(run: RunState) -> bool:
+        with open_airflow() as airflow:
+            return airflow.has_run(run.key, run.run_after)
+
+    return Asked(parents, note, report, is_there)
 
 
 def end_deleted(keys: Collection[RunKey], open_airflow: OpenAirflow, confirm: Confirm) -> None:

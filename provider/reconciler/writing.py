@@ -33,33 +33,43 @@ def mirror_runs(
     """
     now = datetime.now(UTC)
     compared = compare_runs(runs, asked, now)
-    differences = {key: found for key, (_stored, found) in compared.items()}
-    to_write = {key: found for key, found in differences.items() if found.rows or found.ghosts or found.batch}
+    runs = [run for run in runs if run.key in compared]
+    to_write = {key: one for key, one in compared.items() if one[1].rows or one[1].ghosts or one[1].batch}
     try:
         alerts = _alerts(runs, compared, alerting) if alerting is not None else []
-        _write(to_write, alerts, now, confirm)
+        others = _write(to_write, alerts, now, confirm)
     except LostLeadError:
         raise
     except Exception as error:
         if alerting is None:
             raise
-        _write(to_write, [], now, confirm)
+        others = _write(to_write, [], now, confirm)
         alerting.tell_broken(error)
         if not is_outage(error):
             _store_one_by_one(runs, compared, alerting, confirm)
-    return {key for key, found in differences.items() if found.settled}
+    return {key for key, (_stored, found) in compared.items() if found.settled} - others
 
 
 def _write(
-    to_write: Mapping[RunKey, Difference], alerts: Sequence[dict[str, Any]], now: datetime, confirm: Confirm | None
-) -> None:
-    if not to_write and not alerts:
-        return
+    compared: Mapping[RunKey, tuple[Stored, Difference]],
+    alerts: Sequence[dict[str, Any]],
+    now: datetime,
+    confirm: Confirm | None,
+) -> set[RunKey]:
+    """Write; return the runs of which nothing was written, as another one with the id has begun since they were compared."""
+    if not compared and not alerts:
+        return set()
     with write_session() as session:
         if confirm is not None:
             confirm(session)
         # A statement for each run would take most of the reconciler's time when many begin at once.
-        batches.lock_batches(session, to_write)
+        locked = batches.lock_batches(session, compared)
+        others = {
+            key
+            for key, (stored, found) in compared.items()
+            if locked.get(key) not in (None, stored.run_after, found.whole_batch["run_after"])
+        }
+        to_write = {key: found for key, (_stored, found) in compared.items() if key not in others}
         for key in sorted(key for key, found in to_write.items() if found.replaces):
             batches.forget_run(session, key)
         in_order = [to_write[key] for key in sorted(to_write)]
@@ -68,6 +78,7 @@ def _write(
         for key, found in to_write.items():
             task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
         outbox.store(session, alerts)
+    return others
 
 
 def _alerts(

@@ -19,7 +19,7 @@ from provider.reconciler.writing import mirror_runs
 #: Whole seconds, as SQLite's own clock has them.
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECOND = timedelta(seconds=1)
-ASKED = Asked(lambda _key: {}, lambda _run, _try: None, lambda _key, _attempt: None)
+ASKED = Asked(lambda _key: {}, lambda _run, _try: None, lambda _key, _attempt: None, lambda _run: True)
 
 
 def add_rule(rule_id: str, events: str = "failure", **values: Any) -> None:

@@ -14,14 +14,14 @@ from provider.run_conf import Scope
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 
-def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: Collection[str] = ()) -> None:
+def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: Collection[str] = (), run_after: datetime = AT) -> None:
     with write_session() as session:
         requested = Scope(scope, "downstream", scope) if scope else Scope(None, "workflow", None)
         batches.open_batch(
             session,
             "sales",
             "b1",
-            run_after=AT,
+            run_after=run_after,
             requested=requested,
             source="manual",
             params={},

@@ -58,7 +58,7 @@ def stored(*logs: TaskLog, batch: TaskBatch | None = None, disabled: frozenset[s
 
 
 def asked(note: str | None = None, parents: Mapping[str, set[str]] | None = None) -> Asked:
-    return Asked(lambda _key: parents or {}, lambda _run, _try: note, lambda _key, _attempt: None)
+    return Asked(lambda _key: parents or {}, lambda _run, _try: note, lambda _key, _attempt: None, lambda _run: True)
 
 
 def reported(state: str, minutes: float = 0) -> Asked:
@@ -193,8 +193,9 @@ def test_id_and_address_of_a_job_have_room_in_their_columns() -> None:
 
 
 def test_rows_of_another_run_with_the_same_id_are_replaced() -> None:
-    assert compared(run(attempt("running")), stored(replaced=True)).replaces
-    assert not compared(run(attempt("running")), stored()).replaces
+    assert compared(run(attempt("running")), stored(run_after=AT - MINUTE)).replaces
+    for nothing in (stored(), stored(run_after=AT)):
+        assert not compared(run(attempt("running")), nothing).replaces
 
 
 def test_history_comes_before_the_task_instance_that_waits_with_its_number() -> None:

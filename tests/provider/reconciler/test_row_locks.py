@@ -37,7 +37,7 @@ BATCH_IS_WRITTEN = text(
 )
 
 
-NOTHING_ASKED = Asked(lambda _run: {}, lambda _run, _attempt: None, lambda _run, _attempt: None)
+NOTHING_ASKED = Asked(lambda _run: {}, lambda _run, _attempt: None, lambda _run, _attempt: None, lambda _run: True)
 
 
 def wait_until_counted(what: TextClause) -> None:

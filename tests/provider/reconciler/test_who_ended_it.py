@@ -11,7 +11,7 @@ import pytest
 from provider.metadata.engine import read_session
 from provider.metadata.tables import TaskLog
 from provider.reconciler.passes import Reconciler
-from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, provisional, statuses
+from tests.provider.reconciler.batch_rows import AT, batch, logs, provisional, statuses
 from tests.provider.reconciler.conftest import AirflowDatabase
 
 pytestmark = pytest.mark.usefixtures("application_database")
@@ -140,20 +140,24 @@ def test_a_try_that_goes_on_has_no_end(airflow_database: AirflowDatabase, one: R
     assert ends() == {"a": (None, None)}
 
 
-def test_another_run_with_the_id_of_a_deleted_one_has_nothing_of_it(airflow_database: AirflowDatabase, one: Reconciler) -> None:
-    open_batch("a", "old", scope=["a"])
-    airflow_database.run(state="failed", end_date=AT)
-    airflow_database.task("a", "failed")
-    airflow_database.task("old", "skipped")
-    provisional("a", "ERROR", error_message="of the first run", end_cause="task")
+@pytest.mark.parametrize("by_person", [True, False])
+def test_a_process_that_succeeds_after_its_end_in_airflow_changes_nothing(
+    airflow_database: AirflowDatabase, one: Reconciler, by_person: bool
+) -> None:
+    """Airflow notices some seconds after a mark that the process has to go, and that may have ended by itself until then."""
+    airflow_database.run(created_at=BEFORE)
+    airflow_database.task("a", "success", start_date=BEFORE, end_date=AT, updated_at=AT)
+    if by_person:
+        airflow_database.acts("patch_task_instance", AT - timedelta(seconds=1), task_id="a", extra={"new_state": "success"})
     one.tick()
-    assert batch().scope_task_ids == ["a"]
-    airflow_database.delete_run("b1")
-    airflow_database.run(run_after=AT + timedelta(hours=1))
-    airflow_database.task("a", "running")
-    one.tick()
-    assert logs() == {("a", -1, 1): ("PROCESSING", None)}
-    assert (batch().status, batch().error, batch().scope, batch().params) == ("PROCESSING", None, None, {})
+    expected = {"a": ("marked_success", "ann") if by_person else ("task", None)}
+    assert ends() == expected
+    late = AT + timedelta(seconds=8)
+    provisional("a", "SUCCESS", started_at=BEFORE + timedelta(seconds=1), ended_at=late, end_cause="task")
+    assert ends() == expected
+    with read_session() as session:
+        log = session.get_one(TaskLog, ("sales", "b1", "a", -1, 1))
+        assert (log.started_at, log.ended_at, log.row_source) == (BEFORE, AT, "reconciler")
 
 
 def test_who_deleted_a_run_that_had_not_ended(airflow_database: AirflowDatabase, one: Reconciler) -> None:
