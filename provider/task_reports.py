@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 #: What the reason of a task that the guard skips for its parents' sake begins with.
 PARENT_SKIPPED = "parent skipped: "
@@ -22,9 +22,11 @@ class TellsRemoteJob(Protocol):
     An operator with a remote job.
 
     :param remote_job: ``{"id": …, "url": …}`` from the moment the job is known; None before.
+    :param tell_remote_job: the operator calls it at that moment with what its ledger says, where a listener has set it.
     """
 
     remote_job: Mapping[str, str] | None
+    tell_remote_job: Callable[[Mapping[str, Any]], None] | None
 
 
 @runtime_checkable

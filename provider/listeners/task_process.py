@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from provider.airflow_internals.processes import is_supervised_in_process
@@ -170,6 +171,7 @@ class TryRecorder:
             _watch_dag_test(ti)
             if state == "running":
                 note_skip_reason(ti.task)
+                self._listen_for_job(ti)
             row = _row(ti, state, error)
             # Importing is our own work, not the database's, and must not eat the time for it.
             import provider.metadata.task_logs  # noqa: F401
@@ -185,6 +187,28 @@ class TryRecorder:
             self._missed = True
             _keep_text(ti, row)
             raise
+
+    def _listen_for_job(self, ti: Any) -> None:
+        if isinstance(ti.task, TellsRemoteJob):
+            object.__setattr__(ti.task, "tell_remote_job", partial(self.record_job, ti))
+
+    def record_job(self, ti: Any, entry: Mapping[str, Any]) -> None:
+        """
+        Record the remote job of a try as soon as it is known, with what it takes to end it.
+
+        Airflow forgets it with the run. Who deletes that in the seconds until the reconciler looks would leave the job running.
+
+        :param entry: what the task's ledger says of it.
+        """
+        if self._missed:
+            return
+        try:
+            from provider.reconciler.job_handle import job_handle
+
+            self._write_in_time({**_row(ti, "running", None), "config": None, "remote_job": job_handle(entry)})
+        except Exception:
+            self._missed = True
+            log.warning("The remote job was not recorded in the application database; the reconciler will do it.", exc_info=True)
 
     def _write_in_time(self, row: TaskLogRow) -> None:
         from provider.threads import within

@@ -87,6 +87,7 @@ def record_tries(session: Session, rows: Sequence[TaskLogRow], *, authoritative:
             "ended_by": _of_end,
             "remote_job_id": _new_or_stored,
             "remote_job_url": _new_or_stored,
+            "remote_job": _while_it_runs,
             "config": _new_or_stored,
             "row_source": _of_row,
         },
@@ -130,6 +131,11 @@ def _moves_forward(excluded: Any) -> ColumnElement[bool]:
 
 def _new_or_stored(column: str, excluded: Any) -> ColumnElement[Any]:
     return func.coalesce(excluded[column], getattr(TaskLog, column))
+
+
+def _while_it_runs(column: str, excluded: Any) -> ColumnElement[Any]:
+    """Keep the job that the process has told of: a reconciler may have looked before it was started, and write afterwards."""
+    return case((excluded["status"].in_(UNFINISHED), _new_or_stored(column, excluded)), else_=excluded[column])
 
 
 def _of_end(column: str, excluded: Any) -> ColumnElement[Any]:

@@ -65,6 +65,11 @@ class JobLedger:
         return cls(store, chain=int(ti.max_tries or 0), try_number=int(ti.try_number), service=service)
 
     @property
+    def entry(self) -> Mapping[str, Any]:
+        """What it says, as it is stored."""
+        return self._entry
+
+    @property
     def empty(self) -> bool:
         """Whether this task instance never came as far as starting a job."""
         return not self._entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -107,6 +107,7 @@ class RemoteJobOperator(BaseOperator):
         self.cancel_on_timeout = cancel_on_timeout
         self.budget = replace(budget or WaitBudget(), call=http_timeout)
         self.remote_job: dict[str, str] | None = None
+        self.tell_remote_job: Callable[[Mapping[str, Any]], None] | None = None
         self._job: RemoteJob | None = None
         self._task_key: dict[str, Any] = {}
 
@@ -201,6 +202,8 @@ class RemoteJobOperator(BaseOperator):
                     ended = self._await_obstacle(obstacle.other, budget, ended)
             ledger.record_job(job)
             self._remember(context, job)
+            if self.tell_remote_job is not None:
+                self.tell_remote_job(ledger.entry)
             context["ti"].xcom_push(key=XCOM_JOB_ID, value=job["id"])
             context["ti"].xcom_push(key=XCOM_JOB_URL, value=job["url"])
             return self._wait(ledger, job, budget)

@@ -145,7 +145,8 @@ class Reconciler:
             unsettled |= unreadable
             gone = chunk - runs.keys() - unreadable
             end_deleted(unfinished & gone, self._source.open, self._lock.confirm)
-            remembered = {key: self._seen[key] for key in gone if key in self._seen}
+            # A job that was started after the last look is in the rows alone.
+            remembered = {key: self._seen[key] for key in gone if key in self._seen and self._seen[key].jobs}
             self._orphaned_jobs.look(runs.values(), [*remembered.values(), *runs_of_rows(gone - remembered.keys())])
             same = {key for key, run in runs.items() if self._seen.get(key) == run}
             new = [run for key, run in runs.items() if key not in same]

@@ -7,41 +7,28 @@ lives that has seen it, ``TaskLog.remote_job`` is all that tells how to end the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from provider.airflow_internals.secrets import redact
 from provider.metadata import batches
 from provider.metadata.engine import read_session
 from provider.metadata.record_tables import TaskLog
 from provider.reconciler.airflow_state import RemoteJobState, RunKey, RunState, TryState
+from provider.reconciler.job_handle import job_handle
 from provider.reconciler.orphaned_jobs import OLDEST, may_run
 from provider.reconciler.task_store import read_ledger
-
-#: Longest entry that is kept, as JSON, in characters.
-_LENGTH = 10_000
 
 
 def stored_job(attempt: TryState, jobs: RemoteJobState | None) -> dict[str, Any] | None:
     """
     Return what is kept of a task instance's remote job: ``{"service", "job", "intent"}``, as in the task's ledger.
 
-    :return: None where no job may run that is the reconciler's to end, or where that cannot be kept: a task writes there what
-        it likes, and it may be too long, no JSON for every database, or have a secret in it.
+    :return: None where no job may run that is the reconciler's to end, or where that cannot be kept.
     """
     if jobs is None or not attempt.live or not may_run(jobs):
         return None
-    entry = {"service": jobs.service, "job": jobs.job, "intent": jobs.intent}
-    try:
-        text = json.dumps(entry, allow_nan=False)
-    except (ValueError, RecursionError):
-        return None
-    if len(text) > _LENGTH or "\\u0000" in text or redact(entry) != entry:
-        return None
-    kept: dict[str, Any] = json.loads(text)
-    return kept
+    return job_handle({"service": jobs.service, "job": jobs.job, "intent": jobs.intent})
 
 
 def runs_to_look_at() -> set[RunKey]:

@@ -1,0 +1,31 @@
+"""What the application database keeps of a remote job, so that it can be ended when Airflow has forgotten it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from provider.airflow_internals.secrets import redact
+
+#: Longest handle that is kept, as JSON, in characters.
+_LENGTH = 10_000
+
+
+def job_handle(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """
+    Return ``TaskLog.remote_job``: ``{"service", "job", "intent"}``, as in the ledger of a task.
+
+    :param entry: what the ledger says.
+    :return: None where that cannot be kept: a task writes there what it likes, and it may be too long, no JSON for every
+        database, or have a secret in it.
+    """
+    handle = {name: entry.get(name) for name in ("service", "job", "intent")}
+    try:
+        text = json.dumps(handle, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if len(text) > _LENGTH or "\\u0000" in text or redact(handle) != handle:
+        return None
+    kept: dict[str, Any] = json.loads(text)
+    return kept
