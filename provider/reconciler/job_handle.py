@@ -17,9 +17,12 @@ def job_handle(entry: Mapping[str, Any]) -> dict[str, Any] | None:
     Return ``TaskLog.remote_job``: ``{"service", "job", "intent"}``, as in the ledger of a task.
 
     :param entry: what the ledger says.
-    :return: None where that cannot be kept: a task writes there what it likes, and it may be too long, no JSON for every
-        database, or have a secret in it.
+    :return: None where the job is not ours to end, or where that cannot be kept: a task writes there what it likes, and it may
+        be too long, no JSON for every database, or have a secret in it.
     """
+    service, job = entry.get("service"), entry.get("job")
+    if not isinstance(service, Mapping) or (isinstance(job, Mapping) and job.get("adopted")):
+        return None
     handle = {name: entry.get(name) for name in ("service", "job", "intent")}
     try:
         text = json.dumps(handle, allow_nan=False)

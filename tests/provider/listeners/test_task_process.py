@@ -25,6 +25,12 @@ from tests.waiting import wait_for
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 
+JOB = {"id": "projects/p/inv/1", "url": "https://console/1"}
+SERVICE = {"name": "dataform", "conn_id": "google_cloud_default"}
+#: As a task's ledger says of its job.
+LEDGER = {"service": SERVICE, "job": JOB, "intent": None, "outcome": "running", "chain": 0, "tries": {"1": JOB}}
+
+
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_process, "recorder", TryRecorder(budget=30))
@@ -72,7 +78,7 @@ class TestRows:
             None,
         )
         assert row.config == {"sql": "SELECT 1", "api_key": "***"}
-        ti.task.remote_job = {"id": "projects/p/inv/1", "url": "https://console/1"}
+        ti.task.remote_job, ti.task.tell_remote_job = JOB, None
         ti.end_date = AT
         task_log.on_task_instance_success(task_instance=ti)
         row = stored()
@@ -84,6 +90,46 @@ class TestRows:
             "https://console/1",
         )
         assert row.config == {"sql": "SELECT 1", "api_key": "***"}
+
+    @pytest.mark.parametrize(
+        ("entry", "handle"),
+        [
+            (LEDGER, {"service": SERVICE, "job": JOB, "intent": None}),
+            ({**LEDGER, "service": None}, None),
+            ({**LEDGER, "job": {**JOB, "adopted": True}}, None),
+            ({**LEDGER, "job": {**JOB, "password": "hunter2"}}, None),
+        ],
+    )
+    def test_a_remote_job_is_recorded_when_it_is_known(self, entry: dict[str, Any], handle: dict[str, Any] | None) -> None:
+        ti = instance()
+        ti.task.remote_job = ti.task.tell_remote_job = None
+        task_log.on_task_instance_running(task_instance=ti)
+        ti.task.remote_job = JOB
+        ti.task.tell_remote_job(entry)
+        row = stored()
+        assert row is not None
+        assert (row.status, row.remote_job_id, row.remote_job_url) == ("PROCESSING", JOB["id"], JOB["url"])
+        assert (row.remote_job, row.config) == (handle, {"sql": "SELECT 1", "api_key": "***"})
+
+    def test_a_remote_job_goes_on_where_it_cannot_be_recorded(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        written: list[TaskLogRow] = []
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(written.append, budget=30))
+        ti = instance()
+        ti.task.remote_job = ti.task.tell_remote_job = None
+        task_log.on_task_instance_running(task_instance=ti)
+
+        def away(_row: TaskLogRow) -> None:
+            raise ConnectionError("away")
+
+        monkeypatch.setattr(task_process.recorder, "_write", away)
+        for _ in range(2):
+            ti.task.tell_remote_job(LEDGER)
+        assert [record.message.partition(";")[0] for record in caplog.records] == [
+            "The remote job was not recorded in the application database"
+        ]
+        assert len(written) == 1
 
     def test_a_failed_try_that_will_be_retried_keeps_its_exception(self) -> None:
         task_log.on_task_instance_failed(

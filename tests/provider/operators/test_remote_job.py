@@ -36,6 +36,21 @@ def test_deferred_job_is_recorded_before_the_wait_and_its_result_returned(start_
     assert cancels(cloud, service) == []
 
 
+def test_a_job_is_told_of_once_it_is_recorded(start_cloud, service, life):
+    start_cloud(**service.scenario(seconds=LONG))
+    told: list[Any] = []
+
+    def make() -> Any:
+        operator = service.make()
+        operator.tell_remote_job = told.append
+        return operator
+
+    task = life(make)
+    task.begin()
+
+    assert told == [task.entry]
+
+
 def test_event_alone_resumes_as_in_dags_test(start_cloud, service, life):
     cloud = start_cloud(**service.scenario(seconds=LONG))
     task = life(service.make)

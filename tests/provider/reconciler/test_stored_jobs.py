@@ -13,6 +13,7 @@ from provider.metadata.record_tables import TaskLog
 from provider.reconciler.airflow_state import RemoteJobState, TryState
 from provider.reconciler.passes import Reconciler
 from provider.reconciler.stored_jobs import stored_job
+from tests.provider.reconciler.batch_rows import provisional
 from tests.provider.reconciler.orphan_world import JOB, LONG_AGO, RECORDED, airflow, ledger, operator, service
 
 __all__ = ["airflow", "operator", "service"]
@@ -74,6 +75,26 @@ def test_a_start_that_was_never_recorded_is_looked_up(airflow, service) -> None:
     airflow.delete_run("b1")
     lives_again()
     assert service.cancelled == ["job-2"]
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_the_job_of_a_run_that_was_deleted_before_anybody_looked_is_cancelled(airflow, service, lives: bool) -> None:
+    """Its process has told of it, and deferred; the reconciler has not looked since, or has looked before and died."""
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    looks = Reconciler()
+    assert looks.tick()
+    provisional("load", "PROCESSING", remote_job={"service": RECORDED, "job": JOB, "intent": None})
+    looks._seen = {}
+    assert looks.tick()  # its state of the task is written again, and has no job
+    assert remote_job() == {"service": RECORDED, "job": JOB, "intent": None}
+    airflow.delete_run("b1")
+    if lives:
+        assert looks.tick()
+        assert looks.finish_jobs(20)
+    looks.release()
+    if not lives:
+        lives_again()
+    assert service.cancelled == ["job-1"]
 
 
 def test_the_handle_goes_with_the_end_of_the_job(airflow, service) -> None:
