@@ -22,10 +22,19 @@ class TellsRemoteJob(Protocol):
     An operator with a remote job.
 
     :param remote_job: ``{"id": …, "url": …}`` from the moment the job is known; None before.
-    :param tell_remote_job: the operator calls it at that moment with what its ledger says, where a listener has set it.
     """
 
     remote_job: Mapping[str, str] | None
+
+
+@runtime_checkable
+class TellsHowToEndIt(Protocol):
+    """
+    An operator whose remote job another process can end.
+
+    :param tell_remote_job: called with what the job's ledger says as soon as the job is known, where a listener has set it.
+    """
+
     tell_remote_job: Callable[[Mapping[str, Any]], None] | None
 
 

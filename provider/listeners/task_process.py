@@ -24,7 +24,7 @@ from provider.listeners.task_ends import cause_of_end, error_text, note_skip_rea
 from provider.metadata.rows import TaskLogRow
 from provider.metadata.states import PROCESSING, STATUS_OF_TASK_STATE
 from provider.pacing import backoff
-from provider.task_reports import ERROR_KEY, TellsRemoteJob, TellsSkipReason
+from provider.task_reports import ERROR_KEY, TellsHowToEndIt, TellsRemoteJob, TellsSkipReason
 from provider.texts import one_line, plain, storable, storable_or_none
 
 #: Longest time that a hook takes, in seconds.
@@ -189,7 +189,7 @@ class TryRecorder:
             raise
 
     def _listen_for_job(self, ti: Any) -> None:
-        if isinstance(ti.task, TellsRemoteJob):
+        if isinstance(ti.task, TellsHowToEndIt):
             object.__setattr__(ti.task, "tell_remote_job", partial(self.record_job, ti))
 
     def record_job(self, ti: Any, entry: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from provider.operators.powerbi import PowerBIDataflowRefreshOperator
 from provider.operators.task_batch import ScopeGuard
-from provider.task_reports import TellsRemoteJob, TellsSkipReason
+from provider.task_reports import TellsHowToEndIt, TellsRemoteJob, TellsSkipReason
 
 
 def test_operators_of_remote_jobs_tell_of_their_job() -> None:
@@ -19,7 +19,9 @@ def test_operators_of_remote_jobs_tell_of_their_job() -> None:
     other: Any = EmptyOperator(task_id="other")
 
     assert isinstance(operator, TellsRemoteJob)
+    assert isinstance(operator, TellsHowToEndIt)
     assert not isinstance(other, TellsRemoteJob)
+    assert not isinstance(other, TellsHowToEndIt)
 
 
 def test_a_task_that_the_guard_skips_tells_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ class TestRows:
             None,
         )
         assert row.config == {"sql": "SELECT 1", "api_key": "***"}
-        ti.task.remote_job, ti.task.tell_remote_job = JOB, None
+        ti.task.remote_job = JOB
         ti.end_date = AT
         task_log.on_task_instance_success(task_instance=ti)
         row = stored()
