@@ -68,7 +68,7 @@ def _upsert_of(
     rules: tuple[tuple[str, Rule], ...],
     where: Callable[[Any], ColumnElement[bool]] | None,
 ) -> Any:
-    """Return the statement, made once: a task process writes two rows, and to make it takes as long as to write them."""
+    """Return the statement, made once: a task process writes two rows or three, and to make it takes as long as to write them."""
     statement = _insert(dialect_name, model)
     if not update:
         return statement.on_conflict_do_nothing()

@@ -19,7 +19,7 @@ from provider.metadata import batches, states
 from provider.metadata.definitions import disabled_task_ids
 from provider.metadata.engine import read_session
 from provider.metadata.rows import TaskBatchRow, TaskLogRow
-from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE
+from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE, SUCCESS
 from provider.reconciler.airflow_state import LeftText, RunKey, RunState, TryState
 from provider.reconciler.end_causes import End, Reports, cause_of_try, end_of_run, end_of_try, kept_end
 from provider.reconciler.stored_jobs import stored_job
@@ -135,7 +135,7 @@ def task_rows(run: RunState, stored: Stored, asked: Asked, now: datetime) -> Ite
         left = _left_text(run, key, status)
         message, waiting = None, False
         if end is not None and end.status is not None:
-            message = end.text
+            message = end.text if status != SUCCESS else None  # who called it one is in ended_by
         elif known is None:
             message = (end.text if end is not None else None) or _explanation(run, key, attempt, status, stored, asked)
             if message is None and status == ERROR:

@@ -145,6 +145,7 @@ def test_a_process_that_succeeds_after_its_end_in_airflow_changes_nothing(
     airflow_database: AirflowDatabase, one: Reconciler, by_person: bool
 ) -> None:
     """Airflow notices some seconds after a mark that the process has to go, and that may have ended by itself until then."""
+    provisional("a", "PROCESSING", started_at=BEFORE + timedelta(seconds=1))
     airflow_database.run(created_at=BEFORE)
     airflow_database.task("a", "success", start_date=BEFORE, end_date=AT, updated_at=AT)
     if by_person:
