@@ -66,7 +66,11 @@ def _parts() -> dict[str, Any]:
             _modules("Microsoft Power BI", "provider.operators.powerbi"),
             _modules("Google Dataform", "provider.operators.dataform"),
             _modules(
-                "Google Cloud", "provider.operators.bigquery", "provider.operators.bigquery_query", "provider.operators.gcs"
+                "Google Cloud",
+                "provider.operators.bigquery",
+                "provider.operators.bigquery_check",
+                "provider.operators.bigquery_query",
+                "provider.operators.gcs",
             ),
         ],
         "sensors": [

@@ -12,8 +12,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from enum import Enum, auto
 from typing import Any, NoReturn
+
+#: A number has fewer digits, and none has so many zeros. A float of 64 bits has up to 309.
+_LONGEST_NUMBER = 400
 
 
 class RepeatedKeyError(ValueError):
@@ -83,6 +87,17 @@ def exactly_one(given: Mapping[str, Any], names: Sequence[str]) -> str:
     if len(found) != 1:
         raise ValueError(f"give exactly one of {', '.join(names)}; given: {', '.join(found) or 'none'}")
     return found[0]
+
+
+def number_in(value: Any) -> Decimal | None:
+    """Return the number that a value is, or that a text says; None for all else: booleans, infinity, what overflows."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        return None
+    try:
+        found = Decimal(str(value)[:_LONGEST_NUMBER])
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() and abs(found.adjusted()) < _LONGEST_NUMBER else None
 
 
 class Flaw(Enum):

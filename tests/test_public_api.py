@@ -29,6 +29,7 @@ PUBLIC: dict[str, set[str]] = {
     },
     # Operators and sensors
     "provider.operators.bigquery": {"BigQueryLoadOperator"},
+    "provider.operators.bigquery_check": {"BigQueryDataCheckOperator"},
     "provider.operators.bigquery_query": {"BigQueryQueryOperator"},
     "provider.operators.condition": {"Condition"},
     "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},

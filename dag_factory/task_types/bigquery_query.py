@@ -106,20 +106,11 @@ class QueryParameter(Spec):
             raise ValueError(f"is no {self.type}: {quoted(str(value))}")
 
 
-class BigQueryQueryConfig(RemoteJobConfig):
-    """
-    Configuration of a query job.
-
-    Parameters: see :class:`provider.operators.bigquery_query.BigQueryQueryOperator`.
-
-    .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery
-    """
+class StatementConfig(RemoteJobConfig):
+    """Configuration of a job that runs a statement, whatever becomes of its result."""
 
     sql: Annotated[Text, AfterValidator(_check_sql)]
     query_parameters: Templated[Annotated[tuple[QueryParameter, ...], Field(min_length=1)] | None] = None
-    destination_table: Templated[Table | None] = None
-    write_disposition: Literal["WRITE_EMPTY", "WRITE_APPEND", "WRITE_TRUNCATE"] | None = None
-    create_disposition: Literal["CREATE_IF_NEEDED", "CREATE_NEVER"] | None = None
     priority: Literal["INTERACTIVE", "BATCH"] | None = None
     maximum_bytes_billed: Annotated[StrictInt, Field(gt=0)] | None = None
     labels: Labels | None = None
@@ -129,14 +120,32 @@ class BigQueryQueryConfig(RemoteJobConfig):
     impersonation_chain: Templated[Texts | None] = None
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
-        dispositions = [name for name in ("write_disposition", "create_disposition") if getattr(self, name) is not None]
-        if dispositions and self.destination_table is None:
-            raise ValueError(f"{', '.join(dispositions)}: needs destination_table")
+    def _names(self) -> Self:
         # BigQuery tells parameters apart without regard to case.
         counts = Counter(parameter.name.lower() for parameter in self.query_parameters or ())
         if twice := sorted(name for name, count in counts.items() if count > 1):
             raise ValueError(f"query_parameters: given twice: {', '.join(twice)}")
+        return self
+
+
+class BigQueryQueryConfig(StatementConfig):
+    """
+    Configuration of a query job.
+
+    Parameters: see :class:`provider.operators.bigquery_query.BigQueryQueryOperator`.
+
+    .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery
+    """
+
+    destination_table: Templated[Table | None] = None
+    write_disposition: Literal["WRITE_EMPTY", "WRITE_APPEND", "WRITE_TRUNCATE"] | None = None
+    create_disposition: Literal["CREATE_IF_NEEDED", "CREATE_NEVER"] | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        dispositions = [name for name in ("write_disposition", "create_disposition") if getattr(self, name) is not None]
+        if dispositions and self.destination_table is None:
+            raise ValueError(f"{', '.join(dispositions)}: needs destination_table")
         return self
 
 

@@ -20,6 +20,7 @@ ENTRY_POINT_GROUP = "airflow_provider_cloud_accelerator.task_types"
 
 #: Name of a type of this package → the module that has it.
 BUILT_IN = {
+    "bigquery_check": "bigquery_check",
     "bigquery_load": "bigquery",
     "bigquery_query": "bigquery_query",
     "dataform": "dataform",

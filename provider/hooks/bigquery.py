@@ -192,6 +192,24 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
             call = partial(self._client(job).cancel_job, job["job_id"], retry=self._retry, timeout=self.budget.call)
             self._in_time(call)
 
+    def first_row(self, job: RemoteJob) -> dict[str, Any] | None:
+        """
+        Return the first row of the result of a query job that has succeeded, by column; None where there is none.
+
+        :raises JobNotFoundError: there is no such job (any more).
+        :raises RemoteCallError: BigQuery did not answer, or refused to.
+
+        .. seealso:: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults
+        """
+        with translated(f"Result of BigQuery job {job['job_id']}", of_job=True):
+            return self._in_time(lambda: self._first_row(job))  # type: ignore[no-any-return]
+
+    def _first_row(self, job: RemoteJob) -> dict[str, Any] | None:
+        bounds: dict[str, Any] = {"retry": self._retry, "timeout": self.budget.call}
+        found: Any = self._client(job).get_job(job["job_id"], **bounds)
+        rows = found.result(max_results=1, **bounds)
+        return next((dict(row.items()) for row in rows), None)
+
     def _job(self, place: Mapping[str, Any]) -> Job:
         asked = f"BigQuery job {place['job_id']}"
         with translated(asked, of_job=True):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
 __all__ = ["RemoteJobOperator"]
+
+T = TypeVar("T")
 
 #: XCom keys, pushed as soon as the job is known. The console link reads the second one.
 XCOM_JOB_ID = "remote_job_id"
@@ -129,6 +131,14 @@ class RemoteJobOperator(BaseOperator):
         :param status: of a job that has ended; its details may be missing, see :attr:`JobStatus.incomplete`.
         """
         return status
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """
+        Repeat a question to the service until it is answered, for as long as a worker may.
+
+        :raises RemoteCallError: it was not, or asking again makes no sense.
+        """
+        return self._patient.ask(question, self.budget.until(None))
 
     @cached_property
     def service(self) -> RemoteService[Any]:

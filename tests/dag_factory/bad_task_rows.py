@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dag_factory.task_types.registry import BUILT_IN
 from tests.dag_factory.definitions import DATAFORM, Rows
 
 
@@ -56,8 +57,7 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     ),
     "task type": (
         _set("dim_date", "task_type", "datafrom"),
-        TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: bigquery_load, "
-        "bigquery_query, dataform, external, gcs_archive, human_approval, operator, power_bi_refresh, run_workflow",
+        TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: " + ", ".join(sorted(BUILT_IN)),
     ),
     "an asset's user": (
         _set("dim_date", "outlets", "s3://me:hunter2@bucket/x"),

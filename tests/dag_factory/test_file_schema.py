@@ -53,7 +53,7 @@ def _task(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any
         (lambda data: data["workflows"][0].pop("workflow_id"), "'workflow_id' is a required property"),
         (lambda data: data["workflows"][0].update(max_active_batches=0), "0 is less than the minimum of 1"),
         (_task(lambda task: task.update(id="x")), "('id' was unexpected)"),
-        (_task(lambda task: task.update(task_type="dataforn")), "'dataforn' is not one of ['bigquery_load'"),
+        (_task(lambda task: task.update(task_type="dataforn")), "'dataforn' is not one of ['bigquery_check'"),
         (_task(lambda task: task.update(retries="2")), "'2' is not valid under any of the given schemas"),
         (_task(lambda task: task.update(depends_on="a")), "'a' is not of type 'array'"),
         (_task(lambda task: task["config"].update(repositry="x")), "('repositry' was unexpected)"),

@@ -1,4 +1,4 @@
-"""What is refused of a query and its parameters."""
+"""What is refused of a query, of its parameters, and of a check."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TASK = "tasks row dim_date: "
 QUERY: dict[str, Any] = {"sql": "SELECT @day"}
 
 
-def query_problems(rows: Rows, **config: Any) -> list[str]:
-    rows.task("dim_date").update(task_type="bigquery_query", config={**QUERY, **config})
+def query_problems(rows: Rows, task_type: str = "bigquery_query", **config: Any) -> list[str]:
+    rows.task("dim_date").update(task_type=task_type, config={**QUERY, **config})
     return [str(problem).removeprefix(TASK) for problem in validate(rows.definitions()).problems]
 
 
@@ -86,3 +86,29 @@ def test_a_query_that_cannot_run_is_refused(config: dict[str, Any], problem: str
     found = query_problems(rows, **config)
 
     assert [line for line in found if line.startswith(problem)], found
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"tolerance": 0.1}, "config: tolerance: needs a pass_value that is a number"),
+        ({"tolerance": 0.1, "pass_value": "many"}, "config: tolerance: needs a pass_value that is a number"),
+        ({"tolerance": 0.1, "pass_value": True}, "config: tolerance: needs a pass_value that is a number"),
+        ({"tolerance": -0.1, "pass_value": 1}, "config.tolerance: must be greater than or equal to 0"),
+        ({"pass_value": [1]}, "config.pass_value.int: must be a whole number, not a list"),
+        ({"sql": "SELECT '{{ batch_date }}'"}, "config.sql: is no template"),
+        ({"destination_table": "a.b"}, "config.destination_table: unknown key"),
+        ({"query_parameters": [*parameter()["query_parameters"], *parameter(name="DAY")["query_parameters"]]}, "config: query_p"),
+    ],
+)
+def test_a_check_that_cannot_pass_is_refused(config: dict[str, Any], problem: str, rows: Rows) -> None:
+    found = query_problems(rows, task_type="bigquery_check", **config)
+
+    assert [line for line in found if line.startswith(problem)], found
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"pass_value": 0}, {"pass_value": "7", "tolerance": 0.0}, {"pass_value": "{{ batch_date }}", "tolerance": 0.1}]
+)
+def test_a_check_that_can_pass_is_taken(config: dict[str, Any], rows: Rows) -> None:
+    assert query_problems(rows, task_type="bigquery_check", **config) == []

@@ -285,6 +285,15 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
                 "gcp_conn_id": template,
             }
         ],
+        "bigquery_check": [
+            {
+                "sql": "SELECT @a",
+                "query_parameters": [{"name": "a", "type": "DATE", "value": template}],
+                "pass_value": template,
+                "impersonation_chain": template,
+                "gcp_conn_id": template,
+            }
+        ],
         "gcs_archive": [
             {
                 "source_bucket": template,

@@ -181,6 +181,10 @@ class TestOnALaptop:
         assert job.configuration["query"]["destinationTable"]["tableId"] == "customers_by_country"
         assert job.configuration["query"]["queryParameters"][0]["parameterValue"] == {"value": "de"}
 
+    def test_bigquery_check(self, laptop: Laptop) -> None:
+        laptop.google.select(f"CREATE TABLE `{PROJECT}.raw.checked` AS SELECT * FROM UNNEST(['de', 'at']) AS country")
+        assert laptop.run("bigquery_check") == {"check_countries": "success"}
+
     def test_gcs_archive(self, laptop: Laptop) -> None:
         assert laptop.run("gcs_archive") == {"archive_returns": "success"}
         assert [name for name in laptop.google.names("landing") if name.startswith("returns")] == []

@@ -27,6 +27,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "extra_config": {"maxBadRecords": 1},
     },
     "bigquery_query": {"sql": "SELECT @day", "query_parameters": [{"name": "day", "type": "DATE", "value": "{{ batch_date }}"}]},
+    "bigquery_check": {
+        "sql": "SELECT @day",
+        "query_parameters": [{"name": "day", "type": "DATE", "value": "{{ batch_date }}"}],
+        "pass_value": "{{ params.number }}",
+        "tolerance": 0.1,
+    },
     "human_approval": {
         "subject": "Go on with {{ params.country }}?",
         "body": "{{ batch_id }}",
