@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
+from pydantic import AfterValidator, StrictBool, model_validator
 
 from dag_factory.task_types import OperatorCall, TaskConfig, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Bucket, Text, Texts
@@ -18,25 +18,29 @@ def _folder(value: str) -> str:
     return value
 
 
-class GcsArchiveConfig(TaskConfig):
-    """
-    Configuration of a move.
+#: A folder of a bucket. Without ``/`` it would be the beginning of other names too.
+Folder = Annotated[Text, AfterValidator(_folder)]
 
-    Either one object is moved (``source_object`` to ``destination_object``), or all objects of a folder (``source_prefix`` to
+
+class GcsTransferConfig(TaskConfig):
+    """
+    Configuration of what brings objects to another place.
+
+    It is either one object (``source_object`` to ``destination_object``), or all objects of a folder (``source_prefix`` to
     ``destination_prefix``), with the folders below it kept as they are.
 
     :param source_bucket: bucket of the objects, without ``gs://``.
     :param destination_bucket: default: ``source_bucket``.
     :param match_glob: only objects of ``source_prefix`` whose full name matches, such as ``**/*.csv``.
-    :param allow_missing: succeed where there is nothing to move; otherwise that is an error.
+    :param allow_missing: succeed where there is nothing there; otherwise that is an error.
     """
 
     source_bucket: Templated[Bucket]
     source_object: Templated[Text | None] = None
-    source_prefix: Templated[Annotated[Text, AfterValidator(_folder)] | None] = None
+    source_prefix: Templated[Folder | None] = None
     destination_bucket: Templated[Bucket | None] = None
     destination_object: Templated[Text | None] = None
-    destination_prefix: Templated[Annotated[StrictStr, Field(min_length=1), AfterValidator(_folder)] | None] = None
+    destination_prefix: Templated[Folder | None] = None
     match_glob: Templated[Text | None] = None
     allow_missing: StrictBool = False
     gcp_conn_id: Templated[Text | None] = None
@@ -64,11 +68,11 @@ def _overlap(source: str, destination: str, kind: str) -> bool:
     return destination == source if kind == "object" else destination.startswith(source)
 
 
-def operator(config: GcsArchiveConfig) -> OperatorCall:
+def operator(config: GcsTransferConfig) -> OperatorCall:
     """Return the operator of a ``gcs_archive`` task."""
     from provider.operators.gcs import GCSArchiveOperator
 
     return GCSArchiveOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("gcs_archive", GcsArchiveConfig, operator, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("gcs_archive", GcsTransferConfig, operator, REMOTE_JOB_DEFAULTS)

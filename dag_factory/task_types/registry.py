@@ -26,6 +26,7 @@ BUILT_IN = {
     "dataform": "dataform",
     "external": "external",
     "gcs_archive": "gcs",
+    "gcs_copy": "gcs_copy",
     "human_approval": "human_approval",
     "operator": "operator",
     "power_bi_refresh": "power_bi",

@@ -1,10 +1,10 @@
-# ruff: noqa: TID253 - a subclass of the Google provider's operator; only a task of its kind imports it
-"""Operator that moves objects of Cloud Storage to an archive."""
+# ruff: noqa: TID253 - subclasses of the Google provider's operator; only a task of their kind imports it
+"""Operators that move and copy objects of Cloud Storage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.providers.google.cloud.transfers.gcs_to_gcs import GCSToGCSOperator
@@ -12,24 +12,26 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from provider.airflow_internals import google
 from provider.exceptions import ConfigurationError
+from provider.hooks.paths import is_part
+from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["GCSArchiveOperator"]
+__all__ = ["GCSArchiveOperator", "GCSCopyOperator"]
 
-_STATE_KEY = "gcs_archive"
+#: Under this name the task state store has the chain of tries that found something to do.
+_STATE_KEY = "gcs_objects"
 
 
-class GCSArchiveOperator(GCSToGCSOperator):
+class _TransferOperator(GCSToGCSOperator):
     """
-    Moves one object, or all objects of a folder, to another place in Cloud Storage.
+    Base of what brings one object, or all objects of a folder, to another place in Cloud Storage.
 
     Unlike the Google provider's operator it takes a missing source for an error, keeps the folders below the source as they
-    are however many objects there are, and refuses to move objects onto themselves, which would delete them. A retry goes on
-    where the try before it stopped.
+    are however many objects there are, and refuses a destination that is the source itself or in it.
 
-    Returns the addresses of the objects that were moved, ``gs://bucket/object``.
+    Returns the addresses of the objects in their new place, ``gs://bucket/object``.
 
     :param source_bucket: bucket of the objects. (templated)
     :param source_object: full name of one object. (templated)
@@ -38,14 +40,19 @@ class GCSArchiveOperator(GCSToGCSOperator):
     :param destination_object: name of the object in its new place. (templated)
     :param destination_prefix: new folder, for ``source_prefix``. (templated)
     :param match_glob: only objects of ``source_prefix`` whose full name matches. (templated)
-    :param allow_missing: succeed where there is nothing to move.
+    :param allow_missing: succeed where there is nothing there.
     :param gcp_conn_id: connection to Google Cloud. (templated)
     :param impersonation_chain: service account to act as, or a chain of them. (templated)
     :raises ConfigurationError: source or destination is given twice or not at all.
-    :raises AirflowFailException: there is nothing to move, or source and destination overlap.
+    :raises AirflowFailException: there is nothing there, or source and destination overlap.
 
     .. seealso:: https://cloud.google.com/storage/docs/json_api/v1/objects/list (``matchGlob``)
     """
+
+    #: What happens to the objects, for messages.
+    verb: ClassVar[str]
+    #: Whether they are deleted in their old place.
+    moves: ClassVar[bool]
 
     template_fields: Sequence[str] = (
         "source_bucket",
@@ -78,7 +85,7 @@ class GCSArchiveOperator(GCSToGCSOperator):
             destination_bucket=destination_bucket,
             destination_object=destination_object,
             match_glob=match_glob,
-            move_object=True,
+            move_object=self.moves,
             **kwargs,
         )
         self.source_prefix = source_prefix
@@ -91,39 +98,28 @@ class GCSArchiveOperator(GCSToGCSOperator):
             )
 
     def execute(self, context: Context) -> list[str]:
-        """Move what is there."""
+        """Bring what is there to its new place."""
         self.destination_bucket = self.destination_bucket or self.source_bucket
+        check_buckets(self.source_bucket, self.destination_bucket)
         self._refuse_overlap()
         hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        moves = self._moves(hook)
-        if not moves and not self.allow_missing and not self._began_earlier(context):
-            what = self.source_object or f"{self.source_prefix}{self.match_glob or '*'}"
-            raise AirflowFailException(
-                f"gs://{self.source_bucket}/{what}: there is nothing to move. Check the name, or set allow_missing."
-            )
-        self._note_beginning(context)
+        sources = found(hook, self.source_bucket, self.source_object, self.source_prefix, self.match_glob)
+        if not sources:
+            nothing_there(context, self, self.source_bucket, self.source_object, self.source_prefix)
+        note_beginning(context)
         # Read by the OpenLineage extractor of the base class.
-        self.source_objects = [source for source, _ in moves]
-        moved = [google.move_object(self, hook, source, to) for source, to in moves]
-        return [address for address in moved if address]
+        self.source_objects = sources
+        brought = [google.move_object(self, hook, source, self._new_name(source)) for source in sources]
+        return [address for address in brought if address]
 
-    def _moves(self, hook: GCSHook) -> list[tuple[str, str]]:
-        """Return (object, its new name) of everything there is to move."""
+    def _new_name(self, source: str) -> str:
         if self.source_prefix is None:
-            return [(self.source_object, self.destination_object)] if hook.exists(self.source_bucket, self.source_object) else []
-        names = hook.list(self.source_bucket, prefix=self.source_prefix, match_glob=self.match_glob)
-        # The folder's own placeholder stays: uploads may count on the folder being there.
-        return [
-            (name, f"{self.destination_prefix}{name.removeprefix(self.source_prefix)}")
-            for name in sorted(names)
-            if name != self.source_prefix
-        ]
+            return str(self.destination_object)
+        return f"{self.destination_prefix}{source.removeprefix(self.source_prefix)}"
 
     def _refuse_overlap(self) -> None:
         """Check rendered names: what is moved onto itself is deleted, and an archive inside its source moves again and again."""
-        for name, value in (("source_prefix", self.source_prefix), ("destination_prefix", self.destination_prefix)):
-            if value is not None and not (value.endswith("/") and len(value) > 1):
-                raise AirflowFailException(f"{name} is {value!r}; it must be the name of a folder, ending in '/'.")
+        check_folders(source_prefix=self.source_prefix, destination_prefix=self.destination_prefix)
         if self.destination_bucket != self.source_bucket:
             return
         if self.source_prefix is None:
@@ -136,14 +132,78 @@ class GCSArchiveOperator(GCSToGCSOperator):
                 "source itself or in it; name another place."
             )
 
-    @staticmethod
-    def _began_earlier(context: Context) -> bool:
-        """Tell whether an earlier try of this chain (no person cleared the task since) found something and moved on."""
-        store = context.get("task_state_store")
-        return store is not None and store.get(_STATE_KEY) == {"chain": context["ti"].max_tries}
 
-    @staticmethod
-    def _note_beginning(context: Context) -> None:
-        store: Any = context.get("task_state_store")
-        if store is not None:
-            store.set(_STATE_KEY, {"chain": context["ti"].max_tries})
+class GCSArchiveOperator(_TransferOperator):
+    """
+    Moves one object, or all objects of a folder, to another place in Cloud Storage.
+
+    A retry goes on where the try before it stopped. The Google provider's operator deletes objects that are moved onto
+    themselves. The rest: see :class:`_TransferOperator`.
+    """
+
+    verb: ClassVar[str] = "move"
+    moves: ClassVar[bool] = True
+
+
+class GCSCopyOperator(_TransferOperator):
+    """
+    Copies one object, or all objects of a folder, to another place in Cloud Storage.
+
+    What is there under the new name is replaced; so a retry, which copies all of it again, changes nothing. The rest: see
+    :class:`_TransferOperator`.
+    """
+
+    verb: ClassVar[str] = "copy"
+    moves: ClassVar[bool] = False
+
+
+def check_buckets(*buckets: str) -> None:
+    """
+    Refuse a rendered name that is no bucket's: Google's client quotes none, and ``#`` would cut the object off an address.
+
+    :raises AirflowFailException: one is none.
+    """
+    for bucket in buckets:
+        if not is_part(bucket):
+            raise AirflowFailException(f"{quoted(bucket)} is not the name of a bucket; nothing was sent.")
+
+
+def check_folders(**prefixes: str | None) -> None:
+    """
+    Refuse a rendered prefix that is no folder's: ``in`` would take ``inside.csv`` too, and ``/`` is what is left of nothing.
+
+    :raises AirflowFailException: one is none.
+    """
+    for name, value in prefixes.items():
+        if value is not None and not (value.endswith("/") and len(value) > 1):
+            raise AirflowFailException(f"{name} is {value!r}; it must be the name of a folder, ending in '/'.")
+
+
+def found(hook: GCSHook, bucket: str, name: str | None, prefix: str | None, match_glob: str | None) -> list[str]:
+    """Return the names of the objects that are there: the one of this name, or those in the folder."""
+    if prefix is None:
+        return [name] if name and hook.exists(bucket, name) else []
+    # The folder's own placeholder stays: uploads may count on the folder being there.
+    return [one for one in sorted(hook.list(bucket, prefix=prefix, match_glob=match_glob)) if one != prefix]
+
+
+def nothing_there(context: Context, operator: Any, bucket: str, name: str | None, prefix: str | None) -> None:
+    """
+    Fail, unless nothing may be there, or an earlier try of this chain (no person cleared the task since) found something.
+
+    :raises AirflowFailException: there is nothing to do, and that is not allowed.
+    """
+    store: Any = context.get("task_state_store")
+    began_earlier = store is not None and store.get(_STATE_KEY) == {"chain": context["ti"].max_tries}
+    if not operator.allow_missing and not began_earlier:
+        what = name if prefix is None else f"{prefix}{operator.match_glob or '*'}"
+        raise AirflowFailException(
+            f"gs://{bucket}/{what}: there is nothing to {operator.verb}. Check the name, or set allow_missing."
+        )
+
+
+def note_beginning(context: Context) -> None:
+    """Remember for later tries of this chain that this one went on to do something, or may have nothing to do."""
+    store: Any = context.get("task_state_store")
+    if store is not None:
+        store.set(_STATE_KEY, {"chain": context["ti"].max_tries})

@@ -59,6 +59,12 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
         _set("dim_date", "task_type", "datafrom"),
         TASK + "task_type: 'datafrom' is not known; did you mean dataform? known types are: " + ", ".join(sorted(BUILT_IN)),
     ),
+    "a copy into itself": (
+        lambda rows: rows.task("archive_orders").update(
+            task_type="gcs_copy", config={**rows.task("archive_orders")["config"], "destination_prefix": "orders/copies/"}
+        ),
+        "tasks row archive_orders: config: destination_prefix: is the source itself or in it; name another place",
+    ),
     "an asset's user": (
         _set("dim_date", "outlets", "s3://me:hunter2@bucket/x"),
         TASK + "outlets[0]: the URI of an asset must name no user or password; take it out",

@@ -309,6 +309,7 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
         "human_approval": [{"subject": template, "body": template}],
         "run_workflow": [{"workflow": "w", "params": {"country": [template]}, "airflow_conn_id": template}],
     }
+    configs["gcs_copy"] = configs["gcs_archive"]
     types = task_types()
     # All types but the one whose operator renders nothing, and the one whose operator is any: see test_named_operators.
     assert {*configs, "external", "operator"} == set(types)

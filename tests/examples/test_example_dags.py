@@ -190,6 +190,13 @@ class TestOnALaptop:
         assert [name for name in laptop.google.names("landing") if name.startswith("returns")] == []
         assert [name.split("/", 2)[2] for name in laptop.google.names("archive")] == ["2024/b.csv", "a.csv"]
 
+    def test_gcs_copy(self, laptop: Laptop) -> None:
+        laptop.google.put("landing", {"prices/a.csv": "1", "prices/old/b.csv": "2"})
+        laptop.google.put("partners", {})
+        assert laptop.run("gcs_copy") == {"copy_prices": "success"}
+        assert [name.split("/", 2)[2] for name in laptop.google.names("partners")] == ["a.csv", "old/b.csv"]
+        assert "prices/a.csv" in laptop.google.names("landing")
+
     def test_run_workflow(self, laptop: Laptop) -> None:
         started: list[dict[str, Any]] = []
 

@@ -41,6 +41,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "approvers": [{"id": "1", "name": "ann"}],
     },
     "gcs_archive": {"source_bucket": "landing", "source_prefix": "orders/", "destination_prefix": "old/{{ batch_date }}/"},
+    "gcs_copy": {"source_bucket": "landing", "source_object": "{{ params.country }}.csv", "destination_object": "old.csv"},
     "power_bi_refresh": {
         "workspace": "Sales",
         "semantic_model": "Daily",

@@ -1,8 +1,9 @@
-"""Moves on a real Cloud Storage server, with tries that are killed half-way."""
+"""Moves and copies on a real Cloud Storage server, with tries that are killed half-way."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from provider.exceptions import ConfigurationError
-from provider.operators.gcs import GCSArchiveOperator
+from provider.operators.gcs import GCSArchiveOperator, GCSCopyOperator
 from tests.google_servers import GoogleServers
 from tests.provider.operators.killed_try import KillableTask
 
@@ -30,9 +31,9 @@ class World:
         servers.put(self.landing, OBJECTS)
         servers.put(self.archive, {})
 
-    def task(self, **arguments: Any) -> KillableTask:
+    def task(self, operator: Callable[..., Any] = GCSArchiveOperator, /, **arguments: Any) -> KillableTask:
         buckets = {"source_bucket": self.landing, "destination_bucket": self.archive}
-        return KillableTask(GCSArchiveOperator, {**buckets, **arguments}, self._folder, run_id=f"run_{next(NUMBERS)}")
+        return KillableTask(operator, {**buckets, **arguments}, self._folder, run_id=f"run_{next(NUMBERS)}")
 
     def left(self) -> list[str]:
         return self.servers.names(self.landing)
@@ -145,6 +146,10 @@ def test_a_clear_after_everything_was_moved_finds_nothing(world: World) -> None:
         task.run()
 
 
+BOTH = pytest.mark.parametrize("operator", [GCSArchiveOperator, GCSCopyOperator])
+
+
+@BOTH
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -156,12 +161,56 @@ def test_a_clear_after_everything_was_moved_finds_nothing(world: World) -> None:
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
-def test_nothing_is_moved_onto_itself(arguments: dict[str, str], named: bool, world: World) -> None:
+def test_nothing_is_brought_onto_itself(
+    arguments: dict[str, str], named: bool, operator: Callable[..., Any], world: World
+) -> None:
     bucket = world.landing if named else None
     with pytest.raises(AirflowFailException, match="source itself or in it|must be the name of a folder"):
-        world.task(**arguments, destination_bucket=bucket).run()
+        world.task(operator, **arguments, destination_bucket=bucket).run()
 
     assert world.left() == sorted(OBJECTS)
+
+
+@BOTH
+@pytest.mark.parametrize("bucket", ["landing#", "landing?x=", "landing/o/a", "", ".."])
+def test_what_is_no_bucket_is_sent_nowhere(bucket: str, operator: Callable[..., Any], world: World) -> None:
+    for name in ("source_bucket", "destination_bucket"):
+        if bucket or name == "source_bucket":
+            with pytest.raises(AirflowFailException, match="is not the name of a bucket; nothing was sent"):
+                world.task(operator, **FOLDER, **{name: bucket}).run()
+
+
+def test_a_folder_is_copied_with_the_folders_in_it(world: World) -> None:
+    task = world.task(GCSCopyOperator, **FOLDER)
+
+    assert task.run() == [f"gs://{world.archive}/{name}" for name in MOVED]
+    assert (world.left(), world.archived()) == (sorted(OBJECTS), MOVED)
+    assert world.text(world.archive, "old/ü c+d %.txt") == "c"
+
+
+def test_a_copy_replaces_what_is_there(world: World) -> None:
+    one = world.task(GCSCopyOperator, source_object="in/a.csv", destination_object="latest.csv", destination_bucket=None)
+    one.run()
+    world.servers.put(world.landing, {"in/a.csv": "newer"})
+    one.run()
+
+    assert (world.text(world.landing, "latest.csv"), world.text(world.landing, "in/a.csv")) == ("newer", "newer")
+
+
+def test_killed_with_some_of_many_copied(world: World) -> None:
+    task = world.task(GCSCopyOperator, **FOLDER)
+    with world.gate.hold("POST", world.call("in/a.csv/rewriteTo/*")) as answer, task.killed_try():
+        answer.wait()
+    task.run()
+
+    assert (world.left(), world.archived()) == (sorted(OBJECTS), MOVED)
+
+
+def test_what_is_not_there_cannot_be_copied(world: World) -> None:
+    missing = {"source_prefix": "in/", "destination_prefix": "x/", "match_glob": "**/*.xml"}
+    with pytest.raises(AirflowFailException, match=rf"gs://{world.landing}/in/\*\*/\*\.xml: there is nothing to copy\. Check"):
+        world.task(GCSCopyOperator, **missing).run()
+    assert world.task(GCSCopyOperator, **missing, allow_missing=True).run() == []
 
 
 @pytest.mark.parametrize(
