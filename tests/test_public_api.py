@@ -35,7 +35,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.dataform": {"DataformWorkflowInvocationOperator"},
     "provider.operators.alerts": {"SendAlertsOperator"},
     "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},
-    "provider.operators.gcs": {"GCSArchiveOperator", "GCSCopyOperator"},
+    "provider.operators.gcs": {"GCSArchiveOperator", "GCSCopyOperator", "GCSDeleteOperator"},
     "provider.operators.remote_job": {"RemoteJobOperator"},
     "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},
     "provider.operators.run_workflow": {"RunWorkflowOperator"},

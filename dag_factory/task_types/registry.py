@@ -27,6 +27,7 @@ BUILT_IN = {
     "external": "external",
     "gcs_archive": "gcs",
     "gcs_copy": "gcs_copy",
+    "gcs_delete": "gcs_delete",
     "human_approval": "human_approval",
     "operator": "operator",
     "power_bi_refresh": "power_bi",

@@ -1,5 +1,5 @@
-# ruff: noqa: TID253 - subclasses of the Google provider's operator; only a task of their kind imports it
-"""Operators that move and copy objects of Cloud Storage."""
+# ruff: noqa: TID253 - they stand on the Google provider; only a task of their kind imports it
+"""Operators that move, copy and delete objects of Cloud Storage."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.providers.google.cloud.transfers.gcs_to_gcs import GCSToGCSOperator
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from provider.airflow_internals import google
@@ -18,7 +19,7 @@ from provider.texts import quoted
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["GCSArchiveOperator", "GCSCopyOperator"]
+__all__ = ["GCSArchiveOperator", "GCSCopyOperator", "GCSDeleteOperator"]
 
 #: Under this name the task state store has the chain of tries that found something to do.
 _STATE_KEY = "gcs_objects"
@@ -155,6 +156,77 @@ class GCSCopyOperator(_TransferOperator):
 
     verb: ClassVar[str] = "copy"
     moves: ClassVar[bool] = False
+
+
+class GCSDeleteOperator(BaseOperator):
+    """
+    Deletes one object, or all objects of a folder, of Cloud Storage; never a whole bucket.
+
+    Unlike the Google provider's operator it takes objects that are missing for an error, and a prefix for a folder alone: ``in``
+    would be ``inside.csv`` too, and an empty one everything. A retry goes on where the try before it stopped.
+
+    Returns the addresses of the objects, ``gs://bucket/object``.
+
+    :param bucket_name: bucket of the objects. (templated)
+    :param object_name: full name of one object. (templated)
+    :param prefix: folder, ending in ``/``, instead of ``object_name``. (templated)
+    :param match_glob: only objects of ``prefix`` whose full name matches. (templated)
+    :param allow_missing: succeed where there is nothing to delete.
+    :param gcp_conn_id: connection to Google Cloud. (templated)
+    :param impersonation_chain: service account to act as, or a chain of them. (templated)
+    :raises ConfigurationError: both object and prefix are given, or neither, or a glob without a prefix.
+    :raises AirflowFailException: there is nothing to delete, or a rendered name is none.
+
+    .. seealso:: https://cloud.google.com/storage/docs/json_api/v1/objects/list (``matchGlob``)
+    """
+
+    ui_color = "#f0eee4"
+    verb: ClassVar[str] = "delete"
+    template_fields: Sequence[str] = (
+        "bucket_name",
+        "object_name",
+        "prefix",
+        "match_glob",
+        "gcp_conn_id",
+        "impersonation_chain",
+    )
+
+    def __init__(
+        self,
+        *,
+        bucket_name: str,
+        object_name: str | None = None,
+        prefix: str | None = None,
+        match_glob: str | None = None,
+        allow_missing: bool = False,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.bucket_name = bucket_name
+        self.object_name = object_name
+        self.prefix = prefix
+        self.match_glob = match_glob
+        self.allow_missing = allow_missing
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        if (object_name is None) == (prefix is None) or (match_glob is not None and prefix is None):
+            raise ConfigurationError(f"Task {self.task_id}: give object_name, or prefix, and match_glob with the latter alone.")
+
+    def execute(self, context: Context) -> list[str]:
+        """Delete what is there."""
+        check_buckets(self.bucket_name)
+        check_folders(prefix=self.prefix)
+        hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        names = found(hook, self.bucket_name, self.object_name, self.prefix, self.match_glob)
+        if not names:
+            nothing_there(context, self, self.bucket_name, self.object_name, self.prefix)
+        note_beginning(context)
+        for name in names:
+            # Somebody else may have been faster: it is gone, as it should be.
+            hook.delete(self.bucket_name, name, ignore_error=True)
+        return [f"gs://{self.bucket_name}/{name}" for name in names]
 
 
 def check_buckets(*buckets: str) -> None:

@@ -17,6 +17,10 @@ def _config(task_id: str, name: str, value: Any) -> Callable[[Rows], None]:
     return lambda rows: rows.task(task_id)["config"].__setitem__(name, value)
 
 
+def _deletes(**config: Any) -> Callable[[Rows], None]:
+    return lambda rows: rows.task("dim_date").update(task_type="gcs_delete", config={"bucket": "landing", **config})
+
+
 TASK = "tasks row dim_date: "
 
 BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
@@ -64,6 +68,17 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
             task_type="gcs_copy", config={**rows.task("archive_orders")["config"], "destination_prefix": "orders/copies/"}
         ),
         "tasks row archive_orders: config: destination_prefix: is the source itself or in it; name another place",
+    ),
+    "nothing to delete": (_deletes(), TASK + "config: give exactly one of object, prefix; given: none"),
+    "two things to delete": (
+        _deletes(object="a", prefix="b/"),
+        TASK + "config: give exactly one of object, prefix; given: object, prefix",
+    ),
+    "a glob for one object": (_deletes(object="a", match_glob="*"), TASK + "config: match_glob: does not go with object"),
+    "a beginning to delete": (_deletes(prefix="in"), TASK + "config.prefix: must end with '/', as the name of a folder"),
+    "a bucket to delete": (
+        _deletes(prefix="/"),
+        TASK + "config: prefix: is the name of no folder; a whole bucket is not deleted",
     ),
     "an asset's user": (
         _set("dim_date", "outlets", "s3://me:hunter2@bucket/x"),

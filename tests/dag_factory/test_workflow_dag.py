@@ -306,6 +306,16 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
             },
             {"source_bucket": "b", "source_object": template, "destination_object": template + "x"},
         ],
+        "gcs_delete": [
+            {
+                "bucket": template,
+                "prefix": template + "/",
+                "match_glob": template,
+                "gcp_conn_id": template,
+                "impersonation_chain": [template],
+            },
+            {"bucket": "b", "object": template},
+        ],
         "human_approval": [{"subject": template, "body": template}],
         "run_workflow": [{"workflow": "w", "params": {"country": [template]}, "airflow_conn_id": template}],
     }
@@ -313,7 +323,12 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
     types = task_types()
     # All types but the one whose operator renders nothing, and the one whose operator is any: see test_named_operators.
     assert {*configs, "external", "operator"} == set(types)
-    key_of = {"destination_project_dataset_table": "destination_table", "conf": "params"}
+    key_of = {
+        "destination_project_dataset_table": "destination_table",
+        "conf": "params",
+        "bucket_name": "bucket",
+        "object_name": "object",
+    }
     for name, examples in configs.items():
         task_type = types.get(name)
         assert task_type is not None

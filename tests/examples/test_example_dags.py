@@ -197,6 +197,11 @@ class TestOnALaptop:
         assert [name.split("/", 2)[2] for name in laptop.google.names("partners")] == ["a.csv", "old/b.csv"]
         assert "prices/a.csv" in laptop.google.names("landing")
 
+    def test_gcs_delete(self, laptop: Laptop) -> None:
+        laptop.google.put("landing", {"leftovers/a.tmp": "1", "leftovers/b/c.tmp": "2", "leftovers/d.csv": "3"})
+        assert laptop.run("gcs_delete") == {"delete_leftovers": "success"}
+        assert [name for name in laptop.google.names("landing") if name.startswith("leftovers")] == ["leftovers/d.csv"]
+
     def test_run_workflow(self, laptop: Laptop) -> None:
         started: list[dict[str, Any]] = []
 
