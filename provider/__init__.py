@@ -72,6 +72,7 @@ def _parts() -> dict[str, Any]:
                 "provider.operators.bigquery_query",
                 "provider.operators.gcs",
             ),
+            _modules("Google Cloud Pub/Sub", "provider.operators.pubsub"),
         ],
         "sensors": [
             _modules("Google Cloud Pub/Sub", "provider.sensors.pubsub"),

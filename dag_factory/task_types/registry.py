@@ -31,6 +31,7 @@ BUILT_IN = {
     "human_approval": "human_approval",
     "operator": "operator",
     "power_bi_refresh": "power_bi",
+    "pubsub_publish": "pubsub_publish",
     "run_workflow": "run_workflow",
 }
 

@@ -1,10 +1,11 @@
-"""Publishing one message to Pub/Sub, for a person who waits for it."""
+"""Publishing to Pub/Sub, for a person or a task that waits for it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -32,24 +33,49 @@ def check_topic(name: str) -> str:
     return name
 
 
-def publish(topic: str, data: bytes, attributes: Mapping[str, str], gcp_conn_id: str) -> str:
+@dataclass(frozen=True)
+class OutgoingMessage:
     """
-    Publish a message, and return the id that Pub/Sub gives it. Nothing is repeated.
+    What is published.
+
+    :param ordering_key: messages of one key reach a subscription that asks for it in the order they were published in.
+
+    .. seealso:: https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#pubsubmessage
+    """
+
+    data: bytes
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    ordering_key: str = ""
+
+
+def publish(topic: str, data: bytes, attributes: Mapping[str, str], gcp_conn_id: str) -> str:
+    """Publish a message, and return the id that Pub/Sub gives it, see :func:`publish_all`."""
+    return publish_all(topic, [OutgoingMessage(data, attributes)], gcp_conn_id)[0]
+
+
+def publish_all(
+    topic: str,
+    messages: Sequence[OutgoingMessage],
+    gcp_conn_id: str,
+    impersonation_chain: str | Sequence[str] | None = None,
+) -> list[str]:
+    """
+    Publish messages by one call, all of them or none, and return the ids that Pub/Sub gives them. Nothing is repeated.
 
     https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#google.pubsub.v1.Publisher.Publish
 
     :param topic: full name.
     :param gcp_conn_id: connection whose account publishes.
-    :raises RemoteCallError: Pub/Sub did not say that it has the message.
+    :raises RemoteCallError: Pub/Sub did not say that it has the messages.
     """
 
-    def call() -> str:
+    def call() -> list[str]:
         from google.pubsub_v1 import PublisherClient, PubsubMessage
 
-        message = PubsubMessage(data=data, attributes=dict(attributes))
-        with PublisherClient(**client_arguments(gcp_conn_id)) as client:
-            answer = client.publish(request={"topic": topic, "messages": [message]}, retry=None, timeout=CALL_SECONDS)
-        return str(answer.message_ids[0])
+        sent = [PubsubMessage(data=one.data, attributes=dict(one.attributes), ordering_key=one.ordering_key) for one in messages]
+        with PublisherClient(**client_arguments(gcp_conn_id, impersonation_chain)) as client:
+            answer = client.publish(request={"topic": topic, "messages": sent}, retry=None, timeout=CALL_SECONDS)
+        return [str(one) for one in answer.message_ids]
 
     return _explained(call, f"publish to {topic}", "roles/pubsub.publisher on the topic")
 

@@ -21,6 +21,10 @@ def _deletes(**config: Any) -> Callable[[Rows], None]:
     return lambda rows: rows.task("dim_date").update(task_type="gcs_delete", config={"bucket": "landing", **config})
 
 
+def _publishes(message: dict[str, Any], topic: str = "projects/p/topics/told") -> Callable[[Rows], None]:
+    return lambda rows: rows.task("dim_date").update(task_type="pubsub_publish", config={"topic": topic, "messages": [message]})
+
+
 TASK = "tasks row dim_date: "
 
 BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
@@ -79,6 +83,26 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "a bucket to delete": (
         _deletes(prefix="/"),
         TASK + "config: prefix: is the name of no folder; a whole bucket is not deleted",
+    ),
+    "no full topic": (
+        _publishes({"data": "x"}, topic="told"),
+        TASK + "config.topic: 'told' is not the full name of a Pub/Sub topic; write projects/PROJECT/topics/TOPIC",
+    ),
+    "an empty message": (
+        _publishes({"data": ""}),
+        TASK + "config.messages[0]: give data, or attributes; Pub/Sub takes no empty message",
+    ),
+    "an attribute of Google's": (
+        _publishes({"attributes": {"googclient": "x"}}),
+        TASK + "config.messages[0].attributes: 'googclient' begins with goog, which Pub/Sub keeps for itself; rename it",
+    ),
+    "an attribute that is no text": (
+        _publishes({"attributes": {"n": 1}}),
+        TASK + "config.messages[0].attributes.n: must be text, not 1",
+    ),
+    "an attribute's length": (
+        _publishes({"attributes": {"ä" * 129: "x"}}),
+        TASK + f"config.messages[0].attributes: '{'ä' * 79}… (131 characters) is longer than 256 bytes; shorten it",
     ),
     "an asset's user": (
         _set("dim_date", "outlets", "s3://me:hunter2@bucket/x"),

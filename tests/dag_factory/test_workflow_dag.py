@@ -317,6 +317,14 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
             {"bucket": "b", "object": template},
         ],
         "human_approval": [{"subject": template, "body": template}],
+        "pubsub_publish": [
+            {
+                "topic": template,
+                "messages": [{"data": {"a": [template]}, "attributes": {"a": template}, "ordering_key": template}],
+                "gcp_conn_id": template,
+                "impersonation_chain": [template],
+            }
+        ],
         "run_workflow": [{"workflow": "w", "params": {"country": [template]}, "airflow_conn_id": template}],
     }
     configs["gcs_copy"] = configs["gcs_archive"]

@@ -228,6 +228,12 @@ class TestOnALaptop:
         assert laptop.run("dispatcher") == {"dispatch": "success"}
         assert laptop.requests()["for_the_dispatcher"] == "dispatched"
 
+    def test_pubsub_publish(self, laptop: Laptop) -> None:
+        """The last one of those that have to do with the topic: nobody takes its message."""
+        before = len(laptop.happened("published"))
+        assert laptop.run("pubsub_publish") == {"tell_of_orders": "success"}
+        assert len(laptop.happened("published")) == before + 1
+
     def test_each_example_is_run(self) -> None:
         run = {name.removeprefix("test_") for name in vars(type(self)) if name.startswith("test_")}
         assert {path.stem for path in FILES} <= run

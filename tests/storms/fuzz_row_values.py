@@ -43,6 +43,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gcs_archive": {"source_bucket": "landing", "source_prefix": "orders/", "destination_prefix": "old/{{ batch_date }}/"},
     "gcs_copy": {"source_bucket": "landing", "source_object": "{{ params.country }}.csv", "destination_object": "old.csv"},
     "gcs_delete": {"bucket": "landing", "prefix": "tmp/{{ batch_id }}/", "match_glob": "**/*.csv", "allow_missing": True},
+    "pubsub_publish": {
+        "topic": "projects/p/topics/told",
+        "messages": [{"data": {"day": "{{ batch_date }}"}, "attributes": {"a": "b"}, "ordering_key": "{{ params.country }}"}],
+    },
     "power_bi_refresh": {
         "workspace": "Sales",
         "semantic_model": "Daily",
