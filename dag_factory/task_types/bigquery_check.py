@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictFloat, model_validator
 
 from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
 from dag_factory.task_types.bigquery_query import StatementConfig
-from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS
+from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Scalar
 from dag_factory.templates import contains_template
 from provider.plain_data import number_in
 
@@ -23,7 +23,7 @@ class BigQueryCheckConfig(StatementConfig):
     Other parameters: see :class:`provider.operators.bigquery_check.BigQueryDataCheckOperator`.
     """
 
-    pass_value: Templated[StrictBool | StrictInt | StrictFloat | StrictStr | None] = None
+    pass_value: Templated[Scalar] = None
     tolerance: Annotated[StrictFloat, Field(ge=0)] | None = None
 
     @model_validator(mode="after")

@@ -10,21 +10,24 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validator
 
 from dag_factory.specs import Spec
 from dag_factory.task_types import OperatorCall, TaskType, Templated, operator_arguments
-from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Labels, RemoteJobConfig, Table, Text, Texts
+from dag_factory.task_types.common import (
+    REMOTE_JOB_DEFAULTS,
+    Labels,
+    RemoteJobConfig,
+    Scalar,
+    Table,
+    Text,
+    Texts,
+    plain_statement,
+)
 from dag_factory.templates import is_template
 from provider.texts import quoted
 
-Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
-
-
-def _check_sql(value: str) -> str:
-    if is_template(value):
-        raise ValueError("is no template, so that no value can become SQL; write @name and give the value in query_parameters")
-    return value
+_check_sql = plain_statement("write @name and give the value in query_parameters")
 
 
 def _check_name(value: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from dag_factory.specs import TaskOptions
 from dag_factory.task_types import TaskConfig
@@ -29,9 +30,26 @@ def _check_table(value: str) -> str:
     return value
 
 
+def plain_statement(how: str) -> Callable[[str], str]:
+    """
+    Return a check of a text that is SQL, and no template.
+
+    :param how: what to do instead.
+    """
+
+    def check(value: str) -> str:
+        if is_template(value):
+            raise ValueError(f"is no template, so that no value can become SQL; {how}")
+        return value
+
+    return check
+
+
 Text = Annotated[StrictStr, Field(min_length=1)]
 #: A list of texts; a single text stands for a list of one.
 Texts = Annotated[tuple[Text, ...], BeforeValidator(as_list, json_schema_input_type=Text | tuple[Text, ...]), Field(min_length=1)]
+#: A value that is one of JSON's, but no list or object.
+Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
 Bucket = Annotated[Text, AfterValidator(_check_bucket)]
 #: A table of BigQuery.
 Table = Annotated[Text, AfterValidator(_check_table)]

@@ -33,6 +33,7 @@ BUILT_IN = {
     "power_bi_refresh": "power_bi",
     "pubsub_publish": "pubsub_publish",
     "run_workflow": "run_workflow",
+    "sql": "sql",
 }
 
 #: Types of this package whose operators are others' code, which may look at the whole DAG.

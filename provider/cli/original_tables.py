@@ -46,6 +46,8 @@ _TYPES = (
     (r"load|bigquery", "bigquery_load"),
     (r"external|manual|wait", "external"),
 )
+#: Types of ours whose name others have for a statement in BigQuery.
+_OF_BIGQUERY = frozenset({"sql"})
 #: Type → key of its configuration → what others call it.
 _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "dataform": {
@@ -199,7 +201,7 @@ class _Conversion:
         text = str(theirs or "")
         if text in self._naming.types:
             return self._naming.types[text]
-        if self._types.is_built_in(text):
+        if self._types.is_built_in(text) and text not in _OF_BIGQUERY:
             return text
         found = next((ours for pattern, ours in _TYPES if re.search(pattern, text, re.IGNORECASE)), None)
         if found is None:

@@ -325,6 +325,10 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
                 "impersonation_chain": [template],
             }
         ],
+        "sql": [
+            {"conn_id": template, "sql": "SELECT 1", "parameters": {"a": template}},
+            {"conn_id": template, "sql": "SELECT 1", "parameters": [template]},
+        ],
         "run_workflow": [{"workflow": "w", "params": {"country": [template]}, "airflow_conn_id": template}],
     }
     configs["gcs_copy"] = configs["gcs_archive"]

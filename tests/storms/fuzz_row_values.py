@@ -47,6 +47,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "topic": "projects/p/topics/told",
         "messages": [{"data": {"day": "{{ batch_date }}"}, "attributes": {"a": "b"}, "ordering_key": "{{ params.country }}"}],
     },
+    "sql": {"conn_id": "shop", "sql": ["SELECT :day"], "parameters": {"day": "{{ batch_date }}"}, "autocommit": True},
     "power_bi_refresh": {
         "workspace": "Sales",
         "semantic_model": "Daily",

@@ -171,7 +171,8 @@ def test_whatever_the_tables_hold_ends_in_data_that_validation_judges() -> None:
 
     parsed = parse(yaml.safe_load(yaml.safe_dump(dict(converted.data))))
     assert parsed.problems == []
-    assert {row["task_id"] for row in parsed.rows.tasks} == {"7", "{{ a }}", "loop"}
+    types = {row["task_id"]: row["task_type"] for row in parsed.rows.tasks}
+    assert types == {"7": "external", "{{ a }}": "external", "loop": "bigquery_query"}
     problems = [str(problem) for problem in validate(parsed.rows).problems]
     assert any("may hold letters, digits" in problem for problem in problems)
     assert any("cannot depend on itself" in problem for problem in problems)
