@@ -57,7 +57,8 @@ _LONGEST_CONDITION = 2000
 #: What makes a template of an expression.
 _BRACES = ("{{ ", " }}")
 
-_DATES = ("ds", "ts", "data_interval", "logical_date", "execution_date", "prev_", "next_", "yesterday_", "tomorrow_")
+#: Names of Airflow that only runs with a logical date have begin so.
+DATES = ("ds", "ts", "data_interval", "logical_date", "execution_date", "prev_", "next_", "yesterday_", "tomorrow_")
 
 
 def default(value: Any, fallback: Any = "", falsy_too: bool = False) -> Any:
@@ -237,7 +238,7 @@ def _check_node(node: nodes.Node, *, may_be_missing: bool) -> Iterator[str | _Pa
 def _check_name(name: str) -> Iterator[str]:
     if name == "params":
         yield "params needs the name of a parameter: params.<name>"
-    elif name.startswith(_DATES):
+    elif name.startswith(DATES):
         yield f"{name} is not set in a run that a message started; use batch_date"
     elif name not in NAMES:
         yield f"{name} is not known; {suggestion(name, NAMES, 'a template may use')}"

@@ -111,6 +111,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": "airflow.providers.google.cloud.operators.gcs.*, airflow.providers.http.operators.http.HttpOperator",
         "default": "",
     },
+    "allowed_callables": {
+        "description": "What tasks of type python may call, comma-separated: paths of functions of packages, with * for any "
+        "characters. Whoever may write rows can call what is allowed with any arguments. Without any, none can be called.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "acme_etl.jobs.*",
+        "default": "",
+    },
     "outage_wait_hours": {
         "description": "How long start_batch waits for an application database that is away, in hours, without holding a "
         "worker. Then its try fails.",

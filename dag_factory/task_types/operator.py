@@ -7,26 +7,28 @@ class is defined, since a module also has what it imports. The arguments are che
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import re
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import date, time, timedelta
-from enum import Enum
-from fnmatch import fnmatchcase
 from functools import cache
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter
 
-from dag_factory.problems import shorten, suggestion
+from dag_factory.problems import suggestion
 from dag_factory.task_types import OperatorCall, TaskConfig, TaskType, Templated, operator_arguments
 from dag_factory.task_types.common import Text
+from dag_factory.task_types.signatures import (
+    adapter_of,
+    annotation_of,
+    check_allowed,
+    defined_at,
+    fitting,
+    imported,
+    is_dotted,
+)
 from dag_factory.templates import contains_template
-from provider import settings
-from provider.exceptions import ConfigurationError, DefinitionError
+from provider.exceptions import DefinitionError
 from provider.texts import quoted
 
 if TYPE_CHECKING:
@@ -57,10 +59,11 @@ COLUMNS: Mapping[str, str] = {
 }
 #: What every operator takes and a row may say among the arguments.
 _SHARED = frozenset({"do_xcom_push"})
+_SETTING = "allowed_operators"
 
 
 def _class_path(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value, re.ASCII):
+    if not is_dotted(value):
         raise ValueError(f"must be the path of a class, such as airflow.providers.X.operators.Y.ZOperator, not {quoted(value)}")
     return value
 
@@ -98,7 +101,9 @@ def operator(config: OperatorConfig) -> OperatorCall:
     given = operator_arguments(config)["arguments"]
     if problems := list(_refused(found, given)):
         raise DefinitionError("; ".join(problems))
-    return found, {name: _typed(found, name, value) for name, value in given.items()}
+    return found, {
+        name: fitting(_adapter(found, name), f"arguments.{name}", value, found.__name__) for name, value in given.items()
+    }
 
 
 def _finish(config: OperatorConfig, made: Any) -> None:
@@ -129,29 +134,11 @@ def operator_class(path: str) -> type[BaseOperator]:
     """
     from airflow.sdk import BaseOperator
 
-    from provider.airflow_internals.dags import no_dags_registered
-
-    _check_allowed(path)
-    module_name, _, name = path.rpartition(".")
-    try:
-        with no_dags_registered():
-            found = getattr(importlib.import_module(module_name), name, None)
-    except ImportError as error:
-        raise DefinitionError(
-            f"operator: {module_name} cannot be imported here ({shorten(error, 200)}); install the package that has it"
-        ) from error
+    found = imported("operator", path, _SETTING)
     if not (inspect.isclass(found) and issubclass(found, BaseOperator)):
         raise DefinitionError(f"operator: {path} is not an operator; write the path of a class that is one")
-    if (defined := f"{found.__module__}.{found.__qualname__}") != path:
-        _check_allowed(defined)
+    check_allowed("operator", defined_at(found), _SETTING)
     return found
-
-
-def _check_allowed(path: str) -> None:
-    if not any(fnmatchcase(path, pattern) for pattern in settings.get_list("allowed_operators")):
-        raise ConfigurationError(
-            f"operator: rows may not use {path}; who looks after Airflow allows it in [accelerator] allowed_operators"
-        )
 
 
 def _refused(operator: type[BaseOperator], given: Mapping[str, Any]) -> Iterator[str]:
@@ -185,7 +172,9 @@ def own_parameters(operator: type[BaseOperator]) -> tuple[dict[str, inspect.Para
         for parameter in parameters:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in common:
                 continue
-            own.setdefault(parameter.name, parameter.replace(annotation=_annotation(part, parameter)))
+            own.setdefault(
+                parameter.name, parameter.replace(annotation=annotation_of(parameter, vars(sys.modules[part.__module__])))
+            )
             if number == 0 and parameter.default is parameter.empty:
                 required.append(parameter.name)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -193,59 +182,11 @@ def own_parameters(operator: type[BaseOperator]) -> tuple[dict[str, inspect.Para
     return own, required
 
 
-def _annotation(part: type, parameter: inspect.Parameter) -> Any:
-    """Return the type of a parameter; ``Any`` where its module has it for type checkers alone."""
-    holder: Any = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    try:
-        return get_type_hints(holder, vars(sys.modules[part.__module__]))[parameter.name]
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return Any
-
-
-def _typed(operator: type[BaseOperator], name: str, value: Any) -> Any:
-    """
-    Return a value as the signature wants it; seconds as a ``timedelta``, ``PT10M`` and ``2026-11-29`` as what they say.
-
-    :raises DefinitionError: it does not fit. What is rendered later, and types that a model cannot check, pass.
-    """
-    adapter = None if contains_template(value) else _adapter(operator, name)
-    if adapter is None:
-        return value
-    try:
-        found = adapter.validate_python(value, strict=True)
-    except ValidationError as error:
-        found = _converted(adapter, value)
-        if found is None:
-            reason = shorten(error.errors(include_url=False, include_input=False)[0]["msg"].replace("Input should", "must"), 200)
-            text = f"arguments.{name}: {reason[:1].lower()}{reason[1:]}, as {operator.__name__} has it"
-            raise DefinitionError(text) from None
-    # Lists and objects stay as they are: of some types a model makes something of its own, such as an iterator.
-    return value if isinstance(value, list | dict) else found
-
-
-def _converted(adapter: TypeAdapter[Any], value: Any) -> Any:
-    """Return what JSON has no type for, made of what it has; None for every other conversion, which would only guess."""
-    try:
-        found = adapter.validate_python(value)
-    except ValidationError:
-        return None
-    if isinstance(value, list | dict):
-        return value
-    if isinstance(value, str):
-        # A number in quotes would be seconds since 1970, and 10:00 a duration.
-        dated = isinstance(found, date | time) and not value.replace(".", "").isdigit()
-        return found if dated or isinstance(found, Enum) or (isinstance(found, timedelta) and "P" in value) else None
-    return found if isinstance(found, timedelta) and not isinstance(value, bool) else None
-
-
 @cache
 def _adapter(operator: type[BaseOperator], name: str) -> TypeAdapter[Any] | None:
     """Return what checks an argument; None where its type is not made for that."""
     own, _ = own_parameters(operator)
-    try:
-        return TypeAdapter(own[name].annotation) if name in own else None
-    except Exception:  # noqa: BLE001 - whatever a type of another package raises
-        return None
+    return adapter_of(own[name].annotation) if name in own else None
 
 
 TASK_TYPE = TaskType("operator", OperatorConfig, operator, finish=_finish)

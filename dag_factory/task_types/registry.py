@@ -32,12 +32,13 @@ BUILT_IN = {
     "operator": "operator",
     "power_bi_refresh": "power_bi",
     "pubsub_publish": "pubsub_publish",
+    "python": "python",
     "run_workflow": "run_workflow",
     "sql": "sql",
 }
 
 #: Types of this package whose operators are others' code, which may look at the whole DAG.
-_OF_OTHERS = frozenset({"human_approval", "operator"})
+_OF_OTHERS = frozenset({"human_approval", "operator", "python"})
 
 
 class TaskTypes:

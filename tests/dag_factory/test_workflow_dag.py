@@ -333,8 +333,8 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
     }
     configs["gcs_copy"] = configs["gcs_archive"]
     types = task_types()
-    # All types but the one whose operator renders nothing, and the one whose operator is any: see test_named_operators.
-    assert {*configs, "external", "operator"} == set(types)
+    # All types but the one whose operator renders nothing, and those that run what others wrote: see test_named_operators.
+    assert {*configs, "external", "operator", "python"} == set(types)
     key_of = {
         "destination_project_dataset_table": "destination_table",
         "conf": "params",

@@ -50,6 +50,11 @@ def test_every_workflow_example_is_valid(
     block: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", "airflow.providers.*")
+    monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_CALLABLES", "acme_etl.jobs.*")
+    (module,) = [block for block in blocks("python") if block.startswith("# acme_etl/jobs.py")]
+    (tmp_path / "acme_etl").mkdir()
+    (tmp_path / "acme_etl" / "jobs.py").write_text(module, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
     assert yaml.safe_load(block)["workflows"]
     (tmp_path / "example.yaml").write_text(block, encoding="utf-8")
     from provider.cli.main import console

@@ -165,7 +165,7 @@ ODD_IN: dict[str, tuple[Any, ...]] = {
     "workflow_id": ("accelerator_x", "a" * 251, "x/../y", "%2e%2e"),
     "task_id": ("start_batch", "batch_watcher", "a.b", "é", "a" * 250, "a" * 251),
     "on_parent_skip": ("skip", "run", "RUN"),
-    "task_type": (*CONFIGS, "dataforn", "python"),
+    "task_type": (*CONFIGS, "dataforn", "operator", "python"),
     "pool": ("default_pool", "x" * 256, "a/b"),
     "description": ("x" * 100_000, "{{ ds }}", "<script>"),
     "doc": ("x" * 100_000, "{{ ds }}", "<script>"),
