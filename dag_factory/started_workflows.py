@@ -1,4 +1,4 @@
-"""Workflows that others start, by a task or as their end: what of that cannot go well, as far as rows tell."""
+"""Workflows that others start or wait for, by a task or as their end: what of that cannot go well, as far as rows tell."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from dag_factory.predecessors import acyclic, makers_of, missing, predecessors_o
 from dag_factory.problems import Problem, searches_bounded, suggestion, way_around
 from dag_factory.specs import WorkflowSpec
 from dag_factory.task_types.run_workflow import RunWorkflowConfig
+from dag_factory.task_types.wait_for_workflow import WaitForWorkflowConfig
 from provider.texts import quoted
 
+#: Configurations that name another workflow.
+_NAMING = (RunWorkflowConfig, WaitForWorkflowConfig)
 #: Batches that one batch may lead to without a warning.
 _MANY = 1000
 
 
 def start_warnings(workflows: Sequence[WorkflowSpec], known: Collection[str]) -> list[Problem]:
     """
-    Return a warning for each task that runs what is not there, and for workflows that start one another too often.
+    Return a warning for each task that runs or awaits what is not there, and for workflows that start one another too often.
 
     No more than warnings: the other workflow may come with the next file, and Airflow may have DAGs that are no rows.
 
@@ -25,32 +28,35 @@ def start_warnings(workflows: Sequence[WorkflowSpec], known: Collection[str]) ->
     :param known: ids of all workflows, valid or not.
     """
     specs = {spec.workflow_id: spec for spec in workflows}
-    runs = {
-        spec.workflow_id: [(task, one) for task in spec.tasks for one in task.configs if isinstance(one, RunWorkflowConfig)]
+    named = {
+        spec.workflow_id: [(task, one) for task in spec.tasks for one in task.configs if isinstance(one, _NAMING)]
         for spec in workflows
     }
     with searches_bounded():
         found = [
             Problem(workflow_id, f"tasks row {task.task_id}", message)
-            for workflow_id, tasks in runs.items()
+            for workflow_id, tasks in named.items()
             for task, config in tasks
             for message in dict.fromkeys(_missing(config, specs, known))
         ]
     starts: dict[str, list[str]] = {name: [] for name in known}
-    for workflow_id, tasks in runs.items():
-        starts[workflow_id] += [one.workflow for task, one in tasks if task.enabled and one.workflow in known]
+    for workflow_id, tasks in named.items():
+        run = [one.workflow for task, one in tasks if task.enabled and isinstance(one, RunWorkflowConfig)]
+        starts[workflow_id] += [other for other in run if other in known]
     for workflow_id, others in acyclic(predecessors_of(workflows), makers_of(workflows)).items():
         for other in others:
             starts.get(other, []).append(workflow_id)
     return sorted([*found, *missing(workflows, known), *_too_many(starts)])
 
 
-def _missing(config: RunWorkflowConfig, specs: Mapping[str, WorkflowSpec], known: Collection[str]) -> Iterator[str]:
+def _missing(
+    config: RunWorkflowConfig | WaitForWorkflowConfig, specs: Mapping[str, WorkflowSpec], known: Collection[str]
+) -> Iterator[str]:
     other = config.workflow
     if other not in known:
         hint = suggestion(other, known, "workflows are")
         yield f"config.workflow: there is no workflow {quoted(other)}; {hint}; the task fails until there is one"
-    elif other in specs:
+    elif other in specs and isinstance(config, RunWorkflowConfig):
         tasks = [one.task_id for one in specs[other].tasks]
         for start in config.start_task_id or ():
             if start not in tasks:

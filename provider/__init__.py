@@ -60,6 +60,7 @@ def _parts() -> dict[str, Any]:
                 "provider.operators.task_batch",
                 "provider.operators.dispatch",
                 "provider.operators.run_workflow",
+                "provider.operators.wait_for_workflow",
                 "provider.operators.alerts",
                 "provider.reconciler.operator",
             ),

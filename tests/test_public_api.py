@@ -41,6 +41,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},
     "provider.operators.run_workflow": {"RunWorkflowOperator"},
     "provider.operators.task_batch": {"ScopeGuard", "StartBatchOperator"},
+    "provider.operators.wait_for_workflow": {"WaitForWorkflowOperator"},
     "provider.sensors.completion": {"TaskCompletionSensor"},
     "provider.sensors.pubsub": {"PubSubBatchRequestSensor"},
     # Hooks, and what they answer

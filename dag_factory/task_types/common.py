@@ -60,21 +60,29 @@ Seconds = Annotated[StrictFloat, Field(gt=0, le=31_622_400)]
 REMOTE_JOB_DEFAULTS = TaskOptions(retries=2, retry_delay_seconds=60)
 
 
-class RemoteJobConfig(TaskConfig):
+class WaitConfig(TaskConfig):
     """
-    How to wait for a job of a remote service.
+    How to wait for something elsewhere.
 
     :param poll_interval: seconds between two polls; None for the operator's default.
     :param initial_wait: seconds that are polled in the worker before the task defers.
-    :param wait_timeout: seconds one try waits for the job; None for the operator's default, a day.
+    :param wait_timeout: seconds one try waits; None for the operator's default, a day.
     :param deferrable: wait in the triggerer, without a worker slot.
-    :param cancel_on_kill: cancel the job when a person ends the task.
-    :param cancel_on_timeout: cancel the job when a try has waited for too long.
     """
 
     poll_interval: Seconds | None = None
     initial_wait: Seconds | None = None
     wait_timeout: Seconds | None = None
     deferrable: StrictBool | None = None
+
+
+class RemoteJobConfig(WaitConfig):
+    """
+    How to wait for a job of a remote service, see :class:`WaitConfig`.
+
+    :param cancel_on_kill: cancel the job when a person ends the task.
+    :param cancel_on_timeout: cancel the job when a try has waited for too long.
+    """
+
     cancel_on_kill: StrictBool | None = None
     cancel_on_timeout: StrictBool | None = None

@@ -35,6 +35,7 @@ BUILT_IN = {
     "python": "python",
     "run_workflow": "run_workflow",
     "sql": "sql",
+    "wait_for_workflow": "wait_for_workflow",
 }
 
 #: Types of this package whose operators are others' code, which may look at the whole DAG.

@@ -14,7 +14,7 @@ from provider.batch_ids import MAX_LENGTH, check_batch_id
 from provider.exceptions import MessageError, RemoteJobError
 from provider.hooks.airflow_api import AirflowApi, AirflowApiHook, api_path
 from provider.hooks.paths import PathPart
-from provider.hooks.remote_job import Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
+from provider.hooks.remote_job import CannotCancelError, Intent, JobNotFoundError, JobStatus, RemoteCallError, RemoteJob
 from provider.hooks.remote_service import ForeignHandle, RemoteService
 from provider.hooks.wait_budget import WaitBudget
 from provider.plain_data import objects_among
@@ -62,12 +62,17 @@ class RunIntent(ForeignHandle):
 
 
 class RunHandle(ForeignHandle):
-    """Handle of a run."""
+    """
+    Handle of a run.
+
+    :param awaited: somebody else starts it, perhaps later.
+    """
 
     workflow_id: PathPart
     batch_id: PathPart
     id: str
     url: Annotated[str, Field(pattern=r"^(https?://[!-~]{1,2000})?$")] = ""
+    awaited: bool = False
 
 
 class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
@@ -135,9 +140,15 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
         ours = starter_of(found.get("conf"), intent["workflow_id"], intent["batch_id"]) == tuple(intent["started_by"])
         return self._handle(intent) if ours else None
 
+    def awaited(self, workflow_id: str, batch_id: str) -> RemoteJob:
+        """Return the handle of a run that somebody else starts, whether or not it is there yet."""
+        return {**self._handle({"workflow_id": workflow_id, "batch_id": batch_id}), "awaited": True, "adopted": True}
+
     def status(self, job: RemoteJob) -> JobStatus:
         """Ask for the state of the run; of a failed one, for the tasks that failed too."""
         found = self._api.find(_path(job))
+        if found is None and job.get("awaited"):
+            return JobStatus("running", "there is no such batch yet")
         if found is None:
             raise JobNotFoundError(f"Airflow has no run {job['batch_id']} of {job['workflow_id']} any more.")
         state = str(found.get("state"))
@@ -146,17 +157,19 @@ class AirflowRunsHook(AirflowApiHook, RemoteService[RunRequest]):
             return JobStatus("done", state, result=names)
         if state == "failed":
             # Its tasks have had their tries, so another batch would fail likewise.
-            return JobStatus(
-                "failed",
-                state,
-                f"batch {job['batch_id']} of the workflow {job['workflow_id']} failed{self._failed_tasks(job)}; "
-                "restart it there and mark this task a success, or clear this task, which runs all of it again.",
-                retryable=False,
-            )
+            failed = f"batch {job['batch_id']} of the workflow {job['workflow_id']} failed{self._failed_tasks(job)}"
+            error = f"{failed}; restart it there and mark this task a success, or clear this task, which runs all of it again."
+            if job.get("awaited"):
+                error = f"{failed}; restart it there, and clear this task."
+            return JobStatus("failed", state, error, retryable=False)
         return JobStatus("running", state)
 
     def cancel(self, job: RemoteJob) -> None:
-        """Mark the run failed, which ends its tasks and their remote jobs."""
+        """Mark the run failed, which ends its tasks and their remote jobs; not one that somebody else started."""
+        if job.get("awaited"):
+            raise CannotCancelError(
+                f"batch {job['batch_id']} of the workflow {job['workflow_id']} is waited for alone; who started it ends it."
+            )
         found = self._api.find(_path(job))
         # It may have ended, and a success is not to become a failure.
         if found is not None and found.get("state") not in ("success", "failed"):

@@ -202,14 +202,7 @@ class RemoteJobOperator(BaseOperator):
         budget = self.budget.until(deadline)
         with self._failing_clearly():
             ledger = self._ledger(context)
-            earlier = ledger.job  # the ledger forgets one that has failed
-            start = JobStart(self._patient, ledger, budget, lambda: self.request(context, earlier), self.if_running)
-            while True:
-                try:
-                    job = start.reattach_or_start()
-                    break
-                except Obstacle as obstacle:
-                    ended = self._await_obstacle(obstacle.other, budget, ended)
+            job = self._own_job(context, ledger, budget, ended)
             ledger.record_job(job)
             self._remember(context, job)
             if self.tell_remote_job is not None:
@@ -217,6 +210,16 @@ class RemoteJobOperator(BaseOperator):
             context["ti"].xcom_push(key=XCOM_JOB_ID, value=job["id"])
             context["ti"].xcom_push(key=XCOM_JOB_URL, value=job["url"])
             return self._wait(ledger, job, budget)
+
+    def _own_job(self, context: Context, ledger: JobLedger, budget: WaitBudget, ended: str | None) -> RemoteJob:
+        """Re-attach to this task's job or start it, once nothing is in its way."""
+        earlier = ledger.job  # the ledger forgets one that has failed
+        start = JobStart(self._patient, ledger, budget, lambda: self.request(context, earlier), self.if_running)
+        while True:
+            try:
+                return start.reattach_or_start()
+            except Obstacle as obstacle:
+                ended = self._await_obstacle(obstacle.other, budget, ended)
 
     def _wait(self, ledger: JobLedger, job: RemoteJob, budget: WaitBudget) -> dict[str, Any]:
         """Wait for our job, first here, then in the triggerer; returns its result."""

@@ -105,3 +105,27 @@ def test_a_workflow_that_comes_after_one_that_it_runs_is_in_a_circle() -> None:
     assert [str(one) for one in start_warnings(list(validated.workflows.values()), {"a", "b"})] == [
         "workflows row a: it and others start one another for ever: a → b → a; take a task or an after out"
     ]
+
+
+def test_a_wait_for_what_is_not_there() -> None:
+    tasks: list[dict[str, Any]] = [
+        {"task_id": f"waits_{name}", "workflow_id": "a", "task_type": "wait_for_workflow", "config": {"workflow": name}}
+        for name in ("b", "loads")
+    ]
+    tasks.append({"task_id": "waits_back", "workflow_id": "b", "task_type": "wait_for_workflow", "config": {"workflow": "a"}})
+    validated = validate(DefinitionRows([{"workflow_id": "a"}, {"workflow_id": "b"}], tasks, []))
+
+    assert validated.problems == []
+    assert [str(one) for one in start_warnings(list(validated.workflows.values()), {"a", "b"})] == [
+        "tasks row waits_loads: config.workflow: there is no workflow 'loads'; workflows are: a, b; the task fails until there "
+        "is one"
+    ]
+
+
+@pytest.mark.parametrize("key", ["cancel_on_kill", "cancel_on_timeout"])
+def test_who_waits_for_a_batch_cannot_end_it(key: str) -> None:
+    config = {"workflow": "b", key: True}
+    task = {"task_id": "t", "workflow_id": "a", "task_type": "wait_for_workflow", "config": config}
+    found = [one.message for one in validate(DefinitionRows([{"workflow_id": "a"}], [task], [])).problems]
+
+    assert found[0].startswith(f"config.{key}: unknown key")

@@ -331,6 +331,7 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
         ],
         "run_workflow": [{"workflow": "w", "params": {"country": [template]}, "airflow_conn_id": template}],
     }
+    configs["wait_for_workflow"] = [{"workflow": "w", "batch_id": template, "airflow_conn_id": template}]
     configs["gcs_copy"] = configs["gcs_archive"]
     types = task_types()
     # All types but the one whose operator renders nothing, and those that run what others wrote: see test_named_operators.

@@ -218,6 +218,17 @@ class TestOnALaptop:
         assert (conf["country"], conf["start_task_id"], conf["scope"]) == ("de", ["stg_orders"], "downstream")
         assert started[0]["dag_run_id"].startswith("run_daily_sales.manual__")
 
+    def test_wait_for_workflow(self, laptop: Laptop) -> None:
+        asked: list[str] = []
+
+        def answer(path: str, _query: Any) -> Answer:
+            asked.append(path)
+            return 200, {"state": "success"}
+
+        laptop.airflow.answer = answer
+        assert laptop.run("wait_for_workflow") == {"wait_for_daily_sales": "success"}
+        assert asked[0].startswith("/api/v2/dags/daily_sales/dagRuns/Batch_")
+
     def test_pubsub_sensor(self, laptop: Laptop) -> None:
         laptop.world.publish({"task_id": "stg_orders", "batch_id": "for_the_sensor"})
         assert laptop.run("pubsub_sensor") == {"wait_for_a_request": "success", "start_what_is_due": "success"}

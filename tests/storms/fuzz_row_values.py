@@ -48,6 +48,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "messages": [{"data": {"day": "{{ batch_date }}"}, "attributes": {"a": "b"}, "ordering_key": "{{ params.country }}"}],
     },
     "sql": {"conn_id": "shop", "sql": ["SELECT :day"], "parameters": {"day": "{{ batch_date }}"}, "autocommit": True},
+    "wait_for_workflow": {"workflow": "calendar", "batch_id": "{{ batch_date }}_{{ params.country }}", "wait_timeout": 60.0},
     "power_bi_refresh": {
         "workspace": "Sales",
         "semantic_model": "Daily",

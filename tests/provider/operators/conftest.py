@@ -26,6 +26,8 @@ from provider.emulators.scenario import Scenario
 from provider.emulators.server import Emulators
 from provider.operators.remote_job import RemoteJobOperator
 from tests.google_servers import GoogleServers
+from tests.provider.hooks.airflow_api_server import Server
+from tests.provider.operators.airflow_world import Airflow
 from tests.provider.operators.supervisor import Supervisor
 from tests.provider.operators.waits import FAST
 
@@ -320,3 +322,14 @@ def world(google_servers: GoogleServers, tmp_path: Path) -> World:
 
     google_servers.put("landing", TWO_FILES)
     return World(google_servers, tmp_path)
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    """Airflow's REST API, and a connection to it."""
+    server = Server()
+    connection = {"conn_type": "airflow_api", "host": server.address, "login": "reader", "password": "hunter2"}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
+    yield Airflow(server)
+    server.close()
