@@ -31,7 +31,6 @@ from tests.browser.shop import (
     RETRIED,
     RUNNING,
     fill_pool,
-    parse_definitions,
     password,
     shop,
     wait_for_batch,
@@ -140,7 +139,7 @@ def prepare(world: World) -> None:
         session.execute(
             update(Task).where(Task.task_id == "refresh_margins").values(config={"workspace": "Sales", "modell": "Ledger"})
         )
-    parse_definitions(world)
+    world.airflow.read_again()
 
 
 def take(browser: Browser, world: World, folder: Path) -> None:

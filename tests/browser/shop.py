@@ -82,14 +82,8 @@ def fill_pool(world: World) -> None:
 def define_late(world: World) -> None:
     """Import the workflow for which a message came too early, and wait until Airflow has it."""
     world.accelerator("import", str(HERE / "late.yaml"))
-    parse_definitions(world)
+    world.airflow.read_again()
     world.airflow.wait_for_dag(EARLY[0])
-
-
-def parse_definitions(world: World) -> None:
-    """Let Airflow read the rows now, and not within the half minute that a DAG file rests."""
-    token = world.airflow.rest("GET", f"/dags/{FAILED[0]}")["file_token"]
-    world.airflow.rest("PUT", f"/parseDagFile/{token}")
 
 
 def status_of(world: World, key: tuple[str, str]) -> str | None:

@@ -271,6 +271,7 @@ def test_the_tables_of_another_engine_do_their_work_here(pipelines: Pipelines, t
     world.accelerator("import", str(file))
     assert "0 changed, 3 unchanged" in world.accelerator("import", "--dry-run", str(file))
     world.accelerator("enable", "sales", "--task", "sales_customers")
+    world.airflow.read_again()
     others = [name for name in servers.names("landing") if name.startswith("orders/")]
     servers.put("landing", {"orders/today.csv": "id,country\n1,de\n2,at\n"})
     world.wait_for_dags(["sales", "calendar_flow", "count_stock_flow"])

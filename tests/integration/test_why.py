@@ -280,7 +280,12 @@ class TestPartsOfAirflowAreGone:
         file = world.dags / "workflows.py"
         whole = file.read_text()
         file.write_text(f"{whole}\nimport is_missing\n")
-        wait(world, "stale DAGs", lambda: world.airflow.rest("GET", "/dags/flow")["is_stale"])
+
+        def is_stale() -> bool:
+            world.airflow.read_again()  # stale is what has not been found in its file for a while of reading
+            return bool(world.airflow.rest("GET", "/dags/flow")["is_stale"])
+
+        wait(world, "stale DAGs", is_stale)
         line = r"DAG flow is gone: workflows.py cannot be imported, ModuleNotFoundError: No module named 'is_missing'\. .*"
         try:
             why.check("DAG file broken", ("F1",), line)

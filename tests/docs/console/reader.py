@@ -19,6 +19,8 @@ _SERVERS = {
     r"accelerator emulators\b": r"# Serving\. End with Ctrl-C\.",
     r"airflow standalone\b": r"Airflow is ready",
     r"accelerator batches --watch": r"status +started",
+    r"servers/bin/gcp-storage-emulator": r"All services started",
+    r"BQEMU_": r"rest\.listen",
     r"accelerator reconcile --watch": r"Reading Airflow",
 }
 #: What only looks, and so is repeated until it shows what the page says.

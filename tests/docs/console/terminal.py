@@ -16,7 +16,7 @@ import psutil
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLUMNS, _LINES = 80, 50
 #: Seconds that a program is given to end after Ctrl-C.
-_TO_END = 60
+_TO_END = 240
 
 
 class Terminal:
@@ -81,7 +81,11 @@ class Terminal:
         self.serves = None
         assert self._reader is not None
         self._reader.join()
-        _code, output = self._ended(_TO_END)
+        try:
+            _code, output = self._ended(_TO_END)
+        except pexpect.TIMEOUT as error:
+            printed = _plain("".join(self._printed) + (self._shell.before or ""))
+            raise AssertionError(f"has not ended after {_TO_END} s:\n{self._processes()}\n{printed[-5000:]}") from error
         return _plain("".join(self._printed)) + output
 
     def _read_on(self) -> None:
@@ -99,6 +103,14 @@ class Terminal:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._shell.close(force=True)
+
+    def _processes(self) -> str:
+        """Return the processes of the terminal, a line each."""
+        lines = []
+        for process in psutil.Process(self._shell.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                lines.append(f"{process.pid} of {process.ppid()}, {process.status()}: {' '.join(process.cmdline())[:200]}")
+        return "\n".join(lines)
 
     def _ended(self, seconds: float) -> tuple[int, str]:
         mark = f"ended-{next(self._marks)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from demo.airflow_services import free_port
 from tests.checkout import ROOT, copy_tracked_files
 from tests.docs.console.blocks import Block, Step, console_blocks, files_of
 from tests.docs.console.reader import Reader
+from tests.google_servers import SERVERS
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
@@ -30,15 +32,12 @@ NOT_HERE = {
     r"make |uvx pre-commit": "a check of the repository itself, of which this test is a part",
     r"terraform |\./setup\.sh|cp \S+example|export (TF_VAR|DATABASE)_": "sets up a cloud; tests/deploy has its parts",
     r"gcloud |AIRFLOW_URI=|trigger": "needs an environment of Cloud Composer; tests/cluster follows that page without one",
-    r"servers/bin|python -m venv servers|mkdir files|BQEMU_|export STORAGE_|python prepare|.*landing": (
-        "servers that go into an environment of their own: tests/provider/operators/test_{gcs,bigquery}_server.py"
-    ),
     r"source emulators\.env && airflow dags test": "stands in docs/local.md, whose commands are carried out",
 }
 
 #: The terminals of pages that have several, block by block.
 OF_TUTORIAL = ["first"] * 4 + ["second"] + ["third"] * 4 + ["first"] + ["third"] * 4
-OF_LOCAL = ["first", "second", "second", "third", "third", "third"]
+OF_LOCAL = ["first", "second", "second", "third", "third", "third", "fourth", "fifth", "third", "third"]
 
 
 def why_not(step: Step) -> str | None:
@@ -101,11 +100,15 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
             r"\b8080\b": airflow,
             r"\b8085\b": pubsub,
             r"\b9063\b": admin,
+            r"\b9023\b": str(free_port()),
+            r"\b9050\b": str(free_port()),
         },
         asks={
             r"accelerator emulators(?= --scenario)": f"accelerator emulators {ports}",
             r"python3 -m venv": f"{sys.executable} -m venv",
             r"(?<!/)\bpip install": f"{uv} pip install",  # the same in a tenth of the time
+            r"servers/bin/pip install": f"{uv} pip install --python servers --constraint {ROOT}/tests/google_servers.txt",
+            r"bqemulator start": "bqemulator start --grpc-port 0",
             r"\|airflow worker -- LocalExecutor": "",  # those of other tests are among them
         },
         codes={
@@ -175,14 +178,21 @@ def test_the_tutorial_is_ended(used: Reader) -> None:
 def elsewhere(used: Reader) -> Reader:
     """In a folder of one's own, with what is installed."""
     used.close()
-    (used.home / "elsewhere").mkdir()
-    for name in ("first", "second", "third"):
+    SERVERS.ensure()
+    shutil.copytree(SERVERS.folder / ".duckdb", used.home / ".duckdb")  # bqemulator loads it from the network otherwise
+    folder = used.home / "elsewhere"
+    folder.mkdir()
+    for name, text in files_of(DOCS / "local.md").items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for name in ("first", "second", "third", "fourth", "fifth"):
         used.step(Step("source ~/accelerator/bin/activate && cd ~/elsewhere", ""), name)
     return used
 
 
 @pytest.mark.parametrize(("block", "terminal"), zip(LOCAL, OF_LOCAL, strict=True), ids=str)
 def test_on_a_laptop(block: Block, terminal: str, elsewhere: Reader) -> None:
+    if any("landing" in step.command for step in block.steps):
+        elsewhere.terminals.pop("second").close()  # Airflow, of which the page wants no scheduler here
     for step in block.steps:
         if "BATCH" in step.command.split():
             (batch, *_) = json.loads(elsewhere.step(Step("accelerator batches --output json", ""), terminal))

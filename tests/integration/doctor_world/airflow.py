@@ -78,7 +78,7 @@ def without_run(place: Installation) -> Iterator[Environment]:
         (run_id,) = place.runs("accelerator_dispatcher")
         place.world.airflow.rest("PATCH", f"/dags/accelerator_dispatcher/dagRuns/{run_id}", json={"state": "failed"})
         yield {}
-    (place.world.dags / "dispatcher.py").touch()  # Airflow makes the next one when it has read the file again
+    place.world.airflow.read_again("dispatcher.py")  # Airflow makes the next one when it has read the file again
 
 
 @contextmanager

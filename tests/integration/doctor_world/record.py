@@ -59,7 +59,7 @@ def waiting_request(place: Installation) -> Iterator[Environment]:
         mended = place.folder / "mended.yaml"
         mended.write_text(yaml.safe_dump({"workflows": [{"workflow_id": "broken", "paused_at_first": True, "tasks": [task]}]}))
         place.world.accelerator("import", str(mended))
-        (place.world.dags / "workflows.py").touch()
+        place.world.airflow.read_again()
         place.world.wait_for_dags(["broken"])
         place.sql("UPDATE batch_requests SET next_attempt_at = now()")
         place.wait("its batch", lambda: place.sql("SELECT state FROM batch_requests") == "dispatched")
