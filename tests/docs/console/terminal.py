@@ -37,6 +37,7 @@ class Terminal:
             echo=False,
             encoding="utf-8",
             dimensions=(_LINES, _COLUMNS),
+            maxread=100_000,
         )
         self._marks = itertools.count(1)
         #: The program in the foreground that does not end by itself.
@@ -115,7 +116,8 @@ class Terminal:
     def _ended(self, seconds: float) -> tuple[int, str]:
         mark = f"ended-{next(self._marks)}"
         self._shell.sendline(f"printf '\\n%s %s\\n' {mark} $?")
-        self._shell.expect(rf"\r\n{mark} (\d+)\r\n", timeout=seconds)
+        # It comes last; after each piece of a long output all of it would be searched again.
+        self._shell.expect(rf"\r\n{mark} (\d+)\r\n", timeout=seconds, searchwindowsize=500)
         assert isinstance(self._shell.match, re.Match)
         return int(self._shell.match[1]), _plain(self._shell.before or "")
 
