@@ -105,11 +105,11 @@ class JobStart:
         return self._patient.look_up(intent, seconds - self._ledger.intent_age, budget)
 
     def _end_older_job(self) -> None:
-        """End what the tries before a person's clear may have left running; adopt nothing."""
+        """End what the tries before a person's clear may have left running, unless it is somebody else's; adopt nothing."""
         job = self._ledger.job
         if job is None:
             job = self._look_up_intent()
-        if job is None or self._ledger.failed or self._patient.status(job, self._budget).ended:
+        if job is None or job.get("adopted") or self._ledger.failed or self._patient.status(job, self._budget).ended:
             return
         self._log.info("The task was cleared, but its %s %s still runs.", self._noun, job["id"])
         self._patient.cancel(job)

@@ -228,6 +228,14 @@ class TestClearedTask:
         assert tries.next() == OTHER
         assert "cancel" not in tries.service.asked()
 
+    def test_job_of_somebody_else_that_was_adopted_goes_on(self):
+        tries = Tries(ScriptedService(starts=[JobBusyError("busy", other=OTHER), JOB]), "adopt")
+        assert tries.next() == {**OTHER, "adopted": True}
+        tries.chain += 1
+
+        assert tries.next() == JOB
+        assert "cancel" not in tries.service.asked()
+
     def test_job_that_is_known_to_have_failed_is_not_asked_for(self):
         tries = Tries(ScriptedService(starts=[JOB, OTHER]))
         tries.next()
