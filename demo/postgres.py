@@ -69,15 +69,19 @@ class PostgresServer:
         """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg2://postgres@/{database}?host={self.folder}"
 
-    def create_database(self, name: str) -> str:
-        """Create an empty database and return its URL."""
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """
+        Create a database and return its URL.
+
+        :param template: what it is a copy of; nobody may be connected to that. The default is empty.
+        """
         import psycopg2  # type: ignore[import-untyped]  # it has no types
 
         connection = psycopg2.connect(host=str(self.folder), user="postgres", dbname="postgres")
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(f'CREATE DATABASE "{name}"')
+                cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         finally:
             connection.close()
         return self.url(name)
