@@ -79,6 +79,7 @@ class DataformConfig(RemoteJobConfig):
     service_account: Templated[Text | None] = None
     query_priority: Literal["INTERACTIVE", "BATCH"] | None = None
     allow_empty: StrictBool | None = None
+    emit_assets: StrictBool | None = None
     gcp_conn_id: Templated[Text | None] = None
     impersonation_chain: Templated[Texts | None] = None
 

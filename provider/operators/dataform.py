@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from airflow.sdk import AssetAlias
+
 from provider.exceptions import ConfigurationError
 from provider.hooks.dataform import parameters
 from provider.links import DataformInvocationLink
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from provider.hooks.remote_job import JobStatus, RemoteJob
 
 __all__ = ["DataformWorkflowInvocationOperator"]
+
+#: Assets of one run that Airflow is told of; each is a row or more in its database.
+MOST_ASSETS = 1000
 
 
 class DataformWorkflowInvocationOperator(RemoteJobOperator):
@@ -55,6 +60,9 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
     :param service_account: account BigQuery runs the actions as. (templated)
     :param query_priority: ``INTERACTIVE`` or ``BATCH``.
     :param allow_empty: succeed, too, where no action fits the selection, so that nothing ran. Otherwise that is an error.
+    :param emit_assets: in Airflow each action that has succeeded has made its asset, ``bigquery://database/schema/name``, so that
+        DAGs and workflows can come after it. Which actions these are is known at the end of the run alone: Airflow has an alias
+        for them until then, ``dataform:`` and the task's id.
     :param gcp_conn_id: connection to Google Cloud.
     :param impersonation_chain: service account to act as, or a chain of them. (templated)
     :raises RemoteJobError: the invocation failed; AirflowFailException with the same text where a retry cannot help.
@@ -103,8 +111,12 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
         allow_empty: bool = False,
+        emit_assets: bool = False,
         **kwargs: Any,
     ) -> None:
+        self._made = AssetAlias(f"dataform:{kwargs.get('task_id')}") if emit_assets else None
+        if self._made is not None:
+            kwargs["outlets"] = [*as_list(kwargs.get("outlets") or ()), self._made]
         super().__init__(**kwargs)
         self.project_id = project_id
         self.region = region
@@ -125,6 +137,7 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self.allow_empty = allow_empty
+        self.emit_assets = emit_assets
         self._source()
 
     def _source(self) -> str:
@@ -154,6 +167,24 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         fits = f"fits {selection}: correct it" if selection else "is in the repository: look at what was compiled"
         error = f"{self.job_noun} {job['id']} ran nothing. No action {fits}, or set `allow_empty`. See {job['url']}"
         return replace(status, state="failed", error=error, retryable=False)
+
+    def post_execute(self, context: Context, result: Any = None) -> None:
+        """Tell Airflow which assets the run has made."""
+        super().post_execute(context, result)
+        if self._made is None:
+            return
+        from airflow.sdk import Asset
+
+        events = context["outlet_events"][self._made]
+        made = [action["target"] for action in result["actions"] if action["state"] == "SUCCEEDED"]
+        for target in made[:MOST_ASSETS]:
+            parts = target.rsplit(".", 2)
+            try:
+                events.add(Asset(f"bigquery://{'/'.join(parts)}"))
+            except ValueError as error:
+                self.log.warning("The action %s has no asset: %s", target, error)
+        if len(made) > MOST_ASSETS:
+            self.log.warning("Of %d assets that were made Airflow was told of the first %d.", len(made), MOST_ASSETS)
 
     def request(self, context: Context, earlier: RemoteJob | None) -> InvocationRequest:  # noqa: ARG002 - others need them
         """Return the invocation to ask for."""

@@ -22,6 +22,11 @@ def test_every_setting_of_the_compilation_is_handed_on() -> None:
     assert operator().compilation_config is None
 
 
+def test_whether_it_makes_assets_is_handed_on() -> None:
+    assert operator(emit_assets=True).outlets
+    assert not operator().outlets
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_whether_nothing_may_fit_is_handed_on(allowed: bool) -> None:
     assert operator(allow_empty=allowed).allow_empty is allowed

@@ -10,6 +10,7 @@ PROJECT, REGION = "demo-project", "europe-west3"
 SECONDS = {"quick": 1, "slow": 600, "some": 3}
 """How long an invocation of each repository takes."""
 FAR = "2199-01-01"
+TABLE = f"bigquery://{PROJECT}/mart/orders"
 
 
 def scenario() -> Scenario:
@@ -20,6 +21,7 @@ def scenario() -> Scenario:
         repository(name): {"actions": [{"target": {"name": "one"}, "seconds": seconds}]} for name, seconds in SECONDS.items()
     }
     repositories[repository("fails")] = {"actions": [{"target": {"name": "one"}, "failure_reason": "no such table"}]}
+    repositories[repository("tables")] = {"actions": [{"target": {"schema": "mart", "name": "orders"}}]}
     return Scenario.model_validate(
         {
             "dataform": {"repositories": repositories},
@@ -28,8 +30,10 @@ def scenario() -> Scenario:
     )
 
 
-def task(task_id: str, repository: str = "quick", **options: Any) -> dict[str, Any]:
+def task(task_id: str, repository: str = "quick", *, emit_assets: bool = False, **options: Any) -> dict[str, Any]:
     config = {"project_id": PROJECT, "region": REGION, "repository_id": repository, "git_commitish": "main", "poll_interval": 0.2}
+    if emit_assets:
+        config["emit_assets"] = True
     return {"task_id": task_id, "task_type": "dataform", "config": config, "retries": 0, **options}
 
 
@@ -126,6 +130,8 @@ WORKFLOWS = [
         file_pattern="gs://landing/*.csv",
         params=[{"name": "region", "default": "US"}],
     ),
+    workflow("makes_tables", task("make_tables", "tables", emit_assets=True)),
+    workflow("after_table", task("after_table_task"), after=TABLE),
     workflow("chain_models", task("chain_model"), after="chain_loads"),
     workflow("chain_reports", task("chain_report"), after=["chain_loads", "chain_models", "x-test://checked"]),
 ]

@@ -12,7 +12,7 @@ import yaml
 
 from demo.world import World
 from provider.metadata import engine
-from tests.integration.option_workflows import CHAIN, WORKFLOWS, scenario
+from tests.integration.option_workflows import CHAIN, TABLE, WORKFLOWS, scenario
 
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
@@ -238,6 +238,23 @@ def test_a_task_has_an_instance_for_each_value(world: World) -> None:
     assert world.airflow.wait_for_run("many", "behind_alone") == "success"
     skipped = {(name, index): ["SKIPPED"] for name, count in (("many_load", 3), ("many_after_good", 2)) for index in range(count)}
     are("behind_alone", {**skipped, ("many_behind", -1): ["SKIPPED"], ("many_last", -1): ["SUCCESS"]})
+
+
+def test_a_workflow_comes_after_a_table_that_dataform_has_made(world: World) -> None:
+    world.airflow.trigger("makes_tables", "B1")
+    assert world.airflow.wait_for_run("makes_tables", "B1") == "success"
+
+    def followers() -> list[dict[str, Any]]:
+        (rows,) = world.rows("task_batches")
+        return [row for row in rows if row["workflow_id"] == "after_table"]
+
+    world.airflow.wait_for(
+        lambda: [row["status"] for row in followers()] == ["SUCCESS"], 120, "its batch", explain=lambda: str(followers())
+    )
+    (follower,) = followers()
+    assert follower["source"] == "asset"
+    events = world.airflow.rest("GET", f"/dags/after_table/dagRuns/{follower['batch_id']}/upstreamAssetEvents")["asset_events"]
+    assert [(one["uri"], one["source_task_id"], one["source_run_id"]) for one in events] == [(TABLE, "make_tables", "B1")]
 
 
 def test_workflows_come_one_after_the_other(world: World) -> None:
