@@ -17,6 +17,9 @@ from demo.postgres import PostgresServer
 from provider.metadata import engine, schema
 from tests import kinds
 
+#: The share of the other files over which those that start an Airflow are spread.
+_UNTIL = 0.65
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give every run the same surroundings, however it was started."""
@@ -29,12 +32,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with files that start an Airflow, storms among them, then those that wait: the last minutes are for short ones."""
-    order: dict[Path, int] = {}
+    """
+    Spread the files that start an Airflow, storms first, over those that do not, and those that wait first.
+
+    So few Airflows run beside each other, and two cores are busy to the end. The last minutes are for short files.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        place = 0 if item.get_closest_marker("airflow_services") else 1 if item.get_closest_marker("slow") else 2
-        order[item.path] = min(place, order.get(item.path, place))
-    items.sort(key=lambda item: (order[item.path], "storm" not in item.name))
+        files.setdefault(item.path, []).append(item)
+    services = [path for path in files if _has(files[path], "airflow_services")]
+    services.sort(key=lambda path: not any("storm" in item.name for item in files[path]))
+    others = sorted(files.keys() - set(services), key=lambda path: (not _has(files[path], "slow"), path))
+    share = _UNTIL * len(others) / max(1, len(services))
+    places = [(number * share, path) for number, path in enumerate(services)]
+    places += [(float(number), path) for number, path in enumerate(others, 1)]
+    items[:] = [item for _place, path in sorted(places) for item in files[path]]
+
+
+def _has(items: list[pytest.Item], mark: str) -> bool:
+    return any(item.get_closest_marker(mark) for item in items)
 
 
 @pytest.fixture(autouse=True)
