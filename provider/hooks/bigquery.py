@@ -207,6 +207,11 @@ class BigQueryJobHook(GoogleService[BigQueryJobRequest], BigQueryHook):
     def _first_row(self, job: RemoteJob) -> dict[str, Any] | None:
         bounds: dict[str, Any] = {"retry": self._retry, "timeout": self.budget.call}
         found: Any = self._client(job).get_job(job["job_id"], **bounds)
+        # The client asks for the rows of whatever job the answer names, and waits for one that has not ended.
+        if (found.project, found.job_id, found.state) != (job["project_id"], job["job_id"], "DONE"):
+            raise RemoteCallError(
+                f"BigQuery answered the question for job {job['job_id']} with another job, or an earlier state."
+            )
         rows = found.result(max_results=1, **bounds)
         return next((dict(row.items()) for row in rows), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -49,7 +50,17 @@ def entra(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
     return 200, {**{end: f"{base}/{end}" for end in ends}, "tenant_discovery_endpoint": f"{base}/d", "metadata": []}, {}
 
 
+#: Whether the next job has failed.
+_FAILS = itertools.cycle((True, False))
+
+
 def big_query(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
+    if "/queries/" in path:
+        fields = [{"name": "day", "type": "DATE", "mode": "NULLABLE"}, {"name": "orders", "type": "INTEGER", "mode": "NULLABLE"}]
+        rows = [{"f": [{"v": "2026-11-28"}, {"v": "7"}]}]
+        place = {"projectId": "demo", "location": "EU", "jobId": "job_1"}
+        whole = {"jobReference": place, "schema": {"fields": fields}, "rows": rows, "totalRows": "1", "jobComplete": True}
+        return 200, {"kind": "bigquery#getQueryResultsResponse", **whole}, {}
     failed = {"reason": "invalidQuery", "message": "no such column", "location": "q"}
     query = {"query": "select 1", "destinationTable": {"projectId": "demo", "datasetId": "d", "tableId": "t"}}
     job = {
@@ -57,7 +68,7 @@ def big_query(method: str, path: str) -> tuple[int, Any, dict[str, str]]:
         "id": "demo:EU.job_1",
         "jobReference": {"projectId": "demo", "location": "EU", "jobId": "job_1"},
         "configuration": {"jobType": "QUERY", "query": query},
-        "status": {"state": "DONE", "errorResult": failed, "errors": [failed]},
+        "status": {"state": "DONE", **({"errorResult": failed, "errors": [failed]} if next(_FAILS) else {})},
         "statistics": {
             "creationTime": "1764300000000",
             "query": {"statementType": "SELECT", "totalBytesProcessed": "10", "totalBytesBilled": "10", "cacheHit": False},

@@ -78,7 +78,7 @@ ALLOWED: dict[str, re.Pattern[str]] = {
         rf"|DELETE {_ITEM}/refreshes/{RUN}|POST /v1\.0/myorg/groups/{WORKSPACE}/dataflows/transactions/{RUN}/cancel"
     ),
     ENTRA: re.compile(r"(GET|POST) /.*"),
-    "bigquery.googleapis.com": re.compile(r"(GET|POST) /bigquery/v2/projects/demo/jobs(/job_\d+(/cancel)?)?"),
+    "bigquery.googleapis.com": re.compile(r"(GET|POST) /bigquery/v2/projects/demo/(jobs(/job_\d+(/cancel)?)?|queries/job_1)"),
     "jobs.example": re.compile(r"GET /jobs(/1)?|POST /jobs(/1/cancel)?"),
     "airflow.example": re.compile(
         r"POST /auth/token|GET /api/v2/dags/w/dagRuns/n(\.\d+)?(/taskInstances)?|POST /api/v2/dags/w/dagRuns"
@@ -246,7 +246,13 @@ def _calls(service: RemoteService[Any], of: Service, random: Random) -> dict[str
     def start() -> Any:
         return service.start(random.choice(of.requests), random.choice(of.intents))
 
+    def first_row() -> Any:
+        row = service.first_row(random.choice(of.jobs))  # type: ignore[attr-defined]
+        return row and {str(column): str(value) for column, value in row.items()}
+
+    own = {"first row": first_row} if hasattr(service, "first_row") else {}
     return {
+        **own,
         "prepare": lambda: service.prepare(random.choice(of.requests)),
         "start": start,
         "find": lambda: service.find(random.choice(of.intents)),
