@@ -18,11 +18,9 @@ are created unpaused, ports are free ones of the loopback interface, and no proc
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +29,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, ClassVar, Self
+from typing import IO, Self
 
 import psutil
 
@@ -48,8 +46,6 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 
 _HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 _STOP_SECONDS = 15.0
-#: Settings with which Airflow's database is another one, or has other tables.
-_OTHER_TABLES = ("AIRFLOW__DATABASE__", "AIRFLOW__CORE__AUTH_MANAGER")
 
 
 class AirflowServices(AirflowClient):
@@ -62,9 +58,6 @@ class AirflowServices(AirflowClient):
     :param components: which of :data:`COMPONENTS` to start.
     :param people: see :class:`~demo.airflow_users.AirflowUsers`; the first one is who :meth:`rest` asks as.
     """
-
-    #: Folder for a new database, which all share that are made while it is set: to make one takes five seconds of a processor.
-    copies: ClassVar[Path | None] = None
 
     def __init__(
         self,
@@ -145,18 +138,8 @@ class AirflowServices(AirflowClient):
     # --- processes
 
     def migrate(self) -> None:
-        """Create or upgrade Airflow's database; a new one in the home is a copy, where one lies in :attr:`copies`."""
-        own = self.home / "airflow.db"
-        if self.copies is None or own.exists() or any(key.startswith(_OTHER_TABLES) for key in self._env):
-            self.cli("db", "migrate", check=True)
-            return
-        new = self.copies / "airflow.db"
-        with (self.copies / "airflow.db.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not new.exists():
-                self.cli("db", "migrate", check=True)
-                own.replace(new)
-        shutil.copyfile(new, own)
+        """Create or upgrade Airflow's database; in a new home also its configuration, with a key that all components need."""
+        self.cli("db", "migrate", check=True)
 
     def start(self, timeout: float = 240.0) -> None:
         """

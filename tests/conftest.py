@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from demo.airflow_services import AirflowServices
 from demo.postgres import PostgresServer
 from provider.metadata import engine, schema
 from tests import kinds
@@ -67,13 +66,6 @@ def _secrets_maskers() -> Iterator[Any]:
     for package in ("airflow", "airflow.sdk"):
         if module := sys.modules.get(f"{package}._shared.secrets_masker"):
             yield module._secrets_masker()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def new_airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let all Airflows of a run, in whichever of its processes, begin with copies of one new database."""
-    own = tmp_path_factory.getbasetemp()
-    AirflowServices.copies = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
