@@ -168,11 +168,10 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         error = f"{self.job_noun} {job['id']} ran nothing. No action {fits}, or set `allow_empty`. See {job['url']}"
         return replace(status, state="failed", error=error, retryable=False)
 
-    def post_execute(self, context: Context, result: Any = None) -> None:
+    def finish(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell Airflow which assets the run has made."""
-        super().post_execute(context, result)
         if self._made is None:
-            return
+            return result
         from airflow.sdk import Asset
 
         events = context["outlet_events"][self._made]
@@ -185,6 +184,7 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
                 self.log.warning("The action %s has no asset: %s", target, error)
         if len(made) > MOST_ASSETS:
             self.log.warning("Of %d assets that were made Airflow was told of the first %d.", len(made), MOST_ASSETS)
+        return result
 
     def request(self, context: Context, earlier: RemoteJob | None) -> InvocationRequest:  # noqa: ARG002 - others need them
         """Return the invocation to ask for."""

@@ -132,6 +132,10 @@ class RemoteJobOperator(BaseOperator):
         """
         return status
 
+    def finish(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - others need it
+        """Do what is left when the job has succeeded; return what the task returns. Airflow gives post_execute no result."""
+        return result
+
     def ask(self, question: Callable[[], T]) -> T:
         """
         Repeat a question to the service until it is answered, for as long as a worker may.
@@ -195,7 +199,7 @@ class RemoteJobOperator(BaseOperator):
                 raise RemoteJobError(f"Task {self.task_id} was resumed without its job, and has recorded none.")
             self._remember(context, job)
             self._check_event(event, job)
-            return self._wait(ledger, job, self.budget.until(deadline))
+            return self.finish(context, self._wait(ledger, job, self.budget.until(deadline)))
 
     def _begin(self, context: Context, deadline: float | None, ended: str | None = None) -> dict[str, Any]:
         self._remember(context, None)
@@ -209,7 +213,7 @@ class RemoteJobOperator(BaseOperator):
                 self.tell_remote_job(ledger.entry)
             context["ti"].xcom_push(key=XCOM_JOB_ID, value=job["id"])
             context["ti"].xcom_push(key=XCOM_JOB_URL, value=job["url"])
-            return self._wait(ledger, job, budget)
+            return self.finish(context, self._wait(ledger, job, budget))
 
     def _own_job(self, context: Context, ledger: JobLedger, budget: WaitBudget, ended: str | None) -> RemoteJob:
         """Re-attach to this task's job or start it, once nothing is in its way."""

@@ -22,7 +22,8 @@ def told(of: DataformWorkflowInvocationOperator, **states: str) -> list[tuple[st
     """Return alias, name and URI of each asset that a run is told to have made; *states* are those of its actions by name."""
     actions = [{"target": name.replace("__", "."), "state": state} for name, state in states.items()]
     context: Any = {"outlet_events": OutletEventAccessors()}
-    of.post_execute(context, {"actions": actions})
+    result = {"actions": actions}
+    assert of.finish(context, result) is result
     events = context["outlet_events"][AssetAlias("dataform:stg_orders")].asset_alias_events
     return [(event.source_alias_name, event.dest_asset_key.name, event.dest_asset_key.uri) for event in events]
 
