@@ -200,7 +200,7 @@ class TryRecorder:
 
         :param entry: what the task's ledger says of it.
         """
-        if self._missed:
+        if self._switched_off or self._missed:
             return
         try:
             from provider.reconciler.job_handle import job_handle
