@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from provider.metadata.record_tables import TaskBatch, TaskLog
@@ -118,7 +118,11 @@ def lock_batches(session: Session, runs: Collection[BatchKey]) -> dict[BatchKey,
 
 
 def record_batches(session: Session, rows: Sequence[TaskBatchRow]) -> None:
-    """Write what Airflow says of DAG runs. The scope stays as ``start_batch`` stored it, so do params and message."""
+    """
+    Write what Airflow says of DAG runs. The scope stays as ``start_batch`` stored it, so do params and message.
+
+    A batch that has become another run's stays as it is; see :func:`forget_run` for one that is to be replaced.
+    """
     key = {column.name for column in TaskBatch.__table__.primary_key}
     upsert(
         session,
@@ -126,6 +130,7 @@ def record_batches(session: Session, rows: Sequence[TaskBatchRow]) -> None:
         [{**row, "updated_at": datetime.now(UTC)} for row in rows],
         update=[column for column in (*TaskBatchRow.__annotations__, "updated_at") if column not in key],
         rules={"params": _stored_or_new, "message_id": _stored_or_new},
+        where=_is_of_same_run,
     )
 
 
@@ -192,6 +197,10 @@ def end_deleted_batch(session: Session, run: BatchKey, reason: str, person: str 
             .where(model.workflow_id == run[0], model.batch_id == run[1], model.status.in_(UNFINISHED))
             .values({**ended, error: reason})
         )
+
+
+def _is_of_same_run(excluded: Any) -> ColumnElement[bool]:
+    return or_(TaskBatch.run_after.is_(None), TaskBatch.run_after == excluded["run_after"])
 
 
 def _stored_or_new(column: str, excluded: Any) -> ColumnElement[Any]:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from provider.metadata import batches, task_logs
 from provider.metadata.engine import read_session, write_session
-from provider.metadata.rows import TaskLogRow
+from provider.metadata.rows import TaskBatchRow, TaskLogRow
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.run_conf import Scope
 
@@ -137,35 +137,41 @@ def test_a_row_that_turns_out_a_success_has_no_error() -> None:
     assert record(tried("SUCCESS"), authoritative=True).error_message is None
 
 
+def record_success(run_after: datetime) -> TaskBatch:
+    """Write what Airflow says of a run that has succeeded; return the batch."""
+    row: TaskBatchRow = {
+        "workflow_id": "sales",
+        "batch_id": "b1",
+        "status": "SUCCESS",
+        "airflow_state": "success",
+        "source": "api",
+        "params": {},
+        "message_id": None,
+        "created_at": AT,
+        "started_at": AT,
+        "ended_at": AT,
+        "error": None,
+        "end_cause": "task",
+        "ended_by": None,
+        "run_after": run_after,
+    }
+    with write_session() as session:
+        batches.record_batches(session, [row])
+    with read_session() as session:
+        return session.get_one(TaskBatch, ("sales", "b1"))
+
+
 def test_record_batches_keeps_scope_and_message() -> None:
     open_batch(Scope(["stage"], "task", ["stage"]))
-    with write_session() as session:
-        batches.record_batches(
-            session,
-            [
-                {
-                    "workflow_id": "sales",
-                    "batch_id": "b1",
-                    "status": "SUCCESS",
-                    "airflow_state": "success",
-                    "source": "api",
-                    "params": {},
-                    "message_id": None,
-                    "created_at": AT,
-                    "started_at": AT,
-                    "ended_at": AT,
-                    "error": None,
-                    "end_cause": "task",
-                    "ended_by": None,
-                    "run_after": AT,
-                }
-            ],
-        )
-    with read_session() as session:
-        batch = session.get(TaskBatch, ("sales", "b1"))
-        assert batch is not None
-        assert (batch.status, batch.source, batch.scope, batch.message_id) == ("SUCCESS", "api", "task", "m1")
-        assert (batch.params, batch.started_at) == ({"country": "DE"}, AT)
+    batch = record_success(AT)
+    assert (batch.status, batch.source, batch.scope, batch.message_id) == ("SUCCESS", "api", "task", "m1")
+    assert (batch.params, batch.started_at) == ({"country": "DE"}, AT)
+
+
+def test_record_batches_leaves_the_batch_of_another_run_alone() -> None:
+    open_batch(Scope(["stage"], "task", ["stage"]))
+    batch = record_success(AT - timedelta(hours=1))
+    assert (batch.status, batch.scope, batch.run_after) == ("PROCESSING", "task", AT)
 
 
 def test_a_disabled_task_in_scope_is_skipped_with_its_reason_from_the_start() -> None:
