@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from provider.cli.import_plan import UNCHANGED, Change, make_plan
@@ -16,8 +16,8 @@ from provider.texts import cut
 
 #: Longest value in a line for people.
 _CHARACTERS = 400
-#: Of the table for spreadsheets, which has a line for each value.
-_COLUMNS = ("workflow_id", "workflow", "row", "table", "key", "name", "before", "after")
+#: Keys of a row and of a value, as programs get them.
+_ROW, _VALUE = ("change", "table", "key"), ("name", "before", "after")
 
 
 def diff(args: argparse.Namespace) -> int:
@@ -34,12 +34,13 @@ def diff(args: argparse.Namespace) -> int:
         for change in changes:
             _say(change)
     else:
-        write_data([_data(change) for change in changes], args.output, _cells(changes))
+        data = [_data(change) for change in changes]
+        write_data(data, args.output, _lines(data))
     return 1 if changes else 0
 
 
 def _say(change: Change) -> None:
-    say(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}")
+    say(str(change))
     for row in change.rows:
         say(f"  {printable(str(row))}")
         for name, before, after in row.values():
@@ -56,17 +57,17 @@ def _data(change: Change) -> dict[str, Any]:
             "change": row.change,
             "table": row.table,
             "key": row.key,
-            "values": [{"name": name, "before": before, "after": after} for name, before, after in row.values()],
+            "values": [dict(zip(_VALUE, value, strict=True)) for value in row.values()],
         }
         for row in change.rows
     ]
     return {"workflow_id": change.workflow_id, "change": change.kind, "rows": rows}
 
 
-def _cells(changes: list[Change]) -> Iterator[dict[str, Any]]:
-    nothing: tuple[Any, Any, Any] = (None, None, None)
-    for change in changes:
-        for row in change.rows or (None,):
-            told = (None, None, None) if row is None else (row.change, row.table, row.key)
-            for values in (*(() if row is None else row.values()),) or (nothing,):
-                yield dict(zip(_COLUMNS, (change.workflow_id, change.kind, *told, *values), strict=True))
+def _lines(data: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield a line for each value; for each row and each workflow without any, one without them."""
+    for workflow in data:
+        for row in workflow["rows"] or [dict.fromkeys(_ROW)]:
+            for value in row.get("values") or [dict.fromkeys(_VALUE)]:
+                of_row = {"row": row["change"], "table": row["table"], "key": row["key"]}
+                yield {"workflow_id": workflow["workflow_id"], "workflow": workflow["change"], **of_row, **value}

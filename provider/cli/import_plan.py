@@ -40,6 +40,9 @@ class Change:
     rows: tuple[RowChange, ...] = ()
     note: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.kind:<9}  {self.workflow_id}{f' ({self.detail})' if self.detail else ''}"
+
 
 @dataclass(frozen=True)
 class Plan:

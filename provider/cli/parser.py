@@ -79,12 +79,16 @@ _DB = Group(
     ),
 )
 
+_WORKFLOWS_FILE = argument(
+    "file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json; - is standard input"
+)
+
 _IMPORT = Command(
     "import",
     "Store the workflows of a YAML or JSON file: all of them, or none when one has a problem",
     "provider.cli.workflow_commands:import_workflows",
     (
-        argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json; - is standard input"),
+        _WORKFLOWS_FILE,
         argument("--prune", action="store_true", help="also delete every stored workflow that the file does not have"),
         argument("--dry-run", action="store_true", help="check everything and show what would change, but store nothing"),
     ),
@@ -95,7 +99,7 @@ _DIFF = Command(
     "Show what an import of a file would change: exit code 0 for nothing, 1 for something, 2 where it cannot be told",
     "provider.cli.diff_commands:diff",
     (
-        argument("file", metavar="FILE", help="workflows in YAML, or in JSON when the name ends with .json; - is standard input"),
+        _WORKFLOWS_FILE,
         argument("--prune", action="store_true", help="as an import that also deletes what the file does not have"),
         OUTPUT,
     ),

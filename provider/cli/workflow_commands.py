@@ -153,7 +153,7 @@ def _warn(warnings: Iterable[Problem]) -> None:
 def report(plan: Plan, *, dry_run: bool) -> None:
     """Say what an import did, or would do: each workflow, and each row that changes."""
     for change in plan.changes:
-        say(f"{change.kind:<9}  {change.workflow_id}{f' ({change.detail})' if change.detail else ''}")
+        say(str(change))
         for row in change.rows:
             say(f"             {printable(str(row))}")
     for change in plan.changes:

@@ -27,14 +27,18 @@ def stored_scope(session: Session, workflow_id: str, batch_id: str, run_after: d
     :param run_after: of the run; what a deleted one with the same id had is none of its own.
     """
     batch = session.get(TaskBatch, (workflow_id, batch_id))
-    if batch is None or batch.scope is None or is_of_other_run(batch, run_after):
+    if batch is None or batch.scope is None or is_of_other_run(batch.run_after, run_after):
         return None
     return Scope(batch.start_task_ids, batch.scope, batch.scope_task_ids)
 
 
-def is_of_other_run(batch: TaskBatch, run_after: datetime) -> bool:
-    """Tell whether a stored batch is that of a deleted run that had the same id."""
-    return batch.run_after is not None and batch.run_after != run_after
+def is_of_other_run(stored: datetime | None, run_after: datetime) -> bool:
+    """
+    Tell whether what is stored is of another run that has, or had, the same id.
+
+    :param stored: ``run_after`` of the batch; None where there is none, or where nobody has told yet.
+    """
+    return stored not in (None, run_after)
 
 
 def forget_run(session: Session, run: BatchKey) -> None:
@@ -69,7 +73,7 @@ def open_batch(
     """
     now = datetime.now(UTC)
     stored = session.get(TaskBatch, (workflow_id, batch_id))
-    if stored is not None and is_of_other_run(stored, run_after):
+    if stored is not None and is_of_other_run(stored.run_after, run_after):
         forget_run(session, (workflow_id, batch_id))
     scope = stored_scope(session, workflow_id, batch_id, run_after) or requested
     upsert(

@@ -8,7 +8,7 @@ a run in which nothing has changed writes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -61,13 +61,12 @@ class Stored:
         cls, run: RunState, batch: TaskBatch | None, logs: Mapping[TryKey, TaskLog], disabled: Callable[[str], Collection[str]]
     ) -> Stored:
         """Return what is stored of this run, and nothing of another that had its id."""
-        if batch is not None and batches.is_of_other_run(batch, run.run_after):
-            return cls(None, {}, disabled, batch.run_after)
-        return cls(batch, logs, disabled, None if batch is None else batch.run_after)
+        found = cls(batch, logs, disabled, None if batch is None else batch.run_after)
+        return replace(found, batch=None, logs={}) if found.is_of_other(run) else found
 
     def is_of_other(self, run: RunState) -> bool:
         """Whether what is there is that of another run with the same id, and goes."""
-        return self.run_after not in (None, run.run_after)
+        return batches.is_of_other_run(self.run_after, run.run_after)
 
 
 @dataclass(frozen=True)

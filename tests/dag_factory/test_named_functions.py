@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
-from dag_factory.rehearsal import rehearse_foreign
-from dag_factory.task_types.registry import task_types
-from dag_factory.validation import validate
-from dag_factory.workflow_dag import build_dag
 from tests.dag_factory.definitions import Rows
+from tests.dag_factory.named import TASK, made, told
 
-TASK = "dim_date"
 MODULE = """
 from __future__ import annotations
 from datetime import date, timedelta
@@ -70,16 +66,6 @@ def own(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def named(rows: Rows, function: str, /, **arguments: Any) -> Rows:
     rows.task(TASK).update(task_type="python", config={"callable": function, "op_kwargs": arguments})
     return rows
-
-
-def told(rows: Rows) -> list[str]:
-    """Return what commands and the parse say."""
-    validated = validate(rows.definitions())
-    return [str(one) for one in validated.problems or rehearse_foreign(validated.workflows.values())]
-
-
-def made(rows: Rows) -> Any:
-    return build_dag(validate(rows.definitions()).workflows["calendar"], task_types()).get_task(TASK)
 
 
 def calls(rows: Rows, **context: Any) -> list[Any]:

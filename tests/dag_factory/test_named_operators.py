@@ -14,22 +14,18 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 from dag_factory.factory import build_all
-from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.task_operator import _OTHER_NAME, _SAME_NAME, _SECONDS
 from dag_factory.task_types.operator import COLUMNS, OperatorConfig
-from dag_factory.task_types.registry import task_types
 from dag_factory.templates import to_airflow
-from dag_factory.validation import validate
-from dag_factory.workflow_dag import build_dag
 from provider.airflow_internals.dags import serialized
 from tests.dag_factory.definitions import Rows, store
+from tests.dag_factory.named import TASK, made, told
 
 HEAD = "from datetime import date, datetime, time, timedelta\nfrom airflow.sdk import BaseOperator\n"
 STANDARD = "airflow.providers.standard"
 BASH = f"{STANDARD}.operators.bash.BashOperator"
 SENSOR = f"{STANDARD}.sensors.time_delta.TimeDeltaSensor"
 GCS = "airflow.providers.google.cloud.operators.gcs.GCSDeleteObjectsOperator"
-TASK = "dim_date"
 
 
 @pytest.fixture
@@ -41,16 +37,6 @@ def calendar(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> Rows:
 def named(rows: Rows, operator: str, /, **arguments: Any) -> Rows:
     rows.task(TASK).update(task_type="operator", config={"operator": operator, "arguments": arguments})
     return rows
-
-
-def told(rows: Rows) -> list[str]:
-    """Return what commands and the parse say."""
-    validated = validate(rows.definitions())
-    return [str(one) for one in validated.problems or rehearse_foreign(validated.workflows.values())]
-
-
-def made(rows: Rows) -> Any:
-    return build_dag(validate(rows.definitions()).workflows["calendar"], task_types()).get_task(TASK)
 
 
 def test_arguments_reach_the_operator_as_its_signature_wants_them(calendar: Rows) -> None:
