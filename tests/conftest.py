@@ -18,6 +18,8 @@ from tests import kinds
 
 #: The share of the other files over which those that start an Airflow are spread.
 _UNTIL = 0.65
+#: Most characters of what a failure says in one line.
+_OF_A_FAILURE = 300
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = [(number * share, path) for number, path in enumerate(services)]
     places += [(float(number), path) for number, path in enumerate(others, 1)]
     items[:] = [item for _place, path in sorted(places) for item in files[path]]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a line for each failure, since what failed with the ends of many logs hides the others."""
+    for outcome in ("failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            crash = getattr(report.longrepr, "reprcrash", None)
+            told = crash.message if crash is not None else str(report.longrepr)
+            terminalreporter.write_line(f"{outcome.upper()} {report.nodeid}: {told.partition(chr(10))[0][:_OF_A_FAILURE]}")
 
 
 def _has(items: list[pytest.Item], mark: str) -> bool:

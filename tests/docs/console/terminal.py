@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import pty
 import re
+import subprocess
+import termios
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import pexpect
 import psutil
+from pexpect.fdpexpect import fdspawn
 
 #: Colours and the like.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -29,16 +34,22 @@ class Terminal:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         quiet = {**environment, "PS1": "", "PS2": "", "TERM": "dumb", "VIRTUAL_ENV_DISABLE_PROMPT": "1"}
-        self._shell = pexpect.spawn(
-            "bash",
-            ["--norc", "--noprofile", "--noediting"],
-            cwd=str(folder),
+        self._master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (_LINES, _COLUMNS))
+        attributes = termios.tcgetattr(slave)
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        # Not pexpect.spawn: it forks, and a process with the threads of other tests may die of that before it becomes a shell.
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting"],
+            cwd=folder,
             env=quiet,
-            echo=False,
-            encoding="utf-8",
-            dimensions=(_LINES, _COLUMNS),
-            maxread=100_000,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
         )
+        os.close(slave)
+        self._shell = fdspawn(self._master, encoding="utf-8", maxread=100_000)
         self._marks = itertools.count(1)
         #: The program in the foreground that does not end by itself.
         self.serves: str | None = None
@@ -74,7 +85,7 @@ class Terminal:
 
     def interrupt(self) -> str:
         """Press Ctrl-C; return what the program has printed since it was ready."""
-        self._shell.sendintr()
+        os.write(self._master, b"\x03")
         return self.ended()
 
     def ended(self) -> str:
@@ -100,15 +111,21 @@ class Terminal:
         self.serves = None
         if self._reader is not None:
             self._reader.join()
-        for process in psutil.Process(self._shell.pid).children(recursive=True):
+        for process in self._children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._shell.close(force=True)
+        self._process.kill()
+        self._process.wait()
+        self._shell.close()
+
+    def _children(self) -> list[psutil.Process]:
+        """Return what the shell has started; nothing where it has ended itself."""
+        return [] if self._process.poll() is not None else psutil.Process(self._process.pid).children(recursive=True)
 
     def _processes(self) -> str:
         """Return the processes of the terminal, a line each."""
         lines = []
-        for process in psutil.Process(self._shell.pid).children(recursive=True):
+        for process in self._children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 lines.append(f"{process.pid} of {process.ppid()}, {process.status()}: {' '.join(process.cmdline())[:200]}")
         return "\n".join(lines)
@@ -117,7 +134,10 @@ class Terminal:
         mark = f"ended-{next(self._marks)}"
         self._shell.sendline(f"printf '\\n%s %s\\n' {mark} $?")
         # It comes last; after each piece of a long output all of it would be searched again.
-        self._shell.expect(rf"\r\n{mark} (\d+)\r\n", timeout=seconds, searchwindowsize=500)
+        try:
+            self._shell.expect(rf"\r\n{mark} (\d+)\r\n", timeout=seconds, searchwindowsize=500)
+        except pexpect.EOF as error:
+            raise AssertionError(f"the shell has ended with {self._process.wait(_TO_END)}:\n{self._shell.before}") from error
         assert isinstance(self._shell.match, re.Match)
         return int(self._shell.match[1]), _plain(self._shell.before or "")
 

@@ -223,7 +223,7 @@ OF_THE_DATABASE = (
     Fault(
         "all connections of the database server are in use",
         connections(CONNECTIONS + 1),
-        (Line("database connections", "error", r"none is left: .* too many clients .*|200 of 197 in use", _ROOM),),
+        (Line("database connections", "error", r"none is left: .* too many clients .*|(199|200) of 197 in use", _ROOM),),
         _ROWS | {"database", "schema", "connections of tasks"},
     ),
     Fault(
