@@ -90,11 +90,13 @@ def exactly_one(given: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def number_in(value: Any) -> Decimal | None:
-    """Return the number that a value is, or that a text says; None for all else: booleans, infinity, what overflows."""
+    """Return the number that a value is, or that a text says; None for all else: booleans, infinity, what is too long."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
+    if isinstance(value, str) and len(value) > _LONGEST_NUMBER:  # not its beginning either: that is another number
+        return None
     try:
-        found = Decimal(str(value)[:_LONGEST_NUMBER])
+        found = Decimal(str(value) if isinstance(value, float) else value)
     except InvalidOperation:
         return None
     return found if found.is_finite() and abs(found.adjusted()) < _LONGEST_NUMBER else None

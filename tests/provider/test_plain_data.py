@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
-from provider.plain_data import ConstantError, Flaw, RepeatedKeyError, Unstorable, parse_json, unstorable
+from provider.plain_data import ConstantError, Flaw, RepeatedKeyError, Unstorable, number_in, parse_json, unstorable
 
 
 def found(data: Any, max_depth: int = 10) -> list[tuple[Flaw, str]]:
@@ -90,3 +91,23 @@ def test_what_is_kept_out_would_not(value: object) -> None:
     ]
     with pytest.raises((OverflowError, UnicodeEncodeError)):
         msgspec.msgpack.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("0.10", Decimal("0.1")),
+        (0.1, Decimal("0.1")),
+        (1 << 64, Decimal(18446744073709551616)),
+        ("1" * 400, Decimal("1" * 400)),
+        ("1" * 401, None),  # its first 400 digits are another number
+        pytest.param(1 << 20_000, None, id="of more digits than Python writes"),
+        ("1e400", None),
+        (float("inf"), None),
+        ("nan", None),
+        (True, None),
+        ("twelve", None),
+    ],
+)
+def test_the_number_in_a_value(value: object, number: Decimal | None) -> None:
+    assert number_in(value) == number
