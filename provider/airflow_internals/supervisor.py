@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from provider.exceptions import AcceleratorError
@@ -160,6 +161,19 @@ def is_resuming(ti: Any) -> bool:
     return bool(getattr(server, "next_method", None))
 
 
+def run_after_of(ti: Any) -> datetime | None:
+    """
+    Return when Airflow was to start the run of a task instance, which the context of a task has too, for more than it costs.
+
+    Stands on the private attribute ``_ti_context_from_server`` of
+    ``airflow.sdk.execution_time.task_runner.RuntimeTaskInstance``, and on ``dag_run.run_after`` of what it holds (3.3.2).
+    Without them it is None, and what a process of a deleted run tells may go to another run with its id: see :func:`problems`.
+    """
+    server = getattr(ti, "_ti_context_from_server", None)
+    found: datetime | None = getattr(getattr(server, "dag_run", None), "run_after", None)
+    return found
+
+
 def is_of_dags_test(dag_run: Any) -> bool:
     """
     Tell whether a task's run is one of ``airflow dags test``.
@@ -188,7 +202,7 @@ def literal_map_length(task: Any) -> int:
 
 def problems() -> list[str]:
     """Return what this Airflow lacks of that which would be missed without an error."""
-    from airflow.sdk.api.datamodels._generated import TIRunContext
+    from airflow.sdk.api.datamodels._generated import DagRun, TIRunContext
     from airflow.sdk.bases.decorator import DecoratedMappedOperator
     from airflow.sdk.definitions.mappedoperator import MappedOperator
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -200,6 +214,11 @@ def problems() -> list[str]:
             "it does not tell a task whether it comes back from a deferral "
             "(RuntimeTaskInstance._ti_context_from_server.next_method): the guard of a batch's scope runs again then, and may "
             "skip a task whose remote job is running"
+        )
+    elif "dag_run" not in TIRunContext.model_fields or "run_after" not in DagRun.model_fields:
+        found.append(
+            "it does not tell a task when its run was to start (RuntimeTaskInstance._ti_context_from_server.dag_run.run_after): "
+            "what a task of a deleted run still writes may go to another batch with the same id"
         )
     if not hasattr(MappedOperator, "expand_input") or not hasattr(DecoratedMappedOperator, "op_kwargs_expand_input"):
         found.append(

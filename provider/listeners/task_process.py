@@ -18,6 +18,7 @@ from typing import Any
 
 from provider.airflow_internals.processes import is_supervised_in_process
 from provider.airflow_internals.secrets import redact
+from provider.airflow_internals.supervisor import run_after_of
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import AcceleratorError, ConfigurationError, SettingUnavailableError
 from provider.listeners.task_ends import cause_of_end, error_text, note_skip_reason
@@ -102,13 +103,24 @@ def rendered_config(task: Any) -> dict[str, Any] | None:
     return config or None
 
 
-def write(row: TaskLogRow) -> None:
-    """Store a provisional row."""
+def write(row: TaskLogRow, run_after: datetime | None) -> None:
+    """
+    Store a provisional row.
+
+    Airflow lets a task of a deleted run go on for a while; where the batch has become another run's, nothing is stored.
+
+    :param run_after: of the run of the task; None where it is not known.
+    """
+    from provider.metadata import batches
     from provider.metadata.engine import write_session
     from provider.metadata.task_logs import record_tries
 
     with write_session() as session:
-        record_tries(session, [row], authoritative=False)
+        run = (row["workflow_id"], row["batch_id"])
+        if batches.is_of_other_run(batches.lock_batches(session, [run], shared=True).get(run), run_after):
+            log.warning("Not recorded: this DAG run was deleted, and another one with its id has begun.")
+        else:
+            record_tries(session, [row], authoritative=False)
 
 
 def _is_known_here_alone(ti: Any, state: str, error: BaseException | str | None) -> bool:
@@ -139,14 +151,14 @@ class TryRecorder:
     """
     Records the tries of one task process, and remembers whether that went well.
 
-    :param write: stores a row.
+    :param write: stores a row, of a run with this ``run_after``.
     :param budget: longest time that it may take, in seconds.
     :param retry_budget: the same for the error of a try that will be retried.
     """
 
     def __init__(
         self,
-        write: Callable[[TaskLogRow], None] = write,
+        write: Callable[[TaskLogRow, datetime | None], None] = write,
         budget: float = BUDGET_SECONDS,
         retry_budget: float = RETRY_BUDGET_SECONDS,
     ) -> None:
@@ -174,9 +186,9 @@ class TryRecorder:
                 self._listen_for_job(ti)
             row = _row(ti, state, error)
             # Importing is our own work, not the database's, and must not eat the time for it.
-            import provider.metadata.task_logs  # noqa: F401
+            import provider.metadata.batches  # noqa: F401
 
-            self._write_in_time(row)
+            self._write_in_time(ti, row)
         except ConfigurationError as problem:
             if isinstance(problem, SettingUnavailableError):
                 self._missed = True
@@ -205,28 +217,28 @@ class TryRecorder:
         try:
             from provider.reconciler.job_handle import job_handle
 
-            self._write_in_time({**_row(ti, "running", None), "config": None, "remote_job": job_handle(entry)})
+            self._write_in_time(ti, {**_row(ti, "running", None), "config": None, "remote_job": job_handle(entry)})
         except Exception:
             self._missed = True
             log.warning("The remote job was not recorded in the application database; the reconciler will do it.", exc_info=True)
 
-    def _write_in_time(self, row: TaskLogRow) -> None:
+    def _write_in_time(self, ti: Any, row: TaskLogRow) -> None:
         from provider.threads import within
 
         only_here = row["airflow_state"] == "up_for_retry" and row["error_message"] is not None
         budget = self._retry_budget if only_here else self._budget
         until = time.monotonic() + budget
         try:
-            within(budget, lambda: self._write_until(until, row), "accelerator-task-log")
+            within(budget, lambda: self._write_until(until, row, run_after_of(ti)), "accelerator-task-log")
         except TimeoutError as slow:
             raise TimeoutError(f"the application database: {slow}; see [accelerator] sql_alchemy_conn.") from slow
 
-    def _write_until(self, until: float, row: TaskLogRow) -> None:
+    def _write_until(self, until: float, row: TaskLogRow, run_after: datetime | None) -> None:
         """Write a row. One with an error is tried until the time is over: nobody else knows that text."""
         tries = 1
         while True:
             try:
-                return self._write(row)
+                return self._write(row, run_after)
             except Exception as error:
                 pause = backoff(tries, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
                 lasting = isinstance(error, AcceleratorError) or row["error_message"] is None

@@ -32,18 +32,19 @@ def stored_scope(session: Session, workflow_id: str, batch_id: str, run_after: d
     return Scope(batch.start_task_ids, batch.scope, batch.scope_task_ids)
 
 
-def is_of_other_run(stored: datetime | None, run_after: datetime) -> bool:
+def is_of_other_run(stored: datetime | None, run_after: datetime | None) -> bool:
     """
     Tell whether what is stored is of another run that has, or had, the same id.
 
     :param stored: ``run_after`` of the batch; None where there is none, or where nobody has told yet.
+    :param run_after: of the run; None where it is not known.
     """
-    return stored not in (None, run_after)
+    return None not in (stored, run_after) and stored != run_after
 
 
 def forget_run(session: Session, run: BatchKey) -> None:
     """Delete the batch and the tries of a deleted run, whose id another run has now."""
-    for model in (TaskLog, TaskBatch):
+    for model in (TaskBatch, TaskLog):  # the batch first, see lock_batches()
         session.execute(delete(model).where(model.workflow_id == run[0], model.batch_id == run[1]))
 
 
@@ -106,7 +107,7 @@ def open_batch(
     return scope
 
 
-def lock_batches(session: Session, runs: Collection[BatchKey]) -> dict[BatchKey, datetime | None]:
+def lock_batches(session: Session, runs: Collection[BatchKey], *, shared: bool = False) -> dict[BatchKey, datetime | None]:
     """
     Keep others from writing several rows of these runs until the transaction ends.
 
@@ -114,11 +115,18 @@ def lock_batches(session: Session, runs: Collection[BatchKey]) -> dict[BatchKey,
     otherwise ``start_batch`` and the reconciler could each wait for a row of the other, and PostgreSQL would end one of them.
 
     :param runs: (workflow_id, batch_id) of each.
+    :param shared: only keep the batches from being deleted, which costs those who write other rows of them no wait.
     :return: ``run_after`` of each that is there.
     """
     key = (TaskBatch.workflow_id, TaskBatch.batch_id)
-    locked = select(*key, TaskBatch.run_after).where(tuple_(*key).in_(sorted(runs))).order_by(*key).with_for_update()
-    return {(row.workflow_id, row.batch_id): row.run_after for row in session.execute(locked)}
+    found: dict[BatchKey, datetime | None] = {}
+    # A row that was deleted and made anew, while this transaction waited for it, is seen by the next statement only.
+    for _look in range(2):
+        if missing := sorted(set(runs) - found.keys()):
+            rows = select(*key, TaskBatch.run_after).where(tuple_(*key).in_(missing)).order_by(*key)
+            locked = session.execute(rows.with_for_update(read=shared, key_share=True))
+            found |= {(row.workflow_id, row.batch_id): row.run_after for row in locked}
+    return found
 
 
 def record_batches(session: Session, rows: Sequence[TaskBatchRow]) -> None:
@@ -159,10 +167,11 @@ def stored_runs(
     return logs, found
 
 
-def open_batches(session: Session) -> set[BatchKey]:
-    """Return (workflow_id, batch_id) of every batch that has not ended."""
-    statement = select(TaskBatch.workflow_id, TaskBatch.batch_id).where(TaskBatch.status.in_(UNFINISHED))
-    return {(workflow_id, batch_id) for workflow_id, batch_id in session.execute(statement)}
+def open_batches(session: Session) -> dict[BatchKey, datetime | None]:
+    """Return (workflow_id, batch_id) of every batch that has not ended, and the ``run_after`` of each."""
+    columns = (TaskBatch.workflow_id, TaskBatch.batch_id, TaskBatch.run_after)
+    unfinished = select(*columns).where(TaskBatch.status.in_(UNFINISHED))
+    return {(row.workflow_id, row.batch_id): row.run_after for row in session.execute(unfinished)}
 
 
 def runs_with_jobs(session: Session, since: datetime) -> set[BatchKey]:
@@ -185,13 +194,15 @@ def last_written(session: Session) -> datetime | None:
     return session.scalar(select(func.max(TaskBatch.updated_at)))
 
 
-def end_deleted_batch(session: Session, run: BatchKey, reason: str, person: str | None) -> None:
+def end_deleted_batch(session: Session, run: BatchKey, run_after: datetime | None, reason: str, person: str | None) -> None:
     """
     End a batch whose run is gone, and every try of it that has not ended, as ERROR with this reason.
 
+    :param run_after: of the batch when its run was looked for; where another run has begun since, nothing is ended.
     :param person: who deleted it; None where nobody knows.
     """
-    lock_batches(session, [run])
+    if lock_batches(session, [run]).get(run) != run_after:
+        return
     now = datetime.now(UTC)
     ended: dict[str, Any] = {"status": ERROR, "airflow_state": None, "ended_at": now, "updated_at": now}
     ended |= {"end_cause": DELETED, "ended_by": person}

@@ -49,11 +49,14 @@ def clean(before: datetime, *, dry_run: bool = False) -> Cleaned:
     while True:
         with write_session() as session:
             keys = [tuple(key) for key in session.execute(_ended(before).limit(AT_ONCE))]
-            of_batches = tuple_(TaskLog.workflow_id, TaskLog.batch_id).in_(keys)
+            key = (TaskBatch.workflow_id, TaskBatch.batch_id)
+            # Meanwhile somebody may have cleared a task of one.
+            gone = delete(TaskBatch).where(tuple_(*key).in_(keys), *_ended_before(before)).returning(*key)
+            deleted = [tuple(key) for key in session.execute(gone)]
+            of_batches = tuple_(TaskLog.workflow_id, TaskLog.batch_id).in_(deleted)
             tries += session.scalar(select(func.count()).select_from(TaskLog).where(of_batches)) or 0
             session.execute(delete(TaskLog).where(of_batches))
-            session.execute(delete(TaskBatch).where(tuple_(TaskBatch.workflow_id, TaskBatch.batch_id).in_(keys)))
-        batches += len(keys)
+        batches += len(deleted)
         if len(keys) < AT_ONCE:
             return Cleaned(batches, tries, _clean_alerts(before))
 
@@ -76,10 +79,11 @@ def _old_alerts(before: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _ended(before: datetime) -> Select[str, str]:
-    old = select(TaskBatch.workflow_id, TaskBatch.batch_id).where(
-        TaskBatch.ended_at < before, TaskBatch.status.not_in(UNFINISHED)
-    )
-    return old.order_by(TaskBatch.ended_at)
+    return select(TaskBatch.workflow_id, TaskBatch.batch_id).where(*_ended_before(before)).order_by(TaskBatch.ended_at)
+
+
+def _ended_before(before: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return TaskBatch.ended_at < before, TaskBatch.status.not_in(UNFINISHED)
 
 
 def _count(before: datetime) -> Cleaned:

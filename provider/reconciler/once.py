@@ -69,7 +69,7 @@ def reconcile_once(source: Source, since: datetime) -> bool:
 def disagreements(source: Source, since: datetime) -> list[Disagreement]:
     """Return where the tables say otherwise than Airflow, and keep doing so, of open batches and of runs changed since then."""
     with read_session() as session:
-        keys = set(batches.open_batches(session))
+        keys = batches.open_batches(session).keys()
     looked_at = datetime.now(UTC)
     found = _compare(source, keys | _changed(source, since))
     for _ in range(_LOOKS - 1):
@@ -90,7 +90,7 @@ def _changed(source: Source, since: datetime) -> set[RunKey]:
 def _compare(source: Source, keys: set[RunKey]) -> set[Disagreement]:
     found: set[Disagreement] = set()
     with read_session() as session:
-        opened = set(batches.open_batches(session))
+        opened = batches.open_batches(session).keys()
     for chunk in chunks(sorted(keys), _RUNS_AT_ONCE):
         runs = load(chunk, source.open)
         compared = compare_runs(list(runs.values()), asked_of(source.open, lambda _run, _attempt: None), datetime.now(UTC))

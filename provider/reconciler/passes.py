@@ -131,7 +131,7 @@ class Reconciler:
         with self._source.open() as airflow:
             dag_ids = airflow.workflow_ids()
             self._find_changed(airflow, dag_ids, started)
-        keys = unfinished | self._unsettled
+        keys = unfinished.keys() | self._unsettled
         if self._is_new:
             keys |= runs_to_look_at()
         self.idle = not keys
@@ -144,7 +144,7 @@ class Reconciler:
             runs, unreadable = self._load(chunk)
             unsettled |= unreadable
             gone = chunk - runs.keys() - unreadable
-            end_deleted(unfinished & gone, self._source.open, self._lock.confirm)
+            end_deleted({key: unfinished[key] for key in unfinished.keys() & gone}, self._source.open, self._lock.confirm)
             # A job that was started after the last look is in the rows alone.
             remembered = {key: self._seen[key] for key in gone if key in self._seen and self._seen[key].jobs}
             self._orphaned_jobs.look(runs.values(), [*remembered.values(), *runs_of_rows(gone - remembered.keys())])
@@ -304,17 +304,21 @@ def asked_of(open_airflow: OpenAirflow, note: Callable[[RunKey, TryKey], str | N
     return Asked(parents, note, report, is_there)
 
 
-def end_deleted(keys: Collection[RunKey], open_airflow: OpenAirflow, confirm: Confirm) -> None:
-    """End batches whose runs are gone."""
-    if not keys:
+def end_deleted(gone: Mapping[RunKey, datetime | None], open_airflow: OpenAirflow, confirm: Confirm) -> None:
+    """
+    End batches whose runs are gone.
+
+    :param gone: run → ``run_after`` of its batch when it was looked for.
+    """
+    if not gone:
         return
-    people = {key: _deleted_by(key, open_airflow) for key in keys}
+    people = {key: _deleted_by(key, open_airflow) for key in gone}
     with write_session() as session:
         confirm(session)
-        for key in sorted(keys):
+        for key, run_after in sorted(gone.items()):
             person = people[key]
             reason = DELETED_REASON if person is None else f"{DELETED_REASON} by {person}"
-            batches.end_deleted_batch(session, key, reason, person)
+            batches.end_deleted_batch(session, key, run_after, reason, person)
 
 
 def _deleted_by(key: RunKey, open_airflow: OpenAirflow) -> str | None:

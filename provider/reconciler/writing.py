@@ -64,21 +64,33 @@ def _write(
             confirm(session)
         # A statement for each run would take most of the reconciler's time when many begin at once.
         locked = batches.lock_batches(session, compared)
-        others = {
-            key
-            for key, (stored, found) in compared.items()
-            if locked.get(key) not in (None, stored.run_after, found.whole_batch["run_after"])
+        to_write = {
+            key: found for key, (stored, found) in sorted(compared.items()) if _is_as_compared(locked.get(key), stored, found)
         }
-        to_write = {key: found for key, (_stored, found) in compared.items() if key not in others}
-        for key in sorted(key for key, found in to_write.items() if found.replaces):
-            batches.forget_run(session, key)
-        in_order = [to_write[key] for key in sorted(to_write)]
-        batches.record_batches(session, [found.batch for found in in_order if found.batch is not None])
-        task_logs.record_tries(session, [row for found in in_order for row in found.rows], authoritative=True)
+        for key, found in to_write.items():
+            if found.replaces:
+                batches.forget_run(session, key)
+        batches.record_batches(session, [found.batch for found in to_write.values() if found.batch is not None])
+        # There was no row to lock: one that start_batch was about to insert is seen now, that of record_batches waited for it.
+        begun = batches.lock_batches(session, [key for key in to_write if key not in locked])
+        for key, run_after in begun.items():
+            if batches.is_of_other_run(run_after, to_write[key].whole_batch["run_after"]):
+                del to_write[key]
+        task_logs.record_tries(session, [row for found in to_write.values() for row in found.rows], authoritative=True)
         for key, found in to_write.items():
             task_logs.delete_tries(session, key, found.ghosts, unchanged_since=now)
         outbox.store(session, alerts)
-    return others
+    return compared.keys() - to_write.keys()
+
+
+def _is_as_compared(run_after: datetime | None, stored: Stored, found: Difference) -> bool:
+    """
+    Tell whether a batch is still of the run that was compared, or of that which is to be replaced.
+
+    :param run_after: of the batch, now that nobody else changes it; None where there is none, or where nobody has told.
+    """
+    begun_since = stored.run_after is None and run_after == found.whole_batch["run_after"]
+    return run_after == stored.run_after or begun_since
 
 
 def _alerts(

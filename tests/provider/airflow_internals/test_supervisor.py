@@ -272,6 +272,16 @@ def test_a_task_that_resumes_knows_the_method_to_go_on_with() -> None:
     assert not supervisor.is_resuming(SimpleNamespace())
 
 
+def test_a_task_knows_when_its_run_was_to_start() -> None:
+    at = datetime(2026, 3, 16, tzinfo=UTC)
+    run: Any = DagRun
+    context: Any = TIRunContext
+    task_instance: Any = RuntimeTaskInstance
+    from_server = context.model_construct(dag_run=run.model_construct(run_after=at))
+    assert supervisor.run_after_of(task_instance.model_construct(task_id="load", _ti_context_from_server=from_server)) == at
+    assert supervisor.run_after_of(SimpleNamespace()) is None
+
+
 def test_airflow_itself_goes_on_with_that_method() -> None:
     assert "_ti_context_from_server.next_method" in inspect.getsource(task_runner)
 
@@ -314,6 +324,8 @@ def test_this_airflow_has_all_that_would_be_missed_without_an_error() -> None:
     [
         (lambda patch: patch.delitem(RuntimeTaskInstance.__private_attributes__, "_ti_context_from_server"), "deferral"),
         (lambda patch: patch.delitem(TIRunContext.__pydantic_fields__, "next_method"), "deferral"),
+        (lambda patch: patch.delitem(TIRunContext.__pydantic_fields__, "dag_run"), "run was to start"),
+        (lambda patch: patch.delitem(DagRun.__pydantic_fields__, "run_after"), "run was to start"),
         (lambda patch: patch.delattr(MappedOperator, "expand_input"), "literal map"),
         (lambda patch: patch.delattr(DecoratedMappedOperator, "op_kwargs_expand_input"), "literal map"),
     ],

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,9 @@ def test_the_text_of_an_error_is_written_once_a_connection_is_free(
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", url)
     refused = threading.Event()
 
-    def write(row: TaskLogRow) -> None:
+    def write(row: TaskLogRow, run_after: datetime | None) -> None:
         try:
-            task_process.write(row)
+            task_process.write(row, run_after)
         except OperationalError:
             refused.set()
             raise

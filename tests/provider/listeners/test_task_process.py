@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +16,9 @@ import pytest
 from provider import settings
 from provider.listeners import task_log, task_process
 from provider.listeners.task_process import TryRecorder
-from provider.metadata.engine import read_session
+from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import TaskLogRow
-from provider.metadata.tables import TaskLog
+from provider.metadata.tables import TaskBatch, TaskLog
 from provider.reconciler import host
 from tests.waiting import wait_for
 
@@ -46,19 +46,24 @@ def instance(start_operator: str = "StartBatchOperator", **values: Any) -> Any:
     return kind(**{**defaults, "start_date": AT, "end_date": None, "task": task, **values})
 
 
+def run_at(run_after: datetime) -> Any:
+    """What the server tells of the run of a task."""
+    return SimpleNamespace(dag_run=SimpleNamespace(run_after=run_after))
+
+
 def stored() -> TaskLog | None:
     with read_session() as session:
         return session.query(TaskLog).one_or_none()
 
 
-def locked_at_first() -> Callable[[Any], None]:
+def locked_at_first() -> Callable[[Any, Any], None]:
     """Return what fails to write the first row, and writes the second one."""
     outcomes = iter([ConnectionError("locked"), None])
 
-    def write(row: Any) -> None:
+    def write(row: Any, run_after: Any) -> None:
         if error := next(outcomes):
             raise error
-        task_process.write(row)
+        task_process.write(row, run_after)
 
     return write
 
@@ -111,16 +116,33 @@ class TestRows:
         assert (row.status, row.remote_job_id, row.remote_job_url) == ("PROCESSING", JOB["id"], JOB["url"])
         assert (row.remote_job, row.config) == (handle, {"sql": "SELECT 1", "api_key": "***"})
 
+    def test_a_task_of_a_deleted_run_writes_nothing_into_the_batch_of_the_next_one(self) -> None:
+        """Airflow lets its process go on for some seconds, and calls the hooks at its end."""
+        with write_session() as session:
+            of_run = {"status": "PROCESSING", "run_after": AT, "created_at": AT, "updated_at": AT}
+            session.add(TaskBatch(workflow_id="sales", batch_id="b1", **of_run))
+        deleted = instance(_ti_context_from_server=run_at(AT - timedelta(hours=1)))
+        deleted.task.remote_job = deleted.task.tell_remote_job = None
+        task_log.on_task_instance_running(task_instance=deleted)
+        deleted.task.remote_job = JOB
+        deleted.task.tell_remote_job(LEDGER)
+        task_log.on_task_instance_failed(task_instance=deleted, error=ValueError("of the deleted run"))
+        assert stored() is None
+        task_log.on_task_instance_failed(task_instance=instance(_ti_context_from_server=run_at(AT)), error=ValueError("its own"))
+        row = stored()
+        assert row is not None
+        assert (row.error_message, row.remote_job_id) == ("its own", None)
+
     def test_a_remote_job_goes_on_where_it_cannot_be_recorded(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         written: list[TaskLogRow] = []
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(written.append, budget=30))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(lambda row, _run_after: written.append(row), budget=30))
         ti = instance()
         ti.task.remote_job = ti.task.tell_remote_job = None
         task_log.on_task_instance_running(task_instance=ti)
 
-        def away(_row: TaskLogRow) -> None:
+        def away(*_row: Any) -> None:
             raise ConnectionError("away")
 
         monkeypatch.setattr(task_process.recorder, "_write", away)
@@ -187,7 +209,7 @@ class TestHarmlessness:
         never = threading.Event()
         calls: list[TaskLogRow] = []
 
-        def hang(row: TaskLogRow) -> None:
+        def hang(row: TaskLogRow, _run_after: datetime | None) -> None:
             calls.append(row)
             never.wait()
 
@@ -236,7 +258,7 @@ class TestHarmlessness:
     ) -> None:
         """Of a try that is retried Airflow has begun the next one by then, and takes nothing more."""
 
-        def refuse(_row: Any) -> None:
+        def refuse(*_row: Any) -> None:
             raise ConnectionError("sorry, too many clients already")
 
         left: dict[str, Any] = {}
@@ -268,7 +290,7 @@ class TestHarmlessness:
     def test_why_a_task_has_skipped_itself_is_left_in_airflow_where_the_database_has_no_connection(
         self, monkeypatch: pytest.MonkeyPatch, reason: str | None
     ) -> None:
-        def refuse(_row: Any) -> None:
+        def refuse(*_row: Any) -> None:
             raise ConnectionError("sorry, too many clients already")
 
         left: dict[str, Any] = {}

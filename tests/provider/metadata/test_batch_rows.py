@@ -6,16 +6,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from provider.metadata import batches
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import TaskBatch, TaskLog
 from provider.run_conf import Scope
+from provider.threads import in_thread
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
+LATER = AT + timedelta(hours=1)
 TASKS = ["load", "report", "stage"]
 MIDDLE = Scope(["stage"], "downstream", ["report", "stage"])
 
@@ -168,7 +171,7 @@ def test_batches_that_have_not_ended() -> None:
         record(recorded(batch_id=status, status=status))
 
     with read_session() as session:
-        assert batches.open_batches(session) == {("sales", "NEW"), ("sales", "PROCESSING")}
+        assert batches.open_batches(session) == {("sales", "NEW"): AT, ("sales", "PROCESSING"): AT}
 
 
 def test_when_any_batch_was_written_last() -> None:
@@ -185,9 +188,16 @@ def test_when_any_batch_was_written_last() -> None:
 
 
 class TestRunThatIsGone:
-    def end(self, workflow_id: str = "sales", batch_id: str = "b1") -> None:
+    def end(self, workflow_id: str = "sales", batch_id: str = "b1", run_after: datetime | None = AT) -> None:
         with write_session() as session:
-            batches.end_deleted_batch(session, (workflow_id, batch_id), "its run was deleted", "bob")
+            batches.end_deleted_batch(session, (workflow_id, batch_id), run_after, "its run was deleted", "bob")
+
+    @pytest.mark.parametrize("run_after", [None, AT - timedelta(hours=1)])
+    def test_a_batch_that_has_begun_anew_stays_as_it_is(self, run_after: datetime | None) -> None:
+        open_batch()
+        self.end(run_after=run_after)
+        assert (stored().status, stored().error) == ("PROCESSING", None)
+        assert set(tries().values()) == {("NEW", None)}
 
     def test_its_batch_and_what_had_not_ended_end_with_the_reason(self) -> None:
         open_batch(Scope(None, "workflow", None))
@@ -223,3 +233,28 @@ class TestRunThatIsGone:
 
         assert stored(batch_id, workflow_id).status == "PROCESSING"
         assert tries(workflow_id, batch_id)["stage"] == ("NEW", None)
+
+
+def test_a_batch_that_is_made_anew_while_it_is_waited_for_is_seen(application_database: str) -> None:
+    """PostgreSQL: the statement that waited for the row finds it deleted, and not the one that stands in its place."""
+    open_batch()
+    with write_session() as session:
+        batches.forget_run(session, ("sales", "b1"))
+        asked = in_thread(locked, "test-lock")
+        if application_database.startswith("postgresql"):
+            assert wait_for(lambda: waiting() == 1, 60)
+        of_run = {"status": "PROCESSING", "run_after": LATER, "created_at": LATER, "updated_at": LATER}
+        session.add(TaskBatch(workflow_id="sales", batch_id="b1", **of_run))
+    assert asked.result(60) == {("sales", "b1"): LATER}
+
+
+def locked() -> dict[tuple[str, str], datetime | None]:
+    with write_session() as session:
+        return batches.lock_batches(session, [("sales", "b1")])
+
+
+def waiting() -> int:
+    """Return how many wait for a lock of this database; a transaction sees but one moment of it."""
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with read_session() as session:
+        return session.scalar(text(blocked)) or 0

@@ -34,7 +34,7 @@ def test_nobody_gets_a_session(session: Callable[[], Any]) -> None:
 
 def test_no_task_writes_a_row() -> None:
     with pytest.raises(ConfigurationError, match="runs tasks on several machines"):
-        task_process.write({})  # type: ignore[typeddict-item]
+        task_process.write({}, None)  # type: ignore[typeddict-item]
 
 
 def test_no_definition_is_read() -> None:

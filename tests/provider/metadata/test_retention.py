@@ -70,6 +70,15 @@ def test_what_ended_before_is_deleted_and_nothing_else(monkeypatch: pytest.Monke
     assert retention.clean(BEFORE) == Cleaned(0, 0)
 
 
+def test_a_batch_that_is_cleared_while_old_ones_are_deleted_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch("old")
+    batch("cleared", "PROCESSING", ended_at=AT)
+    found_before = select(TaskBatch.workflow_id, TaskBatch.batch_id)
+    monkeypatch.setattr(retention, "_ended", lambda _before: found_before)
+    assert retention.clean(BEFORE) == Cleaned(1, 1)
+    assert left() == ({"cleared"}, {"cleared"})
+
+
 def test_what_the_reconciler_would_write_anew_is_refused() -> None:
     batch("b1")
     with pytest.raises(AcceleratorError, match="from 8 days after their end on"):

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from provider.metadata import batches, task_logs
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import TaskBatch, TaskLog
@@ -14,21 +16,28 @@ from provider.run_conf import Scope
 AT = datetime(2026, 3, 16, 4, 0, tzinfo=UTC)
 
 
-def open_batch(*task_ids: str, scope: list[str] | None = None, disabled: Collection[str] = (), run_after: datetime = AT) -> None:
+def open_batch(*task_ids: str, **values: Any) -> None:
+    """Open it in a transaction of its own; see :func:`open_batch_in`."""
     with write_session() as session:
-        requested = Scope(scope, "downstream", scope) if scope else Scope(None, "workflow", None)
-        batches.open_batch(
-            session,
-            "sales",
-            "b1",
-            run_after=run_after,
-            requested=requested,
-            source="manual",
-            params={},
-            message_id=None,
-            all_task_ids=task_ids,
-            disabled=disabled,
-        )
+        open_batch_in(session, *task_ids, **values)
+
+
+def open_batch_in(
+    session: Session, *task_ids: str, scope: list[str] | None = None, disabled: Collection[str] = (), run_after: datetime = AT
+) -> None:
+    requested = Scope(scope, "downstream", scope) if scope else Scope(None, "workflow", None)
+    batches.open_batch(
+        session,
+        "sales",
+        "b1",
+        run_after=run_after,
+        requested=requested,
+        source="manual",
+        params={},
+        message_id=None,
+        all_task_ids=task_ids,
+        disabled=disabled,
+    )
 
 
 def provisional(task_id: str, status: str, try_number: int = 1, **values: Any) -> None:

@@ -7,11 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from provider.metadata import batches
+from provider.metadata.engine import read_session
+from provider.metadata.tables import TaskLog
+from provider.reconciler import passes
 from provider.reconciler.airflow_state import RunState
 from provider.reconciler.mirror import compare_runs
-from provider.reconciler.passes import Reconciler, load, mirror
-from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, provisional
+from provider.reconciler.passes import Reconciler, end_deleted, load, mirror
+from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, open_batch_in, provisional
 from tests.provider.reconciler.conftest import AirflowDatabase
 
 pytestmark = pytest.mark.usefixtures("application_database")
@@ -36,11 +41,16 @@ def test_another_run_with_the_id_of_a_deleted_one_has_nothing_of_it(airflow_data
     assert (batch().status, batch().error, batch().scope, batch().params) == ("PROCESSING", None, None, {})
 
 
-def begin_again(airflow_database: AirflowDatabase) -> None:
-    """Delete the run and start another one with its id, whose scope is one task of two."""
+def begin_in_airflow_again(airflow_database: AirflowDatabase) -> None:
+    """Delete the run and start another one with its id."""
     airflow_database.delete_run("b1")
     airflow_database.run(run_after=LATER)
     airflow_database.task("a", "running")
+
+
+def begin_again(airflow_database: AirflowDatabase) -> None:
+    """The same, with its batch, whose scope is one task of two."""
+    begin_in_airflow_again(airflow_database)
     open_batch("a", "old", scope=["a"], run_after=LATER)
 
 
@@ -90,6 +100,76 @@ def test_a_batch_that_begins_while_the_old_run_is_written_loses_nothing(
         assert mirror(list(old.values()), lambda _run, _attempt: None, one._source.open) == set()
     assert scope_of_batch() == (LATER, ["a"])
     assert logs() == {("a", -1, 1): ("NEW", None)}
+
+
+def test_a_batch_that_begins_while_its_run_is_written_for_the_first_time_loses_nothing(
+    airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is the deleted run's, so it is to be replaced, and ``start_batch`` of the new run has done so before."""
+    open_batch("a", "old")
+    begin_in_airflow_again(airflow_database)
+    compare = compare_runs
+
+    def compare_and_open(runs: Collection[RunState], *arguments: Any) -> Any:
+        compared = compare(runs, *arguments)
+        open_batch("a", "old", scope=["a"], run_after=LATER)
+        provisional("a", "PROCESSING", remote_job_id="job-1")
+        return compared
+
+    new = load([KEY], one._source.open)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("provider.reconciler.writing.compare_runs", compare_and_open)
+        assert mirror(list(new.values()), lambda _run, _attempt: None, one._source.open) == set()
+    one.tick()
+    assert scope_of_batch() == (LATER, ["a"])
+    with read_session() as session:
+        assert session.get_one(TaskLog, ("sales", "b1", "a", -1, 1)).remote_job_id == "job-1"
+
+
+def test_a_batch_that_begins_while_the_old_run_is_inserted_keeps_its_tries(
+    airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was no row to lock: the insert of the new batch is committed when the old run's waits for it."""
+    airflow_database.run(state="success", end_date=AT)
+    airflow_database.task("a", "success")
+    old = load([KEY], one._source.open)
+    lock = batches.lock_batches
+    looks = iter([True])
+
+    def lock_none_at_first(session: Session, runs: Collection[Any]) -> Any:
+        if next(looks, False):
+            begin_in_airflow_again(airflow_database)
+            open_batch_in(session, "a", "old", scope=["a"], run_after=LATER)
+            return {}
+        return lock(session, runs)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(batches, "lock_batches", lock_none_at_first)
+        assert mirror(list(old.values()), lambda _run, _attempt: None, one._source.open) == set()
+    assert scope_of_batch() == (LATER, ["a"])
+    assert logs() == {("a", -1, 1): ("NEW", None)}
+
+
+def test_a_run_that_begins_anew_while_the_deleted_one_is_ended_goes_on(
+    airflow_database: AirflowDatabase, one: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look that missed the run and the row that says so, ``start_batch`` of the next one has opened its batch."""
+    airflow_database.run()
+    airflow_database.task("a", "running")
+    open_batch("a")
+    one.tick()
+    airflow_database.delete_run("b1")
+
+    def begin_and_end(*arguments: Any) -> None:
+        begin_again(airflow_database)
+        end_deleted(*arguments)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(passes, "end_deleted", begin_and_end)
+        one.tick()
+    one.tick()
+    assert (batch().status, batch().error) == ("PROCESSING", None)
+    assert logs() == {("a", -1, 1): ("PROCESSING", None)}
 
 
 def test_the_new_run_replaces_a_batch_of_the_old_one_that_was_written_late(
