@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow.sdk import BaseOperator
@@ -21,6 +22,9 @@ from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Asset, TaskGroup
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+    from dag_factory.task_types import TaskConfig
 
 
 class BaseOperatorArguments(TypedDict, total=False):
@@ -124,11 +128,27 @@ def _mapped(task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], 
         raise DefinitionError(f"expand: its instances are of the operators {', '.join(sorted(several))}; make a task for each")
     operator, first = calls[0]
     shared = {name: value for name, value in first.items() if all(_has(own, name, value) for _, own in calls)}
-    partial = operator.partial(**shared, **arguments, map_index_template=labels(task.expand))
-    mapped: Any = partial.expand_kwargs([{name: own[name] for name in own if name not in shared} for _, own in calls])
+    common = operator.partial(**shared, **arguments, map_index_template=labels(task.expand))
+    mapped: Any = common.expand_kwargs([{name: own[name] for name in own if name not in shared} for _, own in calls])
     if task_type.finish is not None:
         task_type.finish(task.configs[0], mapped)
+        # Airflow makes an instance of the class alone, and hands on nothing of what was changed here.
+        mapped.unmap = partial(_finished, task_type.finish, task.configs, mapped)
     return cast("BaseOperator", mapped)  # which it is for whoever connects and looks at it
+
+
+def _finished(
+    finish: Callable[[Any, Any], None], configs: Sequence[TaskConfig], mapped: MappedOperator, resolve: Mapping[str, Any]
+) -> BaseOperator:
+    """
+    Make the instance of an expanded task that Airflow renders and runs, and finish it.
+
+    :param resolve: its own arguments, by which its configuration is found; what is asked for with others is like the first.
+    """
+    made = type(mapped).unmap(mapped, resolve)
+    given: Any = mapped.expand_input.value
+    finish(next((config for config, own in zip(configs, given, strict=True) if own is resolve), configs[0]), made)
+    return made
 
 
 def _has(own: Mapping[str, Any], name: str, value: Any) -> bool:

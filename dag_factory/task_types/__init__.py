@@ -63,7 +63,8 @@ class TaskType:
     :param operator: configuration → what to call for it; what every operator takes, such as ``task_id``, is added by the factory.
         Only it may import Airflow, and the library of the type's service.
     :param defaults: options that hold where neither workflow nor task says another.
-    :param finish: looks at an operator that was made of a configuration, and may change it.
+    :param finish: looks at an operator that was made of a configuration, and may change it; of an expanded task at the mapped
+        one, by its first configuration, and at each instance in its process.
     :param can_expand: whether one task may have many instances.
     :param other_names: what other systems call a key of the configuration → what it is called here, for who mistakes it.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StrictStr, model_validator
@@ -11,7 +13,7 @@ from dag_factory.task_types import OperatorCall, TaskConfig, TaskType, Templated
 from dag_factory.task_types.common import REMOTE_JOB_DEFAULTS, Text, Texts
 from dag_factory.templates import is_template
 from provider.exceptions import ConfigurationError
-from provider.hooks.pubsub_publisher import check_topic
+from provider.hooks.pubsub_publisher import check_ordering_keys, check_topic
 from provider.plain_data import as_list
 from provider.texts import quoted
 
@@ -19,8 +21,21 @@ from provider.texts import quoted
 def _topic(value: str) -> str:
     if is_template(value):
         return value
-    try:
+    with _told():
         return check_topic(value)
+
+
+def _one_key(value: tuple[PubSubMessage, ...]) -> tuple[PubSubMessage, ...]:
+    with _told():
+        check_ordering_keys(key for message in value if not is_template(key := message.ordering_key or ""))
+    return value
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what the publisher refuses as pydantic wants it."""
+    try:
+        yield
     except ConfigurationError as error:
         raise ValueError(str(error).rstrip(".")) from None
 
@@ -46,7 +61,7 @@ class PubSubMessage(Spec):
     A message.
 
     :param data: a text is published as it is, any other value as JSON.
-    :param ordering_key: messages of one key reach a subscription that asks for it in their order.
+    :param ordering_key: messages of one key reach a subscription that asks for it in their order. All of a task have the same.
     """
 
     data: JsonValue = ""
@@ -64,6 +79,7 @@ Messages = Annotated[
     tuple[PubSubMessage, ...],
     BeforeValidator(as_list, json_schema_input_type=PubSubMessage | tuple[PubSubMessage, ...]),
     Field(min_length=1, max_length=MOST_MESSAGES),
+    AfterValidator(_one_key),
 ]
 
 

@@ -30,6 +30,8 @@ from provider.exceptions import DefinitionError
 from provider.texts import quoted
 
 _SETTING = "allowed_callables"
+#: What Airflow's types name too, and no task that runs has: what callbacks get, or nobody. A function gets it from its row.
+_OF_OTHERS = frozenset({"exception", "expanded_ti_count", "reason", "test_mode", "try_number"})
 Function = Callable[..., Any]
 
 
@@ -121,7 +123,7 @@ def _names_of_airflow() -> frozenset[str]:
     """Return the names that a function gets from Airflow in every run; an argument would take their place in the whole task."""
     from airflow.sdk import Context
 
-    return frozenset(name for name in Context.__annotations__ if not name.startswith(DATES))
+    return frozenset(name for name in Context.__annotations__ if name not in _OF_OTHERS and not name.startswith(DATES))
 
 
 @cache

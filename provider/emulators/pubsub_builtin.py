@@ -122,6 +122,8 @@ class Publisher:
         contents = [(item.data, dict(item.attributes), item.ordering_key) for item in request.messages]
         if any(not data and not attributes for data, attributes, _key in contents):
             raise invalid_argument("Some messages have neither data nor attributes.")
+        if len({key for _data, _attributes, key in contents}) > 1:
+            raise invalid_argument("All messages of a publish request must specify the same ordering key.")
         return types.PublishResponse(message_ids=self._store.publish(request.topic, contents))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -31,6 +31,19 @@ def check_topic(name: str) -> str:
     if not _TOPIC.fullmatch(name):
         raise ConfigurationError(f"{quoted(name)} is not the full name of a Pub/Sub topic; write projects/PROJECT/topics/TOPIC.")
     return name
+
+
+def check_ordering_keys(keys: Iterable[str]) -> None:
+    """
+    Refuse what Pub/Sub refuses: messages of one call that have different keys; to have none is different from having one.
+
+    https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#pubsubmessage
+
+    :raises ConfigurationError: there is more than one.
+    """
+    if len(found := sorted(set(keys))) > 1:
+        some = " and ".join(quoted(key) if key else "none" for key in found[:2])
+        raise ConfigurationError(f"all messages of a call have the same ordering_key, not {some}; make a task for each.")
 
 
 @dataclass(frozen=True)

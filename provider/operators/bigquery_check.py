@@ -32,7 +32,7 @@ class BigQueryDataCheckOperator(BigQueryQueryOperator):
     Without *pass_value* each value has to be true: not ``FALSE``, 0, NaN, NULL, nor an empty text or array.
 
     :param pass_value: what each value has to be. Numbers are compared as such, also those that are texts; everything else as
-        texts, a date as ISO 8601 has it. (templated)
+        texts, a date as ISO 8601 has it. TRUE, FALSE and NULL may be written in any case, and NULL as None. (templated)
     :param tolerance: so much may a number be away from *pass_value*, as a share of it: 0.1 for a tenth.
     :raises ConfigurationError: a tolerance is given for something else than a number, or a table for the result.
     :raises AirflowFailException: the check did not pass, or has no row to look at.
@@ -87,6 +87,9 @@ class BigQueryDataCheckOperator(BigQueryQueryOperator):
 
 
 def _is(value: Any, wanted: Any, tolerance: float) -> bool:
+    if value is None or isinstance(value, bool):
+        text = _plain(wanted).lower()  # a template writes True, False and None
+        return _plain(value).lower() == ("null" if text == "none" else text)
     number, found = number_in(wanted), number_in(value)
     if number is None or found is None:
         return _plain(value) == _plain(wanted)

@@ -30,7 +30,8 @@ class _TransferOperator(GCSToGCSOperator):
     Base of what brings one object, or all objects of a folder, to another place in Cloud Storage.
 
     Unlike the Google provider's operator it takes a missing source for an error, keeps the folders below the source as they
-    are however many objects there are, and refuses a destination that is the source itself or in it.
+    are however many objects there are, and refuses a destination that is the source itself or in it, or would take the place of
+    what else is in the source.
 
     Returns the addresses of the objects in their new place, ``gs://bucket/object``.
 
@@ -107,6 +108,7 @@ class _TransferOperator(GCSToGCSOperator):
         sources = found(hook, self.source_bucket, self.source_object, self.source_prefix, self.match_glob)
         if not sources:
             nothing_there(context, self, self.source_bucket, self.source_object, self.source_prefix)
+        self._refuse_return(sources)
         note_beginning(context)
         # Read by the OpenLineage extractor of the base class.
         self.source_objects = sources
@@ -132,6 +134,17 @@ class _TransferOperator(GCSToGCSOperator):
                 f"the destination gs://{self.destination_bucket}/{self.destination_object or self.destination_prefix} is the "
                 "source itself or in it; name another place."
             )
+
+    def _refuse_return(self, sources: Sequence[str]) -> None:
+        """Check new names: one in the source would replace what has not been brought yet, or be brought again by a retry."""
+        if self.source_prefix is None or self.destination_bucket != self.source_bucket:
+            return
+        for source in sources:
+            if (new := self._new_name(source)).startswith(self.source_prefix):
+                raise AirflowFailException(
+                    f"gs://{self.source_bucket}/{source} would become {new}, which is in the source {self.source_prefix} too; "
+                    "nothing was touched. Rename it, or name another place."
+                )
 
 
 class GCSArchiveOperator(_TransferOperator):

@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from provider.exceptions import ConfigurationError
-from provider.hooks.pubsub_publisher import OutgoingMessage, check_topic, publish_all
+from provider.hooks.pubsub_publisher import OutgoingMessage, check_ordering_keys, check_topic, publish_all
 from provider.plain_data import as_list
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class PubSubPublishOperator(BaseOperator):
 
     :param topic: full name, ``projects/PROJECT/topics/TOPIC``. (templated)
     :param messages: each ``{"data", "attributes", "ordering_key"}``, or a single one: a text is published as it is, and any other
-        value as JSON. (templated)
+        value as JSON. All have the same ordering key, or none has one. (templated)
     :param gcp_conn_id: connection to Google Cloud; not used where ``PUBSUB_EMULATOR_HOST`` is set. (templated)
     :param impersonation_chain: service account to act as, or a chain of them. (templated)
-    :raises AirflowFailException: *topic* is no full name.
+    :raises AirflowFailException: *topic* is no full name, or the messages have different ordering keys.
     :raises RemoteCallError: Pub/Sub did not say that it has the messages.
 
     .. seealso:: https://cloud.google.com/pubsub/docs/publisher
@@ -64,11 +64,12 @@ class PubSubPublishOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - of Airflow
         """Publish, and wait for the ids."""
+        messages = [_message(one) for one in as_list(self.messages)]
         try:
             topic = check_topic(self.topic)
+            check_ordering_keys(one.ordering_key for one in messages)
         except ConfigurationError as error:
             raise AirflowFailException(str(error)) from error
-        messages = [_message(one) for one in as_list(self.messages)]
         ids = publish_all(topic, messages, self.gcp_conn_id, self.impersonation_chain)
         self.log.info("Published %d messages to %s: %s", len(ids), topic, ", ".join(ids))
         return {"topic": topic, "message_ids": ids}

@@ -21,8 +21,9 @@ def _deletes(**config: Any) -> Callable[[Rows], None]:
     return lambda rows: rows.task("dim_date").update(task_type="gcs_delete", config={"bucket": "landing", **config})
 
 
-def _publishes(message: dict[str, Any], topic: str = "projects/p/topics/told") -> Callable[[Rows], None]:
-    return lambda rows: rows.task("dim_date").update(task_type="pubsub_publish", config={"topic": topic, "messages": [message]})
+def _publishes(*messages: dict[str, Any], topic: str = "projects/p/topics/told") -> Callable[[Rows], None]:
+    config = {"topic": topic, "messages": list(messages)}
+    return lambda rows: rows.task("dim_date").update(task_type="pubsub_publish", config=config)
 
 
 TASK = "tasks row dim_date: "
@@ -91,6 +92,14 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "an empty message": (
         _publishes({"data": ""}),
         TASK + "config.messages[0]: give data, or attributes; Pub/Sub takes no empty message",
+    ),
+    "messages of two keys": (
+        _publishes(*({"data": "x", "ordering_key": key} for key in ("fr", "{{ batch_id }}", "de"))),
+        TASK + "config.messages: all messages of a call have the same ordering_key, not 'de' and 'fr'; make a task for each",
+    ),
+    "messages with and without a key": (
+        _publishes({"data": "x"}, {"data": "x", "ordering_key": "de"}),
+        TASK + "config.messages: all messages of a call have the same ordering_key, not none and 'de'; make a task for each",
     ),
     "an attribute of Google's": (
         _publishes({"attributes": {"googclient": "x"}}),

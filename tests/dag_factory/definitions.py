@@ -118,7 +118,9 @@ def store(rows: Rows) -> None:
         replace_workflows(session, rows.definitions())
 
 
-def template_context(dag: Any, task_id: str, *, run_id: str, run_after: datetime, conf: dict[str, Any] | None = None) -> Any:
+def template_context(
+    dag: Any, task_id: str, *, run_id: str, run_after: datetime, conf: dict[str, Any] | None = None, map_index: int = -1
+) -> Any:
     """Return the context that Airflow's task runner makes for a task of a run without a logical date."""
     from airflow.sdk.api.datamodels._generated import DagRun, DagRunState, DagRunType, TIRunContext
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -146,7 +148,7 @@ def template_context(dag: Any, task_id: str, *, run_id: str, run_after: datetime
         dag_id=dag.dag_id,
         run_id=run_id,
         try_number=1,
-        map_index=-1,
+        map_index=map_index,
         start_date=datetime.now(tz=UTC),
         _ti_context_from_server=TIRunContext(dag_run=dag_run, max_tries=0),
     )

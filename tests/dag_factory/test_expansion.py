@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +15,14 @@ from hypothesis import strategies as st
 from jinja2.sandbox import SandboxedEnvironment
 
 from dag_factory.expansion import ExpansionError, expanded, labels
+from dag_factory.task_types.dataform import TASK_TYPE
+from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import to_airflow
 from dag_factory.validation import validate
+from dag_factory.workflow_dag import build_dag
 from provider.airflow_internals.database import templated_parameters
 from tests.dag_factory.definitions import Rows
-from tests.dag_factory.stored_dag import build, stored
+from tests.dag_factory.stored_dag import build, instance, stored
 
 REGIONS = [{"region": "de", "tags": ["a", "b"], "n": -3}, {"region": "fr", "tags": [], "n": 4}]
 
@@ -93,17 +99,44 @@ def test_a_task_process_builds_it_alone(rows: Rows) -> None:
     assert not isinstance(build(rows, only_task="load_orders").get_task("stg_orders"), MappedOperator)
 
 
-def test_an_operator_of_another_package_reads_no_file_in_any_instance(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_of_another_package_reads_no_file_in_any_instance(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS", "airflow.providers.standard.*")
     path = "airflow.providers.standard.operators.bash.BashOperator"
     config = {"operator": path, "arguments": {"bash_command": "{{ item }}"}}
-    rows.task("stg_orders").update(task_type="operator", config=config, expand=["echo 1", "/etc/secret.sh"])
-    mapped: Any = build(rows).get_task("stg_orders")
-    assert (tuple(mapped.template_ext), [one["bash_command"] for one in mapped.expand_input.value]) == (
-        (),
-        ["echo 1", "/etc/secret.sh"],
-    )
-    assert mapped.operator_class.template_ext != ()
+    rows.task("stg_orders").update(task_type="operator", config=config, expand=["echo {{ batch_id }}", "secret.sh"])
+    (tmp_path / "secret.sh").write_text("echo from the file")
+    monkeypatch.chdir(tmp_path)  # where Airflow looks for files of a DAG that is made in no file
+    dag = build(rows, only_task="stg_orders")
+    mapped: Any = dag.get_task("stg_orders")
+    assert (tuple(mapped.template_ext), mapped.operator_class.template_ext) == ((), (".sh", ".bash"))
+
+    for number, command in enumerate(["echo Batch_1", "secret.sh"]):
+        one = instance(dag, "stg_orders", number)
+        one.resolve_template_files()
+        assert (type(one), one.bash_command, one.map_index_template) == (
+            mapped.operator_class,
+            command,
+            mapped.map_index_template,
+        )
+    kept: Any = DagSerialization.from_dict(stored(dag)).get_task("stg_orders")
+    assert (kept.task_type, kept._task_module, kept.operator_name) == ("BashOperator", path.rpartition(".")[0], "BashOperator")
+
+
+def test_each_instance_is_finished_by_its_own_configuration(rows: Rows) -> None:
+    def finish(config: Any, made: Any) -> None:
+        made.tags_of_row = config.included_tags
+
+    types = TaskTypes(replace(TASK_TYPE, finish=finish))
+    workflows = validate(expansion(rows, ["de", "fr"], included_tags="{{ item }}").definitions()).workflows
+    dag = build_dag(workflows["daily_sales"], types)
+
+    for one in (dag, deepcopy(dag)):
+        assert [instance(one, "stg_orders", number).tags_of_row for number in range(2)] == [("de",), ("fr",)]
+        assert instance(one, "stg_orders", 1).dag is one
+    mapped: Any = dag.get_task("stg_orders")
+    assert mapped.unmap({"included_tags": ["it"]}).tags_of_row == ("de",)
 
 
 def test_airflow_shows_the_value_of_an_instance() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import Context
 
-from tests.dag_factory.definitions import Rows
+from dag_factory.templates import DATES
+from tests.dag_factory.definitions import Rows, template_context
 from tests.dag_factory.named import TASK, made, told
 
 MODULE = """
@@ -33,6 +35,9 @@ def context_too(run_id, params, ds="none", **others):
 
 def of_a_date(ds):
     CALLS.append(ds)
+
+def refund(reason, exception, try_number, test_mode, expanded_ti_count):
+    CALLS.append((reason, exception, try_number, test_mode, expanded_ti_count))
 
 def by_place(first, /):
     pass
@@ -74,6 +79,14 @@ def calls(rows: Rows, **context: Any) -> list[Any]:
     return list(sys.modules["own_functions"].CALLS)
 
 
+def calls_in_a_run(rows: Rows) -> list[Any]:
+    """Run the task with all that Airflow's task runner hands over, and return what its function was called with."""
+    task = made(rows)
+    context = template_context(task.dag, TASK, run_id="Batch_1", run_after=datetime(2026, 3, 16, tzinfo=UTC))
+    task.prepare_for_execution().execute(context)
+    return list(sys.modules["own_functions"].CALLS)
+
+
 def test_it_is_called_with_what_the_row_says(own: Rows) -> None:
     named(own, "own_functions.fetch", market="xetra", day="2026-03-16", pause=90, limit=5, extra={"a": [1]}, untyped="PT1M")
     assert told(own) == []
@@ -98,6 +111,27 @@ def test_what_only_some_runs_have_can_be_given(own: Rows) -> None:
     assert "op_kwargs.ds: missing; add it" in told(named(own, "own_functions.of_a_date"))[0]
     assert told(named(own, "own_functions.of_a_date", ds="{{ batch_date }}")) == []
     assert calls(named(own, "own_functions.of_a_date", ds="today")) == ["today"]
+
+
+def test_what_airflow_gives_is_what_a_task_that_runs_has(own: Rows) -> None:
+    own.task(TASK)["outlets"] = ["s3://bucket/calendar"]  # only a task with assets has a store for them
+    ((_, _, _, others),) = calls_in_a_run(named(own, "own_functions.context_too"))
+    given = {name for name in {"run_id", "params", *others} if not name.startswith(DATES)}
+
+    names = {name for name in Context.__annotations__ if not name.startswith(DATES)}
+    refused = {
+        name for name in names if "Airflow gives it" in "".join(told(named(own, "own_functions.context_too", **{name: 1})))
+    }
+    assert refused == given
+
+
+def test_what_no_task_that_runs_has_comes_from_the_row(own: Rows) -> None:
+    values = {"reason": "broken", "exception": "none", "try_number": 7, "test_mode": True, "expanded_ti_count": 0}
+    assert told(named(own, "own_functions.refund", **values)) == []
+    assert calls_in_a_run(own) == [tuple(values.values())]
+
+    del values["reason"]
+    assert "op_kwargs.reason: missing; add it" in told(named(own, "own_functions.refund", **values))[0]
 
 
 def test_a_coroutine_is_run_to_its_end(own: Rows) -> None:

@@ -14,7 +14,7 @@ from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 
 from dag_factory.validation import validate
 from tests.dag_factory.definitions import Rows
-from tests.dag_factory.stored_dag import build
+from tests.dag_factory.stored_dag import build, instance
 
 TASK = "archive_orders"
 
@@ -96,6 +96,14 @@ def test_no_instance_of_an_expanded_task_reads_a_file(rows: Rows) -> None:
     mapped = made(rows, sql="{{ item }}")
     assert [one["sql"] for one in mapped.expand_input.value] == ["DROP TABLE old.sql", "DROP TABLE older.sql"]
     assert (tuple(mapped.template_fields), tuple(mapped.template_ext)) == (("conn_id", "parameters"), ())
+    assert instance(mapped.dag, TASK, 1).sql == "DROP TABLE older.sql"
+
+
+def test_a_value_of_an_expanded_task_is_no_file(rows: Rows) -> None:
+    rows.task(TASK)["expand"] = ["load.sql", "{{ batch_id }}.json"]
+    mapped = made(rows, sql="INSERT INTO stock VALUES (?, 1)", parameters=["{{ item }}"])
+
+    assert [instance(mapped.dag, TASK, number).parameters for number in range(2)] == [["load.sql"], ["Batch_1.json"]]
 
 
 def test_nothing_is_tried_again_unless_the_row_says_so(rows: Rows) -> None:

@@ -29,6 +29,8 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("SELECT DATE '2026-01-31' AS day", {"pass_value": "2026-01-31"}),
     ("SELECT TRUE AS a", {"pass_value": True}),
     ("SELECT 0 AS a", {"pass_value": 0}),
+    *((f"SELECT {flag} AS a", {"pass_value": text}) for flag in ("TRUE", "FALSE") for text in (flag, flag.lower(), flag.title())),
+    *(("SELECT CAST(NULL AS STRING) AS a", {"pass_value": text}) for text in ("None", "NULL", "null")),
 ]
 
 
@@ -52,6 +54,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("SELECT CAST(NULL AS INT64) AS n", {"pass_value": 100, "tolerance": 0.1}, "n is NULL, not 100 (tolerance 0.1)."),
     ("SELECT CONCAT(REPEAT('x', 200), 'a') AS t", {"pass_value": "x" * 200 + "b"}, "t is xxx"),
     ("SELECT 1 AS a", {"pass_value": True}, "a is 1, not true."),
+    ("SELECT FALSE AS a", {"pass_value": "True"}, "a is false, not True."),
+    ("SELECT FALSE AS a", {"pass_value": "None"}, "a is false, not None."),
+    ("SELECT CAST(NULL AS BOOL) AS a", {"pass_value": "False"}, "a is NULL, not False."),
+    ("SELECT CAST(NULL AS STRING) AS a", {"pass_value": ""}, "a is NULL, not empty."),
+    ("SELECT 'true' AS a", {"pass_value": "True"}, "a is true, not True."),
+    ("SELECT 'NULL' AS a", {"pass_value": "None"}, "a is NULL, not None."),
 ]
 
 

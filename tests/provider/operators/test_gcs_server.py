@@ -172,6 +172,36 @@ def test_nothing_is_brought_onto_itself(
 
 
 @BOTH
+@pytest.mark.parametrize("named", [True, False])
+def test_nothing_is_brought_onto_what_is_to_be_brought(named: bool, operator: Callable[..., Any], world: World) -> None:
+    objects = {"in/today/today/x.csv": "of 2025", "in/today/x.csv": "of 2026"}
+    world.servers.put(world.landing, objects)
+    arguments = {"source_prefix": "in/today/", "destination_prefix": "in/"}
+    said = f"gs://{world.landing}/in/today/today/x.csv would become in/today/x.csv, which is in the source in/today/ too; nothing"
+    with pytest.raises(AirflowFailException, match=said):
+        world.task(operator, **arguments, destination_bucket=world.landing if named else None).run()
+
+    assert {name: world.text(world.landing, name) for name in objects} == objects
+    assert world.left() == sorted({**OBJECTS, **objects})
+
+
+@BOTH
+def test_a_folder_is_brought_to_its_own_parent(operator: Callable[..., Any], world: World) -> None:
+    arguments = {"source_prefix": "in/2026/", "destination_prefix": "in/", "destination_bucket": None}
+
+    assert world.task(operator, **arguments).run() == [f"gs://{world.landing}/in/b.csv"]
+    assert world.text(world.landing, "in/b.csv") == "b"
+
+
+@BOTH
+def test_another_bucket_has_no_source(operator: Callable[..., Any], world: World) -> None:
+    world.servers.put(world.landing, {"in/today/today/x.csv": "x"})
+
+    moved = world.task(operator, source_prefix="in/today/", destination_prefix="in/").run()
+    assert (moved, world.archived()) == ([f"gs://{world.archive}/in/today/x.csv"], ["in/today/x.csv"])
+
+
+@BOTH
 @pytest.mark.parametrize("bucket", ["landing#", "landing?x=", "landing/o/a", "", ".."])
 def test_what_is_no_bucket_is_sent_nowhere(bucket: str, operator: Callable[..., Any], world: World) -> None:
     for name in ("source_bucket", "destination_bucket"):

@@ -9,7 +9,9 @@ from typing import Any
 import grpc
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from google.pubsub_v1 import SubscriberClient
+from google.api_core.exceptions import InvalidArgument
+from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from provider.emulators.server import Emulators
@@ -45,7 +47,7 @@ def test_each_message_is_what_was_given(host: str) -> None:
         {"data": "plain ü", "attributes": {"kind": "text"}},
         {"data": {"day": "2026-01-31", "rows": 7, "name": "ü"}},
         {"data": [1, None, True]},
-        {"attributes": {"topic": "a", "timeout": "b", "data": "c", "retry": "d"}, "ordering_key": "de"},
+        {"attributes": {"topic": "a", "timeout": "b", "data": "c", "retry": "d"}},
         {"data": 0},
     ]
     result = publish(told)
@@ -56,14 +58,42 @@ def test_each_message_is_what_was_given(host: str) -> None:
     assert json.loads(found[1].data) == told[1]["data"]
     assert "ü".encode() in found[1].data
     assert json.loads(found[2].data) == told[2]["data"]
-    assert (found[3].data, dict(found[3].attributes), found[3].ordering_key) == (b"", told[3]["attributes"], "de")
-    assert found[4].data == b"0"
+    assert (found[3].data, dict(found[3].attributes)) == (b"", told[3]["attributes"])
+    assert [found[4].data, *{one.ordering_key for one in found}] == [b"0", ""]
 
 
 def test_a_single_message_is_a_list_of_one(host: str) -> None:
     publish({"data": "one"})
 
     assert [one.data for one in received(host, 1)] == [b"one"]
+
+
+def test_messages_of_one_key_go_together(host: str) -> None:
+    publish([{"data": "1", "ordering_key": "de"}, {"data": "2", "ordering_key": "de"}])
+
+    assert [(one.data, one.ordering_key) for one in received(host, 2)] == [(b"1", "de"), (b"2", "de")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["de", "fr", "de"], "the same ordering_key, not 'de' and 'fr'; make a task"),
+        (["de", None], "not none and 'de'; make a task"),
+    ],
+)
+def test_messages_of_several_keys_are_not_sent(keys: list[str | None], said: str, host: str) -> None:
+    messages = [{"data": "x", "ordering_key": key} for key in keys]
+    with pytest.raises(AirflowFailException, match=said):
+        publish(messages)
+
+    # As the vendor documents it, so that others' operators are told too.
+    sent = [PubsubMessage(data=b"x", ordering_key=key or "") for key in keys]
+    with grpc.insecure_channel(host) as channel:
+        client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        with pytest.raises(InvalidArgument, match="the same ordering key"):
+            client.publish(topic=TOPIC, messages=sent)
+    publish([{"data": "last"}])
+    assert [one.data for one in received(host, 1)] == [b"last"]
 
 
 @pytest.mark.usefixtures("host")
