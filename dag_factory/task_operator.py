@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -17,6 +17,7 @@ from provider.airflow_internals.dags import UnusableDagError
 from provider.exceptions import AcceleratorError, DefinitionError
 from provider.operators.condition import Condition
 from provider.operators.task_batch import ScopeGuard
+from provider.plain_data import same
 from provider.texts import quoted
 
 if TYPE_CHECKING:
@@ -123,17 +124,12 @@ def _mapped(task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], 
     if len(several := {operator.__name__ for operator, _ in calls}) > 1:
         raise DefinitionError(f"expand: its instances are of the operators {', '.join(sorted(several))}; make a task for each")
     operator, first = calls[0]
-    shared = {name: value for name, value in first.items() if all(_has(own, name, value) for _, own in calls)}
+    shared = {name: value for name, value in first.items() if all(name in own and same(own[name], value) for _, own in calls)}
     partial = operator.partial(**shared, **arguments, map_index_template=labels(task.expand))
     mapped: Any = partial.expand_kwargs([{name: own[name] for name in own if name not in shared} for _, own in calls])
     if task_type.finish is not None:
         task_type.finish(task.configs[0], mapped)
     return cast("BaseOperator", mapped)  # which it is for whoever connects and looks at it
-
-
-def _has(own: Mapping[str, Any], name: str, value: Any) -> bool:
-    """Tell whether an instance is given the same; 1 and True are equal, and not the same."""
-    return name in own and repr(own[name]) == repr(value)
 
 
 def condition_of(task: TaskSpec) -> Condition | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from dag_factory.definition_file import without_defaults
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
+from provider.plain_data import same
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"
 _SIGNS = {ADDED: "+", CHANGED: "~", REMOVED: "-"}
@@ -47,7 +48,7 @@ def _values(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):
             yield from _values(f"{name}.{key}", before.get(key), after.get(key))
-    elif before != after:
+    elif not same(before, after):
         yield name, before, after
 
 
@@ -69,10 +70,15 @@ def _compare(table: str, old: _Rows, new: _Rows, model: type[BaseModel]) -> Iter
     yield from (RowChange(ADDED, table, key) for key in sorted(new.keys() - old.keys()))
     for key in sorted(old.keys() & new.keys()):
         before, after = without_defaults(old[key], model), without_defaults(new[key], model)
-        names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        names = sorted(name for name in before.keys() | after.keys() if _differ(before.get(name), after.get(name)))
         if names:
             yield RowChange(CHANGED, table, key, {name: (before.get(name), after.get(name)) for name in names})
     yield from (RowChange(REMOVED, table, key) for key in sorted(old.keys() - new.keys()))
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Tell whether a column changes: one of JSON holds what was written, any other has one type, so that 2 is 2.0 there."""
+    return not same(before, after) if isinstance(before, dict | list) else bool(before != after)
 
 
 def _keyed(rows: list[dict[str, Any]], key: str) -> _Rows:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,33 @@ def test_a_long_value_is_cut_for_people_alone(accelerator, write) -> None:
     other = write(workflow_of("shop", task_of("a", doc="y" * 5000)))
     assert max(len(line) for line in accelerator("diff", other).out.splitlines()) < 1000
     assert "y" * 5000 in accelerator("diff", other, "-o", "json").out
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (False, 0), (1, 1.0)])
+def test_what_python_takes_for_equal_is_a_change(accelerator, write: Callable[..., Path], before: Any, after: Any) -> None:
+    """It is another check: a number is compared as such, and ``true`` is none."""
+
+    def checked(value: Any) -> Path:
+        check = task_of("check", task_type="bigquery_check", config={"sql": "SELECT 1", "pass_value": value})
+        return write(workflow_of("w", check, params=[{"name": "n", "type": ["number", "boolean"], "default": value}]))
+
+    assert accelerator("import", checked(before)).code == 0
+    result = accelerator("diff", checked(after))
+
+    assert result.code == 1
+    assert f"config.pass_value: {json.dumps(before)} → {json.dumps(after)}\n" in result.out
+    assert "~ workflows row w: params\n" in result.out
+    assert accelerator("import", checked(after)).out.startswith("changed    w (tasks: 1 changed)\n")
+    assert repr(stored_rows().tasks[0]["config"]["pass_value"]) == repr(after)
+    assert accelerator("diff", checked(after)).code == 0
+    assert accelerator("rollback", "w").code == 0
+    assert repr(stored_rows().tasks[0]["config"]["pass_value"]) == repr(before)
+
+
+def test_a_whole_number_in_a_column_of_fractions_is_no_change(accelerator, write) -> None:
+    path = write(workflow_of("w", task_of("a", retry_backoff=2)))
+    assert accelerator("import", path).code == 0
+    assert accelerator("diff", path).code == 0
 
 
 def test_mistakes_and_failures_are_no_difference(accelerator, write, monkeypatch: pytest.MonkeyPatch) -> None:
