@@ -18,6 +18,7 @@ from provider.airflow_internals.dags import UnusableDagError
 from provider.exceptions import AcceleratorError, DefinitionError
 from provider.operators.condition import Condition
 from provider.operators.task_batch import ScopeGuard
+from provider.plain_data import same
 from provider.texts import quoted
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _mapped(task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], 
     if len(several := {operator.__name__ for operator, _ in calls}) > 1:
         raise DefinitionError(f"expand: its instances are of the operators {', '.join(sorted(several))}; make a task for each")
     operator, first = calls[0]
-    shared = {name: value for name, value in first.items() if all(_has(own, name, value) for _, own in calls)}
+    shared = {name: value for name, value in first.items() if all(name in own and same(own[name], value) for _, own in calls)}
     common = operator.partial(**shared, **arguments, map_index_template=labels(task.expand))
     mapped: Any = common.expand_kwargs([{name: own[name] for name in own if name not in shared} for _, own in calls])
     if task_type.finish is not None:
@@ -149,11 +150,6 @@ def _finished(
     given: Any = mapped.expand_input.value
     finish(next((config for config, own in zip(configs, given, strict=True) if own is resolve), configs[0]), made)
     return made
-
-
-def _has(own: Mapping[str, Any], name: str, value: Any) -> bool:
-    """Tell whether an instance is given the same; 1 and True are equal, and not the same."""
-    return name in own and repr(own[name]) == repr(value)
 
 
 def condition_of(task: TaskSpec) -> Condition | None:

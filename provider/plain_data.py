@@ -102,6 +102,29 @@ def number_in(value: Any) -> Decimal | None:
     return found if found.is_finite() and abs(found.adjusted()) < _LONGEST_NUMBER else None
 
 
+def same(one: object, other: object) -> bool:
+    """
+    Tell whether two values are written alike; the order of the keys of an object does not matter.
+
+    Python takes ``1``, ``1.0`` and ``True`` for equal, and a service does not. What has no form in JSON is the same where Python
+    shows it alike.
+    """
+    pending = [(one, other)]
+    while pending:
+        left, right = pending.pop()
+        if isinstance(left, dict) and isinstance(right, dict):
+            if left.keys() != right.keys():
+                return False
+            pending += [(value, right[key]) for key, value in left.items()]
+        elif isinstance(left, list) and isinstance(right, list):
+            if len(left) != len(right):
+                return False
+            pending += zip(left, right, strict=True)
+        elif type(left) is not type(right) or repr(left) != repr(right):
+            return False
+    return True
+
+
 class Flaw(Enum):
     """Why a value cannot be held."""
 

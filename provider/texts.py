@@ -22,6 +22,18 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def cut_around_difference(one: str, other: str, limit: int) -> tuple[str, str]:
+    """Return two texts of *limit* characters at most, from one place on where they begin to differ; ``…`` stands for the rest."""
+    alike = next((index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), None)
+    place = min(len(one), len(other)) if alike is None else alike
+    start = max(0, min(place - limit // 4, max(len(one), len(other)) - limit))
+
+    def part(text: str) -> str:
+        return cut(f"…{text[start + 1 :]}" if start else text, limit)
+
+    return part(one), part(other)
+
+
 def escaped(character: str) -> str:
     r"""Return a character that steers a terminal as one that a person can read: ``\x1b``."""
     return character.encode("unicode_escape").decode()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from provider.cli.import_plan import UNCHANGED, Change, make_plan
 from provider.cli.output import busy, printable, say, write_data
+from provider.cli.row_changes import ABSENT
 from provider.cli.workflow_commands import read_workflows, write_problems
 from provider.metadata.definitions import read_definitions
 from provider.metadata.engine import read_session
-from provider.texts import cut
+from provider.texts import cut_around_difference
 
 #: Longest value in a line for people.
 _CHARACTERS = 400
 #: Keys of a row and of a value, as programs get them.
-_ROW, _VALUE = ("change", "table", "key"), ("name", "before", "after")
+_ROW, _SIDES = ("change", "table", "key"), ("before", "after")
 
 
 def diff(args: argparse.Namespace) -> int:
@@ -44,11 +45,13 @@ def _say(change: Change) -> None:
     for row in change.rows:
         say(f"  {printable(str(row))}")
         for name, before, after in row.values():
-            say(f"      {printable(name)}: {_value(before)} → {_value(after)}")
+            shown = cut_around_difference(_text(before), _text(after), _CHARACTERS)
+            say(f"      {printable(name)}: {' → '.join(shown)}")
 
 
-def _value(value: Any) -> str:
-    return "default" if value is None else printable(cut(json.dumps(value, ensure_ascii=False), _CHARACTERS))
+def _text(value: Any) -> str:
+    """Return a value as JSON; its keys in one order, so that two values begin to differ where they do."""
+    return "default" if value is ABSENT else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _data(change: Change) -> dict[str, Any]:
@@ -57,17 +60,29 @@ def _data(change: Change) -> dict[str, Any]:
             "change": row.change,
             "table": row.table,
             "key": row.key,
-            "values": [dict(zip(_VALUE, value, strict=True)) for value in row.values()],
+            "values": [_present(zip(("name", *_SIDES), value, strict=True)) for value in row.values()],
         }
         for row in change.rows
     ]
     return {"workflow_id": change.workflow_id, "change": change.kind, "rows": rows}
 
 
+def _present(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields that have a value: null is one, and what is not there is left out."""
+    return {name: value for name, value in fields if value is not ABSENT}
+
+
 def _lines(data: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield a line for each value; for each row and each workflow without any, one without them."""
     for workflow in data:
         for row in workflow["rows"] or [dict.fromkeys(_ROW)]:
-            for value in row.get("values") or [dict.fromkeys(_VALUE)]:
+            for value in row.get("values") or [{}]:
                 of_row = {"row": row["change"], "table": row["table"], "key": row["key"]}
-                yield {"workflow_id": workflow["workflow_id"], "workflow": workflow["change"], **of_row, **value}
+                both = {name: _cell(value[name]) for name in _SIDES if name in value}
+                of_value = {"name": value.get("name"), **dict.fromkeys(_SIDES), **both}
+                yield {"workflow_id": workflow["workflow_id"], "workflow": workflow["change"], **of_row, **of_value}
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as JSON, so that ``null`` is not what is not there, and ``"1"`` not 1; a number stays one."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value, ensure_ascii=False)

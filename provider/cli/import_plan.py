@@ -159,11 +159,12 @@ def _change(before: WorkflowSpec | None, after: WorkflowSpec, rows: tuple[RowCha
         return Change(workflow_id, UNCHANGED)
     if before is None:
         return Change(workflow_id, CHANGED, "could not be used before", rows, note)
-    old = {task.task_id: (task, _parents(before, task.task_id)) for task in before.tasks}
-    new = {task.task_id: (task, _parents(after, task.task_id)) for task in after.tasks}
+    old = {task.task_id: _parents(before, task.task_id) for task in before.tasks}
+    new = {task.task_id: _parents(after, task.task_id) for task in after.tasks}
+    moved = {task_id for task_id in old.keys() & new.keys() if old[task_id] != new[task_id]}
     counts = {
         "added": len(new.keys() - old.keys()),
-        "changed": sum(old[task_id] != new[task_id] for task_id in old.keys() & new.keys()),
+        "changed": len(moved | {row.key for row in rows if (row.table, row.change) == ("tasks", CHANGED)}),
         "removed": len(old.keys() - new.keys()),
     }
     tasks = ", ".join(f"{count} {what}" for what, count in counts.items() if count)

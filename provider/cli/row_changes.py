@@ -11,9 +11,13 @@ from pydantic import BaseModel
 from dag_factory.definition_file import without_defaults
 from dag_factory.specs import TaskSpec, WorkflowOptions
 from provider.metadata.rows import DefinitionRows
+from provider.plain_data import same
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"
 _SIGNS = {ADDED: "+", CHANGED: "~", REMOVED: "-"}
+
+#: Stands for a value that is not there: its default holds.
+ABSENT = object()
 
 #: Rows by the key of their table.
 _Rows = Mapping[str, dict[str, Any]]
@@ -25,7 +29,7 @@ class RowChange:
     What happens to one row.
 
     :param change: ``added``, ``changed`` or ``removed``.
-    :param columns: of a changed row, column → its value before and after; None for the column's default.
+    :param columns: of a changed row, column → its value before and after; :data:`ABSENT` for the column's default.
     """
 
     change: str
@@ -38,7 +42,11 @@ class RowChange:
         return f"{row}: {', '.join(self.columns)}" if self.columns else row
 
     def values(self) -> Iterator[tuple[str, Any, Any]]:
-        """Yield what is different, and how it was and is; of two mappings each key by itself, as ``config.sql``."""
+        """
+        Yield what is different, and how it was and is; of two mappings each key by itself, as ``config.sql``.
+
+        A key that one of them has not is :data:`ABSENT` there, which is not the same as null.
+        """
         for column, (before, after) in self.columns.items():
             yield from _values(column, before, after)
 
@@ -46,8 +54,8 @@ class RowChange:
 def _values(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):
-            yield from _values(f"{name}.{key}", before.get(key), after.get(key))
-    elif before != after:
+            yield from _values(f"{name}.{key}", before.get(key, ABSENT), after.get(key, ABSENT))
+    elif not same(before, after):
         yield name, before, after
 
 
@@ -69,10 +77,15 @@ def _compare(table: str, old: _Rows, new: _Rows, model: type[BaseModel]) -> Iter
     yield from (RowChange(ADDED, table, key) for key in sorted(new.keys() - old.keys()))
     for key in sorted(old.keys() & new.keys()):
         before, after = without_defaults(old[key], model), without_defaults(new[key], model)
-        names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-        if names:
-            yield RowChange(CHANGED, table, key, {name: (before.get(name), after.get(name)) for name in names})
+        values = {name: (before.get(name, ABSENT), after.get(name, ABSENT)) for name in sorted(before.keys() | after.keys())}
+        if different := {name: both for name, both in values.items() if _differ(*both)}:
+            yield RowChange(CHANGED, table, key, different)
     yield from (RowChange(REMOVED, table, key) for key in sorted(old.keys() - new.keys()))
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Tell whether a column changes: one of JSON holds what was written, any other has one type, so that 2 is 2.0 there."""
+    return not same(before, after) if isinstance(before, dict | list) else bool(before != after)
 
 
 def _keyed(rows: list[dict[str, Any]], key: str) -> _Rows:

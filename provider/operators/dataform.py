@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import AssetAlias
 
-from provider.exceptions import ConfigurationError
+from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.hooks.dataform import parameters
 from provider.links import DataformInvocationLink
 from provider.operators.remote_job import RemoteJobOperator
@@ -16,13 +17,15 @@ from provider.plain_data import as_list
 from provider.texts import quoted
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink, Context
+    from airflow.sdk import Asset, BaseOperatorLink, Context
 
     from provider.hooks.dataform.hook import InvocationRequest
-    from provider.hooks.remote_job import JobStatus, RemoteJob
+    from provider.hooks.remote_job import JobStatus, RemoteCallError, RemoteJob
 
 __all__ = ["DataformWorkflowInvocationOperator"]
 
+#: What the account must be allowed to, so that the actions of a run can be read.
+QUERY_ACTIONS = "dataform.workflowInvocations.query"
 #: Assets of one run that Airflow is told of; each is a row or more in its database.
 MOST_ASSETS = 1000
 
@@ -62,7 +65,8 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
     :param allow_empty: succeed, too, where no action fits the selection, so that nothing ran. Otherwise that is an error.
     :param emit_assets: in Airflow each action that has succeeded has made its asset, ``bigquery://database/schema/name``, so that
         DAGs and workflows can come after it. Which actions these are is known at the end of the run alone: Airflow has an alias
-        for them until then, ``dataform:`` and the task's id.
+        for them until then, ``dataform:`` and the task's id. Where the actions of a run that has succeeded cannot be read, this
+        try fails, and a retry reads them again.
     :param gcp_conn_id: connection to Google Cloud.
     :param impersonation_chain: service account to act as, or a chain of them. (templated)
     :raises RemoteJobError: the invocation failed; AirflowFailException with the same text where a retry cannot help.
@@ -159,7 +163,13 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         }
 
     def judged(self, job: RemoteJob, status: JobStatus) -> JobStatus:
-        """Take an invocation for failed that has succeeded without an action; actions that could not be read may be many."""
+        """
+        Take an invocation for failed that has succeeded without an action; actions that could not be read may be many.
+
+        :raises RemoteJobError: they are the assets to tell of. The end is not recorded then, so that a retry re-attaches.
+        """
+        if self.emit_assets and status.state == "done" and status.incomplete is not None:
+            raise self._assets_unknown(job, status.incomplete)
         if self.allow_empty or status.state != "done" or status.incomplete is not None or status.result.get("actions") != []:
             return status
         given = {name: getattr(self, name) for name in ("workflow_config", "included_targets", "included_tags")}
@@ -168,18 +178,22 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         error = f"{self.job_noun} {job['id']} ran nothing. No action {fits}, or set `allow_empty`. See {job['url']}"
         return replace(status, state="failed", error=error, retryable=False)
 
+    def _assets_unknown(self, job: RemoteJob, why: RemoteCallError) -> RemoteJobError:
+        missing = f" The permission is {QUERY_ACTIONS}." if why.status_code == HTTPStatus.FORBIDDEN else ""
+        return RemoteJobError(
+            f"{self.job_noun} {job['id']} has succeeded, and which assets it has made cannot be read: {why}{missing} "
+            f"A retry reads them again, and starts nothing. See {job['url']}"
+        )
+
     def finish(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell Airflow which assets the run has made."""
         if self._made is None:
             return result
-        from airflow.sdk import Asset
-
         events = context["outlet_events"][self._made]
         made = [action["target"] for action in result["actions"] if action["state"] == "SUCCEEDED"]
         for target in made[:MOST_ASSETS]:
-            parts = target.rsplit(".", 2)
             try:
-                events.add(Asset(f"bigquery://{'/'.join(parts)}"))
+                events.add(_asset(target))
             except ValueError as error:
                 self.log.warning("The action %s has no asset: %s", target, error)
         if len(made) > MOST_ASSETS:
@@ -198,3 +212,18 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
             "compilation_config": self.compilation_config,
             "invocation_config": self._invocation_config(),
         }
+
+
+def _asset(target: str) -> Asset:
+    """
+    Return the asset of a table.
+
+    :raises ValueError: there is none for such a name. Airflow would cut it, say at a ``?``, and it would be another table's.
+    """
+    from airflow.sdk import Asset
+
+    uri = f"bigquery://{'/'.join(target.rsplit('.', 2))}"
+    made = Asset(uri)
+    if made.uri != uri:
+        raise ValueError(f"Airflow would take {quoted(uri)} for {quoted(made.uri)}")
+    return made

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
-from provider.plain_data import ConstantError, Flaw, RepeatedKeyError, Unstorable, number_in, parse_json, unstorable
+from provider.plain_data import ConstantError, Flaw, RepeatedKeyError, Unstorable, number_in, parse_json, same, unstorable
 
 
 def found(data: Any, max_depth: int = 10) -> list[tuple[Flaw, str]]:
@@ -111,3 +113,34 @@ def test_what_is_kept_out_would_not(value: object) -> None:
 )
 def test_the_number_in_a_value(value: object, number: Decimal | None) -> None:
     assert number_in(value) == number
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *[(1, True), (0, False), (1, 1.0), (0.0, -0.0), (None, False), ("1", 1), ([], {}), ([], ()), (Decimal(1), 1)],
+        *[({"a": 1}, {"a": 1, "b": 1}), ({"a": 1}, {"b": 1}), ([1], [1, 1]), ([1, 2], [2, 1]), ((1,), (True,))],
+        ({"a": [{"b": 1}], "c": 2}, {"a": [{"b": True}], "c": 2}),
+        (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)),
+    ],
+)
+def test_what_is_written_in_another_way_is_not_the_same(one: Any, other: Any) -> None:
+    assert not same(one, other)
+    assert not same(other, one)
+
+
+@pytest.mark.parametrize("value", [1, True, 2.5, float("nan"), None, "ä", [1, [True]], {"a": [{"b": 1}]}, Decimal("1.0"), (1, 2)])
+def test_what_is_written_alike_is_the_same(value: Any) -> None:
+    assert same(value, copy.deepcopy(value))
+
+
+def test_the_order_of_keys_makes_no_difference() -> None:
+    assert same({"a": {"x": 1, "y": 2}, "b": 2}, {"b": 2, "a": {"y": 2, "x": 1}})
+
+
+def test_what_is_nested_very_deep_is_compared() -> None:
+    one: Any = 1
+    other: Any = True
+    for _ in range(100_000):
+        one, other = [one], [other]
+    assert not same(one, other)

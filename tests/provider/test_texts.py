@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+import pytest
+
 from provider import texts
 
 
@@ -15,6 +17,24 @@ def test_one_line_has_no_line_breaks_and_a_limit():
     assert texts.one_line(" a\n\tb  c ", 5) == "a b c"
     assert texts.one_line(" a\n\tb  c ", 4) == "a b…"
     assert texts.one_line(ValueError("a\r\nb")) == "a b"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        ("abc", "abd", ("abc", "abd")),
+        ("x" * 12, "y" * 12, ("x" * 7 + "…", "y" * 7 + "…")),
+        ("a" * 20 + "1" + "b" * 20, "a" * 20 + "2" + "b" * 20, ("…a1bbbb…", "…a2bbbb…")),
+        ("a" * 20 + "1", "a" * 20 + "2", ("…aaaaaa1", "…aaaaaa2")),
+        ("a" * 20, "a" * 21, ("…aaaaaa", "…aaaaaaa")),
+        ("a" * 20, "a" * 40, ("…a", "…aaaaaa…")),
+        ("", "a" * 20, ("", "aaaaaaa…")),
+        ("aaaab", "a" * 20, ("…ab", "…aaaaaa…")),
+    ],
+)
+def test_two_long_texts_are_cut_around_where_they_begin_to_differ(one, other, shown):
+    assert texts.cut_around_difference(one, other, 8) == shown
+    assert texts.cut_around_difference(other, one, 8) == shown[::-1]
 
 
 def test_first_line_is_the_first_that_says_something():

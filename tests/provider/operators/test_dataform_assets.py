@@ -9,8 +9,10 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from dag_factory.task_operator import asset
+from provider.exceptions import RemoteJobError
 from provider.operators import dataform
 from provider.operators.dataform import DataformWorkflowInvocationOperator
+from tests.provider.operators import dataform_world
 
 
 def operator(**changes: Any) -> DataformWorkflowInvocationOperator:
@@ -48,6 +50,46 @@ def test_what_is_no_table_is_left_out(capsys: pytest.CaptureFixture[str]) -> Non
         ("dataform:stg_orders", *["bigquery://demo/mart/items"] * 2)
     ]
     assert "The action orders has no asset" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["orders?old", "orders#old", "orders/"])
+def test_a_name_that_airflow_would_cut_is_no_other_tables_asset(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = told(operator(), **{f"demo__mart__{name}": "SUCCEEDED", "demo__mart__items": "SUCCEEDED"})
+    assert [event[2] for event in made] == ["bigquery://demo/mart/items"]
+    assert f"The action demo.mart.{name} has no asset: Airflow would take" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["bestellungen_ä", "a b", "%41", "Orders"])
+def test_a_name_that_airflow_leaves_as_it_is(name: str) -> None:
+    assert [event[2] for event in told(operator(), **{f"demo__mart__{name}": "SUCCEEDED"})] == [f"bigquery://demo/mart/{name}"]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("permission", [True, False])
+def test_actions_that_cannot_be_read_are_read_by_a_retry(start_cloud, life, permission: bool, deferrable: bool) -> None:
+    cloud = start_cloud(**dataform_world.dataform())
+    status = "UNAVAILABLE" if permission else "PERMISSION_DENIED"
+    unread = dataform_world.disturb(cloud, "QueryWorkflowInvocationActions", grpc_status=status, times=None)
+    task = life(lambda: dataform_world.of_main(emit_assets=True, deferrable=deferrable))
+    events = task.context["outlet_events"] = OutletEventAccessors()
+
+    with pytest.raises(RemoteJobError, match="has succeeded, and which assets it has made cannot be read: ") as caught:
+        task.run()
+
+    assert caught.value.retryable
+    assert ("The permission is dataform.workflowInvocations.query." in str(caught.value)) is not permission
+    assert task.entry["outcome"] == "running"
+    assert events[AssetAlias("dataform:job")].asset_alias_events == []
+    cloud.rules.remove(unread)
+
+    result = task.run()
+
+    assert len(dataform_world.started(cloud)) == 1
+    assert result["workflow_invocation"] == dataform_world.started(cloud)[0].resource
+    assert task.entry["outcome"] == "success"
+    assert sorted(event.dest_asset_key.uri for event in events[AssetAlias("dataform:job")].asset_alias_events) == [
+        f"bigquery://demo-project/{table}" for table in ("mart/orders", "mart/report", "staging/raw")
+    ]
 
 
 def test_of_very_many_the_first_ones_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
