@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from demo.airflow_users import AirflowUsers
 
 Result = TypeVar("Result")
+#: How long Airflow may find its database busy.
+_BUSY_SECONDS = 15.0
 
 
 class AirflowClient:
@@ -50,14 +52,20 @@ class AirflowClient:
         self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None, person: str | None = None
     ) -> Any:
         """
-        Call the public REST API v2.
+        Call the public REST API v2. What Airflow's database was too busy for, as SQLite may be, is asked for again.
 
         :param path: below ``/api/v2``, such as ``/dags/x/dagRuns``; quote what you put in.
         :param person: who does it, of *people*.
         :return: the decoded answer, None for an empty one.
         :raises httpx.HTTPStatusError: the answer is an error; its text is in the exception.
         """
-        response = self.client(person).request(method, f"/api/v2{path}", json=json, params=params)
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            response = self.client(person).request(method, f"/api/v2{path}", json=json, params=params)
+            busy = response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and "Database error" in response.text
+            if not busy or time.monotonic() > until:
+                break
+            time.sleep(0.5)
         if response.is_error:
             message = f"{method} {path}: {response.status_code} {response.text}"
             raise httpx.HTTPStatusError(message, request=response.request, response=response)

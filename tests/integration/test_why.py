@@ -291,6 +291,7 @@ class TestPartsOfAirflowAreGone:
             why.check("DAG file broken", ("F1",), line)
         finally:
             file.write_text(whole)
+            world.airflow.read_again()
         world.wait_for_dags(["flow", "by_message"])
 
     def test_no_dag_processor_lives(self, world: World, why: Asker) -> None:

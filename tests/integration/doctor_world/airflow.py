@@ -98,6 +98,7 @@ def without_files(place: Installation) -> Iterator[Environment]:
     finally:
         for file, content in files.items():
             file.write_text(content)
+            place.world.airflow.read_again(file.name)
         place.wait("the DAGs to be back", are(False))
 
 
