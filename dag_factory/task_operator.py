@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow.sdk import BaseOperator
@@ -14,7 +13,7 @@ from dag_factory.specs import BATCH_WATCHER, TaskOptions, TaskSpec, WorkflowOpti
 from dag_factory.task_types import OperatorCall, TaskType
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import condition_to_airflow
-from provider.airflow_internals.dags import UnusableDagError
+from provider.airflow_internals.dags import UnusableDagError, finish_instances
 from provider.exceptions import AcceleratorError, DefinitionError
 from provider.operators.condition import Condition
 from provider.operators.task_batch import ScopeGuard
@@ -23,9 +22,6 @@ from provider.texts import quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Asset, TaskGroup
-    from airflow.sdk.definitions.mappedoperator import MappedOperator
-
-    from dag_factory.task_types import TaskConfig
 
 
 class BaseOperatorArguments(TypedDict, total=False):
@@ -131,25 +127,10 @@ def _mapped(task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], 
     shared = {name: value for name, value in first.items() if all(name in own and same(own[name], value) for _, own in calls)}
     common = operator.partial(**shared, **arguments, map_index_template=labels(task.expand))
     mapped: Any = common.expand_kwargs([{name: own[name] for name in own if name not in shared} for _, own in calls])
-    if task_type.finish is not None:
-        task_type.finish(task.configs[0], mapped)
-        # Airflow makes an instance of the class alone, and hands on nothing of what was changed here.
-        mapped.unmap = partial(_finished, task_type.finish, task.configs, mapped)
+    if (finish := task_type.finish) is not None:
+        finish(task.configs[0], mapped)
+        finish_instances(mapped, lambda number, made: finish(task.configs[number], made))
     return cast("BaseOperator", mapped)  # which it is for whoever connects and looks at it
-
-
-def _finished(
-    finish: Callable[[Any, Any], None], configs: Sequence[TaskConfig], mapped: MappedOperator, resolve: Mapping[str, Any]
-) -> BaseOperator:
-    """
-    Make the instance of an expanded task that Airflow renders and runs, and finish it.
-
-    :param resolve: its own arguments, by which its configuration is found; what is asked for with others is like the first.
-    """
-    made = type(mapped).unmap(mapped, resolve)
-    given: Any = mapped.expand_input.value
-    finish(next((config for config, own in zip(configs, given, strict=True) if own is resolve), configs[0]), made)
-    return made
 
 
 def condition_of(task: TaskSpec) -> Condition | None:

@@ -9,7 +9,7 @@ has contract tests, which fail when Airflow renames or changes one of these thin
 module             stands on                                                       contract tests in ``tests/provider/``
 =================  ==============================================================  ============================================
 ``audit_log``      events of the audit log, of people and of the scheduler         ``airflow_internals/test_audit_log.py``
-``dags``           DAGs as Airflow stores them                                     ``airflow_internals/test_dags.py``
+``dags``           DAGs as Airflow stores them, instances of mapped operators      ``airflow_internals/test_dags.py``
 ``database``       tables, sessions and stored DAGs of Airflow                     ``airflow_internals/test_database.py``
 ``google``         methods of the Google provider's operators                      ``airflow_internals/test_google.py``
 ``health``         the health of Airflow's processes, as its API tells it          ``airflow_internals/test_health.py``

@@ -1,18 +1,23 @@
-"""DAGs as Airflow stores them. Airflow is imported when it is asked: its serialization is large, and no task process needs it."""
+"""
+DAGs as Airflow stores them, and the instances of mapped operators.
+
+Airflow is imported when it is asked: its serialization is large, and no task process needs it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import AcceleratorError
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG
+    from airflow.sdk import DAG, BaseOperator
 
 
 class Unsaid(Enum):
@@ -74,6 +79,26 @@ def rehearse(dag: DAG) -> None:
         _compute_runs(DagSerialization.from_dict(stored))
     except Exception as error:
         raise UnusableDagError(f"{type(error).__name__}: {error}", _to_blame(dag)) from error
+
+
+def finish_instances(mapped: Any, finish: Callable[[int, BaseOperator], None]) -> None:
+    """
+    Let each instance of a mapped operator be changed as it is made, before it is rendered.
+
+    Stands on ``airflow.sdk.definitions.mappedoperator.MappedOperator.unmap`` (3.3.2), by which ``render_template_fields`` makes
+    an instance of the class alone: it hands on nothing that was changed on the mapped operator. It is called with the very one
+    of ``expand_input.value`` that the map index has.
+
+    :param mapped: made by ``expand_kwargs`` of a list.
+    :param finish: is called with the map index and the instance; with 0, where arguments were asked for that no instance has.
+    """
+    mapped.unmap = partial(_finished, mapped, finish)
+
+
+def _finished(mapped: Any, finish: Callable[[int, BaseOperator], None], resolve: Mapping[str, Any]) -> BaseOperator:
+    made: BaseOperator = type(mapped).unmap(mapped, resolve)
+    finish(next((number for number, own in enumerate(mapped.expand_input.value) if own is resolve), 0), made)
+    return made
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from airflow.exceptions import SerializationError
 from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from provider.airflow_internals.dags import UnusableDagError, rehearse, serialized
+from provider.airflow_internals.dags import UnusableDagError, finish_instances, rehearse, serialized
+from tests.dag_factory.definitions import template_context
 
 
 def test_a_stored_dag_is_json_that_airflow_reads_back() -> None:
@@ -34,6 +35,38 @@ def test_a_dag_whose_next_run_has_no_date_is_refused() -> None:
     serialized(dag)  # Airflow stores it, and its scheduler fails on it
     with pytest.raises(UnusableDagError, match="9999|year|date"):
         rehearse(dag)
+
+
+class Named(BaseOperator):
+    template_fields = ("text",)
+    template_ext = (".txt",)
+
+    def __init__(self, *, text: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.text = text
+
+
+def test_an_instance_of_a_mapped_operator_is_changed_before_it_is_rendered() -> None:
+    found: list[tuple[int, BaseOperator]] = []
+
+    def finish(number: int, made: BaseOperator) -> None:
+        made.template_ext = ()
+        found.append((number, made))
+
+    with DAG("sales", schedule=None) as dag:
+        # Equal ones too are told from each other.
+        mapped: Any = Named.partial(task_id="many").expand_kwargs([{"text": text} for text in ("a.txt", "{{ run_id }}", "a.txt")])
+    finish_instances(mapped, finish)
+    rendered = []
+    for index in (2, 1):
+        context = template_context(dag, "many", run_id="b", run_after=datetime(2026, 1, 1, tzinfo=UTC), map_index=index)
+        context["ti"].render_templates(context)
+        rendered.append((index, context["task"]))
+    other = mapped.unmap({"text": "other"})
+
+    assert found == [*rendered, (0, other)]
+    assert [one.text for _, one in rendered] == ["a.txt", "b"]
+    assert DagSerialization.from_dict(json.loads(json.dumps(serialized(dag)))).get_task("many").task_type == "Named"
 
 
 class NoText:
