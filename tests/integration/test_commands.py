@@ -22,7 +22,7 @@ from tests.waiting import wait_for
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(600)]
 
 #: Seconds for a wait; what is waited for takes a few seconds, or never comes.
-NOTICED = 90.0
+NOTICED = 240.0
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
 MODELS = {"quick": 1, "endless": 600}
 
