@@ -31,6 +31,7 @@ CRON_PRESETS = {
 _MADE_UP_PART, _MADE_UP_AT_LEAST = 10, timedelta(minutes=5)
 
 
+@lru_cache(maxsize=4096)
 def check_schedule(value: str) -> str:
     """
     Check a cron expression of five fields or one of :data:`CRON_PRESETS`.
