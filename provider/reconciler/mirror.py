@@ -234,7 +234,9 @@ def error_of_batch(rows: Collection[Mapping[str, Any]], stored: Stored, end: End
         return f"the DAG run was marked failed by {person}" if person else "the DAG run failed; see its page in Airflow"
     first = min(failed, key=lambda row: row["ended_at"] or datetime.max.replace(tzinfo=UTC))
     log = stored.logs.get((first["task_id"], first["map_index"], first["try_number"]))
-    message = (log.error_message if log is not None else None) or first["error_message"]
+    # What its process said stays, but not what was said of another end.
+    kept = log.error_message if log is not None and not states.ended_otherwise(log.status, first["status"]) else None
+    message = kept or first["error_message"]
     names = sorted({str(row["task_id"]) for row in failed})
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     error = f"; first error: {message}" if message else ""

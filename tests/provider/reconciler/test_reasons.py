@@ -125,6 +125,23 @@ class TestReasons:
         assert found[("out", -1, 1)] == ("SKIPPED", "out of scope of this batch")
         assert batch().error == f"3 tasks failed: a, again, waits; first error: {end_causes.TIMED_OUT_REASON}"
 
+    def test_a_look_between_the_skipped_tasks_and_their_timed_out_run_leaves_nothing_behind(
+        self, airflow_database: AirflowDatabase, one: Reconciler
+    ) -> None:
+        from airflow.models.dagrun import DagRun
+        from airflow.models.taskinstance import TaskInstance
+
+        open_batch("a")
+        airflow_database.run()
+        airflow_database.task("a", "skipped")
+        airflow_database.set(TaskInstance, {"task_id": "a"}, end_date=None)
+        one.tick()
+        assert statuses() == {("a", -1, 1): "SKIPPED"}
+        airflow_database.set(DagRun, {"run_id": "b1"}, state="failed", end_date=AT, updated_at=AT)
+        one.tick()
+        assert logs() == {("a", -1, 1): ("ERROR", end_causes.TIMED_OUT_REASON)}
+        assert batch().error == f"1 task failed: a; first error: {end_causes.TIMED_OUT_REASON}"
+
     def test_another_event_of_the_audit_log_is_no_mark(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
         airflow_database.run(state="failed", created_at=AT - timedelta(minutes=1), end_date=AT)
         airflow_database.task("a", "skipped", updated_at=AT - timedelta(seconds=1), end_date=AT - timedelta(seconds=1))
