@@ -82,23 +82,13 @@ def _samples(checkout: Checkout, postgres: PostgresServer, folder: Path, other: 
 
 def _fill(other: int, own: int) -> None:
     """Make tables with the workflow ``own``, and the snapshot that a dag-processor would have written."""
-    from benchmarks.chains import add_chain
-    from dag_factory import snapshot
-    from provider.metadata.definitions import read_definitions, replace_workflows
-    from provider.metadata.engine import create_engine, read_session, write_session
+    from benchmarks.chains import add_chain, store
     from provider.metadata.rows import DefinitionRows
-    from provider.metadata.schema import upgrade
-    from provider.metadata.workflow_rows import Shard, by_workflow, to_entry
 
-    upgrade(create_engine(os.environ["AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN"]))
     rows = DefinitionRows()
     for name, tasks in [("own", own), *((f"w{number:05}", 10) for number in range((other - own) // 10))]:
         add_chain(rows, name, tasks, schedule="0 5 * * *", start_date="2026-01-01")
-    with write_session() as session:
-        replace_workflows(session, rows)
-    with read_session() as session:
-        groups = by_workflow(read_definitions(session))
-    snapshot.save(snapshot.Snapshot({name: to_entry(group) for name, group in groups.items()}), Shard())
+    store(rows)
 
 
 def _measure(dag_file: str) -> float:
