@@ -119,6 +119,8 @@ def write(row: TaskLogRow, run_after: datetime | None) -> None:
         run = (row["workflow_id"], row["batch_id"])
         if batches.is_of_other_run(batches.lock_batches(session, [run], shared=True).get(run), run_after):
             log.warning("Not recorded: this DAG run was deleted, and another one with its id has begun.")
+        elif row["status"] == PROCESSING and batches.is_of_deleted_run(session, run):
+            log.warning("Not recorded: this DAG run was deleted, so nobody would tell the end of a try that goes on.")
         else:
             record_tries(session, [row], authoritative=False)
 

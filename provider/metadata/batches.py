@@ -194,6 +194,12 @@ def last_written(session: Session) -> datetime | None:
     return session.scalar(select(func.max(TaskBatch.updated_at)))
 
 
+def is_of_deleted_run(session: Session, run: BatchKey) -> bool:
+    """Tell whether a batch has ended since its run was deleted: nobody will look at it again."""
+    deleted = select(TaskBatch.batch_id).where(TaskBatch.workflow_id == run[0], TaskBatch.batch_id == run[1])
+    return session.scalar(deleted.where(TaskBatch.end_cause == DELETED)) is not None
+
+
 def end_deleted_batch(session: Session, run: BatchKey, run_after: datetime | None, reason: str, person: str | None) -> None:
     """
     End a batch whose run is gone, and every try of it that has not ended, as ERROR with this reason.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_
+from sqlalchemy import ColumnElement, and_, case, delete, func, not_, or_
 from sqlalchemy.orm import Session
 
 from provider.metadata.record_tables import TaskLog
@@ -126,7 +126,9 @@ def _moves_forward(excluded: Any) -> ColumnElement[bool]:
     new, old = excluded["status"], TaskLog.status
     # What there is to say of a success, the reconciler knows: whoever ended it, its process may go on for a while.
     unexplained = and_(new == old, TaskLog.error_message.is_(None), _rank(new) == RANK_OF_END, new != SUCCESS)
-    return or_(_rank(new) > _rank(old), and_(new == PROCESSING, old == PROCESSING), unexplained)
+    # Blocked or skipped before it ever began, and cleared since: Airflow begins it under the same number.
+    began = and_(old.in_((BLOCKED, SKIPPED)), TaskLog.started_at.is_(None), excluded["started_at"].is_not(None))
+    return or_(began, _rank(new) > _rank(old), and_(new == PROCESSING, old == PROCESSING), unexplained)
 
 
 def _new_or_stored(column: str, excluded: Any) -> ColumnElement[Any]:
@@ -165,8 +167,12 @@ def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
         and_(TaskLog.status.in_(ENDS), status.in_(ENDS), TaskLog.status != status),
         and_(status == SKIPPED, TaskLog.error_type.is_not(None)),  # said of a failure before Airflow stopped calling it running
     )
+    said = or_(TaskLog.status.in_(UNFINISHED), TaskLog.row_source == "task")
     return case(
-        (other_end, new),
+        (
+            or_(other_end, and_(status == PROCESSING, not_(said))),
+            new,
+        ),  # what was said of an end before the task was cleared, goes
         (status == BLOCKED, func.coalesce(new, stored)),  # only the reconciler knows by what, and it may change
         (or_(status.in_((PROCESSING, ERROR, SKIPPED)), _looked_before(excluded)), func.coalesce(stored, new)),
         else_=None,

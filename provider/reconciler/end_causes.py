@@ -103,8 +103,13 @@ def end_of_run(run: RunState, rows: Collection[Mapping[str, Any]], batch: TaskBa
         return None
     if act := mark_of_run(run):
         return End(f"marked_{act.state}", act.person)
-    if batch is not None and batch.ended_by is not None and batch.ended_at == run.ended_at:
-        return End(batch.end_cause, batch.ended_by)
+    if batch is not None and batch.ended_at == run.ended_at:
+        if batch.status == states.STATUS_OF_RUN_STATE.get(run.state):
+            if batch.ended_by is not None:
+                return End(batch.end_cause, batch.ended_by)
+        # Airflow keeps the time of the first end.
+        elif batch.status in states.ENDS and (act := _last_mark(run)) is not None and act.state == run.state:
+            return End(f"marked_{act.state}", act.person)
     if any(row["end_cause"] == states.RUN_TIMEOUT for row in rows):
         return End(states.RUN_TIMEOUT)
     return End(states.TASK)
@@ -116,12 +121,19 @@ def mark_of_run(run: RunState) -> PersonAct | None:
 
     What was marked before the run was cleared counts no more, nor does a mark that did not change its end.
     """
+    act = _last_mark(run)
+    if act is None or act.state != run.state or run.ended_at is None:
+        return None
+    return act if act.at <= run.ended_at <= act.at + _REQUEST else None
+
+
+def _last_mark(run: RunState) -> PersonAct | None:
+    """Return the last mark of the whole run; None where it was cleared since."""
     for act in reversed(run.acts):
         if act.did == "cleared":
             return None
         if act.did == "marked" and act.of_run:
-            changed = run.ended_at is not None and act.at <= run.ended_at <= act.at + _REQUEST
-            return act if act.state == run.state and changed else None
+            return act
     return None
 
 

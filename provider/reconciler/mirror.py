@@ -301,6 +301,8 @@ def _known_message(log: TaskLog | None, status: str, attempt: TryState) -> str |
     """Return the stored message of a try that is still true: one can be blocked again, or skipped later, without a new try."""
     if log is None or states.ended_otherwise(log.status, status):
         return None
+    if status == PROCESSING and log.status in states.ENDS and log.row_source != "task":
+        return None  # it was said of an end before the task was cleared
     if status == SKIPPED and log.error_type is not None:
         return None  # its process said so of a failure before Airflow stopped calling it running
     again = status == BLOCKED and attempt.updated_at is not None and attempt.updated_at > log.updated_at

@@ -133,6 +133,17 @@ class TestRows:
         assert row is not None
         assert (row.error_message, row.remote_job_id) == ("its own", None)
 
+    def test_a_task_of_a_deleted_run_begins_no_row_that_nobody_would_end(self) -> None:
+        with write_session() as session:
+            ended = {"status": "ERROR", "end_cause": "deleted", "run_after": AT, "created_at": AT, "updated_at": AT}
+            session.add(TaskBatch(workflow_id="sales", batch_id="b1", **ended))
+        task_log.on_task_instance_running(task_instance=instance())
+        assert stored() is None
+        task_log.on_task_instance_failed(task_instance=instance(), error=ValueError("its own"))
+        row = stored()
+        assert row is not None
+        assert (row.status, row.error_message) == ("ERROR", "its own")
+
     def test_a_remote_job_goes_on_where_it_cannot_be_recorded(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:

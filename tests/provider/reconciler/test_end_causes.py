@@ -138,7 +138,7 @@ def test_who_ended_a_run() -> None:
 
 
 def test_who_ended_it_is_kept_when_the_audit_log_is_cleaned() -> None:
-    batch: Any = SimpleNamespace(end_cause="marked_failed", ended_by="ann", ended_at=AT + 9 * MINUTE)
+    batch: Any = SimpleNamespace(status="ERROR", end_cause="marked_failed", ended_by="ann", ended_at=AT + 9 * MINUTE)
     assert end_of_run(run(), [], batch) == End("marked_failed", "ann")
     assert end_of_run(run(ended_at=AT + 20 * MINUTE), [], batch) == End("task")
     log: Any = SimpleNamespace(status="ERROR", end_cause="marked_failed", ended_by="ann")
@@ -362,7 +362,9 @@ def test_a_run_that_goes_on_has_no_end() -> None:
 
 @pytest.mark.parametrize(("stored", "cause"), [({"ended_by": None}, "task"), ({}, "marked_success")])
 def test_a_stored_end_without_a_person_is_computed_anew(stored: dict[str, Any], cause: str) -> None:
-    batch: Any = SimpleNamespace(**{"end_cause": "marked_success", "ended_by": "ann", "ended_at": AT + 9 * MINUTE, **stored})
+    batch: Any = SimpleNamespace(
+        **{"status": "ERROR", "end_cause": "marked_success", "ended_by": "ann", "ended_at": AT + 9 * MINUTE, **stored}
+    )
     end = end_of_run(run(), [], batch)
     assert end is not None
     assert end.cause == cause

@@ -9,12 +9,15 @@ import pytest
 
 from provider.metadata import states
 from provider.metadata.definitions import replace_workflows
-from provider.metadata.engine import write_session
+from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
+from provider.metadata.tables import TaskLog
 from provider.reconciler import end_causes
 from provider.reconciler.passes import Reconciler
-from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, statuses
+from tests.provider.reconciler.batch_rows import AT, batch, logs, open_batch, provisional, statuses
 from tests.provider.reconciler.conftest import AirflowDatabase, edges_are
+
+LATER = AT + timedelta(minutes=10)
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
@@ -141,6 +144,36 @@ class TestReasons:
         one.tick()
         assert logs() == {("a", -1, 1): ("ERROR", end_causes.TIMED_OUT_REASON)}
         assert batch().error == f"1 task failed: a; first error: {end_causes.TIMED_OUT_REASON}"
+
+    @pytest.mark.parametrize("is_seen", [True, False])
+    def test_what_was_blocked_before_it_began_says_its_own_error(
+        self, airflow_database: AirflowDatabase, one: Reconciler, is_seen: bool
+    ) -> None:
+        """A person clears; Airflow begins the task under the number that it had, and nobody has seen it wait in between."""
+        from airflow.models.dagrun import DagRun
+        from airflow.models.taskinstance import TaskInstance
+
+        airflow_database.run(state="failed", end_date=AT)
+        airflow_database.task("a", "failed")
+        airflow_database.task("b", "upstream_failed", 0)
+        one.tick()
+        assert statuses()[("b", -1, 1)] == "BLOCKED"
+        airflow_database.set(DagRun, {"run_id": "b1"}, state="running", end_date=None)
+        airflow_database.set(TaskInstance, {"task_id": "a"}, state="success", try_number=2)
+        airflow_database.set(TaskInstance, {"task_id": "b"}, state="running", try_number=1, start_date=LATER, end_date=None)
+        provisional("b", "PROCESSING", airflow_state="running", started_at=LATER, config={"sql": "SELECT 1"})
+        if is_seen:
+            one.tick()
+            assert logs()[("b", -1, 1)] == ("PROCESSING", None)
+        failed: dict[str, Any] = {"error_type": "ValueError", "error_message": "no rows", "end_cause": "task"}
+        provisional("b", "ERROR", airflow_state="failed", started_at=LATER, ended_at=LATER, **failed)
+        airflow_database.set(TaskInstance, {"task_id": "b"}, state="failed", end_date=LATER)
+        airflow_database.set(DagRun, {"run_id": "b1"}, state="failed", end_date=LATER)
+        one.tick()
+        with read_session() as session:
+            row = session.get_one(TaskLog, ("sales", "b1", "b", -1, 1))
+        assert (row.status, row.error_message, row.end_cause, row.config) == ("ERROR", "no rows", "task", {"sql": "SELECT 1"})
+        assert batch().error == "1 task failed: b; first error: no rows"
 
     def test_another_event_of_the_audit_log_is_no_mark(self, airflow_database: AirflowDatabase, one: Reconciler) -> None:
         airflow_database.run(state="failed", created_at=AT - timedelta(minutes=1), end_date=AT)

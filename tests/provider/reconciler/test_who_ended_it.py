@@ -251,3 +251,25 @@ def test_a_text_that_makes_no_sense_or_is_of_another_try_is_none(
     keep(airflow_database, value)
     one.tick()
     assert "ended without a message" in str(logs()[("a", -1, 2)][1])
+
+
+@pytest.mark.parametrize(("first", "by"), [("failed", None), ("failed", "ann"), ("success", None)])
+def test_who_gave_an_ended_run_another_end(
+    airflow_database: AirflowDatabase, one: Reconciler, first: str, by: str | None
+) -> None:
+    """Airflow leaves the time of the first end as it is."""
+    from airflow.models.dagrun import DagRun
+
+    then = "success" if first == "failed" else "failed"
+    at = datetime.now(UTC) - timedelta(minutes=10)
+    airflow_database.run(state=first, created_at=at - timedelta(hours=1), end_date=at)
+    airflow_database.task("a", first, end_date=at)
+    if by is not None:
+        airflow_database.acts("patch_dag_run", at - timedelta(seconds=1), by, extra={"state": first})
+    one.tick()
+    assert batch().ended_by == by
+    airflow_database.acts("patch_dag_run", datetime.now(UTC), "ben", extra={"state": then})
+    airflow_database.set(DagRun, {"run_id": "b1"}, state=then)
+    for _look in range(2):
+        one.tick()
+        assert (batch().end_cause, batch().ended_by) == (f"marked_{then}", "ben")
