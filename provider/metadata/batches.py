@@ -118,12 +118,14 @@ def lock_batches(session: Session, runs: Collection[BatchKey], *, shared: bool =
     :param shared: only keep the batches from being deleted, which costs those who write other rows of them no wait.
     :return: ``run_after`` of each that is there.
     """
-    key = (TaskBatch.workflow_id, TaskBatch.batch_id)
+    # Not by the mapped class: with its first SELECT Airflow imports all of its own, which each task process would pay.
+    column = TaskBatch.__table__.c
+    key = (column.workflow_id, column.batch_id)
     found: dict[BatchKey, datetime | None] = {}
     # A row that was deleted and made anew, while this transaction waited for it, is seen by the next statement only.
     for _look in range(2):
         if missing := sorted(set(runs) - found.keys()):
-            rows = select(*key, TaskBatch.run_after).where(tuple_(*key).in_(missing)).order_by(*key)
+            rows = select(*key, column.run_after).where(tuple_(*key).in_(missing)).order_by(*key)
             locked = session.execute(rows.with_for_update(read=shared, key_share=True))
             found |= {(row.workflow_id, row.batch_id): row.run_after for row in locked}
     return found
@@ -196,8 +198,9 @@ def last_written(session: Session) -> datetime | None:
 
 def is_of_deleted_run(session: Session, run: BatchKey) -> bool:
     """Tell whether a batch has ended since its run was deleted: nobody will look at it again."""
-    deleted = select(TaskBatch.batch_id).where(TaskBatch.workflow_id == run[0], TaskBatch.batch_id == run[1])
-    return session.scalar(deleted.where(TaskBatch.end_cause == DELETED)) is not None
+    column = TaskBatch.__table__.c
+    deleted = select(column.batch_id).where(column.workflow_id == run[0], column.batch_id == run[1])
+    return session.scalar(deleted.where(column.end_cause == DELETED)) is not None
 
 
 def end_deleted_batch(session: Session, run: BatchKey, run_after: datetime | None, reason: str, person: str | None) -> None:

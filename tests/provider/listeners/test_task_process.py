@@ -396,3 +396,22 @@ def test_airflow_takes_the_hooks_as_they_are_declared(caplog: pytest.LogCaptureF
         getattr(manager.hook, f"on_dag_run_{hook}")(dag_run=run, msg="")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(manager.pm.get_hookcallers(task_log) or []) == 9
+
+
+WRITES_A_ROW = """
+import sys
+from provider.listeners.task_process import TryRecorder
+from tests.provider.listeners.hundred_tasks import instance
+TryRecorder(budget=60).record(instance(1), "running", None)
+print([name for name in ("airflow.models.dagbag", "airflow.dag_processing.dagbag") if name in sys.modules])
+"""
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_the_first_row_of_a_process_imports_no_models_of_airflow() -> None:
+    """SQLAlchemy calls for them when a mapped class is first asked, and each task process would pay a quarter of a second."""
+    done = subprocess.run([sys.executable, "-c", WRITES_A_ROW], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    row = stored()
+    assert row is not None
+    assert row.status == "PROCESSING"

@@ -107,7 +107,7 @@ def test_the_reconciler_keeps_the_message_that_the_task_process_knew() -> None:
 
 
 def test_what_the_task_process_knew_outlives_an_airflow_that_still_calls_the_try_running() -> None:
-    record(tried("ERROR", error_type="ValueError", error_message="no such table"))
+    record(tried("ERROR", error_type="ValueError", error_message="no such table", row_source="task"))
     assert record(tried("PROCESSING", airflow_state="running"), authoritative=True).status == "PROCESSING"
     stored = record(tried("ERROR", error_message="Task failed"), authoritative=True)
     assert (stored.error_type, stored.error_message) == ("ValueError", "no such table")
