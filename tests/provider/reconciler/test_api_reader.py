@@ -9,6 +9,7 @@ import pytest
 
 from provider.airflow_internals import audit_log
 from provider.hooks.airflow_api import AirflowApi, AirflowApiSettings
+from provider.hooks.remote_job import RemoteCallError
 from provider.metadata import batches
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
@@ -114,6 +115,17 @@ def test_an_open_run_that_nobody_said_was_deleted_is_missed(airflow_database: Ai
     assert reader.changed_runs(["sales"], datetime.now(UTC) + MINUTE) == set()
 
 
+def test_airflow_names_what_it_has_not_found(airflow_database: AirflowDatabase, airflow_api: AirflowApi) -> None:
+    airflow_database.run()
+    of_run = "dags/sales/dagRuns/b1"
+    nowhere = ["dags/no_dag", "dags/no_dag/dagRuns/b1", "dags/sales/dagRuns/b2", "dags/sales/tasks/load", "pools/none"]
+    of_tasks = [f"{of_run}/taskInstances/load{below}" for below in ("", "/tries", "/dependencies", "/state-store/job")]
+    assert [airflow_api.find(path) for path in (*nowhere, *of_tasks)] == [None] * 9
+    assert (airflow_api.find(of_run) or {})["dag_run_id"] == "b1"
+    with pytest.raises(RemoteCallError, match="answered 404 otherwise than Airflow does: .*API route not found"):
+        airflow_api.find("no_such_path")
+
+
 def test_an_open_run_is_one_that_is_queued_or_running(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
     from airflow.models.dagrun import DagRun
 
@@ -206,7 +218,8 @@ def test_parents_are_the_latest_versions() -> None:
     server = Server()
     tasks = [("load", ["model", "check"]), ("model", ["check"]), ("check", [])]
     answer = {"tasks": [{"task_id": task_id, "downstream_task_ids": children} for task_id, children in tasks]}
-    server.answer = lambda path, _query: (200, answer) if path == "/api/v2/dags/sales/tasks" else (404, {})
+    gone = {"detail": "Dag with id gone was not found"}
+    server.answer = lambda path, _query: (200, answer) if path == "/api/v2/dags/sales/tasks" else (404, gone)
     reader = ApiReader(AirflowApi(AirflowApiSettings(server.address, secret="token")))
     try:
         assert reader.parents_of_run(KEY) == {"load": set(), "model": {"load"}, "check": {"load", "model"}}
