@@ -92,7 +92,7 @@ def test_a_new_row_of_a_run_counts_at_once(airflow_database: AirflowDatabase, re
     from airflow.models.dagrun import DagRun
 
     airflow_database.run()
-    airflow_database.task("load", "running")
+    airflow_database.task("load", "success", end_date=AT)
     assert reader.load_runs([KEY])[KEY].state == "running"
     since = datetime.now(UTC)
     airflow_database.set(DagRun, {"run_id": "b1"}, state="success", end_date=AT + MINUTE)
@@ -102,6 +102,28 @@ def test_a_new_row_of_a_run_counts_at_once(airflow_database: AirflowDatabase, re
     run = reader.load_runs([KEY])[KEY]
     assert (run.state, run.ended_at, len(run.tries)) == ("success", AT + MINUTE, 2)
     assert asked == []  # all of it was in the list
+
+
+def test_a_run_that_has_ended_with_an_open_task_is_read_whole_once(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[Any]
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.task("load", "running", end_date=None)
+    reader.load_runs([KEY])
+    since = datetime.now(UTC)
+    airflow_database.set(TaskInstance, {"task_id": "load"}, state="failed", end_date=AT + MINUTE)
+    airflow_database.set(DagRun, {"run_id": "b1"}, state="failed", end_date=AT + MINUTE)
+
+    assert reader.changed_runs(["sales"], since) == {KEY}
+    run = reader.load_runs([KEY])[KEY]
+    assert (run.state, {one.task_id: one.state for one in run.tries}["load"]) == ("failed", "failed")
+    assert reader.changed_runs(["sales"], since) == {KEY}
+    asked.clear()
+    assert reader.load_runs([KEY])[KEY] is run
+    assert asked == []
 
 
 def test_an_open_run_that_nobody_said_was_deleted_is_missed(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
