@@ -24,6 +24,7 @@ from provider.hooks.addresses import check_private, connection_address
 from provider.hooks.http_call import http_call, is_token, no_cookies
 from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.wait_budget import WaitBudget
+from provider.texts import sentence
 from provider.threads import in_own_thread, within
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ _HINTS = {
 #: What Airflow's 403 says of a token that it has not issued.
 _FOREIGN = "Invalid JWT token"
 _HINT_OF_FOREIGN = "Correct the connection's token, or give all of Airflow's API servers the same [api_auth] jwt_secret."
+#: ``detail`` of a 404 that says of nothing that it is not there. Airflow names what it has not found; a proxy has no such key,
+#: nor has Airflow for a path that it does not know, and an API server that serves other paths alone says what FastAPI says.
+_NAMES_NOTHING = (None, "Not Found")
 _HINT_OF_CHANGES = "Give the connection's user a role that may start and change DAG runs, such as User."
 
 
@@ -184,12 +188,21 @@ class AirflowApi:
 
     def find(self, path: str, *, also: tuple[int, ...] = (), **params: Any) -> dict[str, Any] | None:
         """
-        Return the object in an answer; None where the answer is 404.
+        Return the object in an answer; None where Airflow says that there is no such thing.
 
         :param also: further statuses that are answers; one without an object has an empty one.
+        :raises RemoteCallError: the call failed, or somebody else than Airflow answered 404.
         """
         response = self._send("GET", path, also=(404, *also), params=params)
-        return None if response.status_code == 404 else self._object(response) or {}
+        found = self._object(response) or {}
+        if response.status_code != 404:
+            return found
+        if found.get("detail") in _NAMES_NOTHING:
+            said = sentence(response.content.decode(errors="replace")) or response.reason_phrase
+            raise RemoteCallError(
+                f"Airflow GET {path} answered 404 otherwise than Airflow does: {said}. Is that the API server?", status_code=404
+            )
+        return None
 
     def listed(self, path: str, entries: str, *, by_cursor: bool = False, **params: Any) -> Iterator[Any]:
         """

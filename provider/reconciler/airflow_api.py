@@ -20,7 +20,7 @@ from provider.airflow_internals import audit_log
 from provider.airflow_internals.audit_log import PersonAct
 from provider.airflow_internals.dags import Unsaid
 from provider.hooks.airflow_api import AirflowApi, api_path
-from provider.hooks.remote_job import JobNotFoundError
+from provider.hooks.remote_job import ENDED_STATES, JobNotFoundError
 from provider.metadata import batches
 from provider.metadata.definitions import task_parameters, workflow_ids
 from provider.metadata.engine import read_session
@@ -121,8 +121,9 @@ class ApiReader:
             pieces = self._runs.get(key)
             if pieces is None or pieces.row == row:
                 continue
-            if pieces.row.run_after != row.run_after:
-                del self._runs[key]  # another one with its id
+            # Another one with its id; or its last tasks ended too, and the next search for those may be a while off.
+            if pieces.row.run_after != row.run_after or (row.state in ENDED_STATES and pieces.has_open_tasks):
+                del self._runs[key]
                 continue
             pieces.row = row
             pieces.forget_state()

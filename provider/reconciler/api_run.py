@@ -87,6 +87,11 @@ class RunPieces:
         """Whether nothing changed since the last :meth:`state`."""
         return self._state is not None
 
+    @property
+    def has_open_tasks(self) -> bool:
+        """Whether a task instance, as far as is known, has not ended."""
+        return any(pieces.row.state not in ENDED_STATES for pieces in self.tasks.values())
+
     def acts(self, without_run: Iterable[EventAnswer]) -> tuple[PersonAct, ...]:
         """
         Return what people did to the run, oldest first.

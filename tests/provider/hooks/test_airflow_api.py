@@ -208,10 +208,34 @@ class TestAnswers:
                 api(server).get("dags")
 
     def test_what_is_not_there(self, server: Server) -> None:
-        server.answer = lambda _path, _query: (404, {"detail": "gone"})
+        server.answer = lambda _path, _query: (404, {"detail": "Unable to obtain dag with id x from session"})
+        assert api(server).find("dags/x") is None
+        server.answer = lambda _path, _query: (404, {"detail": ["The Task Instance with dag_id: `x` was not found"]})
         assert api(server).find("dags/x") is None
         server.answer = lambda _path, _query: (500, "Internal Server Error")
         assert api(server).find("dags/x", also=(500,)) == {}
+
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            ("default backend - 404", "default backend - 404"),
+            ("<html>\n<h1>404</h1>", "<html> <h1>404</h1>"),
+            ("", "Not Found"),
+            ([], "[]"),
+            ({}, "{}"),
+            ({"error": "API route not found"}, '{"error": "API route not found"}'),
+            ({"detail": "Not Found"}, '{"detail": "Not Found"}'),
+        ],
+    )
+    def test_a_404_that_names_nothing_is_not_airflows(self, server: Server, body: Any, said: str) -> None:
+        server.answer = lambda _path, _query: (404, body)
+        with pytest.raises(RemoteCallError) as failed:
+            api(server).find("dags/x", also=(500,))
+        assert str(failed.value) == (
+            f"Airflow GET dags/x answered 404 otherwise than Airflow does: {said}. Is that the API server?"
+        )
+        # With its status it counts against the run that was asked for, and not for an API that is away.
+        assert (failed.value.retryable, failed.value.status_code, type(failed.value)) == (True, 404, RemoteCallError)
 
     def test_a_role_that_may_not_read(self, server: Server) -> None:
         server.answer = lambda _path, _query: (403, {"detail": "Forbidden"})

@@ -31,7 +31,7 @@ class Airflow:
             self.runs[body["dag_run_id"]] = {"dag_run_id": body["dag_run_id"], "state": "running", **body}
             return (self.lost.pop(), {}) if self.lost else (200, self.runs[body["dag_run_id"]])
         if run_id not in self.runs:
-            return 404, {"detail": "no such run"}
+            return 404, {"detail": f"The DagRun with dag_id: `{dag_id}` and run_id: `{run_id}` was not found"}
         if method == "PATCH":
             self.runs[run_id] |= body
         return 200, {"task_instances": [{"task_id": one} for one in self.failed_tasks]} if below else self.runs[run_id]

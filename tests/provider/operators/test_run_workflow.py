@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from provider.exceptions import ConfigurationError, RunConfError
 from provider.hooks.airflow_runs import MOST_RUNS, AirflowRunsHook
+from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.remote_service import open_service
 from provider.hooks.wait_budget import WaitBudget
 from provider.operators.run_workflow import LONGEST_CHAIN, RunWorkflowOperator
@@ -162,6 +164,22 @@ def test_a_batch_that_was_deleted_is_said_to_be_gone(airflow: Airflow) -> None:
 
     with pytest.raises(Exception, match=f"no run {FIRST} of reports any more"):
         ended(life, deferral)
+
+
+def test_a_404_of_a_proxy_is_not_taken_for_a_batch_that_is_gone(airflow: Airflow) -> None:
+    task().begin()
+    airflow.end(FIRST)
+    service = open_service("airflow", {"airflow_conn_id": "airflow_api"}, WaitBudget())
+    assert isinstance(service, AirflowRunsHook)
+    intent = {"workflow_id": "reports", "batch_id": FIRST, "started_by": ["sales", "batch-1", "job", -1]}
+    job = service.find(intent)
+    assert job is not None
+
+    airflow.server.answer = lambda _path, _query: (404, "default backend - 404")
+    for ask in (partial(service.status, job), partial(service.find, intent), partial(service.cancel, job)):
+        with pytest.raises(RemoteCallError, match="default backend - 404") as failed:
+            ask()
+        assert (failed.value.retryable, type(failed.value)) == (True, RemoteCallError)
 
 
 def test_an_unknown_workflow_is_named(airflow: Airflow) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from provider.airflow_internals import audit_log
 from provider.hooks.airflow_api import AirflowApi, AirflowApiSettings
+from provider.hooks.remote_job import RemoteCallError
 from provider.metadata import batches
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
@@ -91,7 +92,7 @@ def test_a_new_row_of_a_run_counts_at_once(airflow_database: AirflowDatabase, re
     from airflow.models.dagrun import DagRun
 
     airflow_database.run()
-    airflow_database.task("load", "running")
+    airflow_database.task("load", "success", end_date=AT)
     assert reader.load_runs([KEY])[KEY].state == "running"
     since = datetime.now(UTC)
     airflow_database.set(DagRun, {"run_id": "b1"}, state="success", end_date=AT + MINUTE)
@@ -103,6 +104,28 @@ def test_a_new_row_of_a_run_counts_at_once(airflow_database: AirflowDatabase, re
     assert asked == []  # all of it was in the list
 
 
+def test_a_run_that_has_ended_with_an_open_task_is_read_whole_once(
+    airflow_database: AirflowDatabase, reader: ApiReader, asked: list[Any]
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    airflow_database.task("load", "running", end_date=None)
+    reader.load_runs([KEY])
+    since = datetime.now(UTC)
+    airflow_database.set(TaskInstance, {"task_id": "load"}, state="failed", end_date=AT + MINUTE)
+    airflow_database.set(DagRun, {"run_id": "b1"}, state="failed", end_date=AT + MINUTE)
+
+    assert reader.changed_runs(["sales"], since) == {KEY}
+    run = reader.load_runs([KEY])[KEY]
+    assert (run.state, {one.task_id: one.state for one in run.tries}["load"]) == ("failed", "failed")
+    assert reader.changed_runs(["sales"], since) == {KEY}
+    asked.clear()
+    assert reader.load_runs([KEY])[KEY] is run
+    assert asked == []
+
+
 def test_an_open_run_that_nobody_said_was_deleted_is_missed(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
     airflow_database.run()
     airflow_database.run("b2", state="success", end_date=AT)
@@ -112,6 +135,17 @@ def test_an_open_run_that_nobody_said_was_deleted_is_missed(airflow_database: Ai
     assert reader.changed_runs(["sales"], datetime.now(UTC) + MINUTE) == {KEY}
     assert list(reader.load_runs([KEY, OTHER])) == [OTHER]
     assert reader.changed_runs(["sales"], datetime.now(UTC) + MINUTE) == set()
+
+
+def test_airflow_names_what_it_has_not_found(airflow_database: AirflowDatabase, airflow_api: AirflowApi) -> None:
+    airflow_database.run()
+    of_run = "dags/sales/dagRuns/b1"
+    nowhere = ["dags/no_dag", "dags/no_dag/dagRuns/b1", "dags/sales/dagRuns/b2", "dags/sales/tasks/load", "pools/none"]
+    of_tasks = [f"{of_run}/taskInstances/load{below}" for below in ("", "/tries", "/dependencies", "/state-store/job")]
+    assert [airflow_api.find(path) for path in (*nowhere, *of_tasks)] == [None] * 9
+    assert (airflow_api.find(of_run) or {})["dag_run_id"] == "b1"
+    with pytest.raises(RemoteCallError, match="answered 404 otherwise than Airflow does: .*API route not found"):
+        airflow_api.find("no_such_path")
 
 
 def test_an_open_run_is_one_that_is_queued_or_running(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
@@ -206,7 +240,8 @@ def test_parents_are_the_latest_versions() -> None:
     server = Server()
     tasks = [("load", ["model", "check"]), ("model", ["check"]), ("check", [])]
     answer = {"tasks": [{"task_id": task_id, "downstream_task_ids": children} for task_id, children in tasks]}
-    server.answer = lambda path, _query: (200, answer) if path == "/api/v2/dags/sales/tasks" else (404, {})
+    gone = {"detail": "Dag with id gone was not found"}
+    server.answer = lambda path, _query: (200, answer) if path == "/api/v2/dags/sales/tasks" else (404, gone)
     reader = ApiReader(AirflowApi(AirflowApiSettings(server.address, secret="token")))
     try:
         assert reader.parents_of_run(KEY) == {"load": set(), "model": {"load"}, "check": {"load", "model"}}
