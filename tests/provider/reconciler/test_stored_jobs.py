@@ -13,6 +13,8 @@ from sqlalchemy.exc import OperationalError
 from provider.metadata.engine import read_session
 from provider.metadata.record_tables import TaskLog
 from provider.reconciler import passes
+from provider.reconciler.airflow_api import ApiReader
+from provider.reconciler.airflow_database import DatabaseReader
 from provider.reconciler.airflow_state import RemoteJobState, TryState
 from provider.reconciler.passes import Reconciler
 from provider.reconciler.stored_jobs import stored_job
@@ -180,6 +182,24 @@ def test_a_look_at_the_rows_that_fails_is_made_again(airflow, service, one: Reco
         with pytest.raises(OperationalError):
             one.tick()
     assert one.tick()
+    assert one.finish_jobs(20)
+    assert service.cancelled == ["job-1"]
+
+
+def test_a_dag_that_cannot_be_read_stops_no_pass(airflow, service, one: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    ledger(airflow)
+    assert one.tick()
+    airflow.delete_run("b1")
+
+    def unreadable(*_: object) -> NoReturn:
+        raise ValueError("unknown serialized operator")
+
+    with monkeypatch.context() as patched:
+        for reader in (DatabaseReader, ApiReader):
+            patched.setattr(reader, "operator_of_task", unreadable)
+        for _ in range(2):
+            assert one.tick()
     assert one.finish_jobs(20)
     assert service.cancelled == ["job-1"]
 
