@@ -20,6 +20,7 @@ from typing import Any
 from provider.airflow_internals.audit_log import PersonAct
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import ENDED_STATES, CannotCancelError, JobNotFoundError, RemoteCallError
+from provider.metadata.engine import is_outage
 from provider.reconciler.airflow_state import (
     AirflowState,
     OpenAirflow,
@@ -167,22 +168,43 @@ class OrphanedJobs:
                 self._waiting.setdefault(orphan.key, orphan)
 
     def _begin(self, due: Collection[Orphan], now: datetime) -> None:
-        with self._open_airflow() as airflow:
-            runs = airflow.load_runs({orphan.run for orphan in due if orphan.left})
-            for orphan in due:
-                del self._waiting[orphan.key]
-                if orphan.left and not orphan.run_gone:
-                    run = runs.get(orphan.run)
-                    if run is not None and orphan.attempt not in run.tries:
-                        continue  # it has gone on since; whatever there is to do then has another key
-                    orphan = replace(orphan, run_gone=run is None, acts=run.acts if run is not None else ())
-                if orphan.run_gone or orphan.cleared or _ended_by_a_person(airflow, orphan):
-                    operator = airflow.operator_of_task(orphan.run, orphan.attempt.task_id)
-                    self._working[orphan.key] = (orphan, self._calls.submit(end_job(orphan, operator)))
-                elif now - orphan.seen_at < OLDEST:
-                    self._waiting[orphan.key] = replace(orphan, due_at=now + self._look_again, left=True)
-                else:
-                    self._settle(orphan)
+        """Begin each by itself: one DAG that cannot be read keeps no other job running, and no pass from its end."""
+        runs: dict[RunKey, RunState | None] = {}
+        for orphan in due:
+            try:
+                with self._open_airflow() as airflow:
+                    self._begin_one(airflow, orphan, runs, now)
+            except Exception as error:
+                # Where no more than the closing failed, it no longer waits.
+                if orphan.key in self._waiting:
+                    self._try_again(orphan, now, error)
+                if is_outage(error):
+                    raise
+
+    def _begin_one(self, airflow: AirflowState, orphan: Orphan, runs: dict[RunKey, RunState | None], now: datetime) -> None:
+        """
+        Do what is due; what fails leaves it waiting.
+
+        :param runs: those that were read for others.
+        """
+        key = orphan.key
+        if orphan.left and not orphan.run_gone:
+            if orphan.run not in runs:
+                runs[orphan.run] = airflow.load_runs([orphan.run]).get(orphan.run)
+            run = runs[orphan.run]
+            if run is not None and orphan.attempt not in run.tries:
+                del self._waiting[key]  # it has gone on since; whatever there is to do then has another key
+                return
+            orphan = replace(orphan, run_gone=run is None, acts=run.acts if run is not None else ())
+        if orphan.run_gone or orphan.cleared or _ended_by_a_person(airflow, orphan):
+            operator = airflow.operator_of_task(orphan.run, orphan.attempt.task_id)
+            self._working[key] = (orphan, self._calls.submit(end_job(orphan, operator)))
+            del self._waiting[key]
+        elif now - orphan.seen_at < OLDEST:
+            self._waiting[key] = replace(orphan, due_at=now + self._look_again, left=True)
+        else:
+            del self._waiting[key]
+            self._settle(orphan)
 
     def _collect(self, now: datetime) -> None:
         """Take the results; what could not be done is tried again later."""
@@ -194,14 +216,21 @@ class OrphanedJobs:
             if isinstance(error, ConfigurationError | CannotCancelError):
                 log.warning("The %s keeps running: %s", orphan, error)
             elif error is not None or not future.result():
-                if now - orphan.seen_at < OLDEST:
-                    if error is not None:
-                        log.warning("Cannot cancel %s, trying again in %s: %s", orphan, orphan.pause, error)
-                    pause = min(2 * orphan.pause, _LONGEST_PAUSE)
-                    self._waiting[key] = replace(orphan, due_at=now + orphan.pause, pause=pause)
-                    continue
-                log.error("Cannot cancel %s: %s. End it in its service's console.", orphan, error)
+                self._try_again(orphan, now, error)
+                continue
             self._settle(orphan)
+
+    def _try_again(self, orphan: Orphan, now: datetime, error: BaseException | None) -> None:
+        """Let it wait for twice as long as the last time, or give it up after a day."""
+        if now - orphan.seen_at < OLDEST:
+            if error is not None:
+                log.warning("Cannot cancel %s, trying again in %s: %s", orphan, orphan.pause, error)
+            pause = min(2 * orphan.pause, _LONGEST_PAUSE)
+            self._waiting[orphan.key] = replace(orphan, due_at=now + orphan.pause, pause=pause)
+            return
+        log.error("Cannot cancel %s: %s. End it in its service's console.", orphan, error)
+        self._waiting.pop(orphan.key, None)
+        self._settle(orphan)
 
     def _settle(self, orphan: Orphan) -> None:
         self._settled[orphan.key] = None

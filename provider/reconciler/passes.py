@@ -144,10 +144,12 @@ class Reconciler:
             runs, unreadable = self._load(chunk)
             unsettled |= unreadable
             gone = chunk - runs.keys() - unreadable
+            # If this pass fails half-way, they are looked at again although their batches have ended by then.
+            self._unsettled |= gone
             end_deleted({key: unfinished[key] for key in unfinished.keys() & gone}, self._source.open, self._lock.confirm)
             # A job that was started after the last look is in the rows alone.
-            remembered = {key: self._seen[key] for key in gone if key in self._seen and self._seen[key].jobs}
-            self._orphaned_jobs.look(runs.values(), [*remembered.values(), *runs_of_rows(gone - remembered.keys())])
+            remembered = {key: self._seen[key] for key in gone if key in self._seen}
+            self._orphaned_jobs.look(runs.values(), [*remembered.values(), *runs_of_rows(gone, remembered)])
             same = {key for key, run in runs.items() if self._seen.get(key) == run}
             new = [run for key, run in runs.items() if key not in same]
             settled = self._mirror(new)

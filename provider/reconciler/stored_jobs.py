@@ -37,43 +37,58 @@ def runs_to_look_at() -> set[RunKey]:
         return batches.runs_with_jobs(session, datetime.now(UTC) - OLDEST)
 
 
-def runs_of_rows(keys: Collection[RunKey]) -> Iterator[RunState]:
-    """Yield runs that Airflow has forgotten, with nothing but their remote jobs."""
+def runs_of_rows(keys: Collection[RunKey], remembered: Mapping[RunKey, RunState]) -> Iterator[RunState]:
+    """
+    Yield runs that Airflow has forgotten, one for each remote job that the rows of their tries have.
+
+    :param remembered: as they were when they were last seen; what they say of a job is left to them.
+    """
     if not keys:
         return
     with read_session() as session:
         logs, _batches = batches.stored_runs(session, sorted(keys))
     for key, tries in logs.items():
-        with_job = {name: log for name, log in tries.items() if log.remote_job is not None}
-        if with_job:
-            yield _run(key, with_job)
+        seen = remembered[key].jobs if key in remembered else {}
+        known = {name: [jobs] for name, jobs in seen.items()}
+        # A try that went on with the job of an earlier one has the same in its row.
+        for (task_id, map_index, _try_number), log in sorted(tries.items(), reverse=True):
+            if log.remote_job is None:
+                continue
+            jobs = read_ledger({**log.remote_job, "outcome": "running"})
+            others = known.setdefault((task_id, map_index), [])
+            if not any(_is_same(jobs, other) for other in others):
+                others.append(jobs)
+                yield _run(key, log, jobs)
 
 
-def _run(key: RunKey, logs: Mapping[tuple[str, int, int], TaskLog]) -> RunState:
-    tries = [
-        TryState(
-            task_id=log.task_id,
-            map_index=log.map_index,
-            try_number=log.try_number,
-            state=log.airflow_state,
-            started_at=log.started_at,
-            ended_at=log.ended_at,
-            updated_at=log.updated_at,
-            live=True,
-        )
-        for log in logs.values()
-    ]
-    jobs = {(log.task_id, log.map_index): read_ledger({**(log.remote_job or {}), "outcome": "running"}) for log in logs.values()}
+def _is_same(one: RemoteJobState, other: RemoteJobState) -> bool:
+    """Tell whether both mean the same job, or the same start of one that was never recorded."""
+    if one.job is None or other.job is None:
+        return one.job is other.job and one.intent == other.intent
+    return one.job.get("id") == other.job.get("id")
+
+
+def _run(key: RunKey, log: TaskLog, jobs: RemoteJobState) -> RunState:
+    attempt = TryState(
+        task_id=log.task_id,
+        map_index=log.map_index,
+        try_number=log.try_number,
+        state=log.airflow_state,
+        started_at=log.started_at,
+        ended_at=log.ended_at,
+        updated_at=log.updated_at,
+        live=True,
+    )
     return RunState(
         *key,
         state=None,
         run_type="",
         triggered_by=None,
         conf={},
-        run_after=min(log.updated_at for log in logs.values()),
+        run_after=log.updated_at,
         created_at=None,
         started_at=None,
         ended_at=None,
-        tries=tuple(tries),
-        jobs=jobs,
+        tries=(attempt,),
+        jobs={(log.task_id, log.map_index): jobs},
     )

@@ -16,6 +16,7 @@ from provider.hooks.remote_job import Intent, JobStatus, RemoteJob
 from provider.hooks.remote_service import ENTRY_POINT_GROUP, ForeignHandle, RemoteService, service_class
 from provider.hooks.wait_budget import WaitBudget
 from provider.reconciler import orphaned_jobs
+from provider.reconciler.airflow_api import ApiReader
 from provider.reconciler.airflow_database import DatabaseReader
 from provider.reconciler.airflow_state import RunKey, read_airflow
 from provider.reconciler.orphaned_jobs import OrphanedJobs
@@ -101,10 +102,11 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the DAG of the task says of its operator."""
     parameters = {"recording_conn_id": "c", "identity": ["somebody"]}
 
-    def of_task(_reader: DatabaseReader, key: RunKey, task_id: str) -> dict[str, Any] | None:
+    def of_task(_reader: object, key: RunKey, task_id: str) -> dict[str, Any] | None:
         return parameters or None if (key, task_id) == (KEY, "load") else None
 
-    monkeypatch.setattr(DatabaseReader, "operator_of_task", of_task)
+    for reader in (DatabaseReader, ApiReader):
+        monkeypatch.setattr(reader, "operator_of_task", of_task)
     return parameters
 
 
@@ -131,12 +133,12 @@ def airflow(airflow_database: AirflowDatabase) -> AirflowDatabase:
     return airflow_database
 
 
-def ledger(airflow: AirflowDatabase, map_index: int = -1, **values: Any) -> None:
+def ledger(airflow: AirflowDatabase, map_index: int = -1, task_id: str = "load", **values: Any) -> None:
     """Store what the task knows of its job."""
     from airflow.models.task_state_store import TaskStateStoreModel
 
     entry = {"job": JOB, "intent": None, "outcome": "running", "tries": {"1": JOB}, "service": RECORDED, **values}
-    key = {"dag_id": "sales", "run_id": "b1", "task_id": "load", "map_index": map_index, "dag_run_id": 1}
+    key = {"dag_id": "sales", "run_id": "b1", "task_id": task_id, "map_index": map_index, "dag_run_id": 1}
     airflow.insert(TaskStateStoreModel, **key, key="remote_job", value=json.dumps(entry), updated_at=LONG_AGO)
 
 

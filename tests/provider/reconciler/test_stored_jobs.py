@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from provider.metadata.engine import read_session
 from provider.metadata.record_tables import TaskLog
+from provider.reconciler import passes
+from provider.reconciler.airflow_api import ApiReader
+from provider.reconciler.airflow_database import DatabaseReader
 from provider.reconciler.airflow_state import RemoteJobState, TryState
 from provider.reconciler.passes import Reconciler
 from provider.reconciler.stored_jobs import stored_job
 from tests.provider.reconciler.batch_rows import provisional
+from tests.provider.reconciler.conftest import AirflowDatabase
 from tests.provider.reconciler.orphan_world import JOB, LONG_AGO, RECORDED, airflow, ledger, operator, service
 
 __all__ = ["airflow", "operator", "service"]
@@ -94,6 +100,107 @@ def test_the_job_of_a_run_that_was_deleted_before_anybody_looked_is_cancelled(ai
     looks.release()
     if not lives:
         lives_again()
+    assert service.cancelled == ["job-1"]
+
+
+@pytest.fixture
+def told(one: Reconciler) -> Callable[..., None]:
+    """Let the process of a task tell of a job after the last look, delete the run, and end what then runs for nobody."""
+
+    def tell(airflow: AirflowDatabase, *handles: tuple[int, Any, Any]) -> None:
+        assert one.tick()
+        for number, job, intent in handles:
+            provisional("load", "PROCESSING", number, remote_job={"service": RECORDED, "job": job, "intent": intent})
+        airflow.delete_run("b1")
+        for _ in range(2):
+            assert one.tick()
+            assert one.finish_jobs(20)
+
+    return tell
+
+
+OTHER = {"id": "job-0", "url": ""}
+
+
+def test_so_is_that_of_a_second_remote_task(airflow, service, told) -> None:
+    """The first one's job was seen; of the second one's the row alone knows."""
+    airflow.task("extract", "success", updated_at=LONG_AGO)
+    ledger(airflow, task_id="extract", job=OTHER, outcome="success")
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    told(airflow, (1, JOB, None))
+    assert service.cancelled == ["job-1"]
+
+
+def test_so_is_that_of_a_second_try(airflow, service, told) -> None:
+    airflow.task("load", "up_for_retry", updated_at=datetime.now(UTC), max_tries=1)
+    ledger(airflow, outcome="failed", job=OTHER)
+    told(airflow, (2, JOB, None))
+    assert service.cancelled == ["job-1"]
+
+
+def test_so_are_those_of_several_tries(airflow, service, told) -> None:
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    service.found = [{"id": "job-2", "url": ""}]
+    told(airflow, (1, OTHER, None), (2, JOB, None), (3, None, {"since": "then"}))
+    assert sorted(service.cancelled) == ["job-0", "job-1", "job-2"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "handles", "cancelled"),
+    [
+        ({}, [(1, JOB, None)], ["job-1"]),
+        ({}, [(2, {**JOB, "url": "elsewhere"}, None)], ["job-1"]),
+        ({"outcome": "success"}, [(1, JOB, None)], []),
+        ({"job": None, "intent": {"since": "then"}}, [(1, None, {"since": "then"})], ["job-2"]),
+        (None, [(1, JOB, None), (2, JOB, None)], ["job-1"]),
+    ],
+    ids=["seen", "seen in an earlier try", "ended", "looked up", "in two rows"],
+)
+def test_a_job_that_is_known_twice_is_ended_once(
+    airflow, service, told, kept: dict[str, Any] | None, handles: list[tuple[int, Any, Any]], cancelled: list[str]
+) -> None:
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    service.found = [{"id": "job-2", "url": ""}] * 2
+    if kept is not None:
+        ledger(airflow, **kept)
+    told(airflow, *handles)
+    assert service.cancelled == cancelled
+
+
+def test_a_look_at_the_rows_that_fails_is_made_again(airflow, service, one: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch has ended by then, and nothing else leads to the run."""
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    ledger(airflow)
+    assert one.tick()
+    airflow.delete_run("b1")
+
+    def away(*_: object) -> NoReturn:
+        raise OperationalError("", {}, Exception("connection closed"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(passes, "runs_of_rows", away)
+        with pytest.raises(OperationalError):
+            one.tick()
+    assert one.tick()
+    assert one.finish_jobs(20)
+    assert service.cancelled == ["job-1"]
+
+
+def test_a_dag_that_cannot_be_read_stops_no_pass(airflow, service, one: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    airflow.task("load", "running", updated_at=LONG_AGO)
+    ledger(airflow)
+    assert one.tick()
+    airflow.delete_run("b1")
+
+    def unreadable(*_: object) -> NoReturn:
+        raise ValueError("unknown serialized operator")
+
+    with monkeypatch.context() as patched:
+        for reader in (DatabaseReader, ApiReader):
+            patched.setattr(reader, "operator_of_task", unreadable)
+        for _ in range(2):
+            assert one.tick()
+    assert one.finish_jobs(20)
     assert service.cancelled == ["job-1"]
 
 
