@@ -13,7 +13,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from provider.airflow_internals.audit_log import PersonAct, SchedulerEnd
+from provider.hooks.remote_job import RemoteCallError
 from provider.metadata.states import ERROR
+
+#: Statuses of Airflow's API, or none, that say nothing of the run that was asked for.
+_UNREACHABLE = frozenset({None, 401, 403, 408, 429, 502, 503, 504})
 
 #: (dag_id, run_id), which are (workflow_id, batch_id).
 RunKey = tuple[str, str]
@@ -204,3 +208,8 @@ def read_airflow() -> Iterator[AirflowState]:
 
     with DatabaseReader.opened() as database:
         yield database
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Tell whether Airflow's API could not be asked at all; other errors can be the fault of one run."""
+    return isinstance(error, RemoteCallError) and error.status_code in _UNREACHABLE

@@ -28,6 +28,7 @@ from provider.reconciler.airflow_state import (
     RunKey,
     RunState,
     TryState,
+    is_unreachable,
     read_airflow,
 )
 from provider.reconciler.end_causes import ended_by_a_person
@@ -178,7 +179,7 @@ class OrphanedJobs:
                 # Where no more than the closing failed, it no longer waits.
                 if orphan.key in self._waiting:
                     self._try_again(orphan, now, error)
-                if is_outage(error):
+                if is_outage(error) or is_unreachable(error):
                     raise
 
     def _begin_one(self, airflow: AirflowState, orphan: Orphan, runs: dict[RunKey, RunState | None], now: datetime) -> None:

@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from provider.alerts.raising import Alerting
 from provider.batch_ids import TEMPORARY_RUN_PREFIX
 from provider.exceptions import LostLeadError
-from provider.hooks.remote_job import RemoteCallError
 from provider.metadata import batches
 from provider.metadata.engine import is_outage, read_session, write_session
 from provider.metadata.leader_lock import LeaderLock, record_current_at
@@ -30,6 +29,7 @@ from provider.reconciler.airflow_state import (
     TryReport,
     TryState,
     database_source,
+    is_unreachable,
     read_airflow,
 )
 from provider.reconciler.end_causes import DELETED_REASON
@@ -51,8 +51,6 @@ _RUNS_AT_ONCE = 50
 #: How far back it is looked for who deleted a run.
 _DELETED_WITHIN = timedelta(days=30)
 _NOTES = 1000
-#: Statuses of Airflow's API, or none, that say nothing of the run that was asked for.
-_UNREACHABLE = frozenset({None, 401, 403, 408, 429, 502, 503, 504})
 
 
 class Reconciler:
@@ -180,7 +178,7 @@ class Reconciler:
         try:
             return dict(load(keys, self._source.open)), set()
         except Exception as error:
-            if is_outage(error) or _is_unreachable(error):
+            if is_outage(error) or is_unreachable(error):
                 raise
             if len(keys) == 1:
                 self._tell_broken(set(keys))
@@ -243,11 +241,6 @@ class Reconciler:
 
     def _note_of(self, run: RunKey, attempt: TryKey) -> str | None:
         return self._notes.get((run, attempt))
-
-
-def _is_unreachable(error: Exception) -> bool:
-    """Tell whether Airflow's API could not be asked at all; other errors can be the fault of one run."""
-    return isinstance(error, RemoteCallError) and error.status_code in _UNREACHABLE
 
 
 def of_batches(keys: Collection[RunKey]) -> set[RunKey]:
