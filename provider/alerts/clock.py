@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Row, func, literal, null, select
+from sqlalchemy import ColumnElement, Row, func, literal, null, or_, select
 from sqlalchemy.orm import Session
 
 from provider.alerts.happenings import Happening
@@ -30,8 +30,6 @@ SHORTEST_SECONDS = 60.0
 _SHORTEST = timedelta(seconds=SHORTEST_SECONDS)
 #: Open batches and tasks that are looked at.
 _MOST_OPEN = 5000
-
-_begun_at = func.coalesce(TaskBatch.started_at, TaskBatch.created_at)
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def _by_time(session: Session, rule: AlertRule, day: date, zone: ZoneInfo) -> It
     begin, at = datetime.combine(first, rule.from_time, zone).astimezone(UTC), end.astimezone(UTC)
     if begin >= at:  # both are in the hour that a clock leaves out: there is nothing between them
         return
-    began = (TaskBatch.workflow_id == rule.workflow_id, _begun_at >= begin, _begun_at <= at)
+    began = _began(rule.workflow_id, begin, at)
     by = f"{rule.at_time:%H:%M} ({zone.key})"
     identity = (rule.workflow_id, end.isoformat())
     batches = _newest(session, began)
@@ -147,6 +145,20 @@ def _by_time(session: Session, rule: AlertRule, day: date, zone: ZoneInfo) -> It
         if session.scalar(done) is None:
             note = f"no batch had ended with success by {by}: {_told(batches, at)}"
             yield Happening("late", rule.workflow_id, identity, at, details={"note": note})
+
+
+def _began(workflow_id: str, begin: datetime, at: datetime) -> tuple[ColumnElement[bool], ...]:
+    """
+    Select the batches that first began in a time.
+
+    One that is run again begins anew in Airflow, and is none of the day on which that happens: its first try says when it began.
+    Tries are looked for by a subquery, of those batches alone that do not say themselves that they are older.
+    """
+    says = func.coalesce(TaskBatch.started_at, TaskBatch.created_at)
+    same = (TaskLog.workflow_id == TaskBatch.workflow_id, TaskLog.batch_id == TaskBatch.batch_id)
+    tried = select(func.min(TaskLog.started_at)).where(*same).scalar_subquery()
+    first_in_time = (func.coalesce(tried, begin) >= begin, or_(says <= at, tried <= at))
+    return (TaskBatch.workflow_id == workflow_id, says >= begin, *first_in_time)
 
 
 def _zone(rule: AlertRule, known: _Known) -> ZoneInfo:

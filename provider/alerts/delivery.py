@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from provider.airflow_internals.secrets import redact
+from provider.alerts.outbox import MOST_DEATHS
 from provider.alerts.wording import message_of
 from provider.exceptions import AcceleratorError, ConfigurationError
 from provider.texts import quoted
@@ -73,17 +75,23 @@ def messages_of(alerts: Sequence[ClaimedAlert], rules: Mapping[str, AlertRule]) 
     """
     Yield the alerts that go out together: those of one rule and one batch; each one alone to a topic.
 
-    What was tried most often comes last: should the process die of it once more, all others are sent.
+    What nobody has survived to send goes apart from what is new, and the last time alone: of what was with it in a message nobody
+    may have died. It comes last, as does what else its rule tells: should the process die of it once more, all others are sent.
     """
 
     def key(alert: ClaimedAlert) -> tuple[str, ...]:
         rule = rules.get(alert.rule_id)
-        alone = str(alert.id) if rule is not None and rule.notifier == TOPIC else ""
-        return (alert.rule_id, alert.workflow_id, alert.batch_id or "", alone)
+        alone = (rule is not None and rule.notifier == TOPIC) or alert.deaths == MOST_DEATHS - 1
+        return (alert.rule_id, alert.workflow_id, alert.batch_id or "", str(alert.deaths), str(alert.id) if alone else "")
+
+    def last(group: list[ClaimedAlert]) -> tuple[int, int, int]:
+        return deaths[group[0].rule_id], group[0].deaths, max(alert.attempts for alert in group)
 
     in_order = sorted(alerts, key=lambda alert: (key(alert), alert.happened_at, alert.id))
-    groups = [list(group) for _key, group in groupby(in_order, key)]
-    yield from sorted(groups, key=lambda group: max(alert.attempts for alert in group))
+    deaths: Counter[str] = Counter()
+    for alert in alerts:
+        deaths[alert.rule_id] = max(deaths[alert.rule_id], alert.deaths)
+    yield from sorted((list(group) for _key, group in groupby(in_order, key)), key=last)
 
 
 def send(rule: AlertRule, alerts: Sequence[ClaimedAlert], base_url: str, gcp_conn_id: str) -> None:

@@ -7,7 +7,7 @@ An alert is committed with what it tells of. It is sent at least once: whoever s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +34,10 @@ _AT_ONCE = 500
 #: Alerts in one claim, and so in one message.
 _MOST_AT_ONCE = 1000
 _LONGEST_REASON = 1000
+#: After so many sendings in a row of which nobody knows how they ended an alert is given up: it takes what there is not.
+MOST_DEATHS = 5
+#: Reasons of an alert whose sending has begun, by how many before that had no outcome.
+_BEGUN = [f"its sending has begun; of {number} in a row no end is known" for number in range(1, MOST_DEATHS + 1)]
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,14 @@ class ClaimedAlert:
     try_number: int | None
     happened_at: datetime
     details: dict[str, Any]
-    #: This one included.
+    #: Sendings that have begun.
     attempts: int
     reason: str | None = None
+
+    @property
+    def deaths(self) -> int:
+        """How many sendings in a row, up to the last one, have begun and had no outcome: whoever sent it has died."""
+        return 1 + _BEGUN.index(self.reason) if self.reason in _BEGUN else 0
 
 
 def calls(rules: Collection[RuleInForce], happenings: Iterable[Happening]) -> Iterator[tuple[RuleInForce, Happening]]:
@@ -169,9 +178,22 @@ def claim(session: Session, limit: int = 100) -> list[ClaimedAlert]:
     rows = session.scalars(statement.limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
     for row in rows:
         row.claimed_until = now + timedelta(seconds=CLAIM_SECONDS)
-        # Counted now: whoever dies of sending it counts nothing.
-        row.attempts += 1
     return [ClaimedAlert(**{field.name: getattr(row, field.name) for field in fields(ClaimedAlert)}) for row in rows]
+
+
+def begin(session: Session, alerts: Sequence[ClaimedAlert]) -> list[ClaimedAlert]:
+    """
+    Write that sending one message begins, and return its alerts as they are then.
+
+    Counted before it is sent, for whoever dies of it counts nothing; and for this message alone, not for its whole claim.
+
+    :param alerts: those of the message, as :func:`provider.alerts.delivery.messages_of` has them: with as many deaths each.
+    """
+    reason = _BEGUN[alerts[0].deaths]
+    statement = update(Alert).where(Alert.id.in_([alert.id for alert in alerts]), Alert.state == ALERT_WAITING)
+    statement = statement.values(attempts=Alert.attempts + 1, reason=reason)
+    session.execute(statement.execution_options(synchronize_session=False))
+    return [replace(alert, attempts=alert.attempts + 1, reason=reason) for alert in alerts]
 
 
 def mark_sent(session: Session, ids: Collection[int]) -> None:
@@ -182,11 +204,7 @@ def mark_sent(session: Session, ids: Collection[int]) -> None:
 
 def release(session: Session, ids: Collection[int]) -> None:
     """Give back claimed alerts that there was no time to send."""
-    statement = (
-        update(Alert)
-        .where(Alert.id.in_(ids), Alert.state == ALERT_WAITING)
-        .values(claimed_until=None, attempts=Alert.attempts - 1)
-    )
+    statement = update(Alert).where(Alert.id.in_(ids), Alert.state == ALERT_WAITING).values(claimed_until=None)
     session.execute(statement.execution_options(synchronize_session=False))
 
 
@@ -208,7 +226,7 @@ def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str,
 def retry_failed(session: Session) -> int:
     """Let what was given up be sent once more; return how many alerts that are."""
     now = datetime.now(UTC)
-    values = {"state": ALERT_WAITING, "due_at": now, "attempts": 0}
+    values = {"state": ALERT_WAITING, "due_at": now, "attempts": 0, "reason": None}
     statement = update(Alert).where(Alert.state == ALERT_FAILED).values(**values).returning(Alert.id)
     return len(session.execute(statement.execution_options(synchronize_session=False)).all())
 

@@ -26,9 +26,6 @@ __all__ = ["SendAlertsOperator"]
 #: shorter than a claim lasts: else another sender would send the same.
 SENDING_SECONDS = 200.0
 
-#: After so many tries of which nobody knows how they ended an alert is given up: it takes memory or time that there is not.
-MOST_DEATHS = 5
-
 
 class SendAlertsOperator(BaseOperator):
     """
@@ -107,10 +104,11 @@ class SendAlertsOperator(BaseOperator):
         try:
             if rule_id not in rules:
                 raise ConfigurationError(problems.get(rule_id, "its rule is gone."))
-            if any(alert.attempts > MOST_DEATHS and alert.reason is None for alert in alerts):
-                raise ConfigurationError(
-                    f"the process that was to send it has died {MOST_DEATHS} times; see its log, and the rule."
-                )
+            # All of a message have as many.
+            if (deaths := alerts[0].deaths) >= outbox.MOST_DEATHS:
+                raise ConfigurationError(f"the process that was to send it has died {deaths} times; see its log, and the rule.")
+            with write_session() as session:
+                alerts = outbox.begin(session, alerts)
             send(rules[rule_id], alerts, _base_url(), self.gcp_conn_id)
         except Exception as error:  # noqa: BLE001 - whatever a notifier raises
             reason = reason_of(error)

@@ -80,6 +80,23 @@ class TestByATime:
             "not_started": "no batch had started by 06:30 (UTC)",
         }
 
+    def test_yesterdays_batch_is_none_of_today_either_when_it_is_run_again(self) -> None:
+        """Airflow then writes the beginning of the run anew."""
+        batch("old", "SUCCESS", DAY + timedelta(hours=1), DAY + timedelta(hours=2))
+        task("old", "SUCCESS", DAY - timedelta(hours=2), DAY - timedelta(hours=1), "start_batch")
+        task("old", "SUCCESS", DAY + timedelta(hours=1), DAY + timedelta(hours=2))
+        assert set(notes(DAY + timedelta(hours=7))) == {"late", "not_started"}
+
+    def test_a_batch_that_is_run_again_after_the_time_had_begun_all_the_same(self) -> None:
+        batch("b1", "PROCESSING", DAY + timedelta(hours=8))
+        task("b1", "SUCCESS", DAY + timedelta(hours=5), DAY + timedelta(hours=6), "start_batch")
+        assert set(notes(DAY + timedelta(hours=9))) == {"late"}
+
+    def test_a_batch_that_first_began_after_the_time_came_too_late(self) -> None:
+        batch("b1", "PROCESSING", DAY + timedelta(hours=7))
+        task("b1", "PROCESSING", DAY + timedelta(hours=7), task_id="start_batch")
+        assert set(notes(DAY + timedelta(hours=9))) == {"late", "not_started"}
+
     def test_a_window_may_begin_the_evening_before(self) -> None:
         batch("night", "SUCCESS", DAY - timedelta(hours=2), DAY - timedelta(hours=1))
         assert notes(DAY + timedelta(hours=7), from_time="20:00") == {}

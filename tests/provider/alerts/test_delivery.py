@@ -20,6 +20,7 @@ from sqlalchemy import update
 from provider import messages
 from provider.alerts import delivery, outbox
 from provider.alerts.delivery import build_notifier, messages_of, send
+from provider.alerts.outbox import MOST_DEATHS
 from provider.alerts.rules import AlertRule
 from provider.alerts.wording import message_of
 from provider.emulators.server import Emulators
@@ -27,7 +28,7 @@ from provider.exceptions import ConfigurationError
 from provider.metadata.engine import write_session
 from provider.metadata.tables import Alert
 from provider.operators import alerts as operators
-from provider.operators.alerts import MOST_DEATHS, SendAlertsOperator
+from provider.operators.alerts import SendAlertsOperator
 from tests.provider.alerts.alert_world import NOW, add_alert, add_rule, alerts
 from tests.provider.alerts.mail_server import Kept, mail_server
 
@@ -273,31 +274,101 @@ class TestTask:
         assert self.send() == {"sent": 2}
         assert len(mails.messages) == 3
 
-    def test_an_alert_of_which_its_sender_dies_keeps_no_other_back_and_is_given_up(
-        self, mails: Kept, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        add_rule("r", config={"to": "a@example.org"})
-        self.add(0, batch_id="A poison")
-        real = delivery.send
+    def dies_of(self, monkeypatch: pytest.MonkeyPatch, *deadly: str) -> list[list[str]]:
+        """Let the process die of sending some alerts; return the event ids of each message that was sent, as it grows."""
+        sent: list[list[str]] = []
 
-        def deadly(rule: AlertRule, some: list[outbox.ClaimedAlert], *arguments: str) -> None:
-            if some[0].batch_id == "A poison":
+        def send(_rule: AlertRule, some: list[outbox.ClaimedAlert], *_arguments: str) -> None:
+            ids = [one.event_id for one in some]
+            if set(ids) & set(deadly):
                 raise SystemExit(137)
-            real(rule, some, *arguments)
+            sent.append(ids)
 
-        monkeypatch.setattr(delivery, "send", deadly)
-        for _ in range(MOST_DEATHS):
+        monkeypatch.setattr(delivery, "send", send)
+        return sent
+
+    def die(self, times: int) -> None:
+        """Send until the process dies, so many times; each time its claims have run out."""
+        for _ in range(times):
             with pytest.raises(SystemExit):
                 self.send()
-            self.add(len(alerts()))
-            with write_session() as session:
-                session.execute(update(Alert).values(claimed_until=None))
-        assert self.send()["failed"] == 1
+            self.free()
+
+    def free(self) -> None:
+        with write_session() as session:
+            session.execute(update(Alert).values(claimed_until=None, due_at=NOW - timedelta(seconds=1)))
+
+    def states(self) -> dict[str, str]:
+        return {one.event_id: one.state for one in alerts()}
+
+    def test_an_alert_of_which_its_sender_dies_keeps_no_other_back_and_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_rule("r", config={"to": "a@example.org"})
+        self.add(0, batch_id="A poison")
+        sent = self.dies_of(monkeypatch, "e0")
+        for number in range(1, MOST_DEATHS + 1):
+            self.die(1)
+            self.add(number)
+        assert self.send() == {"sent": 1, "failed": 1}
 
         poison, *others = alerts()
         assert (poison.state, "has died 5 times" in (poison.reason or "")) == ("failed", True)
-        assert {one.state for one in others} == {"sent"}
-        assert len(mails.messages) == 1 + MOST_DEATHS - 1
+        assert (poison.attempts, [(one.state, one.attempts) for one in others]) == (MOST_DEATHS, [("sent", 1)] * MOST_DEATHS)
+        assert sent == [[f"e{number}"] for number in range(1, MOST_DEATHS + 1)]
+
+    def test_an_alert_that_was_only_in_the_same_claim_has_not_died_and_goes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever a rule tells may be deadly: no other rule waits until all of it was tried."""
+        add_rule("a-poison", config={"to": "a@example.org"})
+        add_rule("r", config={"to": "a@example.org"})
+        self.add(0, "a-poison", "B1")
+        self.add(1, "a-poison", "B2")
+        self.add(2, "r", "B3")
+        sent = self.dies_of(monkeypatch, "e0", "e1")
+
+        self.die(2)
+        assert sent == [["e2"]]
+        self.die(2 * MOST_DEATHS - 2)
+        assert self.send() == {"failed": 2}
+        assert self.states() == {"e0": "failed", "e1": "failed", "e2": "sent"}
+
+    def test_what_comes_of_the_same_batch_later_is_sent_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_rule("r", config={"to": "a@example.org"})
+        self.add(0)
+        sent = self.dies_of(monkeypatch, "e0")
+        self.die(MOST_DEATHS)
+        self.add(1)
+
+        assert self.send() == {"failed": 1, "sent": 1}
+        assert (self.states(), sent) == ({"e0": "failed", "e1": "sent"}, [["e1"]])
+
+    def test_what_was_in_one_message_with_a_deadly_alert_is_sent_alone_in_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_rule("r", config={"to": "a@example.org"})
+        for number in range(3):
+            self.add(number)
+        sent = self.dies_of(monkeypatch, "e0")
+
+        self.die(MOST_DEATHS)
+        assert sent == []
+        assert self.send() == {"sent": 2, "failed": 1}
+        assert (self.states()["e0"], sent) == ("failed", [["e1"], ["e2"]])
+
+    @pytest.mark.parametrize("first", ["fails", "is sent once more"])
+    def test_deaths_end_however_an_alert_fared_before(self, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_rule("r", config={"to": "a@example.org"})
+        self.add(0)
+        if first == "fails":
+            with monkeypatch.context() as patch:
+                patch.setattr(delivery, "send", _refuse)
+                assert self.send() == {"failed": 1}
+            self.free()
+        self.dies_of(monkeypatch, "e0")
+        self.die(MOST_DEATHS)
+        assert self.send() == {"failed": 1}
+        if first == "is sent once more":
+            with write_session() as session:
+                outbox.retry_failed(session)
+            self.die(MOST_DEATHS)
+            assert self.send() == {"failed": 1}
+        assert self.states() == {"e0": "failed"}
 
     def test_a_server_that_refuses_is_tried_again_and_keeps_no_other_back(self, mails: Kept) -> None:
         add_rule("r", config={"to": "a@example.org"})
@@ -331,3 +402,7 @@ class TestTask:
         (one,) = alerts()
         assert one.state == "failed"
         assert said in (one.reason or "")
+
+
+def _refuse(*_arguments: Any) -> None:
+    raise ConnectionError("refused")

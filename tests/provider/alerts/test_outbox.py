@@ -101,7 +101,38 @@ class TestClaims:
         with write_session() as session:
             outbox.release(session, [first.id])
 
-        assert [(one.event_id, one.attempts) for one in claim()] == [("e1", 1)]
+        assert [(one.event_id, one.attempts, one.deaths) for one in claim()] == [("e1", 0, 0)]
+
+    def test_a_death_is_a_sending_that_has_begun_and_had_no_outcome(self) -> None:
+        """Of what was only claimed nobody has died; what has failed since, or is sent once more by a person, starts anew."""
+        add(1)
+        add(2, batch_id="b2")
+        deaths = []
+        for _ in range(3):
+            first, second = claim()
+            deaths.append((first.deaths, second.deaths))
+            with write_session() as session:
+                outbox.begin(session, [first])
+            self.free()
+        assert deaths == [(0, 0), (1, 0), (2, 0)]
+
+        with write_session() as session:
+            outbox.mark_failed(session, [one for one in outbox.claim(session) if one.event_id == "e1"], "no server")
+        self.free()
+        assert [(one.deaths, one.attempts) for one in claim()] == [(0, 3), (0, 0)]
+
+    def test_what_somebody_wants_sent_once_more_has_as_many_tries_as_at_first(self) -> None:
+        add(1)
+        with write_session() as session:
+            outbox.mark_failed(session, outbox.begin(session, outbox.claim(session)), "it has died", for_good=True)
+            outbox.retry_failed(session)
+
+        assert [(one.attempts, one.reason) for one in claim()] == [(0, None)]
+
+    def free(self) -> None:
+        """Let claims run out, and let everything be due."""
+        with write_session() as session:
+            session.execute(update(Alert).values(claimed_until=None, due_at=NOW - SECOND))
 
     def test_the_claim_of_one_that_died_runs_out(self) -> None:
         add(1)
@@ -126,10 +157,9 @@ class TestClaims:
         add(1)
         pauses = []
         for _ in range(4):
-            claimed = claim()
             before = datetime.now(UTC)
             with write_session() as session:
-                outbox.mark_failed(session, claimed, "no\nserver\x00")
+                outbox.mark_failed(session, outbox.begin(session, outbox.claim(session)), "no\nserver\x00")
             (alert,) = alerts()
             pauses.append((alert.due_at - before).total_seconds())
             assert (alert.state, alert.reason) == ("waiting", "no server")
