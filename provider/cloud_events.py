@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from provider.exceptions import MessageError
-from provider.message_json import read_object
+from provider.message_json import read_object, refuse_unstorable
 from provider.texts import quoted
 
 _STORAGE_EVENT = "google.cloud.storage.object.v1."
@@ -43,11 +43,14 @@ def notification_of_binary(data: bytes, attributes: Mapping[str, str]) -> dict[s
     """
     Return the attributes that Cloud Storage itself would have sent.
 
-    :raises MessageError: the event is of another kind, or cannot be read.
+    :raises MessageError: the event is of another kind, cannot be read, or says what cannot be stored.
     """
     event = {name.lower().removeprefix(_PREFIX): value for name, value in attributes.items() if name.lower().startswith(_PREFIX)}
     kind = _kind(event)
-    return _notification(kind, event, read_object(data))
+    found = _notification(kind, event, read_object(data))
+    # The payload was looked at when it was read; the attributes are texts that nobody has looked at.
+    refuse_unstorable(found)
+    return found
 
 
 def notification_of_structured(data: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from airflow.sdk.observability import stats
 
 from provider.dispatch.burst import Burst
 from provider.dispatch.by_supervisor import SupervisorRuns
-from provider.dispatch.outcomes import DagRuns, Outcome, start_dag_run
+from provider.dispatch.outcomes import DagRuns, Outcome, outcome_of_failure, start_dag_run
 from provider.metadata.rows import CLAIM_SECONDS, ClaimedRequest
 from provider.metadata.states import DISPATCHED, RECEIVED
 from provider.threads import in_thread
@@ -98,14 +99,14 @@ class _Starts:
     """
     Starts runs and keeps what came of each, so that it is there if that does not come to its end.
 
-    A workflow for which Airflow did not answer spares its own requests the attempt, since the fault may be the workflow's; two
-    such workflows are an outage, which spares those of all others.
+    A workflow for which Airflow did not answer, or a start failed unexpectedly, spares its own requests the attempt, since the
+    fault may be the workflow's; two such workflows are an outage, which spares those of all others.
     """
 
     log: Logger | StandardLogger
     runs: DagRuns
     _outcomes: list[tuple[ClaimedRequest, Outcome]] = field(default_factory=list)
-    #: Workflow → answer, of those for which Airflow did not answer.
+    #: Workflow → what came of the start, of those workflows.
     _failing: dict[str, Outcome] = field(default_factory=dict)
 
     @property
@@ -129,12 +130,27 @@ class _Starts:
                 else:
                     begun.append((request, self._begin(request)))
             for request, result in begun:
-                self._take(request, result())
+                self._take(request, self._outcome(request, result))
 
     def _begin(self, request: ClaimedRequest) -> Callable[[], Outcome]:
         """Begin to start a run where several are started at a time; return what waits for the outcome."""
         start = partial(start_dag_run, request, self.runs)
         return start if self.runs.concurrency == 1 else in_thread(start, "accelerator-start-run").result
+
+    def _outcome(self, request: ClaimedRequest, result: Callable[[], Outcome]) -> Outcome:
+        """Wait for an outcome; a failure is one too, or it would keep those behind the request waiting again and again."""
+        try:
+            return result()
+        except Exception as error:  # noqa: BLE001 - told in the log and in the request's reason
+            outcome = outcome_of_failure(request, error)
+            if request.workflow_id not in self._failing:
+                # The places alone: the error as it is may quote params, and those may be secret.
+                places = "".join(traceback.format_tb(error.__traceback__))
+                self.log.error(
+                    "Request %d, batch %s of workflow %s: %s\n%s",
+                    *(request.id, request.batch_id, request.workflow_id, outcome.reason, places),
+                )
+            return outcome
 
     def _take(self, request: ClaimedRequest, outcome: Outcome) -> None:
         self._outcomes.append((request, outcome))

@@ -37,7 +37,7 @@ class Outcome:
     What became of one attempt to start a run.
 
     :param state: ``dispatched``, ``recorded``, ``duplicate``, ``rejected``, or ``received`` for a request that goes on waiting.
-    :param outage: Airflow does not answer, so trying its workflow's other requests now makes no sense.
+    :param outage: Airflow does not answer, or what calls it fails, so trying its workflow's other requests now makes no sense.
     :param attempted: False for a request that was spared the attempt.
     """
 
@@ -113,13 +113,21 @@ def _outcome_of_refusal(request: ClaimedRequest, refusal: AirflowRefusedError) -
     )
 
 
+def outcome_of_failure(request: ClaimedRequest, error: Exception) -> Outcome:
+    """Tell what becomes of a request whose start failed as nothing that is known does: it is not known what is at fault."""
+    from provider.airflow_internals.secrets import redact
+
+    said = _answer(redact(str(error)), request.params)
+    return Outcome(RECEIVED, f"waits: its run could not be started ({type(error).__name__}: {said}).", outage=True)
+
+
 def refused_run(refusal: Exception, params: dict[str, Any]) -> str:
     """Return what to tell people of a run that Airflow refuses, without a full stop."""
     return f"Airflow refuses the run: {_answer(refusal, params)}"
 
 
-def _answer(refusal: Exception, params: dict[str, Any]) -> str:
-    return _without_secrets(one_line(refusal, _LONGEST_ANSWER), params)
+def _answer(said: object, params: dict[str, Any]) -> str:
+    return _without_secrets(one_line(said, _LONGEST_ANSWER), params)
 
 
 def _without_secrets(text: str, params: dict[str, Any]) -> str:

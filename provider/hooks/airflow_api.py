@@ -24,7 +24,7 @@ from provider.hooks.addresses import check_private, connection_address
 from provider.hooks.http_call import http_call, is_token, no_cookies
 from provider.hooks.remote_job import RemoteCallError
 from provider.hooks.wait_budget import WaitBudget
-from provider.texts import sentence
+from provider.texts import one_line, sentence
 from provider.threads import in_own_thread, within
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class AirflowApiSettings:
     :param secret: the user's password, or a bearer token.
     :param gcp_conn_id: connection whose Google identity is the user, as on Cloud Composer; None for the other ways.
     :param impersonation_chain: Google service account to act as.
-    :param ca_file: PEM file of the certificate authorities to trust; None for the system's.
+    :param tls: trusts the certificate authorities of a file of one's own; None for the system's.
     """
 
     address: str
@@ -70,7 +70,7 @@ class AirflowApiSettings:
     secret: str = field(default="", repr=False)
     gcp_conn_id: str | None = None
     impersonation_chain: str | None = None
-    ca_file: str | None = None
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
 
     @classmethod
     def from_connection(cls, connection: Any) -> AirflowApiSettings:
@@ -96,10 +96,8 @@ class AirflowApiSettings:
             secret=connection.password or "",
             gcp_conn_id=_text(extra, "gcp_conn_id"),
             impersonation_chain=_text(extra, "impersonation_chain"),
-            ca_file=_text(extra, "ca_file"),
+            tls=_tls(where, str(extra["ca_file"])) if "ca_file" in extra else None,
         )
-        if settings.ca_file and not Path(settings.ca_file).is_file():
-            raise ConfigurationError(f"{where}: there is no file {settings.ca_file} here; correct extra `ca_file`.")
         if not (settings.secret or settings.gcp_conn_id):
             raise ConfigurationError(
                 f"{where} says not who asks: give login and password, a bearer token as password, or extra `gcp_conn_id`."
@@ -267,9 +265,8 @@ class AirflowApi:
     def _client(self) -> httpx.Client:
         import httpx
 
-        file = self.settings.ca_file
         return httpx.Client(
-            verify=ssl.create_default_context(cafile=file) if file else httpx.create_ssl_context(),
+            verify=self.settings.tls or httpx.create_ssl_context(),
             cookies=no_cookies(),
             limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEPALIVE_SECONDS),
         )
@@ -330,6 +327,18 @@ def _hint(method: str, error: RemoteCallError) -> str | None:
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:
     return str(extra[name]) if name in extra else None
+
+
+def _tls(where: str, file: str) -> ssl.SSLContext:
+    """Return what trusts the certificate authorities of a PEM file."""
+    try:
+        if Path(file).is_file():
+            return ssl.create_default_context(cafile=file)
+    except OSError as error:  # one of OpenSSL is one too
+        raise ConfigurationError(
+            f"{where}: the file {file} has no certificate that can be read ({one_line(error)}); correct extra `ca_file`."
+        ) from error
+    raise ConfigurationError(f"{where}: there is no file {file} here; correct extra `ca_file`.")
 
 
 def _google_credentials(settings: AirflowApiSettings) -> Credentials:

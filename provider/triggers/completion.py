@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -28,7 +29,8 @@ class TaskCompletionTrigger(BaseTrigger):
 
     :param workflow_id: the task's DAG, ``batch_id`` its run.
     :param after: id of the request up to which the news is known.
-    :param poll_interval: seconds between two looks; of the triggers in one triggerer the shortest holds for all.
+    :param poll_interval: seconds between two looks; of the triggers in one triggerer the shortest holds for all. The first look
+        is at once.
     :param first_event_after: seconds before which no event is fired.
     """
 
@@ -77,6 +79,8 @@ class CompletionWatch:
         self.loop = asyncio.get_running_loop()
         self._waiting: dict[asyncio.Future[None], tuple[TaskKey, int, float]] = {}
         self._task: asyncio.Task[None] | None = None
+        #: Somebody waits that no look was for.
+        self._came = asyncio.Event()
 
     async def wait(self, key: TaskKey, after: int, interval: float) -> None:
         """
@@ -87,6 +91,7 @@ class CompletionWatch:
         """
         news = self.loop.create_future()
         self._waiting[news] = (key, after, interval)
+        self._came.set()
         if self._task is None or self._task.done():
             self._task = self.loop.create_task(self._look_while_anybody_waits())
         try:
@@ -97,6 +102,7 @@ class CompletionWatch:
     async def _look_while_anybody_waits(self) -> None:
         failures = 0
         while self._waiting:
+            self._came.clear()
             keys = {key for key, _after, _interval in self._waiting.values()}
             try:
                 latest = await in_own_thread(partial(_latest_ids, keys), "accelerator-completions")
@@ -104,13 +110,15 @@ class CompletionWatch:
                 failures += 1
                 delay = backoff(failures, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
                 log.exception("The application database does not answer, trying again in %.0f s.", delay)
+                await asyncio.sleep(delay)  # also for whoever comes meanwhile
             else:
                 failures = 0
                 for news, (key, after, _interval) in self._waiting.items():
                     if latest.get(key, 0) > after and not news.done():
                         news.set_result(None)
                 delay = min((interval for _key, _after, interval in self._waiting.values()), default=0.0)
-            await asyncio.sleep(delay)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._came.wait(), delay)
 
 
 _current: CompletionWatch | None = None

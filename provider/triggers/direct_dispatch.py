@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from provider import settings
 from provider.exceptions import ConfigurationError
 from provider.pacing import backoff
+from provider.texts import one_line
 from provider.threads import in_thread
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 #: How long a round that is under way is waited for when the trigger is told to stop, in seconds.
 _STOP_SECONDS = 5.0
+#: Longest part of why runs cannot be started that is logged, in characters.
+_LONGEST_REASON = 1000
 
 #: Connection id → monotonic time until which it is not tried.
 _refused: dict[str, float] = {}
@@ -54,11 +57,13 @@ class DirectDispatch:
 
         try:
             api = await AirflowApiHook(airflow_conn_id).aget_conn()
+            # Beside an embedded database Airflow's own is probably SQLite too, which has one writer at a time.
+            return cls(airflow_conn_id, ApiRuns(api, 1) if settings.uses_embedded_database() else ApiRuns(api))
         except (ConfigurationError, AirflowNotFoundException) as error:
             _refuse(airflow_conn_id, str(error))
-            return None
-        # Beside an embedded database Airflow's own is probably SQLite too, which has one writer at a time.
-        return cls(airflow_conn_id, ApiRuns(api, 1) if settings.uses_embedded_database() else ApiRuns(api))
+        except Exception as error:  # noqa: BLE001 - keys, files and Google's library fail in many ways
+            _refuse(airflow_conn_id, f"connection {airflow_conn_id} cannot be opened: {type(error).__name__}: {error}")
+        return None
 
     async def dispatch(self) -> bool:
         """
@@ -87,8 +92,13 @@ class DirectDispatch:
 
 
 def _refuse(airflow_conn_id: str, why: str) -> None:
+    from provider.airflow_internals.secrets import redact
+
     _refused[airflow_conn_id] = time.monotonic() + REFUSED_SECONDS
-    log.error("Tasks start the runs of messages for the next %.0f s, since Airflow's API does not: %s", REFUSED_SECONDS, why)
+    log.error(
+        "Tasks start the runs of messages for the next %.0f s, since Airflow's API does not: %s",
+        *(REFUSED_SECONDS, one_line(redact(why), _LONGEST_REASON)),
+    )
 
 
 def _dispatch(runs: ApiRuns) -> None:

@@ -235,6 +235,8 @@ def test_another_cloud_event_of_a_file_starts_nothing(kind: str) -> None:
         ([EVENT], {"content-type": "application/cloudevents-batch+json"}, "JSON array"),
         (EVENT | {"data": STORED | {"generation": "now"}}, {}, "objectGeneration: "),
         (EVENT | {"data": {"bucket": "landing"}}, {}, "no objectGeneration"),
+        ({"generation": "1", "bucket": "x"}, BINARY | {"ce-subject": "objects/a\x00b"}, r"the text 'a\x00b' has a NUL"),
+        ({"generation": "1", "name": "a"}, BINARY | {"ce-bucket": "land\x00ing"}, r"the text 'land\x00ing' has a NUL"),
     ],
 )
 def test_a_cloud_event_that_is_not_understood_is_named(data: Any, attributes: dict[str, str], reason: str) -> None:

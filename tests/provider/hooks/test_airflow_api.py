@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from airflow.sdk import Connection
 from google.auth.exceptions import RefreshError
 
@@ -87,12 +90,23 @@ class TestSettings:
             ({}, "says not who asks"),
             ({"password": "two words"}, "its password is no bearer token, and it has no login"),
             ({"password": "t", "extra": {"ca_file": "/no/such.pem"}}, "there is no file /no/such.pem"),
+            (
+                {"password": "t", "extra": {"ca_file": __file__}},
+                f"^Connection airflow_api: the file {re.escape(__file__)} has no certificate that can be read .*; .* `ca_file`",
+            ),
             ({"host": "http://airflow.example.com", "password": "t", "extra": {"allow_http": "yes"}}, "travel in clear"),
         ],
     )
     def test_what_is_missing_is_named(self, values: dict[str, Any], says: str) -> None:
         with pytest.raises(ConfigurationError, match=says):
             AirflowApiSettings.from_connection(connection(**values))
+
+    def test_certificate_authorities_of_ones_own(self, tmp_path: Path) -> None:
+        trustme.CA(organization_name="Ours").cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        found = AirflowApiSettings.from_connection(connection(password="t", extra={"ca_file": str(tmp_path / "ca.pem")}))
+        assert found.tls is not None
+        (authority,) = found.tls.get_ca_certs()
+        assert "Ours" in str(authority["subject"])
 
     def test_http_inside_a_network_of_ones_own(self) -> None:
         found = AirflowApiSettings.from_connection(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +12,12 @@ from typing import Any
 
 import pytest
 import structlog
+from airflow.sdk.log import mask_secret
 
 from provider.dispatch import loop
 from provider.dispatch.by_api import ApiRuns
 from provider.dispatch.outcomes import conf_of_request, start_dag_run
+from provider.hooks import airflow_api
 from provider.hooks.airflow_api import AirflowApi, AirflowApiSettings
 from provider.hooks.wait_budget import WaitBudget
 from provider.triggers import direct_dispatch
@@ -149,6 +153,67 @@ async def test_without_a_connection_a_task_starts_the_runs(caplog: pytest.LogCap
     assert caplog.text == ""
     assert await DirectDispatch.opened("no_such_connection") is None
     assert "no_such_connection" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("connection", "google", "says"),
+    [
+        ({"extra": "[1]"}, {}, "AttributeError: "),
+        ({}, {"key_path": "/nowhere/key.json"}, "FileNotFoundError: .*/nowhere/key.json"),
+        ({}, {"keyfile_dict": json.dumps({"type": "service_account"})}, "KeyError: "),
+        ({}, {}, "DefaultCredentialsError: .*/nowhere.json"),
+        ({"password": "given", "extra": json.dumps({"ca_file": __file__})}, {}, "airflow_api: the file .* has no certificate"),
+    ],
+    ids=["extra is a list", "no key file", "damaged key", "no credentials", "no certificate"],
+)
+async def test_a_connection_that_cannot_be_opened_leaves_the_runs_to_a_task(
+    connection: dict[str, Any],
+    google: dict[str, Any],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    opened = {"conn_type": "airflow_api", "host": "https://a.example", "extra": json.dumps({"gcp_conn_id": "g"}), **connection}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(opened))
+    monkeypatch.setenv("AIRFLOW_CONN_G", json.dumps({"conn_type": "google_cloud_platform", "extra": google}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    assert await DirectDispatch.opened("airflow_api") is None
+    (told,) = [record.getMessage() for record in caplog.records if "Tasks start the runs" in record.getMessage()]
+    assert re.search(f"since Airflow's API does not: .*{says}", told)
+    assert "\n" not in told
+    assert await DirectDispatch.opened("airflow_api") is None, "it is not tried again at once"
+    assert caplog.text.count("Tasks start the runs") == 1
+
+
+async def test_why_a_connection_cannot_be_opened_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mask_secret("hunter2-of-somebody")
+
+    def damaged(_settings: Any) -> Any:
+        raise ValueError("cannot read\nhunter2-of-somebody")
+
+    monkeypatch.setattr(airflow_api, "_google_credentials", damaged)
+    connection = {"conn_type": "airflow_api", "host": "https://a.example", "extra": {"gcp_conn_id": "g"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+    assert await DirectDispatch.opened("airflow_api") is None
+    assert "does not: connection airflow_api cannot be opened: ValueError: cannot read ***" in caplog.text
+
+
+async def test_who_gives_up_opening_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.Event()
+
+    async def silent(_hook: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(airflow_api.AirflowApiHook, "aget_conn", silent)
+    opening = asyncio.create_task(DirectDispatch.opened("airflow_api"))
+    await begun.wait()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert direct_dispatch._refused == {}
 
 
 @pytest.mark.usefixtures("application_database")

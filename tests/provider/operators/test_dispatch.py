@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.comms import GetDRCount, OKResponse, TriggerDagRun
 from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select, update
@@ -81,10 +82,10 @@ def test_what_was_started_is_recorded_when_the_rest_cannot_be(
     receive("B1", "B2", "B3")
 
     def die() -> Any:
-        raise EOFError("supervisor gone")
+        raise AirflowTaskTimeout
 
     supervisor.answers["B3"] = die
-    with pytest.raises(EOFError):
+    with pytest.raises(AirflowTaskTimeout):
         loop.dispatch(LOG)
     assert [row(batch_id).state for batch_id in ("B1", "B2", "B3")] == ["dispatched", "dispatched", "received"]
 
@@ -151,6 +152,40 @@ def test_an_outage_ends_the_round_and_costs_the_others_no_attempt(
     assert supervisor.started() == ["B1", "B2"]
     assert [row(batch_id).attempts for batch_id in ("B2", "B3")] == [1, 0]
     assert "503" in str(row("B3").reason)
+
+
+def test_a_start_that_fails_unexpectedly_holds_up_no_other_workflow(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+) -> None:
+    receive("B1", "B2")
+    receive("C1", task_id="dim_date")
+    supervisor.answers["B1"] = EOFError("supervisor\ngone")
+    with structlog.testing.capture_logs() as logged:
+        assert loop.dispatch(LOG, limit=10) == {"dispatched": 1, "received": 2}
+    assert supervisor.started() == ["B1", "C1"]
+    assert [(row(name).state, row(name).attempts, row(name).claimed_until) for name in ("B1", "B2", "C1")] == [
+        ("received", 1, None),
+        ("received", 0, None),
+        ("dispatched", 0, None),
+    ]
+    assert row("B1").reason == row("B2").reason == "waits: its run could not be started (EOFError: supervisor gone)."
+    assert row("B1").next_attempt_at is not None
+    (failure,) = [entry["event"] for entry in logged if entry["log_level"] == "error"]
+    assert "batch B1 of workflow daily_sales" in failure
+    assert "in trigger_dag_run" in failure
+
+
+def test_a_start_that_fails_unexpectedly_does_not_tell_a_secret(
+    supervisor: Supervisor, operator: DispatchBatchRequestsOperator
+) -> None:
+    fields = {"task_id": "stg_orders", "batch_id": "B1", "params": {"api_password": "hunter2"}}
+    with write_session() as session:
+        inbox.receive(session, SUBSCRIPTION, [messages.read(json.dumps(fields).encode(), {}, "m", None)])
+    supervisor.answers["B1"] = ValueError("cannot send {'api_password': 'hunter2'}")
+    with structlog.testing.capture_logs() as logged:
+        assert loop.dispatch(LOG) == {"received": 1}
+    assert "could not be started (ValueError: " in str(row("B1").reason)
+    assert "hunter2" not in f"{row('B1').reason} {logged}"
 
 
 # A burst.

@@ -278,6 +278,58 @@ async def test_a_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyP
     assert next(failures, None) is None
 
 
+async def test_one_that_comes_between_two_looks_is_looked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    await asyncio.to_thread(tell, "1", "SUCCESS")
+    loop, looked = asyncio.get_running_loop(), asyncio.Event()
+    latest_ids = completions.latest_ids
+
+    def noted(session: Any, keys: Any) -> Any:
+        loop.call_soon_threadsafe(looked.set)
+        return latest_ids(session, keys)
+
+    monkeypatch.setattr(completions, "latest_ids", noted)
+    other = asyncio.create_task(event(trigger("other", poll_interval=86400.0)))
+    await asyncio.wait_for(looked.wait(), SECONDS)
+    assert await asyncio.wait_for(event(trigger(poll_interval=86400.0)), SECONDS) == {"status": "reported"}
+    assert not other.done()
+    other.cancel()
+
+
+async def test_one_that_comes_while_the_database_is_away_does_not_shorten_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    pause, paused, ended = 4711.0, asyncio.Event(), asyncio.Event()
+    looks: list[set[str]] = []
+    sleep, latest_ids = asyncio.sleep, completions.latest_ids
+
+    async def sleep_until_told(seconds: float) -> None:
+        if seconds == pause:
+            paused.set()
+            await ended.wait()
+        else:
+            await sleep(seconds)
+
+    def away_at_first(session: Any, keys: Any) -> Any:
+        looks.append({task_id for _workflow_id, _batch_id, task_id in keys})
+        if len(looks) == 1:
+            raise OSError("away")
+        return latest_ids(session, keys)
+
+    monkeypatch.setattr(completions, "latest_ids", away_at_first)
+    monkeypatch.setattr(trigger_module, "backoff", lambda _failures, **_limits: pause)
+    monkeypatch.setattr(asyncio, "sleep", sleep_until_told)
+    for task_id in ("check", "other"):
+        await asyncio.to_thread(tell, task_id, "SUCCESS", task_id=task_id)
+    first = asyncio.create_task(event(trigger()))
+    await asyncio.wait_for(paused.wait(), SECONDS)
+    watch = trigger_module._watch_of_loop()
+    newcomer = asyncio.create_task(event(trigger("other")))
+    while len(watch._waiting) < 2:
+        await sleep(0)
+    assert (first.done(), looks) == (False, [{"check"}])
+    ended.set()
+    await asyncio.wait_for(asyncio.gather(first, newcomer), SECONDS)
+    assert looks == [{"check"}, {"check", "other"}]
+
+
 def test_the_trigger_is_rebuilt_from_what_it_serializes() -> None:
     path, arguments = trigger(after=7, first_event_after=5.0).serialize()
     assert path == "provider.triggers.completion.TaskCompletionTrigger"
