@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import grpc
@@ -15,21 +14,15 @@ from airflow.sdk.execution_time.secrets_masker import mask_secret
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from jinja2.exceptions import SecurityError
-from sqlalchemy import update
 
 from provider import messages
-from provider.alerts import delivery, outbox
+from provider.alerts import outbox
 from provider.alerts.delivery import build_notifier, messages_of, send
-from provider.alerts.outbox import MOST_DEATHS
 from provider.alerts.rules import AlertRule
 from provider.alerts.wording import message_of
 from provider.emulators.server import Emulators
 from provider.exceptions import ConfigurationError
-from provider.metadata.engine import write_session
-from provider.metadata.tables import Alert
-from provider.operators import alerts as operators
-from provider.operators.alerts import SendAlertsOperator
-from tests.provider.alerts.alert_world import NOW, add_alert, add_rule, alerts
+from tests.provider.alerts.alert_world import NOW
 from tests.provider.alerts.mail_server import Kept, mail_server
 
 URL = "https://airflow.example.org/base/"
@@ -231,177 +224,6 @@ class TestTopic:
     def test_a_config_that_names_no_topic_is_refused(self, config: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError, match="topic takes in config topic, a full name"):
             send(rule("topic", **config), [alert()], URL, "google_cloud_default")
-
-
-@pytest.mark.usefixtures("application_database")
-class TestTask:
-    """The task of accelerator_alerts, from the table to the server."""
-
-    def send(self) -> dict[str, int]:
-        return SendAlertsOperator(task_id="send", notifiers=["mail"]).execute_complete({})
-
-    def add(self, number: int, rule_id: str = "r", batch_id: str = "B1") -> None:
-        values = {"task_id": f"t{number}", "details": {"error": f"error {number}"}}
-        add_alert(f"e{number}", rule_id=rule_id, workflow_id="sales", batch_id=batch_id, **values)
-
-    def test_a_batch_is_one_mail_and_each_alert_is_marked(self, mails: Kept) -> None:
-        add_rule("r", config={"to": "a@example.org"})
-        for number in range(3):
-            self.add(number)
-        self.add(3, batch_id="B2")
-
-        assert self.send() == {"sent": 4}
-        assert sorted(str(mail["Subject"]) for mail in mails.messages) == [
-            "[sales] t0 of B1 failed, and 2 more",
-            "[sales] t3 of B2 failed",
-        ]
-        assert {one.state for one in alerts()} == {"sent"}
-        assert self.send() == {}
-
-    def test_what_there_is_no_time_for_is_given_back_before_its_claim_runs_out(
-        self, mails: Kept, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Else another sender would send it at the same time."""
-        add_rule("r", config={"to": "a@example.org"})
-        for number in range(3):
-            self.add(number, batch_id=f"B{number}")
-        clock = iter([0.0, 1.0, 2.0])
-        with monkeypatch.context() as patch:
-            patch.setattr(operators, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
-            assert self.send() == {"sent": 1}
-        assert [one.claimed_until for one in alerts()] == [None] * 3
-
-        assert self.send() == {"sent": 2}
-        assert len(mails.messages) == 3
-
-    def dies_of(self, monkeypatch: pytest.MonkeyPatch, *deadly: str) -> list[list[str]]:
-        """Let the process die of sending some alerts; return the event ids of each message that was sent, as it grows."""
-        sent: list[list[str]] = []
-
-        def send(_rule: AlertRule, some: list[outbox.ClaimedAlert], *_arguments: str) -> None:
-            ids = [one.event_id for one in some]
-            if set(ids) & set(deadly):
-                raise SystemExit(137)
-            sent.append(ids)
-
-        monkeypatch.setattr(delivery, "send", send)
-        return sent
-
-    def die(self, times: int) -> None:
-        """Send until the process dies, so many times; each time its claims have run out."""
-        for _ in range(times):
-            with pytest.raises(SystemExit):
-                self.send()
-            self.free()
-
-    def free(self) -> None:
-        with write_session() as session:
-            session.execute(update(Alert).values(claimed_until=None, due_at=NOW - timedelta(seconds=1)))
-
-    def states(self) -> dict[str, str]:
-        return {one.event_id: one.state for one in alerts()}
-
-    def test_an_alert_of_which_its_sender_dies_keeps_no_other_back_and_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_rule("r", config={"to": "a@example.org"})
-        self.add(0, batch_id="A poison")
-        sent = self.dies_of(monkeypatch, "e0")
-        for number in range(1, MOST_DEATHS + 1):
-            self.die(1)
-            self.add(number)
-        assert self.send() == {"sent": 1, "failed": 1}
-
-        poison, *others = alerts()
-        assert (poison.state, "has died 5 times" in (poison.reason or "")) == ("failed", True)
-        assert (poison.attempts, [(one.state, one.attempts) for one in others]) == (MOST_DEATHS, [("sent", 1)] * MOST_DEATHS)
-        assert sent == [[f"e{number}"] for number in range(1, MOST_DEATHS + 1)]
-
-    def test_an_alert_that_was_only_in_the_same_claim_has_not_died_and_goes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whatever a rule tells may be deadly: no other rule waits until all of it was tried."""
-        add_rule("a-poison", config={"to": "a@example.org"})
-        add_rule("r", config={"to": "a@example.org"})
-        self.add(0, "a-poison", "B1")
-        self.add(1, "a-poison", "B2")
-        self.add(2, "r", "B3")
-        sent = self.dies_of(monkeypatch, "e0", "e1")
-
-        self.die(2)
-        assert sent == [["e2"]]
-        self.die(2 * MOST_DEATHS - 2)
-        assert self.send() == {"failed": 2}
-        assert self.states() == {"e0": "failed", "e1": "failed", "e2": "sent"}
-
-    def test_what_comes_of_the_same_batch_later_is_sent_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_rule("r", config={"to": "a@example.org"})
-        self.add(0)
-        sent = self.dies_of(monkeypatch, "e0")
-        self.die(MOST_DEATHS)
-        self.add(1)
-
-        assert self.send() == {"failed": 1, "sent": 1}
-        assert (self.states(), sent) == ({"e0": "failed", "e1": "sent"}, [["e1"]])
-
-    def test_what_was_in_one_message_with_a_deadly_alert_is_sent_alone_in_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_rule("r", config={"to": "a@example.org"})
-        for number in range(3):
-            self.add(number)
-        sent = self.dies_of(monkeypatch, "e0")
-
-        self.die(MOST_DEATHS)
-        assert sent == []
-        assert self.send() == {"sent": 2, "failed": 1}
-        assert (self.states()["e0"], sent) == ("failed", [["e1"], ["e2"]])
-
-    @pytest.mark.parametrize("first", ["fails", "is sent once more"])
-    def test_deaths_end_however_an_alert_fared_before(self, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_rule("r", config={"to": "a@example.org"})
-        self.add(0)
-        if first == "fails":
-            with monkeypatch.context() as patch:
-                patch.setattr(delivery, "send", _refuse)
-                assert self.send() == {"failed": 1}
-            self.free()
-        self.dies_of(monkeypatch, "e0")
-        self.die(MOST_DEATHS)
-        assert self.send() == {"failed": 1}
-        if first == "is sent once more":
-            with write_session() as session:
-                outbox.retry_failed(session)
-            self.die(MOST_DEATHS)
-            assert self.send() == {"failed": 1}
-        assert self.states() == {"e0": "failed"}
-
-    def test_a_server_that_refuses_is_tried_again_and_keeps_no_other_back(self, mails: Kept) -> None:
-        add_rule("r", config={"to": "a@example.org"})
-        self.add(1, batch_id="B1")
-        self.add(2, batch_id="B2")
-        mails.refused = b"t1 of B1"
-
-        assert self.send() == {"failed": 1, "sent": 1}
-        first, second = alerts()
-        assert (first.state, first.attempts, second.state) == ("waiting", 1, "sent")
-        assert "451" in (first.reason or "")
-        assert first.due_at > datetime.now(UTC)
-
-    @pytest.mark.parametrize(
-        ("values", "said"),
-        [
-            (None, "its rule is gone."),
-            ({"notifier": "slack"}, "the notifier 'slack' is not in "),
-            ({"config": {"to": "a", "files": ["/etc/passwd"]}}, "mail does not take 'files'"),
-            ({"events": "nonsense"}, "column events"),
-        ],
-    )
-    def test_an_alert_whose_rule_cannot_be_carried_out_is_given_up_and_says_why(
-        self, values: dict[str, Any] | None, said: str
-    ) -> None:
-        if values is not None:
-            add_rule("r", **values)
-        self.add(1)
-
-        assert self.send() == {"failed": 1}
-        (one,) = alerts()
-        assert one.state == "failed"
-        assert said in (one.reason or "")
 
 
 def _refuse(*_arguments: Any) -> None:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -363,18 +361,6 @@ class TestHarmlessness:
         assert hints == [{**key, "error": "heartbeat lost"}]
 
 
-def test_the_plugin_imports_next_to_nothing() -> None:
-    code = (
-        "import sys, airflow.plugins_manager, airflow.listeners; before = set(sys.modules);"
-        "import provider.plugin; print('\\n'.join(set(sys.modules) - before))"
-    )
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    # Airflow itself may have asked us for the provider info before, which reads the settings.
-    loaded = set(output.split()) - {"provider", "provider.airflow_internals"}
-    ours = {"provider.plugin", "provider.listeners", "provider.listeners.task_log"}
-    assert loaded == {*ours, "provider.airflow_internals.processes"}
-
-
 def test_airflow_takes_the_hooks_as_they_are_declared(caplog: pytest.LogCaptureFixture) -> None:
     from airflow._shared.listeners.listener import ListenerManager
     from airflow._shared.listeners.spec import lifecycle, taskinstance
@@ -396,22 +382,3 @@ def test_airflow_takes_the_hooks_as_they_are_declared(caplog: pytest.LogCaptureF
         getattr(manager.hook, f"on_dag_run_{hook}")(dag_run=run, msg="")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(manager.pm.get_hookcallers(task_log) or []) == 9
-
-
-WRITES_A_ROW = """
-import sys
-from provider.listeners.task_process import TryRecorder
-from tests.provider.listeners.hundred_tasks import instance
-TryRecorder(budget=60).record(instance(1), "running", None)
-print([name for name in ("airflow.models.dagbag", "airflow.dag_processing.dagbag") if name in sys.modules])
-"""
-
-
-@pytest.mark.usefixtures("embedded_database")
-def test_the_first_row_of_a_process_imports_no_models_of_airflow() -> None:
-    """SQLAlchemy calls for them when a mapped class is first asked, and each task process would pay a quarter of a second."""
-    done = subprocess.run([sys.executable, "-c", WRITES_A_ROW], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    row = stored()
-    assert row is not None
-    assert row.status == "PROCESSING"
