@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -25,9 +25,6 @@ from tests.provider.reconciler.orphan_world import (
     operator,
     service,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["airflow", "operator", "service"]
 
