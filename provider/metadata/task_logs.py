@@ -140,6 +140,11 @@ def _while_it_runs(column: str, excluded: Any) -> ColumnElement[Any]:
     return case((excluded["status"].in_(UNFINISHED), _new_or_stored(column, excluded)), else_=excluded[column])
 
 
+def _says_of_this_life() -> ColumnElement[bool]:
+    """Whether a row has not ended, or its own process wrote it last: it says nothing of an end before the task was cleared."""
+    return or_(TaskLog.status.in_(UNFINISHED), TaskLog.row_source == "task")
+
+
 def _of_end(column: str, excluded: Any) -> ColumnElement[Any]:
     """
     Keep who and what ended a try where the proposed row does not know; a try that lives has not been ended.
@@ -148,9 +153,8 @@ def _of_end(column: str, excluded: Any) -> ColumnElement[Any]:
     """
     known = excluded["end_cause"].is_not(None)
     stored = getattr(TaskLog, column)
-    said = or_(TaskLog.status.in_(UNFINISHED), TaskLog.row_source == "task")
     kept = case((TaskLog.status == excluded["status"], stored), else_=None)
-    lives = case((said, stored), else_=None)
+    lives = case((_says_of_this_life(), stored), else_=None)
     return case((excluded["status"].in_(UNFINISHED), lives), (known, excluded[column]), else_=kept)
 
 
@@ -167,12 +171,9 @@ def _of_failure(column: str, excluded: Any) -> ColumnElement[Any]:
         and_(TaskLog.status.in_(ENDS), status.in_(ENDS), TaskLog.status != status),
         and_(status == SKIPPED, TaskLog.error_type.is_not(None)),  # said of a failure before Airflow stopped calling it running
     )
-    said = or_(TaskLog.status.in_(UNFINISHED), TaskLog.row_source == "task")
+    before_a_clear = and_(status == PROCESSING, not_(_says_of_this_life()))
     return case(
-        (
-            or_(other_end, and_(status == PROCESSING, not_(said))),
-            new,
-        ),  # what was said of an end before the task was cleared, goes
+        (or_(other_end, before_a_clear), new),
         (status == BLOCKED, func.coalesce(new, stored)),  # only the reconciler knows by what, and it may change
         (or_(status.in_((PROCESSING, ERROR, SKIPPED)), _looked_before(excluded)), func.coalesce(stored, new)),
         else_=None,

@@ -234,9 +234,7 @@ def error_of_batch(rows: Collection[Mapping[str, Any]], stored: Stored, end: End
         return f"the DAG run was marked failed by {person}" if person else "the DAG run failed; see its page in Airflow"
     first = min(failed, key=lambda row: row["ended_at"] or datetime.max.replace(tzinfo=UTC))
     log = stored.logs.get((first["task_id"], first["map_index"], first["try_number"]))
-    # What its process said stays, but not what was said of another end.
-    kept = log.error_message if log is not None and not states.ended_otherwise(log.status, first["status"]) else None
-    message = kept or first["error_message"]
+    message = _message_of_same_end(log, first["status"]) or first["error_message"]
     names = sorted({str(row["task_id"]) for row in failed})
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     error = f"; first error: {message}" if message else ""
@@ -297,16 +295,21 @@ def _unexplained(key: TryKey) -> str:
     )
 
 
+def _message_of_same_end(log: TaskLog | None, status: str) -> str | None:
+    """Return the stored message of a try, but not what was said of another end of it."""
+    return None if log is None or states.ended_otherwise(log.status, status) else log.error_message
+
+
 def _known_message(log: TaskLog | None, status: str, attempt: TryState) -> str | None:
     """Return the stored message of a try that is still true: one can be blocked again, or skipped later, without a new try."""
-    if log is None or states.ended_otherwise(log.status, status):
+    if log is None:
         return None
     if status == PROCESSING and log.status in states.ENDS and log.row_source != "task":
         return None  # it was said of an end before the task was cleared
     if status == SKIPPED and log.error_type is not None:
         return None  # its process said so of a failure before Airflow stopped calling it running
     again = status == BLOCKED and attempt.updated_at is not None and attempt.updated_at > log.updated_at
-    return None if again else log.error_message
+    return None if again else _message_of_same_end(log, status)
 
 
 def _skip_reason(
