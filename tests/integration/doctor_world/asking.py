@@ -176,7 +176,7 @@ class Doctor:
                 told = (state, bool(re.fullmatch(line.seen, seen)), bool(re.match(line.remedy, remedy)))
                 assert told == (line.state, True, True), f"{fault.name}, by the {way}, {line.check}: {seen!r}, {remedy!r}"
             others = {check: found for check, found in complaints.items() if check not in fault.unseen or found[0] != "unknown"}
-            assert others == {}, f"{fault.name}, by the {way}: {others}"
+            assert others == {}, f"{fault.name}, by the {way}: {others}\n{self._place.world.airflow.log_ends()}"
             self._lead_to_it(complaints, {line.check for line in lines})
             assert (answer.code, SECRET in answer.said) == (any(line.state == "error" for line in lines), False), fault.name
 

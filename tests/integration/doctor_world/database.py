@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 
 import psycopg2  # type: ignore[import-untyped]  # it has no types
-from sqlalchemy.exc import OperationalError
 
 from provider.metadata.engine import create_engine
 from provider.metadata.schema import HEAD, upgrade
@@ -23,6 +22,9 @@ _UNREAD = Line(
 )
 _GRANT = r"Give the user of \[accelerator\] sql_alchemy_conn the right to read and write all its tables\."
 _ROOM = r"Raise max_connections of the server"
+#: Connections of which the doctor says that they are too many: 95 % of those that are not for superusers alone.
+_TOO_MANY = 188
+_IN_USE = r"(18[89]|19\d|200) of 197 in use|none is left: .* too many clients .*"
 
 
 def _away(seen: str) -> tuple[Line, ...]:
@@ -110,15 +112,23 @@ def late_database(seconds: int) -> Produced:
 
 
 def connections(most: int) -> Produced:
-    """So many connections are open, or as many as the server takes, when those of the fault before have closed too."""
+    """So many connections are open, or as many as the server takes: enough for an error when those of others close meanwhile."""
 
     @contextmanager
     def produced(place: Installation) -> Iterator[Environment]:
         with ExitStack() as stack:
-            with suppress(psycopg2.OperationalError, OperationalError):  # it takes no more
-                while place.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") < most:
-                    opened = psycopg2.connect(host=str(place.postgres.folder), user="postgres", dbname="postgres")
-                    stack.callback(opened.close)
+            opened = 0
+
+            def many() -> bool:
+                nonlocal opened
+                with suppress(psycopg2.OperationalError):  # it takes no more
+                    while opened < most:
+                        connection = psycopg2.connect(host=str(place.postgres.folder), user="postgres", dbname="postgres")
+                        stack.callback(connection.close)
+                        opened += 1
+                return opened >= min(most, _TOO_MANY)
+
+            place.wait("the connections of the fault before to close", many)
             yield {}
 
     return produced
@@ -211,19 +221,19 @@ OF_THE_DATABASE = (
     ),
     Fault(
         "many connections of the database server are in use",
-        connections(172),
+        connections(160),
         (Line("database connections", "warning", r"1[678]\d of 197 in use", _ROOM),),
     ),
     Fault(
         "nearly all connections of the database server are in use",
-        connections(191),
-        (Line("database connections", "error", r"(19\d|200) of 197 in use|none is left: .* too many clients .*", _ROOM),),
+        connections(_TOO_MANY),
+        (Line("database connections", "error", _IN_USE, _ROOM),),
         _ROWS | {"database", "schema", "connections of tasks"},
     ),
     Fault(
         "all connections of the database server are in use",
-        connections(CONNECTIONS + 1),
-        (Line("database connections", "error", r"none is left: .* too many clients .*|(199|200) of 197 in use", _ROOM),),
+        connections(CONNECTIONS),
+        (Line("database connections", "error", _IN_USE, _ROOM),),
         _ROWS | {"database", "schema", "connections of tasks"},
     ),
     Fault(

@@ -33,14 +33,18 @@ DEAD_LETTERS = "projects/demo-project/topics/dead-letters"
 
 #: Connections that the server of the application database takes; three of them are for superusers alone.
 CONNECTIONS = 200
-#: Seconds after which Airflow takes a process without a heartbeat for dead.
-_DEAD_AFTER = "20"
+#: Seconds after which Airflow takes a process without a heartbeat for dead, and between heartbeats: what is stored is one
+#: heartbeat old, and a process that has just stood still, on a busy machine, needs some more.
+_DEAD_AFTER, _HEARTBEAT = "30", "1"
 ENVIRONMENT = {
     "AIRFLOW__ACCELERATOR__NOTIFIERS": "topic",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": _DEAD_AFTER,
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": _DEAD_AFTER,
     "AIRFLOW__DAG_PROCESSOR__HEALTH_CHECK_THRESHOLD": _DEAD_AFTER,
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": _HEARTBEAT,
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": _HEARTBEAT,
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": _HEARTBEAT,
 }
 _REPOSITORY = {"project_id": "demo-project", "region": "europe-west3", "repository_id": "sales", "git_commitish": "main"}
 WORKFLOWS: Mapping[str, dict[str, Any]] = {

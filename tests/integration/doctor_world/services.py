@@ -172,13 +172,13 @@ OF_THE_MACHINE = (
     ),
     Fault(
         "triggerers that are well count as dead",
-        setting(AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC="10"),
+        setting(AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC="20"),
         (
             Line(
                 "heartbeat of triggerers",
                 "warning",
-                "every 10 s, and dead after 20 s: .*",
-                r"Set \[triggerer\] triggerer_health_check_threshold to 30 at least",
+                "every 20 s, and dead after 30 s: .*",
+                r"Set \[triggerer\] triggerer_health_check_threshold to 60 at least",
             ),
         ),
     ),
@@ -201,7 +201,7 @@ OF_THE_MACHINE = (
             Line(
                 "limits of Composer",
                 "warning",
-                r"\[scheduler\] scheduler_heartbeat_sec = 5, allowed is 15 at least; .*job_heartbeat_sec = 5, .*",
+                r"\[scheduler\] scheduler_heartbeat_sec = 1, allowed is 15 at least; .*job_heartbeat_sec = 1, .*",
                 "Correct the Airflow configuration overrides",
             ),
         ),
