@@ -23,8 +23,8 @@ _UNREAD = Line(
 _GRANT = r"Give the user of \[accelerator\] sql_alchemy_conn the right to read and write all its tables\."
 _ROOM = r"Raise max_connections of the server"
 #: Connections of which the doctor says that they are too many: 95 % of those that are not for superusers alone.
-_TOO_MANY = 188
-_IN_USE = r"(18[89]|19\d|200) of 197 in use|none is left: .* too many clients .*"
+_TOO_MANY = 378
+_IN_USE = r"(37[89]|3[89]\d|400) of 397 in use|none is left: .* too many clients .*"
 
 
 def _away(seen: str) -> tuple[Line, ...]:
@@ -221,8 +221,8 @@ OF_THE_DATABASE = (
     ),
     Fault(
         "many connections of the database server are in use",
-        connections(160),
-        (Line("database connections", "warning", r"1[678]\d of 197 in use", _ROOM),),
+        connections(320),
+        (Line("database connections", "warning", r"3[2-6]\d of 397 in use", _ROOM),),
     ),
     Fault(
         "nearly all connections of the database server are in use",

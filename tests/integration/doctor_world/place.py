@@ -32,7 +32,7 @@ LEASE_IS_OVER = "SELECT seen_at < now() - interval '15 s' FROM leader_leases WHE
 DEAD_LETTERS = "projects/demo-project/topics/dead-letters"
 
 #: Connections that the server of the application database takes; three of them are for superusers alone.
-CONNECTIONS = 200
+CONNECTIONS = 400
 #: Seconds after which Airflow takes a process without a heartbeat for dead, and between heartbeats: what is stored is one
 #: heartbeat old, and a process that has just stood still, on a busy machine, needs some more.
 _DEAD_AFTER, _HEARTBEAT = "30", "1"
