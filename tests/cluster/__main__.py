@@ -33,6 +33,8 @@ from tests.storms.remote_jobs import JobLedger
 RunKey = tuple[str, str]
 _SETTLE_SECONDS = 1200.0
 _ENDED = ("success", "failed")
+#: How often a machine is started again in all.
+_REVIVALS = 5
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong = list(without_database())
     rows = []
     scenario = plan.scenario().model_copy(update={"rules": []})  # its faults of services
-    with Cluster(settings, composer=options.composer, scenario=scenario) as cluster:
+    with Cluster(settings, composer=options.composer, scenario=scenario, revivals=_REVIVALS) as cluster:
         install(cluster, plan)
         ledger = JobLedger(cluster.emulators.ledger, plan)
         workflows = sorted({job.workflow_id for job in plan.jobs})
@@ -166,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in rows:
         table.add_row(row.fault, str(row.runs), f"{row.ended:.0f}", f"{row.equal:.1f}")
     console.print(table)
-    console.print(f"{len(plan.jobs)} jobs, {watch.looks} looks at the list of DAGs")
+    console.print(f"{len(plan.jobs)} jobs, {watch.looks} looks at the list of DAGs; ended by themselves: {dict(cluster.revived)}")
     for line in wrong:
         console.print(f"WRONG: {line}")
     return 1 if wrong else 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,8 @@ class Cluster(AirflowClient):
         triggerers, and Composer's lowest values of some settings.
     :param scenario: what the emulators know; by default the examples'.
     :param database: False to configure no application database.
+    :param revivals: how often a machine whose process has ended by itself is started again, as Composer's pods and services of a
+        machine are; Airflow's processes end when their database or broker is away.
     """
 
     def __init__(
@@ -63,9 +66,12 @@ class Cluster(AirflowClient):
         composer: bool,
         scenario: Scenario | None = None,
         database: bool = True,
+        revivals: int = 0,
     ) -> None:
         self._accelerator = dict(accelerator)
         self._database = database
+        self._revivals = revivals
+        self.revived: Counter[str] = Counter()
         self._composer = composer
         self._scenario = scenario or load_scenario(EXAMPLES / "emulators.yaml")
         self._port = free_port()
@@ -152,12 +158,22 @@ class Cluster(AirflowClient):
         self.rest("POST", "/connections", json={"connection_id": connection_id, **fields, **extra})
 
     def gave_up(self) -> list[str]:
-        """Return the machines whose process has ended with an error by itself."""
+        """Return the machines whose process has ended with an error by itself, and is not to be started again."""
+        self._revive()
+        return self._ended()
+
+    def _ended(self) -> list[str]:
         return [name for name, machine in self.machines.items() if machine.gave_up]
+
+    def _revive(self) -> None:
+        for name in self._ended():
+            if self.revived[name] < self._revivals:
+                self.revived[name] += 1
+                self.machines[name].start()
 
     def log_ends(self) -> str:
         """Return the ends of the logs of what has given up, or else of all machines."""
-        return "\n".join(f"--- {name}\n{self.machines[name].log[-2000:]}" for name in self.gave_up() or self.machines)
+        return "\n".join(f"--- {name}\n{self.machines[name].log[-2000:]}" for name in self._ended() or self.machines)
 
     def _all_healthy(self) -> bool:
         parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
