@@ -112,7 +112,10 @@ def test_what_is_imported_is_declared(folders: tuple[str, ...], but: str, extras
 def test_what_is_declared_is_imported() -> None:
     everything = imported("provider", "dag_factory", "demo", "tests", "benchmarks", "dags", "examples")
 
-    assert declared("postgres", "emulators", "teams", "slack", "openlineage", "dev") - everything.keys() - NOT_IMPORTED.keys() == set()
+    assert (
+        declared("postgres", "emulators", "teams", "slack", "openlineage", "dev") - everything.keys() - NOT_IMPORTED.keys()
+        == set()
+    )
 
 
 def test_every_import_has_a_known_source() -> None:

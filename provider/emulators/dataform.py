@@ -311,7 +311,7 @@ class DataformService:
         if spec.kind != "declaration":
             parents = [_target(by_name[name].target) for name in spec.depends_on]
             details |= {"dependency_targets": parents, "disabled": spec.disabled, "tags": spec.tags}
-        own = {"relation": {"relation_type": "TABLE"}, "operations": {"has_output": spec.has_output}}
+        own: dict[str, dict[str, Any]] = {"relation": {"relation_type": "TABLE"}, "operations": {"has_output": spec.has_output}}
         return self._types.CompilationResultAction(
             {spec.kind: {**details, **own.get(spec.kind, {})}},
             target=_target(action.target),

@@ -14,7 +14,7 @@ from provider.exceptions import RemoteJobError
 from provider.operators.remote_job import RemoteJobOperator
 from tests.provider.operators import dataform_world, powerbi_world
 
-SHOP = [
+SHOP: list[dict[str, Any]] = [
     {"target": {"name": "orders", "schema": "shop"}, "kind": "declaration", "description": "Of the shop's database."},
     {
         "target": {"name": "stg_orders", "schema": "staging"},
