@@ -97,9 +97,9 @@ def imported(*folders: str, but: str = "") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "but", "extras"),
     [
-        (("provider", "dag_factory", "dags", "examples"), "provider/emulators/", ("teams",)),
+        (("provider", "dag_factory", "dags", "examples"), "provider/emulators/", ("teams", "openlineage")),
         (("provider/emulators",), "", ("emulators",)),
-        (("demo", "tests", "benchmarks"), "", ("postgres", "emulators", "teams", "slack", "dev")),
+        (("demo", "tests", "benchmarks"), "", ("postgres", "emulators", "teams", "slack", "openlineage", "dev")),
     ],
     ids=["product", "emulators", "development"],
 )
@@ -112,7 +112,10 @@ def test_what_is_imported_is_declared(folders: tuple[str, ...], but: str, extras
 def test_what_is_declared_is_imported() -> None:
     everything = imported("provider", "dag_factory", "demo", "tests", "benchmarks", "dags", "examples")
 
-    assert declared("postgres", "emulators", "teams", "slack", "dev") - everything.keys() - NOT_IMPORTED.keys() == set()
+    assert (
+        declared("postgres", "emulators", "teams", "slack", "openlineage", "dev") - everything.keys() - NOT_IMPORTED.keys()
+        == set()
+    )
 
 
 def test_every_import_has_a_known_source() -> None:

@@ -305,16 +305,18 @@ class DataformService:
         )
 
     def _compiled_action(self, action: CompiledAction, by_name: dict[str, CompiledAction]) -> Any:
+        spec = action.spec
+        columns = [{"path": name.split("."), "description": text} for name, text in spec.columns.items()]
+        details: dict[str, Any] = {"relation_descriptor": {"description": spec.description, "columns": columns}}
+        if spec.kind != "declaration":
+            parents = [_target(by_name[name].target) for name in spec.depends_on]
+            details |= {"dependency_targets": parents, "disabled": spec.disabled, "tags": spec.tags}
+        own: dict[str, dict[str, Any]] = {"relation": {"relation_type": "TABLE"}, "operations": {"has_output": spec.has_output}}
         return self._types.CompilationResultAction(
+            {spec.kind: {**details, **own.get(spec.kind, {})}},
             target=_target(action.target),
             canonical_target=_target(action.canonical_target),
-            file_path=f"definitions/{action.spec.target.name}.sqlx",
-            relation={
-                "dependency_targets": [_target(by_name[name].target) for name in action.spec.depends_on],
-                "disabled": action.spec.disabled,
-                "tags": action.spec.tags,
-                "relation_type": "TABLE",
-            },
+            file_path=f"definitions/{spec.target.name}.sqlx",
         )
 
     def _invocation(self, invocation: Invocation, now: datetime) -> Any:

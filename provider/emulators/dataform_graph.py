@@ -121,11 +121,11 @@ def select(actions: Sequence[CompiledAction], selection: Selection) -> list[Comp
 
 def plan(actions: Sequence[CompiledAction], failed_before: Counter[str]) -> list[PlannedAction]:
     """
-    Lay out a run: each action starts when its parents among the selected ones have ended.
+    Lay out a run: each action starts when its parents among the selected ones have ended. What is only declared does not run.
 
     :param failed_before: how often each action has failed so far; counted up for those that will fail.
     """
-    by_name = {action.spec.target.name: action for action in actions}
+    by_name = {action.spec.target.name: action for action in actions if action.spec.kind != "declaration"}
     order = TopologicalSorter({name: set(action.spec.depends_on) & set(by_name) for name, action in by_name.items()})
     planned: dict[str, PlannedAction] = {}
     for name in order.static_order():

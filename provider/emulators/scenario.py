@@ -58,9 +58,16 @@ class ActionSpec(Section):
     :param seconds: how long it runs.
     :param failure_reason: None succeeds, a text fails with it.
     :param failing_runs: how many invocations of it fail before it succeeds; None: all of them.
+    :param kind: what it is, as the field of its compilation result; a declaration only names a table, and never runs.
+    :param has_output: whether operations make the target.
+    :param columns: descriptions by the names of columns; a nested one's name has dots.
     """
 
     target: TargetSpec
+    kind: Literal["relation", "operations", "assertion", "declaration"] = "relation"
+    has_output: bool = False
+    description: str = ""
+    columns: dict[str, str] = {}
     tags: list[str] = []
     depends_on: list[str] = []
     seconds: Seconds = 1.0

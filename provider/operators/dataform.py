@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from airflow.sdk import AssetAlias
 
 from provider.exceptions import ConfigurationError, RemoteJobError
 from provider.hooks.dataform import parameters
 from provider.links import DataformInvocationLink
+from provider.operators.lineage import job_lineage, made_table, read_table
 from provider.operators.remote_job import RemoteJobOperator
 from provider.plain_data import as_list
 from provider.texts import quoted
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Asset, BaseOperatorLink, Context
 
-    from provider.hooks.dataform.hook import InvocationRequest
+    from provider.hooks.dataform.hook import DataformInvocationHook, InvocationRequest
     from provider.hooks.remote_job import JobStatus, RemoteCallError, RemoteJob
 
 __all__ = ["DataformWorkflowInvocationOperator"]
@@ -199,6 +201,16 @@ class DataformWorkflowInvocationOperator(RemoteJobOperator):
         if len(made) > MOST_ASSETS:
             self.log.warning("Of %d assets that were made Airflow was told of the first %d.", len(made), MOST_ASSETS)
         return result
+
+    def get_openlineage_facets_on_complete(
+        self,
+        task_instance: Any,  # noqa: ARG002 - OpenLineage gives it
+    ) -> OperatorLineage[Any, Any] | None:
+        """Return the tables that the actions of the run have made and read, for OpenLineage; None where there was no run."""
+        if (job := self.job_handle) is None:
+            return None
+        found = cast("DataformInvocationHook", self.service).lineage(job)
+        return job_lineage(job, self.service_name, map(read_table, found.read), map(made_table, found.made))
 
     def request(self, context: Context, earlier: RemoteJob | None) -> InvocationRequest:  # noqa: ARG002 - others need them
         """Return the invocation to ask for."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from provider.exceptions import ConfigurationError
 from provider.hooks.powerbi.enhanced_refresh import EnhancedRefresh, enhanced_refresh
 from provider.links import PowerBILink
+from provider.operators.lineage import job_lineage, power_bi_item
 from provider.operators.remote_job import RemoteJobOperator
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import BaseOperatorLink, Context
 
     from provider.hooks.powerbi.hook import RefreshRequest
@@ -39,6 +41,14 @@ class _PowerBIRefreshOperator(RemoteJobOperator):
         self.workspace = workspace
         self.if_running = if_running
         self.powerbi_conn_id = powerbi_conn_id
+
+    def get_openlineage_facets_on_complete(
+        self,
+        task_instance: Any,  # noqa: ARG002 - OpenLineage gives it
+    ) -> OperatorLineage[Any, Any] | None:
+        """Return what was refreshed, for OpenLineage; None where there was no refresh."""
+        job = self.job_handle
+        return None if job is None else job_lineage(job, self.service_name, [], [power_bi_item(job)])
 
 
 class PowerBISemanticModelRefreshOperator(_PowerBIRefreshOperator):

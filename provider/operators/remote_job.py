@@ -63,7 +63,7 @@ class RemoteJobOperator(BaseOperator):
     moment only (apache/airflow#71580). After them a deferrable task waits in the triggerer without a worker slot.
 
     ``remote_job`` holds ``{"id": …, "url": …}`` from the moment the job is known, for listeners in this process; the
-    XComs ``remote_job_id`` and ``remote_job_url`` hold the same for everyone else.
+    XComs ``remote_job_id`` and ``remote_job_url`` hold the same for everyone else. ``job_handle`` is the service's whole handle.
 
     :param deferrable: wait in the triggerer, without a worker slot. True whatever ``[operators] default_deferrable`` says:
         Airflow ships that option as False, and these jobs take minutes to hours.
@@ -110,7 +110,7 @@ class RemoteJobOperator(BaseOperator):
         self.budget = replace(budget or WaitBudget(), call=http_timeout)
         self.remote_job: dict[str, str] | None = None
         self.tell_remote_job: Callable[[Mapping[str, Any]], None] | None = None
-        self._job: RemoteJob | None = None
+        self.job_handle: RemoteJob | None = None
         self._task_key: dict[str, Any] = {}
 
     @abstractmethod
@@ -318,7 +318,7 @@ class RemoteJobOperator(BaseOperator):
         ended the task then, and its next try re-attaches. The question and the cancel run in a thread of their own, as
         the signal may have interrupted this one in the middle of a message to its supervisor.
         """
-        job = self._job
+        job = self.job_handle
         if job is None or not self.cancel_on_kill or job.get("adopted"):
             return
         try:
@@ -380,7 +380,7 @@ class RemoteJobOperator(BaseOperator):
             "task_id": ti.task_id,
             "map_index": ti.map_index,
         }
-        self._job = job
+        self.job_handle = job
         self.remote_job = None if job is None else {"id": job["id"], "url": job["url"]}
 
     @contextmanager

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 from provider.hooks.addresses import check_private
 from provider.hooks.dataform import invocations, parameters
 from provider.hooks.dataform.errors import translated
+from provider.hooks.dataform.lineage import Lineage, lineage_of
 from provider.hooks.google_service import GoogleService
 from provider.hooks.paths import PathPart, path
 from provider.hooks.remote_job import Intent, RemoteCallError, RemoteJob
@@ -22,6 +23,7 @@ from provider.hooks.remote_service import ForeignHandle
 
 if TYPE_CHECKING:
     from google.cloud.dataform_v1 import (
+        CompilationResultAction,
         DataformAsyncClient,
         DataformClient,
         WorkflowInvocation,
@@ -238,6 +240,21 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
             if error.status_code != 400 or not (await self.astatus(job)).ended:
                 raise
 
+    def lineage(self, job: RemoteJob) -> Lineage:
+        """
+        Return which tables an invocation that has ended has made and read, as far as its actions have succeeded.
+
+        :raises RemoteCallError: its actions, or those of its compilation result, cannot be read.
+        """
+        asked = f"Dataform GetWorkflowInvocation {job['id']}"
+        with translated(asked, of_job=True):
+            found = self.client.get_workflow_invocation(request={"name": job["name"]}, retry=None, timeout=self.budget.call)
+        succeeded = {
+            invocations.target_name(action.target) for action in self._actions(job) if invocations.word(action) == "SUCCEEDED"
+        }
+        compiled = invocations.received(found, asked).resolved_compilation_result or found.compilation_result
+        return lineage_of(self._compiled_actions(compiled), succeeded)
+
     # Parts.
 
     def _compile(self, parent: str, source: Mapping[str, str], config: Mapping[str, Any]) -> str:
@@ -273,6 +290,14 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
                 request={"name": job["name"], "page_size": PAGE_SIZE}, retry=None, timeout=self.budget.call
             )
             return list(self._items(request, (page.workflow_invocation_actions for page in pager.pages)))
+
+    def _compiled_actions(self, name: str) -> Iterator[CompilationResultAction]:
+        request = f"Dataform QueryCompilationResultActions {name}"
+        with translated(request):
+            pager = self.client.query_compilation_result_actions(
+                request={"name": name, "page_size": PAGE_SIZE}, retry=None, timeout=self.budget.call
+            )
+            yield from self._items(request, (page.compilation_result_actions for page in pager.pages))
 
     def _items(self, request: str, pages: Iterable[Iterable[Any]]) -> Iterator[Any]:
         """Yield the entries of all pages, until they are too many or take too long."""
