@@ -42,9 +42,9 @@ def stops(name: str, reason: str, remedy: str = "") -> Answer:
     return Answer(name, False, _told(reason), _told(remedy))
 
 
-def passes(name: str, reason: str) -> Answer:
+def passes(name: str, reason: str, remedy: str = "") -> Answer:
     """Return the answer that this keeps nothing from running."""
-    return Answer(name, True, _told(reason))
+    return Answer(name, True, _told(reason), _told(remedy))
 
 
 def _told(text: str) -> str:

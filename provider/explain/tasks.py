@@ -9,7 +9,7 @@ from typing import Any
 
 from provider import settings
 from provider.airflow_view.view import RunsView
-from provider.explain.answers import Answer, listed, moment, passes, stops
+from provider.explain.answers import Answer, listed, moment, passes, stops, time_of
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.rows import StoredTaskLog
 from provider.metadata.states import PROCESSING, SCOPE_REASONS
@@ -70,7 +70,7 @@ def explain_task(facts: TaskFacts, view: RunsView) -> list[Answer]:
         return [_queued(facts, view)]
     if state == "deferred":
         return _deferred(facts, view)
-    return [_at_service(facts) or passes("runs", f"{facts.name} is {state} since {moment(facts.instance.get('start_date'))}.")]
+    return [_at_service(facts) or _runs(facts, str(state))]
 
 
 def _retry(facts: TaskFacts, view: RunsView) -> Answer:
@@ -115,6 +115,15 @@ def _at_service(facts: TaskFacts) -> Answer | None:
         f"on record it has not ended, as of {moment(log['updated_at'])}."
     )
     return stops("remote job", reason, f"Look at {log['remote_job_url']}" if log["remote_job_url"] else "Look at its service.")
+
+
+def _runs(facts: TaskFacts, state: str) -> Answer:
+    """Say that a task is at work, and where it is told what it does: a service that does not answer is asked again for minutes."""
+    since = facts.instance.get("start_date")
+    began = time_of(since)
+    long = began is not None and datetime.now(UTC) - began > _AT_ONCE
+    remedy = "Its log in Airflow says what it does; `accelerator doctor` tells whether the services answer." if long else ""
+    return passes("runs", f"{facts.name} is {state} since {moment(since)}.", remedy)
 
 
 def _ended(facts: TaskFacts, state: str) -> Answer:

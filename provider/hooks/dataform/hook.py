@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 from weakref import WeakKeyDictionary
 
@@ -40,6 +40,8 @@ CLOCK_SKEW = timedelta(minutes=5)
 PAGE_SIZE = 1000
 #: A list may take as long as so many calls.
 LIST_CALLS = 4
+#: Milliseconds between two tries to connect, at most. gRPC's own two minutes would fail calls long after the service is back.
+_CHANNEL_OPTIONS = (("grpc.max_reconnect_backoff_ms", 5000),)
 
 _COLLECTIONS = {"workspace": "workspaces", "release_config": "releaseConfigs", "workflow_config": "workflowConfigs"}
 
@@ -91,6 +93,15 @@ class InvocationHandle(ForeignHandle):
     name: Annotated[str, AfterValidator(_invocation)]
 
 
+def _channel_of(transport: Any) -> Callable[..., Any]:
+    """Return what makes the channel of one of the vendor's transports, with our options beside its own."""
+
+    def create(host: str, *, options: Sequence[tuple[str, Any]] = (), **kwargs: Any) -> Any:
+        return transport.create_channel(host, options=[*options, *_CHANNEL_OPTIONS], **kwargs)
+
+    return create
+
+
 class DataformInvocationHook(GoogleService[InvocationRequest]):
     """
     Compiles Dataform repositories, and starts, watches and cancels workflow invocations: the remote service ``dataform``.
@@ -133,8 +144,12 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
         if target := self._insecure_target():
             import grpc
 
-            return DataformClient(transport=DataformGrpcTransport(channel=grpc.insecure_channel(target)))
-        return DataformClient(credentials=self.get_credentials(), client_options=self._client_options())
+            return DataformClient(transport=DataformGrpcTransport(channel=grpc.insecure_channel(target, _CHANNEL_OPTIONS)))
+        return DataformClient(
+            credentials=self.get_credentials(),
+            transport=partial(DataformGrpcTransport, channel=_channel_of(DataformGrpcTransport)),
+            client_options=self._client_options(),
+        )
 
     def async_client(self) -> DataformAsyncClient:
         """Return the vendor's asynchronous client for the running event loop; :meth:`connect` comes first."""
@@ -318,8 +333,13 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
         if target := self._insecure_target():
             import grpc.aio
 
-            return DataformAsyncClient(transport=DataformGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(target)))
-        return DataformAsyncClient(credentials=self.get_credentials(), client_options=self._client_options())
+            channel = grpc.aio.insecure_channel(target, _CHANNEL_OPTIONS)
+            return DataformAsyncClient(transport=DataformGrpcAsyncIOTransport(channel=channel))
+        return DataformAsyncClient(
+            credentials=self.get_credentials(),
+            transport=partial(DataformGrpcAsyncIOTransport, channel=_channel_of(DataformGrpcAsyncIOTransport)),
+            client_options=self._client_options(),
+        )
 
     def _insecure_target(self) -> str | None:
         return self.api_endpoint.removeprefix("http://").rstrip("/") if self.api_endpoint.startswith("http://") else None

@@ -18,6 +18,8 @@ from tests.provider.cli.running_batch import NOON, Airflow, airflow, batch, log,
 
 __all__ = ["airflow"]
 
+#: What is said of a task that has run for a while.
+ITS_LOG = "Its log in Airflow says what it does; `accelerator doctor` tells whether the services answer."
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 TOMORROW_TOLD = f"{TOMORROW:%Y-%m-%dT%H:%M:%SZ}"
 GONE = DagState(paused=False, stale=True, running=1)
@@ -100,7 +102,7 @@ OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
         "a is queued since 2026-03-16T12:00:00Z and no worker has taken it (executor of the default, queue q), while 1 run: "
         "o running in R. See that workers of that queue run and have room",
     ),
-    ("running", {"start_date": NOON}, {}, "a is running since 2026-03-16T12:00:00Z."),
+    ("running", {"start_date": NOON}, {}, f"a is running since 2026-03-16T12:00:00Z. {ITS_LOG}"),
     ("running", {"start_date": "2026-03-16T12:00:00.123456+00:00"}, {}, "a is running since 2026-03-16T12:00:00Z."),
     ("up_for_retry", {}, {}, "a has failed and waits for its next try."),
     (
@@ -256,7 +258,15 @@ def test_a_batch_waits_for_its_first_task_and_not_for_those_behind(accelerator, 
     airflow.add("start_batch", "success")
     airflow.add("a", "running", start_date=NOON)
     airflow.add("b", None)
-    assert accelerator("why", "B1").out.splitlines()[0] == "a is running since 2026-03-16T12:00:00Z."
+    assert accelerator("why", "B1").out.splitlines()[0] == f"a is running since 2026-03-16T12:00:00Z. {ITS_LOG}"
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_task_that_has_just_begun_needs_no_advice(accelerator, airflow: Airflow) -> None:
+    rows(batch())
+    began = datetime.now(UTC)
+    airflow.add("a", "running", start_date=began.isoformat())
+    assert accelerator("why", "B1").out.splitlines()[0] == f"a is running since {began:%Y-%m-%dT%H:%M:%SZ}."
 
 
 @pytest.mark.usefixtures("embedded_database")
