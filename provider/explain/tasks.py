@@ -118,7 +118,7 @@ def _at_service(facts: TaskFacts) -> Answer | None:
 
 
 def _runs(facts: TaskFacts, state: str) -> Answer:
-    """Say that a task is at work, and where it is told what it does: a service that does not answer is asked again for minutes."""
+    """Say that a task is at work, and where to see what it does: a service that does not answer is asked for minutes."""
     since = facts.instance.get("start_date")
     began = time_of(since)
     long = began is not None and datetime.now(UTC) - began > _AT_ONCE
