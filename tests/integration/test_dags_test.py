@@ -12,12 +12,18 @@ from demo import expectations
 from demo.world import World
 from provider.metadata import engine
 
+#: What OpenLineage was told, one event a line.
+LINEAGE = "lineage.jsonl"
+
 pytestmark = [pytest.mark.airflow_services, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with World(tmp_path_factory.mktemp("laptop"), services=False) as world:
+    folder = tmp_path_factory.mktemp("laptop")
+    transport = {"type": "file", "log_file_path": str(folder / LINEAGE), "append": True}
+    environment = {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
+    with World(folder, services=False, environment=environment) as world:
         yield world
     assert world.airflow.own_processes() == []
     engine.dispose_engines()
@@ -35,6 +41,21 @@ def test_each_run_leaves_the_right_rows_and_none_open(laptop: World, workflow: s
     mine = {row["task_id"]: row["status"] for row in logs if row["batch_id"] == batch["batch_id"]}
     assert mine == expectations.EXPECTED_TASKS[workflow]
     assert laptop.join().equal
+
+
+def test_openlineage_was_told_of_tables_and_models(laptop: World) -> None:
+    events = [json.loads(line) for line in (laptop.home.parent / LINEAGE).read_text().splitlines()]
+    ended = [event for event in events if event["eventType"] in ("COMPLETE", "FAIL")]
+    jobs = [event for event in ended if "externalQuery" in event["run"]["facets"]]
+    made = {event["job"]["name"]: [f"{one['namespace']} {one['name']}" for one in event["outputs"]] for event in jobs}
+    assert made == {
+        "daily_sales.stg_orders": ["bigquery demo-project.sales.stg_orders"],
+        "daily_sales.stg_customers": ["bigquery demo-project.sales.stg_customers"],
+        "daily_sales.refresh_daily_sales": ["powerbi 11111111-1111-4111-8111-111111111111.22222222-2222-4222-8222-222222222222"],
+        "stock_levels.stg_suppliers": [],
+        "stock_levels.stg_stock": ["bigquery demo-project.inventory.stg_stock"],
+    }
+    assert all(not event["outputs"] for event in ended if event not in jobs)
 
 
 def test_a_run_from_the_middle(laptop: World) -> None:
