@@ -97,9 +97,9 @@ def imported(*folders: str, but: str = "") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "but", "extras"),
     [
-        (("provider", "dag_factory", "dags", "examples"), "provider/emulators/", ("teams",)),
+        (("provider", "dag_factory", "dags", "examples"), "provider/emulators/", ("teams", "http")),
         (("provider/emulators",), "", ("emulators",)),
-        (("demo", "tests", "benchmarks"), "", ("postgres", "emulators", "teams", "slack", "dev")),
+        (("demo", "tests", "benchmarks"), "", ("postgres", "emulators", "teams", "slack", "http", "dev")),
     ],
     ids=["product", "emulators", "development"],
 )
