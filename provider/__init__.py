@@ -35,6 +35,11 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Google Dataform", "external-doc-url": "https://cloud.google.com/dataform", "tags": ["gcp"]},
             {"integration-name": "Google Cloud", "external-doc-url": "https://cloud.google.com", "tags": ["gcp"]},
             {"integration-name": "Google Cloud Pub/Sub", "external-doc-url": "https://cloud.google.com/pubsub", "tags": ["gcp"]},
+            {
+                "integration-name": "Hypertext Transfer Protocol (HTTP)",
+                "external-doc-url": "https://www.rfc-editor.org/rfc/rfc9110",
+                "tags": ["protocol"],
+            },
         ],
         **_parts(),
         "connection-types": [connection_form.connection_type(), airflow_api_form.connection_type()],
@@ -74,6 +79,7 @@ def _parts() -> dict[str, Any]:
                 "provider.operators.gcs",
             ),
             _modules("Google Cloud Pub/Sub", "provider.operators.pubsub"),
+            _modules("Hypertext Transfer Protocol (HTTP)", "provider.operators.http"),
         ],
         "sensors": [
             _modules("Google Cloud Pub/Sub", "provider.sensors.pubsub"),

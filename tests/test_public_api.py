@@ -36,6 +36,7 @@ PUBLIC: dict[str, set[str]] = {
     "provider.operators.alerts": {"SendAlertsOperator"},
     "provider.operators.dispatch": {"DispatchBatchRequestsOperator", "DispatchDueRequestsOperator"},
     "provider.operators.gcs": {"GCSArchiveOperator", "GCSCopyOperator", "GCSDeleteOperator"},
+    "provider.operators.http": {"HttpRequestOperator"},
     "provider.operators.pubsub": {"PubSubPublishOperator"},
     "provider.operators.remote_job": {"RemoteJobOperator"},
     "provider.operators.powerbi": {"PowerBIDataflowRefreshOperator", "PowerBISemanticModelRefreshOperator"},

@@ -28,6 +28,7 @@ BUILT_IN = {
     "gcs_archive": "gcs",
     "gcs_copy": "gcs_copy",
     "gcs_delete": "gcs_delete",
+    "http": "http",
     "human_approval": "human_approval",
     "operator": "operator",
     "power_bi_refresh": "power_bi",

@@ -25,6 +25,17 @@ def redact(value: Any, name: str | None = None) -> Any:
     return _redact_texts(masked(value, name, max_depth=sys.maxsize))
 
 
+def mask(secret: str) -> None:
+    """
+    Let Airflow mask a secret in all that this process and its supervisor log from now on.
+
+    Stands on ``airflow.sdk.log.mask_secret`` (3.3.2), in a module that is not called public.
+    """
+    from airflow.sdk.log import mask_secret
+
+    mask_secret(secret)
+
+
 #: A private key in PEM, on one line or several; one that was cut has no end.
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _SPACE = re.compile(r"(?:\\?\s)+")

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from provider.alerts.happenings import Happening
 from provider.alerts.rule_rows import RuleInForce
 from provider.alerts.rules import BY_TIME, DAYS, EACH_TASK, AlertRule
+from provider.metadata.renaming import names_of
 from provider.metadata.states import PROCESSING, SUCCESS
 from provider.metadata.tables import TaskBatch, TaskLog, Workflow
 
@@ -237,13 +238,13 @@ def _usual_seconds(session: Session, workflow_id: str, task_id: str | None) -> f
     """Return how long a batch, or a task in it, usually takes; None where too few have succeeded to tell."""
     newest = (
         select(TaskBatch.batch_id)
-        .where(TaskBatch.workflow_id == workflow_id, TaskBatch.status == SUCCESS)
+        .where(names_of(workflow_id, TaskBatch.workflow_id), TaskBatch.status == SUCCESS)
         .order_by(TaskBatch.created_at.desc())
         .limit(_NEWEST)
     )
     model: Any = TaskBatch if task_id is None else TaskLog
     statement = select(model.started_at, model.ended_at).where(
-        model.workflow_id == workflow_id, model.batch_id.in_(newest), model.status == SUCCESS
+        names_of(workflow_id, model.workflow_id), model.batch_id.in_(newest), model.status == SUCCESS
     )
     if task_id is not None:
         statement = statement.where(TaskLog.task_id == task_id)

@@ -38,7 +38,7 @@ def list_batches(args: argparse.Namespace) -> int:
 
 def _newest(args: argparse.Namespace) -> list[StoredTaskBatch]:
     with read_session() as session:
-        batches = newest_batches(session, workflow_id=args.workflow, status=args.status, limit=args.limit)
+        batches = newest_batches(session, workflow_id=args.workflow, earlier=True, status=args.status, limit=args.limit)
         if args.workflow is not None and not batches:
             refuse_unknown_workflow(session, args.workflow)
     return batches

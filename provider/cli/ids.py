@@ -32,14 +32,15 @@ def only_batch(session: Session, batch_id: str, workflow_id: str | None) -> Stor
     :param workflow_id: its workflow, where people have named one.
     :raises AcceleratorError: there is none, or several workflows have one.
     """
-    found = batches_with_id(session, batch_id, workflow_id)
+    found = batches_with_id(session, batch_id, workflow_id) or batches_with_id(session, batch_id, workflow_id, earlier=True)
     if not found and workflow_id is not None:
         refuse_unknown_workflow(session, workflow_id)
     if not found and batch_id == LATEST:
-        found = newest_batches(session, workflow_id=workflow_id, limit=1)
+        found = newest_batches(session, workflow_id=workflow_id, earlier=True, limit=1)
     if not found:
         where = f" in workflow {workflow_id}" if workflow_id else ""
-        near = _nearest(batch_id, {one["batch_id"] for one in newest_batches(session, workflow_id=workflow_id, limit=_NEAR)})
+        newest = newest_batches(session, workflow_id=workflow_id, earlier=True, limit=_NEAR)
+        near = _nearest(batch_id, {one["batch_id"] for one in newest})
         raise AcceleratorError(f"there is no batch {batch_id}{where}; {near}`accelerator batches` lists those there are.")
     if len(found) > 1:
         workflows = ", ".join(batch["workflow_id"] for batch in found)

@@ -135,6 +135,17 @@ _ROLLBACK = Command(
     ),
 )
 
+_RENAME = Command(
+    "rename",
+    "Give a workflow another id, in its rows and in those of others that name it",
+    "provider.cli.rename_commands:rename",
+    (
+        argument("workflow_id", metavar="OLD", help="workflow id"),
+        argument("new_id", metavar="NEW", help="the id that it is to have"),
+        argument("--dry-run", action="store_true", help="only show what would change"),
+    ),
+)
+
 _CONFIRM = Command(
     "confirm",
     "List what is gone from the tables, and say that it was meant to go, where it looks like an accident",
@@ -354,7 +365,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     _INIT,
     _EXAMPLES,
     _DB,
-    *(_IMPORT, _DIFF, _EXPORT, _VALIDATE, _GRAPH, _CONVERT, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _CONFIRM),
+    *(_IMPORT, _DIFF, _EXPORT, _VALIDATE, _GRAPH, _CONVERT, _SCHEMA, _TASK_TYPES, _HISTORY, _ROLLBACK, _RENAME, _CONFIRM),
     *(PAUSE, RESUME, ENABLE, DISABLE),
     *(_BATCHES, _LOGS, _WHY, RUN, _RESTART, CANCEL, _RECONCILE, _REQUESTS, PUBLISH, ALERTS, _DOCTOR, _EMULATORS),
 )

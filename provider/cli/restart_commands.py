@@ -14,6 +14,7 @@ from provider.metadata.batch_queries import newest_batches, task_logs_of
 from provider.metadata.definitions import edges_of, read_predecessors
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
+from provider.metadata.renaming import called_now
 from provider.metadata.rows import StoredTaskBatch
 from provider.metadata.states import ERROR
 from provider.restart import NothingToRestartError, RestartPlan, plan_rerun, plan_restart
@@ -72,6 +73,7 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
         else:
             batches = [only_batch(session, batch_id, args.workflow) for batch_id in args.batch_ids]
         for batch in batches:
+            _refuse_renamed(batch["workflow_id"], called_now(session, batch["workflow_id"]))
             logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
             edges = edges_of(session, batch["workflow_id"]) if args.task or args.from_tasks else []
             try:
@@ -85,6 +87,14 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
                     raise
     warn_of_old_record(current_at, "what failed since is not in it")
     return plans
+
+
+def _refuse_renamed(workflow_id: str, now: str | None) -> None:
+    if now is not None:
+        raise AcceleratorError(
+            f"{workflow_id} is called {now} now, and Airflow runs nothing of the old name again; start a batch of {now} instead, "
+            f"by `accelerator run {now}`."
+        )
 
 
 def _tell_nothing(batch: StoredTaskBatch) -> None:

@@ -58,11 +58,11 @@ def _found(name: str, workflow_id: str | None, *, only_batches: bool) -> tuple[B
     with read_session() as session:
         request = None
         batch_id, workflow = name, workflow_id
-        if not only_batches and not batches_with_id(session, name, workflow_id):
+        if not only_batches and not batches_with_id(session, name, workflow_id, earlier=True):
             request = request_of(session, name, workflow_id)
             if request is not None:
                 batch_id, workflow = request["batch_id"] or "", request["workflow_id"]
-                if request["state"] != "dispatched" or not batches_with_id(session, batch_id, workflow):
+                if request["state"] != "dispatched" or not batches_with_id(session, batch_id, workflow, earlier=True):
                     return None, request
         batch = only_batch(session, batch_id, workflow)
         return BatchFacts.read(session, batch), request

@@ -124,6 +124,11 @@ class _Bounded:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
+    def read(self, *_args: Any, **_kwargs: Any) -> bytes:
+        """Give nothing: requests reads so what it has no use for, such as the body of a redirect that cannot be decoded."""
+        self._raw.close()
+        return b""
+
     def stream(self, amt: int = _PIECE, decode_content: bool | None = None) -> Iterator[bytes]:
         """Yield the answer piece by piece."""
         count = 0

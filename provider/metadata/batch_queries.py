@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import func, nulls_last, select
+from sqlalchemy import ColumnElement, func, nulls_last, select
 from sqlalchemy.orm import Session
 
 from provider.metadata.record_tables import TaskBatch, TaskLog
+from provider.metadata.renaming import names_of
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 
 
 def newest_batches(
-    session: Session, *, workflow_id: str | None = None, status: str | None = None, limit: int
+    session: Session, *, workflow_id: str | None = None, earlier: bool = False, status: str | None = None, limit: int
 ) -> list[StoredTaskBatch]:
     """
     Return batches, newest first.
 
     :param workflow_id: only batches of this workflow.
+    :param earlier: also those of the names that it had before.
     :param status: only batches with this TaskBatch status.
     :param limit: largest number of batches.
     """
     statement = select(TaskBatch.__table__)
     if workflow_id is not None:
-        statement = statement.where(TaskBatch.workflow_id == workflow_id)
+        statement = statement.where(_is_of(workflow_id, earlier))
     if status is not None:
         statement = statement.where(TaskBatch.status == status)
     # The key as well, so that batches of one moment keep their order.
@@ -31,11 +33,18 @@ def newest_batches(
     return [cast("StoredTaskBatch", dict(row)) for row in session.execute(statement).mappings()]
 
 
-def batches_with_id(session: Session, batch_id: str, workflow_id: str | None = None) -> list[StoredTaskBatch]:
-    """Return the batches with this id, one at most for each workflow."""
+def batches_with_id(
+    session: Session, batch_id: str, workflow_id: str | None = None, *, earlier: bool = False
+) -> list[StoredTaskBatch]:
+    """
+    Return the batches with this id, one at most for each workflow.
+
+    :param workflow_id: only that of this workflow.
+    :param earlier: also those of the names that it had before.
+    """
     statement = select(TaskBatch.__table__).where(TaskBatch.batch_id == batch_id).order_by(TaskBatch.workflow_id)
     if workflow_id is not None:
-        statement = statement.where(TaskBatch.workflow_id == workflow_id)
+        statement = statement.where(_is_of(workflow_id, earlier))
     return [cast("StoredTaskBatch", dict(row)) for row in session.execute(statement).mappings()]
 
 
@@ -53,3 +62,7 @@ def task_logs_of(session: Session, workflow_id: str, batch_id: str, *, limit: in
         .limit(limit)
     )
     return [cast("StoredTaskLog", dict(row)) for row in session.execute(statement).mappings()]
+
+
+def _is_of(workflow_id: str, earlier: bool) -> ColumnElement[bool]:
+    return names_of(workflow_id, TaskBatch.workflow_id) if earlier else TaskBatch.workflow_id == workflow_id

@@ -12,6 +12,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from provider.metadata.inbox_message import InboxMessage
+from provider.metadata.renaming import names_of
 from provider.metadata.states import DISPATCHED, RECEIVED, RECORDED, REJECTED
 from provider.metadata.tables import BatchRequest, TaskBatch
 from provider.metadata.upsert import inserts
@@ -138,8 +139,9 @@ def is_stored(session: Session, request: NewRequest) -> bool:
 
 
 def has_batch(session: Session, request: NewRequest) -> bool:
-    """Tell whether the batch of a request exists or is about to."""
-    if session.get(TaskBatch, (request.workflow_id, request.batch_id)) is not None:
+    """Tell whether the batch of a request exists or is about to; one of an earlier name of the workflow is its batch too."""
+    named = names_of(request.workflow_id or "", TaskBatch.workflow_id)
+    if session.scalar(select(exists().where(named, TaskBatch.batch_id == request.batch_id))):
         return True
     return accepted_start(session, request) is not None
 

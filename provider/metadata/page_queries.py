@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from provider.metadata.record_tables import TaskBatch, TaskLog
+from provider.metadata.renaming import names_of
 from provider.metadata.rows import BatchKey
 from provider.metadata.tables import BatchRequest
 
@@ -97,7 +98,7 @@ def _conditions(wanted: BatchFilter) -> list[ColumnElement[bool]]:
     if wanted.visible is not None:
         conditions.append(TaskBatch.workflow_id.in_(wanted.visible))
     if wanted.workflow_id:
-        conditions.append(TaskBatch.workflow_id == wanted.workflow_id)
+        conditions.append(names_of(wanted.workflow_id, TaskBatch.workflow_id))
     if wanted.statuses:
         conditions.append(TaskBatch.status.in_(wanted.statuses))
     if wanted.source:

@@ -118,6 +118,17 @@ class WorkflowVersion(Base):
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
 
 
+class EarlierName(Base):
+    """What a workflow was called before; see :mod:`provider.metadata.renaming`."""
+
+    __tablename__ = "earlier_names"
+
+    workflow_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    earlier_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    renamed_at: Mapped[datetime]
+    renamed_by: Mapped[str] = mapped_column(String(250))
+
+
 class LeaderLease(Base):
     """Which process leads, of several that could do the same work, and as of when what it writes is complete."""
 

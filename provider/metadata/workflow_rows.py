@@ -17,6 +17,9 @@ IMPORTED, ROLLED_BACK, DELETED, FOUND = "import", "rollback", "delete", "found"
 #: ``accelerator enable`` and ``disable``.
 SWITCHED_ON, SWITCHED_OFF = "enable", "disable"
 
+#: ``accelerator rename``: of the workflow, of those that name it, and, without rows, of the name that it had.
+RENAMED = "rename"
+
 #: ``accelerator confirm``: what is lost from the tables was meant to go. A row without a workflow.
 CONFIRMED = "confirm"
 

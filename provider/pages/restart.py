@@ -10,6 +10,7 @@ from starlette.responses import Response
 from provider.metadata.batch_queries import task_logs_of
 from provider.metadata.definitions import read_predecessors
 from provider.metadata.engine import read_session
+from provider.metadata.renaming import called_now
 from provider.metadata.rows import workflows_among
 from provider.pages.access import Asking
 from provider.pages.answers import answer
@@ -21,11 +22,15 @@ router = APIRouter(prefix="/api")
 
 @router.get("/restart")
 def show_plan(person: Asking, dag_id: Text, run_id: Text) -> Response:
-    """Return a :class:`~provider.restart.RestartPlan`; 409 where nothing has failed or is blocked."""
+    """Return a :class:`~provider.restart.RestartPlan`; 409 where nothing has failed or is blocked, or nothing can run again."""
     with read_session() as session:
         batch = visible_batch(session, person, dag_id, run_id)
+        now = called_now(session, dag_id)
         tries = task_logs_of(session, dag_id, run_id)
         stored = read_predecessors(session, enabled_only=True)
+    if now is not None:
+        name = now if person.may_see(now) else "otherwise"
+        raise HTTPException(409, f"{dag_id} is called {name} now, and Airflow runs nothing of the old name again.")
     # Who follows is told where all of those it comes after may be seen, as they are named with it.
     told = {name: said for name, said in stored.items() if all(map(person.may_see, [name, *workflows_among(said)]))}
     try:

@@ -26,6 +26,10 @@ def _publishes(*messages: dict[str, Any], topic: str = "projects/p/topics/told")
     return lambda rows: rows.task("dim_date").update(task_type="pubsub_publish", config=config)
 
 
+def _asks(endpoint: str = "orders", **config: Any) -> Callable[[Rows], None]:
+    return lambda rows: rows.task("dim_date").update(task_type="http", config={"endpoint": endpoint, **config})
+
+
 TASK = "tasks row dim_date: "
 
 BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
@@ -112,6 +116,40 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     "an attribute's length": (
         _publishes({"attributes": {"ä" * 129: "x"}}),
         TASK + f"config.messages[0].attributes: '{'ä' * 79}… (131 characters) is longer than 256 bytes; shorten it",
+    ),
+    "an endpoint with a query": (
+        _asks("orders?day=1"),
+        TASK
+        + "config.endpoint: endpoint is a path behind the address of the connection, not 'orders?day=1'; what follows a ? is "
+        "written in query_parameters",
+    ),
+    "a placeholder without a value": (
+        _asks("orders/{order}"),
+        TASK + "config: {order} has no value in path_parameters; give each placeholder of the endpoint a value, and no other",
+    ),
+    "a header with a secret": (
+        _asks(headers={"Authorization": "Bearer hunter2"}),
+        TASK + "config.headers: Authorization carries a secret; put it into the connection (login, password or extra)",
+    ),
+    "a header that HTTP does not carry": (
+        _asks(headers={"X-A": "a\nb"}),
+        TASK + "config.headers: The header X-A has a value that HTTP does not carry: 'a\\nb'. Correct it",
+    ),
+    "a method that is none": (
+        _asks(method="FETCH"),
+        TASK + "config.method: must be one of 'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', not 'FETCH'",
+    ),
+    "a body of a GET": (
+        _asks(json={"a": 1}),
+        TASK + "config: json: a GET request has no body; write query_parameters, or another method",
+    ),
+    "two bodies": (
+        _asks(method="POST", json={"a": 1}, data="x"),
+        TASK + "config: give json or data, not both; a request has one body",
+    ),
+    "too much of an answer": (
+        _asks(keep_answer=True, max_answer_bytes=2**21),
+        TASK + "config: max_answer_bytes: an answer that is kept has at most 1048576 bytes; leave keep_answer out",
     ),
     "an asset's user": (
         _set("dim_date", "outlets", "s3://me:hunter2@bucket/x"),

@@ -100,6 +100,19 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         },
         {"bucket": "b", "object": TEMPLATE},
     ],
+    "http": [
+        {
+            "endpoint": "{country}",
+            "path_parameters": {"country": TEMPLATE},
+            "query_parameters": {"a": TEMPLATE, "b": [TEMPLATE]},
+            "method": "POST",
+            "headers": {"X-Country": TEMPLATE},
+            "json": {"a": [TEMPLATE]},
+            "http_conn_id": TEMPLATE,
+        },
+        {"endpoint": "x", "method": "POST", "data": {"a": TEMPLATE}},
+        {"endpoint": "x", "method": "POST", "data": TEMPLATE},
+    ],
     "human_approval": [{"subject": TEMPLATE, "body": TEMPLATE}],
     "pubsub_publish": [
         {
@@ -159,7 +172,8 @@ def test_every_templated_key_of_every_type_renders(rows: Rows) -> None:
             rendered_keys |= {key_of.get(field, field) for field in task.template_fields}
         templated = templated_keys(task_type.config_model)
         assert seen == templated
-        assert rendered_keys & set(task_type.config_model.model_fields) == templated
+        keys = {info.alias or field for field, info in task_type.config_model.model_fields.items()}
+        assert rendered_keys & keys == templated
 
 
 def test_a_template_in_a_message_stays_text(rows: Rows) -> None:

@@ -38,7 +38,7 @@ def test_it_is_one_dag_that_says_which_connection_it_needs(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     documentation = text.split('"""')[1]
     for task in dag.tasks:
-        named = (getattr(task, name, None) for name in ("gcp_conn_id", "powerbi_conn_id", "airflow_conn_id"))
+        named = (getattr(task, name, None) for name in ("gcp_conn_id", "powerbi_conn_id", "airflow_conn_id", "http_conn_id"))
         for connection in filter(None, named):
             assert f"``{connection}``" in documentation, task.task_id
     assert len(text.splitlines()) <= 50, "an example is to be short"
@@ -135,7 +135,12 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         airflow = Server()
         stack.callback(airflow.close)
         connection = {"conn_type": "airflow_api", "host": airflow.address, "login": "reader", "password": "hunter2"}
-        environment = {**google.hosts(), "AIRFLOW_CONN_AIRFLOW_API": json.dumps(connection)}
+        shop = {"conn_type": "http", "host": airflow.address, "extra": {"X-Api-Key": "hunter2"}}
+        environment = {
+            **google.hosts(),
+            "AIRFLOW_CONN_AIRFLOW_API": json.dumps(connection),
+            "AIRFLOW_CONN_SHOP": json.dumps(shop),
+        }
         world = stack.enter_context(World(folder, services=False, environment=environment, pubsub="builtin"))
         found = Laptop(world, google, airflow)
         stack.callback(found.stop)
@@ -228,6 +233,16 @@ class TestOnALaptop:
         laptop.airflow.answer = answer
         assert laptop.run("wait_for_workflow") == {"wait_for_daily_sales": "success"}
         assert asked[0].startswith("/api/v2/dags/daily_sales/dagRuns/Batch_")
+
+    def test_http_request(self, laptop: Laptop) -> None:
+        laptop.airflow.asked.clear()
+        laptop.airflow.answer = lambda path, _query: (201, {}) if path == "/v1/loads" else (200, {"orders": 7})
+        laptop.airflow.content_type = "application/json"
+        assert laptop.run("http_request") == {"count_orders": "success", "orders_are_loaded": "success"}
+        assert [(method, path, body) for method, path, _, _, body in laptop.airflow.asked] == [
+            ("GET", "/v1/shops/berlin/orders/count", None),
+            ("POST", "/v1/loads", {"counted": "7"}),
+        ]
 
     def test_pubsub_sensor(self, laptop: Laptop) -> None:
         laptop.world.publish({"task_id": "stg_orders", "batch_id": "for_the_sensor"})

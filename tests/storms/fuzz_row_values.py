@@ -33,6 +33,18 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "pass_value": "{{ params.number }}",
         "tolerance": 0.1,
     },
+    "http": {
+        "endpoint": "shops/{country}/orders",
+        "path_parameters": {"country": "{{ params.country }}"},
+        "query_parameters": {"day": "{{ batch_date }}", "kind": ["a", 1]},
+        "method": "POST",
+        "headers": {"X-Batch": "{{ batch_id }}"},
+        "json": {"rows": [1, None, "{{ params.number }}"]},
+        "expected_status": [200, 404],
+        "response_timeout": 60.0,
+        "max_answer_bytes": 1000,
+        "keep_answer": True,
+    },
     "human_approval": {
         "subject": "Go on with {{ params.country }}?",
         "body": "{{ batch_id }}",

@@ -15,7 +15,7 @@ from provider.airflow_internals import secrets
 
 
 def test_secrets_are_masked_by_their_field_and_by_their_text() -> None:
-    mask_secret("c0rrect-h0rse")
+    secrets.mask("c0rrect-h0rse")
     assert secrets.redact("login c0rrect-h0rse refused") == "login *** refused"
     assert secrets.redact({"sql": "SELECT 1", "rows": ["c0rrect-h0rse"]}) == {"sql": "SELECT 1", "rows": ["***"]}
     assert secrets.redact("hunter2", "api_key") == "***"

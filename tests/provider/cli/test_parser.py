@@ -57,6 +57,7 @@ def test_both_parsers_take_the_same_arguments() -> None:
         ["graph", "a", "--file", "x.yaml", "--format", "mermaid"],
         ["history", "a", "-o", "json"],
         ["rollback", "a", "--to", "3"],
+        ["rename", "a", "b", "--dry-run"],
         ["confirm"],
         ["batches", "--workflow", "a", "--status", "error", "--limit", "3", "--output", "json"],
         ["batches", "--watch"],

@@ -22,6 +22,8 @@ class Server:
         #: What the login answers to a body, instead of a token for the right password.
         self.login: Callable[[Any], Answer] = self._login
         self.tokens = 0
+        #: What answers say that they are.
+        self.content_type: str | None = None
         #: The other ends of the connections on which something was asked, tokens included.
         self.ports: set[int] = set()
         outer = self
@@ -43,6 +45,8 @@ class Server:
                 text = found.encode() if isinstance(found, str) else json.dumps(found).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
+                if outer.content_type is not None:
+                    self.send_header("Content-Type", outer.content_type)
                 if status == 307:
                     self.send_header("Location", "https://elsewhere.example/")
                 self.end_headers()

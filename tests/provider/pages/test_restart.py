@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provider.metadata.engine import write_session
-from provider.metadata.tables import Workflow
+from provider.metadata.tables import EarlierName, Workflow, utc_now
 from tests.provider.pages.conftest import Pages
 from tests.provider.pages.rows import batch, log, store
 
@@ -55,6 +55,15 @@ def test_a_batch_in_which_nothing_failed(pages: Pages) -> None:
     answer = pages.ask("/accelerator/api/restart", "bob", params={"dag_id": "daily_sales", "run_id": "B2"})
     assert answer.status_code == 409
     assert answer.json()["detail"] == "no task of batch B2 of daily_sales has failed or is blocked."
+
+
+def test_what_ran_under_an_earlier_name_does_not_run_again(pages: Pages) -> None:
+    with write_session() as session:
+        session.add(EarlierName(workflow_id="small", earlier_id="daily_sales", renamed_at=utc_now(), renamed_by="ann"))
+    told = "daily_sales is called {} now, and Airflow runs nothing of the old name again."
+    for person, name in (("ann", "small"), ("bob", "otherwise")):
+        answer = pages.ask("/accelerator/api/restart", person, params={"dag_id": "daily_sales", "run_id": "B1"})
+        assert (answer.status_code, answer.json()["detail"]) == (409, told.format(name))
 
 
 def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
