@@ -26,6 +26,7 @@ MESSAGES: tuple[Mapping[str, Any], ...] = (
 )
 #: What is tried out after the demo behaves as it does elsewhere: Airflow's default.
 AS_DELIVERED = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30"}
+SHOWN = (expectations.GOOD, expectations.FAILING)
 DEADLINE_SECONDS = 240.0
 FINAL = ("SUCCESS", "ERROR")
 
@@ -50,6 +51,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="accelerator-demo-") as folder:
             console.rule("1  emulators and Airflow")
+            console.print("All of it takes two to three minutes, Airflow's start one of them.")
             with World(Path(folder), environment=AS_DELIVERED) as world:
                 run(console, world, began)
                 if arguments.keep:
@@ -81,6 +83,9 @@ def run(console: Console, world: World, began: float) -> None:
     console.rule("2  publish")
     for message in MESSAGES:
         console.print(f"published {json.dumps(message)}")
+    console.print(
+        "The first message twice, as Pub/Sub may deliver one: it starts one batch. stock_levels is to fail: a table is missing."
+    )
     world.publish(*MESSAGES)
 
     console.rule("3  progress")
@@ -91,6 +96,7 @@ def run(console: Console, world: World, began: float) -> None:
     show_tables(console, world)
     check(console, world, join, batches, logs)
     console.print(f"[bold green]demo succeeded[/] in {time.monotonic() - began:.0f} s")
+    console.print(f"{expectations.FAILING[0]} failed on purpose: docs/tutorial.md repairs such a batch")
 
 
 def wait_for_batches(console: Console, world: World) -> None:
@@ -136,12 +142,14 @@ def wait_for_quiet(world: World) -> tuple[expectations.Join, Rows, Rows]:
 
 
 def show_tables(console: Console, world: World) -> None:
-    """Print TaskBatch and TaskLog with the command that people use for it."""
+    """Print TaskBatch and TaskLog with the command that people use for it, as their terminals show it."""
     from rich.text import Text
 
-    console.print(Text.from_ansi(world.accelerator("batches")))
-    for workflow, batch_id in (expectations.GOOD, expectations.FAILING):
-        console.print(Text.from_ansi(world.accelerator("logs", batch_id, "--workflow", workflow)))
+    commands = [("batches",), *(("logs", batch_id, "--workflow", workflow) for workflow, batch_id in SHOWN)]
+    for command in commands:
+        shown = Text.from_ansi(world.accelerator_at_terminal(*command, columns=console.width))
+        # Of a line that is too long, such as an address, a picture would lack the end; elsewhere it is not to be broken.
+        console.print(shown, soft_wrap=not console.record)
 
 
 def check(console: Console, world: World, join: expectations.Join, batches: Rows, logs: Rows) -> None:
