@@ -18,6 +18,7 @@ from demo.world import WIDTH, Rows, World
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 MESSAGES: tuple[Mapping[str, Any], ...] = (
     {"task_id": "stg_orders", "batch_id": expectations.GOOD[1], "scope": "workflow"},
@@ -51,7 +52,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="accelerator-demo-") as folder:
             console.rule("1  emulators and Airflow")
-            console.print("All of it takes two to three minutes, Airflow's start one of them.")
+            console.print("All of it takes two to three minutes; most of that is Airflow's start.")
             with World(Path(folder), environment=AS_DELIVERED) as world:
                 run(console, world, began)
                 if arguments.keep:
@@ -110,11 +111,11 @@ def wait_for_batches(console: Console, world: World) -> None:
             if shown.get(key) != row["status"]:
                 shown[key] = row["status"]
                 again = f" (try {key[3]})" if key[3] not in ("", "1") else ""
-                error = f"  {row.get('error_message') or ''}"[:90] if row["status"] == "ERROR" else ""
                 seconds = time.monotonic() - began
-                console.print(
-                    f"{seconds:6.1f} s  {key[0]:<13} {key[1]:<36} {key[2] + again:<22} {row['status']}{error}", markup=False
-                )
+                line = f"{seconds:6.1f} s  {key[0]:<13} {key[1]:<36} {key[2] + again:<22} {row['status']}"
+                if row["status"] == "ERROR":  # the tables below have all of it
+                    line += f"  {row.get('error_message') or ''}"[: max(0, console.width - len(line))].rstrip()
+                console.print(line, markup=False)
         ended = {batch["workflow_id"] for batch in batches if batch["status"] in FINAL}
         if ended >= set(expectations.EXPECTED_BATCH):
             return
@@ -148,8 +149,15 @@ def show_tables(console: Console, world: World) -> None:
     commands = [("batches",), *(("logs", batch_id, "--workflow", workflow) for workflow, batch_id in SHOWN)]
     for command in commands:
         shown = Text.from_ansi(world.accelerator_at_terminal(*command, columns=console.width))
-        # Of a line that is too long, such as an address, a picture would lack the end; elsewhere it is not to be broken.
-        console.print(shown, soft_wrap=not console.record)
+        console.print(as_in_a_window(shown, console.width) if console.record else shown, soft_wrap=True)
+
+
+def as_in_a_window(text: Text, columns: int) -> Text:
+    """Break lines, such as addresses, where a window is full: a picture would lack the rest. Elsewhere they are left whole."""
+    from rich.text import Text
+
+    lines = text.split("\n", allow_blank=True)
+    return Text("\n").join(part for line in lines for part in line.divide(range(columns, len(line), columns)))
 
 
 def check(console: Console, world: World, join: expectations.Join, batches: Rows, logs: Rows) -> None:

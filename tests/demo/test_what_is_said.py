@@ -19,9 +19,14 @@ ROOT = Path(__file__).parents[2]
 LINK = "https://console.cloud.google.com/bigquery/dataform/" + "locations/" * 14 + "end"
 
 
+@pytest.fixture(params=[False, True], ids=["into a file", "for the picture"])
+def recorded(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return what the demo prints into a file."""
+def said(monkeypatch: pytest.MonkeyPatch, recorded: bool) -> str:
+    """Return what the demo prints."""
     monkeypatch.setattr(demo, "wait_for_batches", lambda *_: None)
     monkeypatch.setattr(demo, "wait_for_quiet", lambda *_: (None, [], []))
     monkeypatch.setattr(demo, "check", lambda *_: None)
@@ -33,7 +38,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> str:
         accelerator_at_terminal=lambda *command, columns: f"\x1b[1m{' '.join(command)} in {columns}\x1b[0m\n    link  {LINK}\n",
     )
     file = io.StringIO()
-    demo.run(Console(file=file, width=WIDTH, highlight=False), cast("World", world), 0.0)
+    demo.run(Console(file=file, width=WIDTH, highlight=False, record=recorded), cast("World", world), 0.0)
     return file.getvalue()
 
 
@@ -51,6 +56,23 @@ def test_a_message_that_is_published_twice_is_explained(said: str) -> None:
     assert "stock_levels is to fail" in after
 
 
-def test_addresses_are_not_broken(said: str) -> None:
-    assert said.count(f"    link  {LINK}\n") == 1 + len(demo.SHOWN)
-    assert f"batches in {WIDTH}" in said
+def test_addresses_are_broken_in_a_picture_alone(said: str, recorded: bool) -> None:
+    whole = f"    link  {LINK}"
+    shown = f"{whole[:WIDTH]}\n{whole[WIDTH:]}\n" if recorded else f"{whole}\n"
+    assert said.count(shown) == 1 + len(demo.SHOWN)
+    assert f"batches in {WIDTH}\n" in said
+
+
+def test_of_an_error_the_progress_shows_what_fits() -> None:
+    logs = [
+        {"workflow_id": name, "batch_id": "B1", "task_id": "t", "try_number": 1, "status": "ERROR", "error_message": "late " * 60}
+        for name in expectations.EXPECTED_BATCH
+    ]
+    batches = [{"workflow_id": name, "batch_id": "B1", "status": "ERROR"} for name in expectations.EXPECTED_BATCH]
+    file = io.StringIO()
+    world: Any = SimpleNamespace(rows=lambda *_: (batches, logs))
+    demo.wait_for_batches(Console(file=file, width=WIDTH, highlight=False), cast("World", world))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == len(logs) + len(batches)
+    assert {len(line) for line in lines[: len(logs)]} <= {WIDTH, WIDTH - 1}, "cut at the end, perhaps at a blank"
+    assert all(line.endswith("  ERROR") or " ERROR  late" in line for line in lines)
