@@ -52,7 +52,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="accelerator-demo-") as folder:
             console.rule("1  emulators and Airflow")
-            console.print("All of it takes two to three minutes; most of that is Airflow's start.")
+            console.print("All of it takes two to three minutes, on a busy machine twice that; most of it is Airflow's start.")
             with World(Path(folder), environment=AS_DELIVERED) as world:
                 run(console, world, began)
                 if arguments.keep:
