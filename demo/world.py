@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from demo.airflow_services import AirflowServices
 from demo.databases import Databases
 from demo.expectations import Join, outer_join
+from demo.terminal import at_terminal
 from provider.emulators.scenario import load_scenario
 from provider.emulators.server import Emulators
 
@@ -121,7 +122,7 @@ class World:
 
         :raises subprocess.CalledProcessError: it did not end with 0; its output is in the exception's note.
         """
-        command = [str(Path(sys.executable).parent / "accelerator"), *arguments]
+        command = [_accelerator(), *arguments]
         environment = {**self.airflow.environment(), "COLUMNS": str(WIDTH)}
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if result.returncode:
@@ -129,6 +130,10 @@ class World:
             error.add_note(result.stdout + result.stderr)
             raise error
         return result.stdout
+
+    def accelerator_at_terminal(self, *arguments: str, columns: int) -> str:
+        """Run the command-line tool at a terminal and return what it prints, with its colours; see :func:`at_terminal`."""
+        return at_terminal([_accelerator(), *arguments], self.airflow.environment(), columns)
 
     def publish(
         self, *messages: bytes | Mapping[str, Any], topic: str = TOPIC, attributes: Mapping[str, str] | None = None
@@ -154,6 +159,10 @@ class World:
         """Wait until Airflow has all of these DAGs."""
         for dag_id in dag_ids:
             self.airflow.wait_for_dag(dag_id)
+
+
+def _accelerator() -> str:
+    return str(Path(sys.executable).parent / "accelerator")
 
 
 def publish_messages(

@@ -67,7 +67,7 @@ def show_logs(args: argparse.Namespace) -> int:
         return 0
     write_fields({**_header(batch), "as of": utc(current_at)})
     sys.stdout.write("\n")
-    columns = ("status", "try", "started", "ended", "duration", "task", "ended by", "remote job", "link", "error")
+    columns = ("status", "try", "started", "ended", "duration", "task", "end cause", "remote job", "link", "error")
     if logs:
         write_table(columns, [_log_cells(log) for log in logs], below=("remote job", "link", "error"))
     else:
@@ -104,12 +104,12 @@ def _header(batch: StoredTaskBatch) -> dict[str, str]:
         "started": utc(batch["started_at"]),
         "ended": utc(batch["ended_at"]),
         "duration": duration(batch["started_at"], batch["ended_at"]),
-        "ended by": _ended_by(batch),
+        "end cause": _end_cause(batch),
         "error": batch["error"] or "",
     }
 
 
-def _ended_by(row: StoredTaskBatch | StoredTaskLog) -> str:
+def _end_cause(row: StoredTaskBatch | StoredTaskLog) -> str:
     """Return what ended it where it was not the task itself, and who where it was a person: ``marked failed by ann``."""
     cause = row["end_cause"]
     if cause is None or cause == TASK:
@@ -126,7 +126,7 @@ def _log_cells(log: StoredTaskLog) -> tuple[str, ...]:
         utc(log["ended_at"]),
         duration(log["started_at"], log["ended_at"]),
         task_name(log["task_id"], log["map_index"]),
-        _ended_by(log),
+        _end_cause(log),
         log["remote_job_id"] or "",
         log["remote_job_url"] or "",
         log["error_message"] or "",

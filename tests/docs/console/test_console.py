@@ -109,7 +109,6 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
             r"(?<!/)\bpip install": f"{uv} pip install",  # the same in a tenth of the time
             r"servers/bin/pip install": f"{uv} pip install --python servers --constraint {ROOT}/tests/google_servers.txt",
             r"bqemulator start": "bqemulator start --grpc-port 0",
-            r"\|airflow worker -- LocalExecutor": "",  # those of other tests are among them
         },
         codes={
             "accelerator run daily_sales --batch-id Batch_20240320_001": {1},  # it is to fail
@@ -202,8 +201,12 @@ def test_on_a_laptop(block: Block, terminal: str, elsewhere: Reader) -> None:
 
 def test_nothing_is_left(elsewhere: Reader) -> None:
     elsewhere.close()
-    elsewhere.carry_out(AWAY, "third")
-    assert not (elsewhere.home / "try").exists()
+
+    def is_deleted() -> bool:
+        elsewhere.carry_out(AWAY, "third")
+        return not (elsewhere.home / "try").exists()
+
+    assert wait_for(is_deleted, 60, look_every=1.0), "what was killed is gone after a moment"
 
 
 @pytest.mark.parametrize("pattern", NOT_HERE)

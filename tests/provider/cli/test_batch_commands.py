@@ -116,7 +116,7 @@ def test_logs_of_a_batch(accelerator) -> None:
     ]
     error = "Not found: Table [bold]demo-project:raw.suppliers[/bold] \\x1b[31mwas not found"
     assert [re.split(r"  +", line) for line in table.splitlines()] == [
-        ["status", "try", "started", "ended", "duration", "task", "ended by", "remote job", "link", "error"],
+        ["status", "try", "started", "ended", "duration", "task", "end cause", "remote job", "link", "error"],
         ["ERROR", "1", "2026-03-16T12:00:00Z", "2026-03-16T12:00:04Z", "4.2s", "stg_suppliers", "-", LONG_ID, LINK, error],
         ["ERROR", "2", "2026-03-16T12:01:00Z", "2026-03-16T12:02:00Z", "1m 00s", "stg_suppliers", "-", "-", "-", "-"],
         ["SUCCESS", "1", "2026-03-16T12:00:01Z", "2026-03-16T12:01:00Z", "59.0s", "stg_stock", "-", "-", "-", "-"],
@@ -207,7 +207,7 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-COLUMNS = ["status", "try", "started", "ended", "duration", "workflow", "batch", "ended by", "remote job", "error"]
+COLUMNS = ["status", "try", "started", "ended", "duration", "workflow", "batch", "end cause", "remote job", "error"]
 MOMENT, BATCH, JOB = "2026-03-16T12:00:00Z", "scheduled__2026-03-16T12:00:00.000000+00:00__of_daily_sales_1", "b" * 36
 ERROR = "Not found: Table demo-project:raw.suppliers " * 11 + "y" * 150
 ROWS = [["ERROR", "1", MOMENT, MOMENT, "1h 00m 02s", "daily_sales_of_all_shops", BATCH, "", JOB, ERROR], ["NEW", "1", *[""] * 8]]
