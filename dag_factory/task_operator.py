@@ -29,6 +29,7 @@ class BaseOperatorArguments(TypedDict, total=False):
 
     task_id: str
     dag: DAG
+    task_group: TaskGroup
     owner: str
     doc_md: str
     trigger_rule: str
@@ -48,24 +49,20 @@ class BaseOperatorArguments(TypedDict, total=False):
     max_active_tis_per_dag: int
     max_active_tis_per_dagrun: int
     task_display_name: str
-    task_group: TaskGroup
     outlets: list[Asset]
 
 
 def task_operator(
-    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: BaseOperatorArguments, *, placeholder: bool
+    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: BaseOperatorArguments, group: TaskGroup
 ) -> BaseOperator:
     """
     Make the operator of a task, in its DAG.
 
-    :param shared: what the operators of the workflow share, its DAG among it.
-    :param placeholder: make no more than stands for it in the DAG of another task's process.
+    :param shared: what the operators of the workflow share.
+    :param group: where in the DAG.
     :raises UnusableDagError: whatever an operator refuses; the message is the operator's.
     :raises TypeError: Airflow would start an operator without its guard.
     """
-    if placeholder:
-        of_name: BaseOperatorArguments = {"task_id": task.task_id, "trigger_rule": "none_failed", **shared}
-        return BaseOperator(**of_name)
     task_type = types.get(task.task_type)
     if task_type is None:
         raise LookupError(f"task type {task.task_type} is not known")
@@ -84,16 +81,33 @@ def task_operator(
         arguments["task_display_name"] = task.display_name
     if task.outlets:
         arguments["outlets"] = [asset(uri, "outlets", task.task_id) for uri in task.outlets]
+    inside: BaseOperatorArguments = {**arguments, "dag": group.dag, "task_group": group}
+    # What others have written may look at its DAG while it is made. Instances are outside, and nobody runs them: what an operator
+    # refuses is to be said at a parse.
+    is_outside = bool(task.expand) or types.is_built_in(task.task_type)
     try:
         calls = [task_type.operator(config) for config in task.configs]
-        made = _instances(task, task_type, calls, arguments)
-        operator = _mapped(task, task_type, calls, arguments) if task.expand else made[0]
+        made = _instances(task, task_type, calls, arguments if is_outside else inside)
+        operator = _mapped(task, task_type, calls, inside) if task.expand else made[0]
+        if is_outside and not task.expand:
+            put_into(group, operator)
     except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
         raise UnusableDagError(reason, task.task_id) from error
     for instance in made:
         _refuse_unguarded(instance, task)
     return operator
+
+
+def put_into(group: TaskGroup, operator: BaseOperator) -> None:
+    """
+    Put an operator into a group of a DAG, and so into the DAG.
+
+    Given to its constructor they take as long as all of the rest: for each of the operator's classes the DAG's params are copied.
+    """
+    group.add(operator)
+    operator.task_group = group  # itself, as a constructor has it, and no weak reference
+    group.dag.add_task(operator)
 
 
 def instances(task: TaskSpec, task_type: TaskType, count: int) -> list[BaseOperator]:
@@ -105,15 +119,10 @@ def instances(task: TaskSpec, task_type: TaskType, count: int) -> list[BaseOpera
 def _instances(
     task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], arguments: BaseOperatorArguments
 ) -> list[BaseOperator]:
-    """
-    Make the operator of each configuration of a task.
-
-    Those of an expanded task are outside of the DAG, and nobody runs them: what an operator refuses is to be said at a parse.
-    """
+    """Make the operator of each configuration of a task."""
     made = []
-    given = {name: value for name, value in arguments.items() if not task.expand or name not in ("dag", "task_group")}
     for config, (operator, own) in zip(task.configs, calls, strict=False):
-        made.append(operator(**own, **cast("dict[str, Any]", given)))
+        made.append(operator(**own, **cast("dict[str, Any]", arguments)))
         if task_type.finish is not None:
             task_type.finish(config, made[-1])
     return made

@@ -28,7 +28,7 @@ from dag_factory.specs import (
     WorkflowOptions,
     WorkflowSpec,
 )
-from dag_factory.task_operator import BaseOperatorArguments, asset, task_operator
+from dag_factory.task_operator import BaseOperatorArguments, asset, put_into, task_operator
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
 from provider.metadata.rows import is_asset
@@ -36,7 +36,7 @@ from provider.operators.task_batch import StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset
+    from airflow.sdk import Asset, TaskGroup
 
 #: ``start_batch`` needs the application database, which may be away for a moment; so may what the watcher's worker needs.
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
@@ -69,16 +69,17 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         user_defined_filters={**OWN_FILTERS, BATCH_DATE_FILTER: partial(_day, options.timezone)},
     )
     owner = options.owner or options.default_args.owner
-    shared: BaseOperatorArguments = {"dag": dag} if owner is None else {"dag": dag, "owner": owner}
+    shared: BaseOperatorArguments = {} if owner is None else {"owner": owner}
     children = spec.children()
     start_arguments: BaseOperatorArguments = {"task_id": START_BATCH, **_START_BATCH_OPTIONS, **shared}
     start = StartBatchOperator(edges=children, **start_arguments)
+    put_into(dag.task_group, start)
     made = _made_for(spec, children, types, only_task)
     groups = {} if only_task is not None else _groups(spec, dag)
     operators = {
-        task.task_id: task_operator(
-            task, options, types, {**shared, **groups.get(task.task_id, {})}, placeholder=only_task not in (None, task.task_id)
-        )
+        task.task_id: task_operator(task, options, types, shared, groups.get(task.task_group or "", dag.task_group))
+        if only_task in (None, task.task_id)
+        else _placeholder(task.task_id, dag, shared)
         for task in spec.tasks
         if task.task_id in made
     }
@@ -88,9 +89,10 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         if parent in operators:
             _connect(operators[parent], [operators[name] for name in names if name in operators])
     if spec.is_followed and not last_that_choose(operators.values()):
-        _watch([one for one in operators.values() if not one.inherits_from_skipmixin], shared, [workflow_asset(spec.workflow_id)])
+        parents = [one for one in operators.values() if not one.inherits_from_skipmixin]
+        _watch(parents, dag.task_group, shared, [workflow_asset(spec.workflow_id)])
     else:
-        _watch(_watched(children, operators), shared)
+        _watch(_watched(children, operators), dag.task_group, shared)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
     if only_task is None:
         from dag_factory.dag_docs import doc_md
@@ -104,16 +106,22 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     return dag
 
 
-def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, BaseOperatorArguments]:
-    """Return task id → the group that its operator is made in, for the tasks that have one; their ids stay what they are."""
-    found: dict[str, BaseOperatorArguments] = {}
-    if any(task.task_group for task in spec.tasks):
-        from airflow.sdk import TaskGroup
+def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, TaskGroup]:
+    """Return the groups of tasks by name; the ids of their tasks stay what they are."""
+    names = sorted({task.task_group for task in spec.tasks if task.task_group})
+    if not names:
+        return {}
+    from airflow.sdk import TaskGroup
 
-        names = sorted({task.task_group for task in spec.tasks if task.task_group})
-        groups = {name: TaskGroup(group_id=name, prefix_group_id=False, dag=dag) for name in names}
-        found = {task.task_id: {"task_group": groups[task.task_group]} for task in spec.tasks if task.task_group}
-    return found
+    return {name: TaskGroup(group_id=name, prefix_group_id=False, dag=dag) for name in names}
+
+
+def _placeholder(task_id: str, dag: DAG, shared: BaseOperatorArguments) -> BaseOperator:
+    """Return no more than stands for a task in the DAG of another task's process."""
+    arguments: BaseOperatorArguments = {"task_id": task_id, "trigger_rule": "none_failed", **shared}
+    operator = BaseOperator(**arguments)
+    put_into(dag.task_group, operator)
+    return operator
 
 
 def _made_for(
@@ -174,7 +182,9 @@ def _watched(children: Mapping[str, Collection[str]], operators: Mapping[str, Ba
     return [operators[name] for name in names if not operators[name].inherits_from_skipmixin]
 
 
-def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments, outlets: Sequence[Asset] = ()) -> None:
+def _watch(
+    parents: Sequence[BaseOperator], group: TaskGroup, shared: BaseOperatorArguments, outlets: Sequence[Asset] = ()
+) -> None:
     """
     Let a failure of tasks that have children fail the run.
 
@@ -188,6 +198,7 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments, outle
         if outlets:
             arguments |= {"outlets": list(outlets), **_START_BATCH_OPTIONS}
         watcher = EmptyOperator(**arguments)
+        put_into(group, watcher)
         for parent in parents:
             _connect(parent, [watcher])
 
