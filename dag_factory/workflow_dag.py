@@ -21,6 +21,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing
 )
 
 from dag_factory.graph import flow_order
+from dag_factory.prototypes import Prototypes
 from dag_factory.specs import (
     BATCH_WATCHER,
     START_BATCH,
@@ -28,7 +29,7 @@ from dag_factory.specs import (
     WorkflowOptions,
     WorkflowSpec,
 )
-from dag_factory.task_operator import BaseOperatorArguments, asset, put_into, task_operator
+from dag_factory.task_operator import BaseOperatorArguments, Workbench, asset, put_into, task_operator
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
 from provider.metadata.rows import is_asset
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
 
 
-def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None) -> DAG:
+def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None, prototypes: Prototypes | None = None) -> DAG:
     """
     Build the DAG of a workflow.
 
     :param only_task: the task that this process runs. Its operator is made in full; of the others there are those next to it,
         with their id, their place and their trigger rule, but not the import of their service's library.
+    :param prototypes: of operators of the same parse.
     :raises UnusableDagError: whatever an operator refuses; the message is the operator's.
     :raises TypeError: Airflow would start an operator without its guard.
     """
@@ -69,17 +71,17 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         user_defined_filters={**OWN_FILTERS, BATCH_DATE_FILTER: partial(_day, options.timezone)},
     )
     owner = options.owner or options.default_args.owner
-    shared: BaseOperatorArguments = {} if owner is None else {"owner": owner}
+    bench = Workbench(options, types, {} if owner is None else {"owner": owner}, prototypes or Prototypes())
     children = spec.children()
-    start_arguments: BaseOperatorArguments = {"task_id": START_BATCH, **_START_BATCH_OPTIONS, **shared}
-    start = StartBatchOperator(edges=children, **start_arguments)
+    start_options: BaseOperatorArguments = {**_START_BATCH_OPTIONS, **bench.shared}
+    start = bench.prototypes.make(StartBatchOperator, start_options, {"task_id": START_BATCH, "edges": children})
     put_into(dag.task_group, start)
     made = _made_for(spec, children, types, only_task)
     groups = {} if only_task is not None else _groups(spec, dag)
     operators = {
-        task.task_id: task_operator(task, options, types, shared, groups.get(task.task_group or "", dag.task_group))
+        task.task_id: task_operator(task, bench, groups.get(task.task_group or "", dag.task_group))
         if only_task in (None, task.task_id)
-        else _placeholder(task.task_id, dag, shared)
+        else _placeholder(task.task_id, dag, bench)
         for task in spec.tasks
         if task.task_id in made
     }
@@ -90,9 +92,9 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
             _connect(operators[parent], [operators[name] for name in names if name in operators])
     if spec.is_followed and not last_that_choose(operators.values()):
         parents = [one for one in operators.values() if not one.inherits_from_skipmixin]
-        _watch(parents, dag.task_group, shared, [workflow_asset(spec.workflow_id)])
+        _watch(parents, dag.task_group, bench, [workflow_asset(spec.workflow_id)])
     else:
-        _watch(_watched(children, operators), dag.task_group, shared)
+        _watch(_watched(children, operators), dag.task_group, bench)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
     if only_task is None:
         from dag_factory.dag_docs import doc_md
@@ -116,10 +118,9 @@ def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, TaskGroup]:
     return {name: TaskGroup(group_id=name, prefix_group_id=False, dag=dag) for name in names}
 
 
-def _placeholder(task_id: str, dag: DAG, shared: BaseOperatorArguments) -> BaseOperator:
+def _placeholder(task_id: str, dag: DAG, bench: Workbench) -> BaseOperator:
     """Return no more than stands for a task in the DAG of another task's process."""
-    arguments: BaseOperatorArguments = {"task_id": task_id, "trigger_rule": "none_failed", **shared}
-    operator = BaseOperator(**arguments)
+    operator = bench.prototypes.make(BaseOperator, {"trigger_rule": "none_failed", **bench.shared}, {"task_id": task_id})
     put_into(dag.task_group, operator)
     return operator
 
@@ -182,9 +183,7 @@ def _watched(children: Mapping[str, Collection[str]], operators: Mapping[str, Ba
     return [operators[name] for name in names if not operators[name].inherits_from_skipmixin]
 
 
-def _watch(
-    parents: Sequence[BaseOperator], group: TaskGroup, shared: BaseOperatorArguments, outlets: Sequence[Asset] = ()
-) -> None:
+def _watch(parents: Sequence[BaseOperator], group: TaskGroup, bench: Workbench, outlets: Sequence[Asset] = ()) -> None:
     """
     Let a failure of tasks that have children fail the run.
 
@@ -194,10 +193,10 @@ def _watch(
     :param outlets: of a workflow that others follow: what tells of its success, from a worker.
     """
     if parents:
-        arguments: BaseOperatorArguments = {"task_id": BATCH_WATCHER, "trigger_rule": "none_failed", **shared}
+        arguments: BaseOperatorArguments = {"trigger_rule": "none_failed", **bench.shared}
         if outlets:
             arguments |= {"outlets": list(outlets), **_START_BATCH_OPTIONS}
-        watcher = EmptyOperator(**arguments)
+        watcher = bench.prototypes.make(EmptyOperator, arguments, {"task_id": BATCH_WATCHER})
         put_into(group, watcher)
         for parent in parents:
             _connect(parent, [watcher])

@@ -66,6 +66,8 @@ class TaskType:
     :param finish: looks at an operator that was made of a configuration, and may change it; of an expanded task at the mapped
         one, by its first configuration, and at each instance in its process.
     :param can_expand: whether one task may have many instances.
+    :param keeps_templates: its operators have what they render as they were given it, and conclude no more from it than what
+        of it is given; so one may be made like another, see :class:`dag_factory.prototypes.Prototypes`.
     :param other_names: what other systems call a key of the configuration → what it is called here, for who mistakes it.
     """
 
@@ -75,6 +77,7 @@ class TaskType:
     defaults: TaskOptions = field(default_factory=TaskOptions)
     finish: Callable[[Any, Any], None] | None = None
     can_expand: bool = True
+    keeps_templates: bool = False
     other_names: Mapping[str, str] = field(default_factory=dict)
 
 

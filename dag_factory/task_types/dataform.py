@@ -96,4 +96,4 @@ def operator(config: DataformConfig) -> OperatorCall:
     return DataformWorkflowInvocationOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("dataform", DataformConfig, operator, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("dataform", DataformConfig, operator, REMOTE_JOB_DEFAULTS, keeps_templates=True)
