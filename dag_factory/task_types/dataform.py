@@ -85,7 +85,7 @@ class DataformConfig(RemoteJobConfig):
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        parameters.chosen_source(dict(self))
+        parameters.chosen_source(vars(self))
         return self
 
 
