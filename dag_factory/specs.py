@@ -161,7 +161,8 @@ Bound = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 class Spec(BaseModel):
     """Base of everything read from a row: unknown keys are refused, nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Its schema is made when it is first used: making it takes most of the import.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class TaskOptions(Spec):

@@ -40,7 +40,8 @@ Templated = Annotated[T, _MAY_BE_TEMPLATE]
 class TaskConfig(BaseModel):
     """Base of configuration models: the JSON in the column ``config``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Its schema is made when it is first used; those of the classes in between never are.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 @cache
