@@ -28,7 +28,8 @@ def store(rows: DefinitionRows) -> None:
     """Make the tables of the configured database, with these rows, and the snapshot that a dag-processor would have written."""
     from dag_factory import snapshot
     from provider import settings
-    from provider.metadata.definitions import read_definitions, replace_workflows
+    from provider.metadata.definition_rows import read_definitions
+    from provider.metadata.definitions import replace_workflows
     from provider.metadata.engine import create_engine, read_session, write_session
     from provider.metadata.schema import upgrade
     from provider.metadata.workflow_rows import Shard, by_workflow, to_entry

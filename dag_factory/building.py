@@ -12,6 +12,7 @@ from airflow.sdk import DAG, BaseOperator
 from dag_factory.budget import Budget
 from dag_factory.graph import find_cycle
 from dag_factory.problems import Problem, shorten, way_around
+from dag_factory.prototypes import Prototypes
 from dag_factory.sizes import surplus
 from dag_factory.specs import WorkflowSpec
 from dag_factory.task_types.registry import TaskTypes
@@ -78,6 +79,7 @@ class Workshop:
         self._types = types
         self._budget = budget
         self._only_task = only_task
+        self._prototypes = Prototypes()
         self._assets: set[str] = set()
         self._postponed: list[str] = []
         self._left_out: list[str] = []
@@ -140,7 +142,7 @@ class Workshop:
             rehearsed = self._only_task is None and not tried
             try:
                 self._make_room(spec)
-                dag = usable_dag(spec, self._types, only_task=self._only_task, rehearsed=rehearsed)
+                dag = usable_dag(spec, self._types, only_task=self._only_task, rehearsed=rehearsed, prototypes=self._prototypes)
             except Exception as error:  # noqa: BLE001 - whatever an operator raises must not cost the other workflows
                 problem = unusable(workflow_id, error)
                 self.built.problems.append(Problem(workflow_id, f"{problem.row}{origin}", problem.message))
@@ -176,7 +178,14 @@ def _cannot_be_followed(spec: WorkflowSpec, dag: DAG, origin: str) -> list[Probl
     return [Problem(spec.workflow_id, f"tasks row {one.task_id}{origin}", text.format(type(one).__name__)) for one in last]
 
 
-def usable_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None, rehearsed: bool = True) -> DAG:
+def usable_dag(
+    spec: WorkflowSpec,
+    types: TaskTypes,
+    *,
+    only_task: str | None = None,
+    rehearsed: bool = True,
+    prototypes: Prototypes | None = None,
+) -> DAG:
     """
     Build the DAG of a workflow.
 
@@ -184,7 +193,7 @@ def usable_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = 
     :raises Exception: whatever an operator refuses, or Airflow. One DAG that Airflow cannot store or send would make every
         DAG of the file vanish.
     """
-    dag = build_dag(spec, types, only_task=only_task)
+    dag = build_dag(spec, types, only_task=only_task, prototypes=prototypes)
     if rehearsed:
         # Airflow's own message names another task each time.
         if cycle := find_cycle({task.task_id: task.downstream_task_ids for task in dag.tasks}):

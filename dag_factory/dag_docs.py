@@ -66,4 +66,4 @@ def _after(parents: Sequence[str]) -> str:
 
 def _text(text: str) -> str:
     r"""Return the first line of a person's text, in which nothing is Markdown: ``a|b`` would be two cells."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", first_line(text, _LONGEST_CELL))
+    return text and re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", first_line(text, _LONGEST_CELL))

@@ -60,8 +60,8 @@ def measure(value: Any) -> tuple[int, int]:
         elif isinstance(one, dict):
             values += len(one)
             characters += sum(len(key) for key in one if isinstance(key, str))
-            pending += one.values()
+            pending += filter(None, one.values())  # nearly all columns of a row are empty
         elif isinstance(one, list | tuple):
             values += len(one)
-            pending += one
+            pending += filter(None, one)
     return values, characters

@@ -131,7 +131,7 @@ def agrees(shard: Shard, workflow_id: str, task_id: str, rows: DefinitionRows) -
     """
     Compare the rows of a task, and of what is next to it, with the last good ones; the snapshot is not read as a whole.
 
-    :param rows: as :func:`provider.metadata.task_rows.read_task_rows` gives them.
+    :param rows: as :func:`provider.metadata.definition_rows.read_task_rows` gives them.
     :raises SnapshotError: the file is there and cannot be read.
     """
     file = path(shard)

@@ -1,8 +1,4 @@
-"""
-Reading the rows within a time limit, whatever state the application database is in.
-
-The classes of the tables take longer to import than a task process may take for all of this; it does without them.
-"""
+"""Reading the rows within a time limit, whatever state the application database is in."""
 
 from __future__ import annotations
 
@@ -11,9 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from provider.metadata.database_url import without_passwords
+from provider.metadata.definition_rows import (
+    meant_since,
+    read_definitions,
+    read_makers,
+    read_predecessors,
+    read_shard,
+    read_task_rows,
+)
 from provider.metadata.engine import read_session
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.task_rows import read_task_rows
 from provider.metadata.workflow_rows import Meant, Shard
 from provider.texts import first_line
 from provider.threads import within
@@ -56,8 +59,6 @@ def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> Rea
     :param seconds: longest wait. A connection that hangs without an error is left to its thread.
     :raises DefinitionsUnavailableError: for every reason for which there are no rows.
     """
-    from provider.metadata.definitions import read_makers, read_predecessors, read_shard
-    from provider.metadata.versions import meant_since
 
     def read(session: Session) -> Read:
         rows, meant = read_shard(session, shard), meant_since(session, since)
@@ -68,8 +69,6 @@ def read_rows(shard: Shard, since: int, *, seconds: float = READ_SECONDS) -> Rea
 
 def read_workflow(workflow_id: str, *, seconds: float = READ_SECONDS) -> tuple[DefinitionRows, dict[str, list[str]]]:
     """Read the rows of one workflow, and what comes after what; the rest is as above."""
-    from provider.metadata.definitions import read_definitions, read_predecessors
-
     return _read(lambda session: (read_definitions(session, [workflow_id]), read_predecessors(session)), seconds)
 
 
@@ -80,8 +79,6 @@ def read_task(workflow_id: str, task_id: str, *, seconds: float = READ_SECONDS) 
 
 def read_meant(workflow_id: str, since: int, *, seconds: float = READ_SECONDS) -> Meant:
     """Read what people meant with one workflow since a version; the rest is as above."""
-    from provider.metadata.versions import meant_since
-
     return _read(lambda session: meant_since(session, since, workflow_id), seconds)
 
 

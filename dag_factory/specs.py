@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -160,7 +161,8 @@ Bound = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 class Spec(BaseModel):
     """Base of everything read from a row: unknown keys are refused, nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Its schema is made when it is first used: making it takes most of the import.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class TaskOptions(Spec):
@@ -198,12 +200,11 @@ class TaskOptions(Spec):
     max_active_tis_per_dagrun: Count | None = None
     owner: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
 
-    def merged(self, *stronger: TaskOptions) -> TaskOptions:
-        """Return these options, overridden by what the stronger ones say."""
-        merged: dict[str, Any] = {}
-        for options in (self, *stronger):
-            merged |= {name: value for name in TaskOptions.model_fields if (value := getattr(options, name)) is not None}
-        return TaskOptions(**merged)
+    def said(self) -> Iterator[tuple[str, Any]]:
+        """Yield name and value of the options that are said."""
+        for name in TaskOptions.model_fields:
+            if (value := getattr(self, name)) is not None:
+                yield name, value
 
 
 class ParamSpec(Spec):

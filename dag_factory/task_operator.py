@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow.sdk import BaseOperator
 
 from dag_factory.expansion import labels
+from dag_factory.prototypes import Prototypes
 from dag_factory.specs import BATCH_WATCHER, TaskOptions, TaskSpec, WorkflowOptions
 from dag_factory.task_types import OperatorCall, TaskType
 from dag_factory.task_types.registry import TaskTypes
@@ -29,6 +31,7 @@ class BaseOperatorArguments(TypedDict, total=False):
 
     task_id: str
     dag: DAG
+    task_group: TaskGroup
     owner: str
     doc_md: str
     trigger_rule: str
@@ -48,46 +51,46 @@ class BaseOperatorArguments(TypedDict, total=False):
     max_active_tis_per_dag: int
     max_active_tis_per_dagrun: int
     task_display_name: str
-    task_group: TaskGroup
     outlets: list[Asset]
 
 
-def task_operator(
-    task: TaskSpec, options: WorkflowOptions, types: TaskTypes, shared: BaseOperatorArguments, *, placeholder: bool
-) -> BaseOperator:
+@dataclass(frozen=True)
+class Workbench:
+    """
+    What the operators of a workflow are made with.
+
+    :param shared: what all of them are told.
+    """
+
+    options: WorkflowOptions
+    types: TaskTypes
+    shared: BaseOperatorArguments
+    prototypes: Prototypes
+
+
+def task_operator(task: TaskSpec, bench: Workbench, group: TaskGroup) -> BaseOperator:
     """
     Make the operator of a task, in its DAG.
 
-    :param shared: what the operators of the workflow share, its DAG among it.
-    :param placeholder: make no more than stands for it in the DAG of another task's process.
+    :param group: where in the DAG.
     :raises UnusableDagError: whatever an operator refuses; the message is the operator's.
     :raises TypeError: Airflow would start an operator without its guard.
     """
-    if placeholder:
-        of_name: BaseOperatorArguments = {"task_id": task.task_id, "trigger_rule": "none_failed", **shared}
-        return BaseOperator(**of_name)
-    task_type = types.get(task.task_type)
+    task_type = bench.types.get(task.task_type)
     if task_type is None:
         raise LookupError(f"task type {task.task_type} is not known")
-    arguments: BaseOperatorArguments = {
-        "task_id": task.task_id,
-        "trigger_rule": "none_failed",
-        "pre_execute": ScopeGuard(task.on_parent_skip, condition_of(task)),
-        **_task_arguments(task_type.defaults.merged(options.default_args, task)),
-        **shared,
-    }
-    if task.owner is not None:  # else the workflow's wins over that of its default_args
-        arguments["owner"] = task.owner
-    if task.doc is not None:
-        arguments["doc_md"] = task.doc
-    if task.display_name is not None:
-        arguments["task_display_name"] = task.display_name
-    if task.outlets:
-        arguments["outlets"] = [asset(uri, "outlets", task.task_id) for uri in task.outlets]
+    alike, own = _alike(task, task_type, bench), _own(task)
+    inside: BaseOperatorArguments = {**alike, "dag": group.dag, "task_group": group}
+    # What others have written may look at its DAG while it is made. Instances are outside, and nobody runs them: what an operator
+    # refuses is to be said at a parse.
+    is_outside = bool(task.expand) or bench.types.is_built_in(task.task_type)
+    prototypes = bench.prototypes if task_type.keeps_templates else None
     try:
         calls = [task_type.operator(config) for config in task.configs]
-        made = _instances(task, task_type, calls, arguments)
-        operator = _mapped(task, task_type, calls, arguments) if task.expand else made[0]
+        made = _instances(task, task_type, calls, alike if is_outside else inside, own, prototypes)
+        operator = _mapped(task, task_type, calls, {**inside, **own}) if task.expand else made[0]
+        if is_outside and not task.expand:
+            put_into(group, operator)
     except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
         raise UnusableDagError(reason, task.task_id) from error
@@ -96,24 +99,67 @@ def task_operator(
     return operator
 
 
+def _alike(task: TaskSpec, task_type: TaskType, bench: Workbench) -> BaseOperatorArguments:
+    """Return the arguments that other tasks may have alike."""
+    arguments: BaseOperatorArguments = {
+        "trigger_rule": "none_failed",
+        **_task_arguments(task_type.defaults, bench.options.default_args, task),
+        **bench.shared,
+    }
+    if task.owner is not None:  # else the workflow's wins over that of its default_args
+        arguments["owner"] = task.owner
+    if task.outlets:
+        arguments["outlets"] = [asset(uri, "outlets", task.task_id) for uri in task.outlets]
+    return arguments
+
+
+def _own(task: TaskSpec) -> BaseOperatorArguments:
+    """Return the arguments that no other task has, or that are the words of a person; every operator keeps them as they are."""
+    arguments: BaseOperatorArguments = {
+        "task_id": task.task_id,
+        "pre_execute": ScopeGuard(task.on_parent_skip, condition_of(task)),
+    }
+    if task.doc is not None:
+        arguments["doc_md"] = task.doc
+    if task.display_name is not None:
+        arguments["task_display_name"] = task.display_name
+    return arguments
+
+
+def put_into(group: TaskGroup, operator: BaseOperator) -> None:
+    """
+    Put an operator into a group of a DAG, and so into the DAG.
+
+    Given to its constructor they take as long as all of the rest: for each of the operator's classes the DAG's params are copied.
+    """
+    group.add(operator)
+    operator.task_group = group  # itself, as a constructor has it, and no weak reference
+    group.dag.add_task(operator)
+
+
 def instances(task: TaskSpec, task_type: TaskType, count: int) -> list[BaseOperator]:
     """Make the operators of the first instances of an expanded task, outside of a DAG, for whoever looks at them."""
     calls = [task_type.operator(config) for config in task.configs[:count]]
-    return _instances(task, task_type, calls, {"task_id": task.task_id})
+    return _instances(task, task_type, calls, {}, {"task_id": task.task_id}, None)
 
 
 def _instances(
-    task: TaskSpec, task_type: TaskType, calls: Sequence[OperatorCall], arguments: BaseOperatorArguments
+    task: TaskSpec,
+    task_type: TaskType,
+    calls: Sequence[OperatorCall],
+    alike: BaseOperatorArguments,
+    own: BaseOperatorArguments,
+    prototypes: Prototypes | None,
 ) -> list[BaseOperator]:
-    """
-    Make the operator of each configuration of a task.
-
-    Those of an expanded task are outside of the DAG, and nobody runs them: what an operator refuses is to be said at a parse.
-    """
+    """Make the operator of each configuration of a task, by its constructor or, as far as there are prototypes, like another."""
     made = []
-    given = {name: value for name, value in arguments.items() if not task.expand or name not in ("dag", "task_group")}
-    for config, (operator, own) in zip(task.configs, calls, strict=False):
-        made.append(operator(**own, **cast("dict[str, Any]", given)))
+    for config, (operator, given) in zip(task.configs, calls, strict=False):
+        if prototypes is None:
+            made.append(operator(**given, **cast("dict[str, Any]", {**alike, **own})))
+        else:
+            kept = {name: value for name, value in given.items() if name in operator.template_fields}
+            others = {name: value for name, value in given.items() if name not in kept}
+            made.append(prototypes.make(operator, {**others, **alike}, {**kept, **own}))
         if task_type.finish is not None:
             task_type.finish(config, made[-1])
     return made
@@ -162,11 +208,7 @@ def _refuse_unguarded(operator: BaseOperator, task: TaskSpec) -> None:
         )
 
 
-#: Options whose names Airflow has too, and those that it has under another one.
-_SAME_NAME = (
-    *("retries", "pool", "pool_slots", "weight_rule", "queue", "executor", "depends_on_past", "owner"),
-    *("max_active_tis_per_dag", "max_active_tis_per_dagrun"),
-)
+#: Options that Airflow has under another name, and those that it has as a timedelta.
 _OTHER_NAME = {"priority": "priority_weight", "retry_backoff": "retry_exponential_backoff"}
 _SECONDS = {
     "retry_delay_seconds": "retry_delay",
@@ -175,15 +217,18 @@ _SECONDS = {
 }
 
 
-def _task_arguments(options: TaskOptions) -> BaseOperatorArguments:
-    """Return the options in Airflow's words; its own defaults hold for what nobody said."""
-    said = {name: value for name in TaskOptions.model_fields if (value := getattr(options, name)) is not None}
+def _task_arguments(*levels: TaskOptions) -> BaseOperatorArguments:
+    """
+    Return options in Airflow's words; its own defaults hold for what nobody said.
+
+    :param levels: the last one that says something wins.
+    """
+    said = {name: value for options in levels for name, value in options.said()}
     return cast(
         "BaseOperatorArguments",
         {
-            **{name: said[name] for name in _SAME_NAME if name in said},
-            **{theirs: said[ours] for ours, theirs in _OTHER_NAME.items() if ours in said},
-            **{theirs: timedelta(seconds=said[ours]) for ours, theirs in _SECONDS.items() if ours in said},
+            **{_OTHER_NAME.get(name, name): value for name, value in said.items() if name not in _SECONDS},
+            **{_SECONDS[name]: timedelta(seconds=value) for name, value in said.items() if name in _SECONDS},
         },
     )
 

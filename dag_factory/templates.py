@@ -73,7 +73,7 @@ OWN_FILTERS: dict[str, Callable[..., Any]] = {"default": default, "d": default}
 
 def is_template(value: str) -> bool:
     """Tell whether Jinja would change this text."""
-    return any(mark in value for mark in ("{{", "{%", "{#"))
+    return "{" in value and any(mark in value for mark in ("{{", "{%", "{#"))
 
 
 def contains_template(value: Any) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,12 +34,17 @@ from provider.run_conf import FORM_KEYS
 from provider.texts import quoted
 
 Row = dict[str, Any]
+#: Gives what problems call a row: nearly all rows have none.
+RowName = Callable[[], str]
 
 #: Deepest nesting of a row.
 _MAX_DEPTH = 40
 
 #: Columns that hold JSON.
 _JSON_COLUMNS = frozenset({"default_args", "params", "tags", "after", "config", "expand", "outlets"})
+
+#: Columns of an edge.
+_EDGE = {"parent_id", "child_id"}
 
 #: Longest message about a row, in characters.
 _MAX_MESSAGE = 1000
@@ -123,13 +129,14 @@ class _Validation:
         }
         return Validated(workflows, sorted(self._problems))
 
-    def _report(self, workflow_id: object, row: str, *messages: str) -> None:
-        owner = workflow_id if isinstance(workflow_id, str) else ""
-        self._problems |= {Problem(owner, row, shorten(message, _MAX_MESSAGE)) for message in messages}
+    def _report(self, workflow_id: object, name: RowName, *messages: str) -> None:
+        if messages:
+            owner, row = workflow_id if isinstance(workflow_id, str) else "", name()
+            self._problems |= {Problem(owner, row, shorten(message, _MAX_MESSAGE)) for message in messages}
 
     def _check_workflow(self, row: Row, known: set[str]) -> None:
         key = row.get("workflow_id") if isinstance(row, dict) else None
-        name = row_name("workflows", "workflow_id", key)
+        name = partial(row_name, "workflows", "workflow_id", key)
         if isinstance(key, str) and key in known:
             self._report(key, name, "given more than once; keep one")
             return
@@ -148,7 +155,7 @@ class _Validation:
 
     def _check_task(self, row: Row, known: set[str], seen: dict[str, str]) -> None:
         workflow_id, task_id = (row.get("workflow_id"), row.get("task_id")) if isinstance(row, dict) else (None, None)
-        name = row_name("tasks", "task_id", task_id)
+        name = partial(row_name, "tasks", "task_id", task_id)
         if not self._storable and (reasons := list(_unstorable(row))):
             self._report(workflow_id, name, *reasons)
             return
@@ -176,7 +183,7 @@ class _Validation:
         if task is not None and config is not None:
             self._tasks[task.workflow_id][task.task_id] = task.model_copy(update={"config": config})
 
-    def _check_config(self, row: Row, name: str, items: Sequence[Any]) -> Any:
+    def _check_config(self, row: Row, name: RowName, items: Sequence[Any]) -> Any:
         """
         Return the typed configuration, or None after a report.
 
@@ -215,7 +222,7 @@ class _Validation:
                 return None
         return tuple(typed)
 
-    def _typed(self, row: Row, name: str, task_type: TaskType, config: Row, instance: str = "") -> Any:
+    def _typed(self, row: Row, name: RowName, task_type: TaskType, config: Row, instance: str = "") -> Any:
         """Return a configuration as its type has it, or None after a report."""
         workflow_id, model = row.get("workflow_id"), task_type.config_model
         declared = self._params.get(str(workflow_id))
@@ -230,12 +237,12 @@ class _Validation:
 
     def _check_edge(self, row: Row) -> None:
         parent, child = (row.get("parent_id"), row.get("child_id")) if isinstance(row, dict) else (None, None)
-        name = edge_name(parent, child)
+        name = partial(edge_name, parent, child)
         if not isinstance(parent, str) or not isinstance(child, str):
             self._report(None, name, "needs two task ids: parent_id and child_id")
             return
         owner = self._workflow_of.get(child) or self._workflow_of.get(parent)
-        if extra := sorted(set(map(str, row)) - {"parent_id", "child_id"}):
+        if row.keys() != _EDGE and (extra := sorted(set(map(str, row)) - _EDGE)):
             self._report(owner, name, f"unknown key {shorten(extra[0])}; known keys are: child_id, parent_id")
         for task_id in (parent, child):
             if task_id not in self._workflow_of:
@@ -257,7 +264,7 @@ class _Validation:
 
     def _check_graph(self, workflow_id: str) -> None:
         """Check the workflow as a whole."""
-        name = row_name("workflows", "workflow_id", workflow_id)
+        name = partial(row_name, "workflows", "workflow_id", workflow_id)
         children: dict[str, list[str]] = {task_id: [] for task_id in self._tasks_of.get(workflow_id, ())}
         if not children:
             self._report(workflow_id, name, "has no task; add a row to tasks")
@@ -271,12 +278,14 @@ class _Validation:
             if len(assets) > MOST_ASSETS:
                 self._report(workflow_id, name, f"outlets: its tasks make {len(assets)} assets, and {MOST_ASSETS} are allowed")
             for task_id, message in _group_problems(self._tasks[workflow_id], children):
-                self._report(workflow_id, row_name("tasks", "task_id", task_id), f"task_group: {message}")
+                self._report(workflow_id, partial(row_name, "tasks", "task_id", task_id), f"task_group: {message}")
 
 
 def _group_problems(tasks: Mapping[str, TaskSpec], children: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
     """Yield why Airflow could not draw the groups of a workflow, whose tasks make no cycle, and a task that it is about."""
     group_of = {task_id: task.task_group for task_id, task in tasks.items() if task.task_group is not None}
+    if not group_of:
+        return
     for name in sorted(set(group_of.values()) & children.keys()):
         yield min(task_id for task_id, group in group_of.items() if group == name), f"{name} is a task too; rename one"
     # Each group as one node, as Airflow shows it.

@@ -21,6 +21,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # ParamsDict is missing
 )
 
 from dag_factory.graph import flow_order
+from dag_factory.prototypes import Prototypes
 from dag_factory.specs import (
     BATCH_WATCHER,
     START_BATCH,
@@ -28,7 +29,7 @@ from dag_factory.specs import (
     WorkflowOptions,
     WorkflowSpec,
 )
-from dag_factory.task_operator import BaseOperatorArguments, asset, task_operator
+from dag_factory.task_operator import BaseOperatorArguments, Workbench, asset, put_into, task_operator
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
 from provider.metadata.rows import is_asset
@@ -36,18 +37,19 @@ from provider.operators.task_batch import StartBatchOperator
 from provider.run_conf import SCOPE, SCOPES, START_TASK_ID
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset
+    from airflow.sdk import Asset, TaskGroup
 
 #: ``start_batch`` needs the application database, which may be away for a moment; so may what the watcher's worker needs.
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
 
 
-def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None) -> DAG:
+def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None, prototypes: Prototypes | None = None) -> DAG:
     """
     Build the DAG of a workflow.
 
     :param only_task: the task that this process runs. Its operator is made in full; of the others there are those next to it,
         with their id, their place and their trigger rule, but not the import of their service's library.
+    :param prototypes: of operators of the same parse.
     :raises UnusableDagError: whatever an operator refuses; the message is the operator's.
     :raises TypeError: Airflow would start an operator without its guard.
     """
@@ -69,16 +71,17 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         user_defined_filters={**OWN_FILTERS, BATCH_DATE_FILTER: partial(_day, options.timezone)},
     )
     owner = options.owner or options.default_args.owner
-    shared: BaseOperatorArguments = {"dag": dag} if owner is None else {"dag": dag, "owner": owner}
+    bench = Workbench(options, types, {} if owner is None else {"owner": owner}, prototypes or Prototypes())
     children = spec.children()
-    start_arguments: BaseOperatorArguments = {"task_id": START_BATCH, **_START_BATCH_OPTIONS, **shared}
-    start = StartBatchOperator(edges=children, **start_arguments)
+    start_options: BaseOperatorArguments = {**_START_BATCH_OPTIONS, **bench.shared}
+    start = bench.prototypes.make(StartBatchOperator, start_options, {"task_id": START_BATCH, "edges": children})
+    put_into(dag.task_group, start)
     made = _made_for(spec, children, types, only_task)
     groups = {} if only_task is not None else _groups(spec, dag)
     operators = {
-        task.task_id: task_operator(
-            task, options, types, {**shared, **groups.get(task.task_id, {})}, placeholder=only_task not in (None, task.task_id)
-        )
+        task.task_id: task_operator(task, bench, groups.get(task.task_group or "", dag.task_group))
+        if only_task in (None, task.task_id)
+        else _placeholder(task.task_id, dag, bench)
         for task in spec.tasks
         if task.task_id in made
     }
@@ -88,9 +91,10 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
         if parent in operators:
             _connect(operators[parent], [operators[name] for name in names if name in operators])
     if spec.is_followed and not last_that_choose(operators.values()):
-        _watch([one for one in operators.values() if not one.inherits_from_skipmixin], shared, [workflow_asset(spec.workflow_id)])
+        parents = [one for one in operators.values() if not one.inherits_from_skipmixin]
+        _watch(parents, dag.task_group, bench, [workflow_asset(spec.workflow_id)])
     else:
-        _watch(_watched(children, operators), shared)
+        _watch(_watched(children, operators), dag.task_group, bench)
     # Only now: every operator copies the params of its DAG when it is made, and Airflow stores each copy.
     if only_task is None:
         from dag_factory.dag_docs import doc_md
@@ -104,16 +108,21 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     return dag
 
 
-def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, BaseOperatorArguments]:
-    """Return task id → the group that its operator is made in, for the tasks that have one; their ids stay what they are."""
-    found: dict[str, BaseOperatorArguments] = {}
-    if any(task.task_group for task in spec.tasks):
-        from airflow.sdk import TaskGroup
+def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, TaskGroup]:
+    """Return the groups of tasks by name; the ids of their tasks stay what they are."""
+    names = sorted({task.task_group for task in spec.tasks if task.task_group})
+    if not names:
+        return {}
+    from airflow.sdk import TaskGroup
 
-        names = sorted({task.task_group for task in spec.tasks if task.task_group})
-        groups = {name: TaskGroup(group_id=name, prefix_group_id=False, dag=dag) for name in names}
-        found = {task.task_id: {"task_group": groups[task.task_group]} for task in spec.tasks if task.task_group}
-    return found
+    return {name: TaskGroup(group_id=name, prefix_group_id=False, dag=dag) for name in names}
+
+
+def _placeholder(task_id: str, dag: DAG, bench: Workbench) -> BaseOperator:
+    """Return no more than stands for a task in the DAG of another task's process."""
+    operator = bench.prototypes.make(BaseOperator, {"trigger_rule": "none_failed", **bench.shared}, {"task_id": task_id})
+    put_into(dag.task_group, operator)
+    return operator
 
 
 def _made_for(
@@ -174,7 +183,7 @@ def _watched(children: Mapping[str, Collection[str]], operators: Mapping[str, Ba
     return [operators[name] for name in names if not operators[name].inherits_from_skipmixin]
 
 
-def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments, outlets: Sequence[Asset] = ()) -> None:
+def _watch(parents: Sequence[BaseOperator], group: TaskGroup, bench: Workbench, outlets: Sequence[Asset] = ()) -> None:
     """
     Let a failure of tasks that have children fail the run.
 
@@ -184,10 +193,11 @@ def _watch(parents: Sequence[BaseOperator], shared: BaseOperatorArguments, outle
     :param outlets: of a workflow that others follow: what tells of its success, from a worker.
     """
     if parents:
-        arguments: BaseOperatorArguments = {"task_id": BATCH_WATCHER, "trigger_rule": "none_failed", **shared}
+        arguments: BaseOperatorArguments = {"trigger_rule": "none_failed", **bench.shared}
         if outlets:
             arguments |= {"outlets": list(outlets), **_START_BATCH_OPTIONS}
-        watcher = EmptyOperator(**arguments)
+        watcher = bench.prototypes.make(EmptyOperator, arguments, {"task_id": BATCH_WATCHER})
+        put_into(group, watcher)
         for parent in parents:
             _connect(parent, [watcher])
 

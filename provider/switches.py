@@ -24,7 +24,8 @@ def switch(session: Session, workflow_id: str, task_ids: Collection[str], *, ena
     :return: the ids of the rows that changed; none where all were so already, and then there is no version.
     :raises AcceleratorError: the workflow has lost rows, and nobody has said that it was to.
     """
-    from provider.metadata.definitions import read_definitions, set_enabled
+    from provider.metadata.definition_rows import read_definitions
+    from provider.metadata.definitions import set_enabled
     from provider.metadata.versions import record, record_found
 
     before = read_definitions(session, [workflow_id])
@@ -43,7 +44,8 @@ def switch(session: Session, workflow_id: str, task_ids: Collection[str], *, ena
 
 def _refuse_loss(session: Session, workflow_id: str, entry: Entry) -> None:
     """Refuse a workflow that lacks rows of its newest version: a new one would say that these were meant to go."""
-    from provider.metadata.versions import history, meant_since
+    from provider.metadata.definition_rows import meant_since
+    from provider.metadata.versions import history
 
     newest = next(iter(history(session, workflow_id)), None)
     if newest is None or newest["rows"] is None or not (loss := Loss.between(newest["rows"], entry)):

@@ -40,7 +40,8 @@ Templated = Annotated[T, _MAY_BE_TEMPLATE]
 class TaskConfig(BaseModel):
     """Base of configuration models: the JSON in the column ``config``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Its schema is made when it is first used; those of the classes in between never are.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 @cache
@@ -66,6 +67,8 @@ class TaskType:
     :param finish: looks at an operator that was made of a configuration, and may change it; of an expanded task at the mapped
         one, by its first configuration, and at each instance in its process.
     :param can_expand: whether one task may have many instances.
+    :param keeps_templates: its operators have what they render as they were given it, and conclude no more from it than what
+        of it is given; so one may be made like another, see :class:`dag_factory.prototypes.Prototypes`.
     :param other_names: what other systems call a key of the configuration → what it is called here, for who mistakes it.
     """
 
@@ -75,6 +78,7 @@ class TaskType:
     defaults: TaskOptions = field(default_factory=TaskOptions)
     finish: Callable[[Any, Any], None] | None = None
     can_expand: bool = True
+    keeps_templates: bool = False
     other_names: Mapping[str, str] = field(default_factory=dict)
 
 

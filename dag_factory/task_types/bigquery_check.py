@@ -42,4 +42,4 @@ def operator(config: BigQueryCheckConfig) -> OperatorCall:
     return BigQueryDataCheckOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("bigquery_check", BigQueryCheckConfig, operator, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("bigquery_check", BigQueryCheckConfig, operator, REMOTE_JOB_DEFAULTS, keeps_templates=True)

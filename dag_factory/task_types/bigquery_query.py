@@ -159,4 +159,4 @@ def operator(config: BigQueryQueryConfig) -> OperatorCall:
     return BigQueryQueryOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("bigquery_query", BigQueryQueryConfig, operator, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("bigquery_query", BigQueryQueryConfig, operator, REMOTE_JOB_DEFAULTS, keeps_templates=True)

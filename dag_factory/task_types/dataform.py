@@ -85,7 +85,7 @@ class DataformConfig(RemoteJobConfig):
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        parameters.chosen_source(dict(self))
+        parameters.chosen_source(vars(self))
         return self
 
 
@@ -96,4 +96,4 @@ def operator(config: DataformConfig) -> OperatorCall:
     return DataformWorkflowInvocationOperator, operator_arguments(config)
 
 
-TASK_TYPE = TaskType("dataform", DataformConfig, operator, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("dataform", DataformConfig, operator, REMOTE_JOB_DEFAULTS, keeps_templates=True)

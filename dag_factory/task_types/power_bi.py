@@ -67,4 +67,6 @@ _OTHER_NAMES = {
     **dict.fromkeys(("group", "group_id", "group_name"), "workspace"),
 }
 
-TASK_TYPE = TaskType("power_bi_refresh", PowerBIRefreshConfig, operator, REMOTE_JOB_DEFAULTS, other_names=_OTHER_NAMES)
+TASK_TYPE = TaskType(
+    "power_bi_refresh", PowerBIRefreshConfig, operator, REMOTE_JOB_DEFAULTS, keeps_templates=True, other_names=_OTHER_NAMES
+)

@@ -104,4 +104,4 @@ def operator(config: PubSubPublishConfig) -> OperatorCall:
     return PubSubPublishOperator, given
 
 
-TASK_TYPE = TaskType("pubsub_publish", PubSubPublishConfig, operator, REMOTE_JOB_DEFAULTS)
+TASK_TYPE = TaskType("pubsub_publish", PubSubPublishConfig, operator, REMOTE_JOB_DEFAULTS, keeps_templates=True)

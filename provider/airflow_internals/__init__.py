@@ -13,6 +13,7 @@ module             stands on                                                    
 ``database``       tables, sessions and stored DAGs of Airflow                     ``airflow_internals/test_database.py``
 ``google``         methods of the Google provider's operators                      ``airflow_internals/test_google.py``
 ``health``         the health of Airflow's processes, as its API tells it          ``airflow_internals/test_health.py``
+``operators``      what the constructor of an operator leaves                      ``airflow_internals/test_operators.py``
 ``people``         who asks the API server, and what this person may do            ``airflow_internals/test_people.py``
 ``pools``          Airflow's pools, as commands see them                           ``airflow_internals/test_pools.py``
 ``processes``      Job, task instances and supervisors, as listeners meet them     ``airflow_internals/test_processes.py``

@@ -11,7 +11,7 @@ from provider.cli.import_plan import UNCHANGED, Change, make_plan
 from provider.cli.output import busy, printable, say, write_data
 from provider.cli.row_changes import ABSENT
 from provider.cli.workflow_commands import read_workflows, write_problems
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session
 from provider.texts import cut_around_difference
 

@@ -15,7 +15,7 @@ from dag_factory.validation import validate
 from provider.cli.output import say, write_json, write_table
 from provider.cli.workflow_commands import read_workflows, write_problems
 from provider.exceptions import AcceleratorError
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session
 from provider.metadata.rows import DefinitionRows
 

@@ -117,7 +117,8 @@ def carry_out(session: Session, plan: Plan, stored: DefinitionRows, *, action: s
     :param by: who does it.
     :raises sqlalchemy.exc.IntegrityError: somebody else stored one of the tasks after the plan was made.
     """
-    from provider.metadata.definitions import delete_workflows, read_definitions, replace_workflows
+    from provider.metadata.definition_rows import read_definitions
+    from provider.metadata.definitions import delete_workflows, replace_workflows
     from provider.metadata.versions import record, record_found
 
     changed = {change.workflow_id for change in plan.changes if change.kind in (CREATED, CHANGED)}

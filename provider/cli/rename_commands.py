@@ -21,7 +21,7 @@ from provider.cli.who import who
 from provider.cli.workflow_commands import refuse
 from provider.exceptions import AcceleratorError
 from provider.metadata import renaming, versions
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import RENAMED, by_workflow, to_entry

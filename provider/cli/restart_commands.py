@@ -11,7 +11,8 @@ from provider.cli.ids import only_batch, refuse_unknown_workflow, warn_of_old_re
 from provider.cli.output import busy, say, write_data, write_table
 from provider.exceptions import AcceleratorError
 from provider.metadata.batch_queries import newest_batches, task_logs_of
-from provider.metadata.definitions import edges_of, read_predecessors
+from provider.metadata.definition_rows import read_predecessors
+from provider.metadata.definitions import edges_of
 from provider.metadata.engine import read_session
 from provider.metadata.leader_lock import record_current_at
 from provider.metadata.renaming import called_now

@@ -16,7 +16,7 @@ from provider.dispatch.outcomes import refused_run
 from provider.exceptions import AcceleratorError, RunConfError
 from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.hooks.remote_job import RemoteCallError
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session
 from provider.metadata.states import DISABLED_REASON
 from provider.reconciler.sources import open_api

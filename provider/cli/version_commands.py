@@ -17,7 +17,7 @@ from provider.cli.who import who
 from provider.cli.workflow_commands import refuse, report
 from provider.exceptions import AcceleratorError
 from provider.metadata import versions
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import Version

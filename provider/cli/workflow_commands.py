@@ -21,7 +21,7 @@ from provider.cli.output import busy, json_text, printable, say, write_data
 from provider.cli.who import who
 from provider.exceptions import AcceleratorError
 from provider.input_files import read_file
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import one_at_a_time

@@ -146,7 +146,7 @@ def _fail(error: Exception) -> Verdict:
 
 
 def _stored_tasks() -> list[dict[str, Any]]:
-    from provider.metadata.definitions import read_definitions
+    from provider.metadata.definition_rows import read_definitions
 
     with rows() as session:
         return read_definitions(session).tasks

@@ -82,7 +82,7 @@ def _told(error: Mapping[str, Any]) -> str:
 
 def _problems(workflow_id: str) -> Sequence[Problem] | None:
     """Return what is wrong with the rows of a workflow, and what its last parse here has met beside that; None without rows."""
-    from provider.metadata.definitions import read_definitions
+    from provider.metadata.definition_rows import read_definitions
     from provider.metadata.engine import read_session
 
     with read_session() as session:

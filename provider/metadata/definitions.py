@@ -1,67 +1,21 @@
-"""Reading and writing workflows, tasks and dependencies as plain rows; their meaning is the DAG factory's."""
+"""
+Writing workflows, tasks and dependencies as plain rows, and questions about them; their meaning is the DAG factory's.
+
+They are read as a whole by :mod:`provider.metadata.definition_rows`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, insert, select, true, union, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Text, cast, delete, insert, select, update
+from sqlalchemy.orm import Session
 
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Task, TaskDependency, Workflow
-from provider.metadata.workflow_rows import Shard
-from provider.metadata.written_rows import IDS_AT_ONCE, boolean, columns_as_written, parsed, rows_as_written
-from provider.plain_data import texts_among
+from provider.metadata.written_rows import IDS_AT_ONCE, parsed
 from provider.texts import chunks
-
-#: Longest text of a column with a list, ``after`` or ``outlets``, that is looked into: more than a valid row can have.
-_LONGEST_LIST = 200_000
-
-
-def read_definitions(session: Session, workflow_ids: Collection[str] | None = None) -> DefinitionRows:
-    """
-    Read all definitions, or those of some workflows, in three SELECTs, or in three for every 500 workflows.
-
-    A JSON column whose text is no JSON, and a boolean that is none, which SQLite lets people write, come back as that text: the
-    mistake of one row must not hide the others.
-
-    :param workflow_ids: only these workflows; a task process needs no other than its own.
-    """
-    if workflow_ids is None:
-        return _read(session, None)
-    found = DefinitionRows()
-    for ids in chunks(workflow_ids, IDS_AT_ONCE):
-        part = _read(session, ids)
-        found.workflows.extend(part.workflows)
-        found.tasks.extend(part.tasks)
-        found.dependencies.extend(part.dependencies)
-    return found
-
-
-def read_shard(session: Session, shard: Shard) -> DefinitionRows:
-    """Read the definitions of the workflows of one shard."""
-    if shard.count == 1:
-        return read_definitions(session)
-    # Tasks may have lost the row of their workflow, where no foreign key minds them.
-    ids = session.scalars(union(select(Workflow.workflow_id), select(Task.workflow_id)))
-    return read_definitions(session, [workflow_id for workflow_id in ids if workflow_id in shard])
-
-
-def _read(session: Session, workflow_ids: Sequence[str] | None) -> DefinitionRows:
-    workflows = select(*columns_as_written(Workflow.__table__)).order_by(Workflow.workflow_id)
-    tasks = select(*columns_as_written(Task.__table__)).order_by(Task.task_id)
-    dependencies = select(TaskDependency.__table__).order_by(TaskDependency.parent_id, TaskDependency.child_id)
-    if workflow_ids is not None:
-        workflows = workflows.where(Workflow.workflow_id.in_(workflow_ids))
-        tasks = tasks.where(Task.workflow_id.in_(workflow_ids))
-        dependencies = dependencies.join(Task, Task.task_id == TaskDependency.child_id).where(Task.workflow_id.in_(workflow_ids))
-
-    return DefinitionRows(
-        rows_as_written(session, workflows, Workflow.__table__),
-        rows_as_written(session, tasks, Task.__table__),
-        rows_as_written(session, dependencies, TaskDependency.__table__),
-    )
 
 
 def replace_workflows(session: Session, definitions: DefinitionRows) -> None:
@@ -103,48 +57,9 @@ def set_enabled(session: Session, workflow_id: str, task_ids: Collection[str] | 
         session.execute(update(Task).where(Task.workflow_id == workflow_id, Task.task_id.in_(ids)).values(enabled=enabled))
 
 
-def disabled_task_ids(session: Session, workflow_id: str) -> set[str]:
-    """Return the tasks of a workflow that are switched off; a workflow that is not in the tables has none."""
-    statement = select(Task.task_id, cast(Task.enabled, Text)).where(Task.workflow_id == workflow_id)
-    return {task_id for task_id, enabled in session.execute(statement) if boolean(enabled) is False}
-
-
 def workflow_ids(session: Session) -> set[str]:
     """Return all workflows in the tables."""
     return set(session.scalars(select(Workflow.workflow_id)))
-
-
-def read_predecessors(session: Session, *, enabled_only: bool = False) -> dict[str, list[str]]:
-    """
-    Return workflow id → what it comes after (column ``after``), for all workflows that come after something.
-
-    :param enabled_only: leave out those that are switched off, which nothing starts.
-    """
-    return dict(_lists(session, Workflow.workflow_id, Workflow.after, Workflow.enabled if enabled_only else true()))
-
-
-def read_makers(session: Session) -> dict[str, list[str]]:
-    """Return URI of an asset → the workflows whose tasks make it (column ``outlets``)."""
-    found: dict[str, list[str]] = {}
-    for workflow_id, uris in _lists(session, Task.workflow_id, Task.outlets, true()):
-        for uri in uris:
-            if workflow_id not in found.setdefault(uri, []):
-                found[uri].append(workflow_id)
-    return found
-
-
-def _lists(
-    session: Session,
-    key: InstrumentedAttribute[str],
-    column: InstrumentedAttribute[list[Any]],
-    where: ColumnElement[bool] | InstrumentedAttribute[bool],
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield key and texts of the rows in which a JSON column says something, in the order of their keys."""
-    said = cast(column, Text)
-    statement = select(key, said).where(said.notin_(("[]", "null")), func.length(said) <= _LONGEST_LIST, where)
-    for name, text in session.execute(statement.order_by(key)):
-        # A row that says something else is reported when it is built.
-        yield name, texts_among(parsed(text))
 
 
 def task_ids(session: Session, workflow_id: str) -> set[str]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.tables import WorkflowVersion
-from provider.metadata.workflow_rows import CONFIRMED, FOUND, Entry, Meant, digest
+from provider.metadata.workflow_rows import CONFIRMED, FOUND, Entry, digest
 
 #: So many versions of a workflow are kept.
 KEPT = 50
@@ -75,28 +75,6 @@ def confirm(session: Session, *, by: str) -> None:
     session.execute(delete(WorkflowVersion).where(WorkflowVersion.action == CONFIRMED))
     row = {"workflow_id": "", "created_at": datetime.now(UTC), "created_by": by, "action": CONFIRMED}
     session.execute(insert(WorkflowVersion), [row])
-
-
-def meant_since(session: Session, version: int, workflow_id: str | None = None) -> Meant:
-    """
-    Return what people did on purpose after a version.
-
-    :param workflow_id: only as far as this workflow is concerned.
-    """
-    newest = session.scalar(select(func.max(WorkflowVersion.version))) or 0
-    statement = (
-        select(WorkflowVersion.workflow_id, WorkflowVersion.action, WorkflowVersion.digest)
-        .where(WorkflowVersion.version > version)
-        .order_by(WorkflowVersion.version)
-    )
-    if workflow_id is not None:
-        statement = statement.where(WorkflowVersion.workflow_id.in_(("", workflow_id)))
-    found = session.execute(statement).all()
-    return Meant(
-        newest,
-        {owner: found_digest for owner, action, found_digest in found if action != CONFIRMED},
-        any(action == CONFIRMED for _, action, _ in found),
-    )
 
 
 def history(session: Session, workflow_id: str) -> list[Version]:

@@ -103,7 +103,7 @@ class StartBatchOperator(BaseOperator):
     ) -> tuple[Scope, set[str]]:
         """Write the batch in one transaction; return the scope that holds and what is disabled."""
         from provider.metadata.batches import open_batch
-        from provider.metadata.definitions import disabled_task_ids
+        from provider.metadata.definition_rows import disabled_task_ids
         from provider.metadata.engine import write_session
 
         dag_run = context["dag_run"]
@@ -201,7 +201,7 @@ class ScopeGuard:
 def _scope_of_batch(dag_id: str, run_id: str, run_after: datetime) -> dict[str, Any] | None:
     """Read the scope where ``start_batch`` has stored it for good: its XCom is gone while it runs again after a clear."""
     from provider.metadata.batches import stored_scope
-    from provider.metadata.definitions import disabled_task_ids
+    from provider.metadata.definition_rows import disabled_task_ids
     from provider.metadata.engine import read_session
 
     with _outage_explained(dag_id, run_id, "read from", "the task"):

@@ -20,7 +20,7 @@ from typing import Any
 from dag_factory import problem_file, snapshot
 from dag_factory.problems import Problem
 from dag_factory.validation import validate
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, by_workflow, entry_of

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from dag_factory.definition_file import to_data
 from provider.airflow_internals.secrets import redact
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, entry_of, to_rows

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException
 from starlette.responses import Response
 
 from provider.metadata.batch_queries import task_logs_of
-from provider.metadata.definitions import read_predecessors
+from provider.metadata.definition_rows import read_predecessors
 from provider.metadata.engine import read_session
 from provider.metadata.renaming import called_now
 from provider.metadata.rows import workflows_among

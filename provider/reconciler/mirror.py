@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from provider import run_conf
 from provider.airflow_internals.secrets import redact
 from provider.metadata import batches, states
-from provider.metadata.definitions import disabled_task_ids
+from provider.metadata.definition_rows import disabled_task_ids
 from provider.metadata.engine import read_session
 from provider.metadata.rows import TaskBatchRow, TaskLogRow
 from provider.metadata.states import BLOCKED, ERROR, NEW, PROCESSING, SKIPPED, STATUS_OF_RUN_STATE, STATUS_OF_TASK_STATE, SUCCESS

@@ -53,9 +53,9 @@ class Clock:
         monkeypatch.setattr(factory, "Budget", lambda _: budget.Budget(seconds, self))
         real = build_dag
 
-        def build(spec: Any, types: Any, *, only_task: str | None) -> Any:
+        def build(spec: Any, types: Any, **options: Any) -> Any:
             self.now += 1 + len(spec.tasks) + len(spec.edges)
-            return real(spec, types, only_task=only_task)
+            return real(spec, types, **options)
 
         monkeypatch.setattr("dag_factory.building.build_dag", build)
 

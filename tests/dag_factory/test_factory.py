@@ -19,7 +19,6 @@ from dag_factory import building, factory, source
 from dag_factory.task_types import OperatorCall, TaskConfig, TaskType
 from dag_factory.task_types.registry import ENTRY_POINT_GROUP, TaskTypes, task_types
 from provider.exceptions import DefinitionError
-from provider.metadata import definitions
 from provider.metadata.engine import dispose_engines, get_engine, write_session
 from tests.dag_factory.built import ids, lines, spoil
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store
@@ -317,7 +316,7 @@ def test_a_server_that_never_answers_is_given_up(stored_embedded: Rows, monkeypa
 
 def test_a_query_that_never_ends_is_given_up(stored_embedded: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
-    monkeypatch.setattr(definitions, "read_shard", lambda *_: never.wait())
+    monkeypatch.setattr(source, "read_shard", lambda *_: never.wait())
     with pytest.raises(source.DefinitionsUnavailableError, match=r"no answer within 0\.05 seconds"):
         source.read_rows(factory.WHOLE, 0, seconds=0.05)
     never.set()

@@ -15,7 +15,7 @@ from dag_factory import factory, problems
 from dag_factory.sizes import oversized, surplus
 from dag_factory.validation import validate
 from provider.exceptions import DefinitionError
-from provider.metadata.definitions import disabled_task_ids, read_definitions
+from provider.metadata.definition_rows import disabled_task_ids, read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import AlertRule, Task, Workflow
 from tests.dag_factory.definitions import DATAFORM, Rows, good_rows, store

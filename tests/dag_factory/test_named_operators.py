@@ -14,7 +14,8 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 from dag_factory.factory import build_all
-from dag_factory.task_operator import _OTHER_NAME, _SAME_NAME, _SECONDS
+from dag_factory.specs import TaskOptions
+from dag_factory.task_operator import _OTHER_NAME, _SECONDS
 from dag_factory.task_types.operator import COLUMNS, OperatorConfig
 from dag_factory.templates import to_airflow
 from provider.airflow_internals.dags import serialized
@@ -306,10 +307,9 @@ def test_nobody_comes_after_a_batch_whose_end_is_a_choice(
 
 def test_every_option_of_a_task_is_refused_among_the_arguments() -> None:
     """And each is said by the name of its column."""
-    theirs = {**dict.fromkeys(_SAME_NAME), **dict.fromkeys(_OTHER_NAME.values()), **dict.fromkeys(_SECONDS.values())}
-    assert set(theirs) <= set(COLUMNS)
-    ours = {**{name: name for name in _SAME_NAME}, **_OTHER_NAME, **_SECONDS}
-    assert {COLUMNS[theirs]: theirs for theirs in theirs} == ours
+    theirs = {name: {**_OTHER_NAME, **_SECONDS}.get(name, name) for name in TaskOptions.model_fields}
+    assert set(theirs.values()) <= set(COLUMNS)
+    assert {COLUMNS[name]: name for name in theirs.values()} == theirs
 
 
 def test_more_arguments_than_any_operator_has() -> None:

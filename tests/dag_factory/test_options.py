@@ -9,7 +9,7 @@ import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
 from dag_factory.specs import TaskOptions
-from tests.dag_factory.definitions import Rows
+from tests.dag_factory.definitions import Rows, good_rows
 from tests.dag_factory.stored_dag import build, stored
 
 #: Column → a value, what Airflow calls it, and what it stores.
@@ -71,3 +71,9 @@ def test_an_option_of_a_task_is_what_airflow_stores_and_wins_over_its_workflow(r
 
 def test_every_option_is_in_these_tables() -> None:
     assert set(TASK_OPTIONS) == {*TaskOptions.model_fields, "display_name"}
+
+
+def test_options_win_by_nearness() -> None:
+    stg = build(good_rows()).get_task("stg_orders")
+
+    assert (stg.retries, stg.pool, stg.retry_delay, stg.execution_timeout) == (1, "sales", timedelta(seconds=60), None)

@@ -16,7 +16,8 @@ from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from dag_factory.workflow_dag import build_dag
 from provider.airflow_internals.dags import UnusableDagError
-from provider.metadata.definitions import read_predecessors, replace_workflows
+from provider.metadata.definition_rows import read_predecessors
+from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Shard

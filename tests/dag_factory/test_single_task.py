@@ -218,19 +218,38 @@ def test_a_text_that_looks_like_an_edge_is_none(embedded_database: str) -> None:
     assert agreement("stg_orders") is Agreement.DIFFERS
 
 
+def in_new_process(program: str) -> str:
+    """Return what a program says of whoever parses."""
+    command = [sys.executable, "-c", f"import os, sys; {program}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def loaded(*modules: str) -> str:
+    return f"print('heavy', [m for m in {modules} if m in sys.modules])"
+
+
 @pytest.mark.slow
-def test_a_task_process_imports_no_classes_of_tables_and_no_other_task_type(
-    stored_embedded: Rows, snapshot_file: Path, tmp_path: Path
-) -> None:
-    program = (
-        "import os, sys; import airflow.sdk.execution_time.task_runner;"
+def test_a_task_process_imports_no_classes_of_tables_and_no_other_task_type(stored_embedded: Rows, snapshot_file: Path) -> None:
+    told = in_new_process(
+        "import airflow.sdk.execution_time.task_runner;"
         "os.environ |= {'_AIRFLOW_PARSING_CONTEXT_DAG_ID': 'calendar', '_AIRFLOW_PARSING_CONTEXT_TASK_ID': 'dim_date'};"
         "from dag_factory.factory import build_dags; print('built', list(build_dags()));"
-        "print('heavy', [m for m in ('provider.metadata.tables', 'provider.metadata.record_tables', 'difflib',"
-        " 'dag_factory.task_types.power_bi', 'dag_factory.task_types.bigquery', 'dag_factory.dag_docs') if m in sys.modules])"
+        + loaded(
+            *("provider.metadata.table_base", "difflib", "dag_factory.dag_docs"),
+            *("dag_factory.task_types.power_bi", "dag_factory.task_types.bigquery"),
+        )
     )
-    command = [sys.executable, "-c", program]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert "built ['calendar']" in told
+    assert "heavy []" in told
+
+
+@pytest.mark.slow
+def test_a_parse_of_all_workflows_maps_no_table_of_ours_or_of_airflow(stored_embedded: Rows, snapshot_file: Path) -> None:
+    told = in_new_process(
+        "from dag_factory.factory import build_dags; print('built', sorted(build_dags()));"
+        + loaded("provider.metadata.table_base", "airflow.models.taskinstance")
+    )
+
+    assert "built ['calendar', 'daily_sales']" in told
     assert "heavy []" in told

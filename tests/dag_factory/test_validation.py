@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from dag_factory.problems import describe
 from dag_factory.specs import Spec
-from dag_factory.task_types.registry import task_types
 from dag_factory.validation import validate
 from provider.metadata.rows import DefinitionRows
 from tests.dag_factory.bad_rows import BAD_ROWS
-from tests.dag_factory.definitions import DATAFORM, Rows, good_rows
+from tests.dag_factory.definitions import DATAFORM, Rows
 
 
 def problems_of(rows: Rows) -> list[str]:
@@ -116,14 +115,6 @@ def test_long_chains_have_no_recursion_limit() -> None:
     rows.depend("t2999", "t0")
 
     assert problems_of(rows)[0].startswith("workflows row chain: dependencies form a cycle: t0 → t1 → t2 →")
-
-
-def test_options_win_by_nearness() -> None:
-    validated = validate(good_rows().definitions()).workflows["daily_sales"]
-    stg = next(task for task in validated.tasks if task.task_id == "stg_orders")
-    merged = task_types().get("dataform").defaults.merged(validated.options.default_args, stg)  # type: ignore[union-attr]
-
-    assert (merged.retries, merged.pool, merged.retry_delay_seconds, merged.timeout_seconds) == (1, "sales", 60, None)
 
 
 def test_validation_needs_no_airflow() -> None:

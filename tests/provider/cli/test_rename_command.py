@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
-from provider.metadata import batches, versions
-from provider.metadata.definitions import read_definitions
+from provider.metadata import batches
+from provider.metadata.definition_rows import meant_since, read_definitions
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.inbox import receive
 from provider.metadata.inbox_message import InboxMessage
@@ -185,10 +185,10 @@ def test_its_history_goes_with_it(accelerator: Accelerator, write: Any) -> None:
 
 def test_a_parse_knows_that_it_was_meant(accelerator: Accelerator) -> None:
     with read_session() as session:
-        before = versions.meant_since(session, 0).newest
+        before = meant_since(session, 0).newest
     accelerator("rename", "sales", "revenue")
     with read_session() as session:
-        meant = versions.meant_since(session, before)
+        meant = meant_since(session, before)
         entries = {name: to_entry(rows) for name, rows in by_workflow(read_definitions(session)).items()}
     assert meant.covers("sales", None)
     for name in ("revenue", "reports"):

@@ -11,7 +11,7 @@ import yaml
 from sqlalchemy import text
 
 from provider.metadata import versions
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session, write_session
 
 

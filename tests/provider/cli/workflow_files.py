@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provider.metadata.definitions import read_definitions
+from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session
 
 REFRESH = {"workspace": "Sales", "semantic_model": "Daily Sales"}

@@ -20,7 +20,7 @@ from provider.doctor.examination import Finding, State, examine
 from provider.doctor.services import Named, judged_subscription, named_connections, service_checks
 from provider.hooks.powerbi import tokens
 from provider.hooks.pubsub import SubscriberAsyncHook
-from provider.metadata import definitions
+from provider.metadata import definition_rows, definitions
 from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
 from tests.provider.operators.dataform_world import dataform
@@ -208,7 +208,7 @@ def test_tasks_that_may_not_be_read_are_a_finding(embedded_database: str, monkey
     def refuse(_: object) -> None:
         raise ProgrammingError("SELECT", {}, Exception("permission denied for table tasks"))
 
-    monkeypatch.setattr(definitions, "read_definitions", refuse)
+    monkeypatch.setattr(definition_rows, "read_definitions", refuse)
     (found,) = examined().values()
     assert (found.check, found.state) == ("connections of tasks", State.ERROR)
     assert found.seen == "ProgrammingError: permission denied for table tasks"

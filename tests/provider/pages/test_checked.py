@@ -11,7 +11,8 @@ import pytest
 from dag_factory import problem_file, snapshot
 from dag_factory.problems import Problem
 from dag_factory.snapshot import Snapshot
-from provider.metadata.definitions import read_definitions, replace_workflows
+from provider.metadata.definition_rows import read_definitions
+from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Shard, by_workflow, to_entry

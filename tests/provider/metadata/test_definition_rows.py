@@ -1,4 +1,4 @@
-"""What a task process reads is what everybody reads, of its task and of what is next to it."""
+"""What is read of the definitions; a task process reads what everybody reads, of its task and of what is next to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import asdict
 import pytest
 from sqlalchemy import JSON, Boolean, event, text
 
-from provider.metadata import task_rows
-from provider.metadata.definitions import read_definitions
+from provider.metadata import definition_rows
+from provider.metadata.definition_rows import read_definitions, read_task_rows
 from provider.metadata.engine import get_engine, read_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import Base
-from provider.metadata.task_rows import read_task_rows
 from tests.dag_factory.chains import sql
 from tests.dag_factory.definitions import good_rows, store
 
@@ -74,8 +73,24 @@ def test_what_people_wrote_comes_as_it_is(change: str) -> None:
     assert json.dumps(asdict(found), sort_keys=True) == json.dumps(asdict(expected), sort_keys=True)
 
 
+@each_database
+def test_the_whole_has_all_columns_with_their_values() -> None:
+    rows = good_rows()
+    store(rows)
+    with read_session() as session:
+        whole = read_definitions(session)
+
+    for table, read_rows, stored in (("workflows", whole.workflows, rows.workflows), ("tasks", whole.tasks, rows.tasks)):
+        key = f"{table[:-1]}_id"
+        assert [row[key] for row in read_rows] == sorted(row[key] for row in stored)
+        assert all(row.keys() == set(Base.metadata.tables[table].columns.keys()) for row in read_rows)
+        of = {row[key]: row for row in read_rows}
+        assert all({**of[row[key]], **row} == of[row[key]] for row in stored)
+    assert {tuple(row.items()) for row in whole.dependencies} == {tuple(row.items()) for row in rows.dependencies}
+
+
 def test_columns_that_hold_json_or_booleans_are_known() -> None:
-    for kind, known in ((JSON, task_rows.JSON_COLUMNS), (Boolean, task_rows.BOOLEAN_COLUMNS)):
+    for kind, known in ((JSON, definition_rows.JSON_COLUMNS), (Boolean, definition_rows.BOOLEAN_COLUMNS)):
         for table, names in known.items():
             found = {column.name for column in Base.metadata.tables[table].columns if isinstance(column.type, kind)}
             assert found == set(names)
