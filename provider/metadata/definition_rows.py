@@ -18,6 +18,49 @@ from provider.metadata.written_rows import IDS_AT_ONCE, boolean, parsed
 from provider.plain_data import texts_among
 from provider.texts import chunks
 
+#: All columns. PostgreSQL's driver would read JSON that nobody casts, and one number that is too long would hide all rows.
+COLUMNS = {
+    "workflows": (
+        *(
+            "workflow_id",
+            "description",
+            "schedule",
+            "timezone",
+            "start_date",
+            "end_date",
+            "catchup",
+            "enabled",
+            "paused_at_first",
+        ),
+        *("max_active_batches", "max_active_tasks", "max_failed_batches", "run_timeout_seconds", "display_name", "doc"),
+        *("default_args", "params", "tags", "owner", "file_pattern", "file_min_size", "after"),
+    ),
+    "tasks": (
+        *(
+            "task_id",
+            "workflow_id",
+            "task_type",
+            "config",
+            "expand",
+            "enabled",
+            "on_parent_skip",
+            "run_if",
+            "task_group",
+            "outlets",
+        ),
+        *("retries", "retry_delay_seconds", "retry_backoff", "max_retry_delay_seconds", "timeout_seconds", "pool", "pool_slots"),
+        *(
+            "priority",
+            "weight_rule",
+            "queue",
+            "executor",
+            "depends_on_past",
+            "max_active_tis_per_dag",
+            "max_active_tis_per_dagrun",
+        ),
+        *("owner", "display_name", "doc"),
+    ),
+}
 #: Columns whose stored text may be something else than what the column is for.
 JSON_COLUMNS = {"workflows": ("default_args", "params", "tags", "after"), "tasks": ("config", "expand", "outlets")}
 BOOLEAN_COLUMNS = {"workflows": ("catchup", "enabled", "paused_at_first"), "tasks": ("enabled", "depends_on_past")}
@@ -137,9 +180,8 @@ def _rows(session: Session, table: str, which: str, ids: Collection[str] | None)
         **dict.fromkeys(JSON_COLUMNS[table], parsed),
         **dict.fromkeys(BOOLEAN_COLUMNS[table], boolean),
     }
-    # Of two columns with one name the later one counts.
-    as_text = ", ".join(f"CAST({name} AS TEXT) AS {name}" for name in readers)
-    rows = _dicts(session, f"SELECT {table}.*, {as_text} FROM {table}{which}", ids)
+    columns = ", ".join(f"CAST({name} AS TEXT) AS {name}" if name in readers else name for name in COLUMNS[table])
+    rows = _dicts(session, f"SELECT {columns} FROM {table}{which}", ids)
     for row in rows:
         for name, reader in readers.items():
             row[name] = reader(row[name])

@@ -127,3 +127,17 @@ def test_ids_are_values() -> None:
         session.execute(text("SELECT 1"))
 
     assert found == DefinitionRows()
+
+
+@each_database
+def test_a_number_that_python_cannot_read_hides_no_other_row() -> None:
+    """The driver of PostgreSQL reads JSON by itself where nobody casts it."""
+    store(good_rows())
+    config = f'{{"a": {"7" * 5000}}}'
+    sql(f"UPDATE tasks SET config = '{config}' WHERE task_id = 'stg_orders'")
+    with read_session() as session:
+        whole = read_definitions(session)
+
+    assert {row["task_id"] for row in whole.tasks} == {row["task_id"] for row in good_rows().tasks}
+    for rows in (whole, read("stg_orders")):
+        assert next(row for row in rows.tasks if row["task_id"] == "stg_orders")["config"] == config
