@@ -86,7 +86,7 @@ def canaries(monkeypatch: pytest.MonkeyPatch) -> Canaries:
 
     monkeypatch.setattr(entra, "_check_assertion", watched)
     monkeypatch.setattr(tokens, "token_sources", tokens.TokenSources())
-    monkeypatch.setattr(task_process, "recorder", task_process.TryRecorder())
+    monkeypatch.setattr(task_process, "recorder", task_process.TryRecorder(budget=30))
     monkeypatch.setattr(SecretsMasker, "add_mask", lambda *_, **__: None)
     monkeypatch.setattr(SecretsMasker, "redact", lambda _self, item, *_, **__: item)
     plain_pem = identities.plain_pem
