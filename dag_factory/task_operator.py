@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -67,6 +67,30 @@ class Workbench:
     shared: BaseOperatorArguments
     prototypes: Prototypes
 
+    def put(
+        self, group: TaskGroup, operator: type[BaseOperator], arguments: BaseOperatorArguments, own: Mapping[str, Any]
+    ) -> BaseOperator:
+        """
+        Make an operator of our own, and put it into a group.
+
+        :param arguments: beside those that all have.
+        :param own: those that no other one has.
+        """
+        made = self.prototypes.make(operator, {**arguments, **self.shared}, own)
+        _put_into(group, made)
+        return made
+
+
+def _put_into(group: TaskGroup, operator: BaseOperator) -> None:
+    """
+    Put an operator into a group of a DAG, and so into the DAG.
+
+    Given to its constructor they take as long as all of the rest: for each of the operator's classes the DAG's params are copied.
+    """
+    group.add(operator)
+    operator.task_group = group  # itself, as a constructor has it, and no weak reference
+    group.dag.add_task(operator)
+
 
 def task_operator(task: TaskSpec, bench: Workbench, group: TaskGroup) -> BaseOperator:
     """
@@ -90,7 +114,7 @@ def task_operator(task: TaskSpec, bench: Workbench, group: TaskGroup) -> BaseOpe
         made = _instances(task, task_type, calls, alike if is_outside else inside, own, prototypes)
         operator = _mapped(task, task_type, calls, {**inside, **own}) if task.expand else made[0]
         if is_outside and not task.expand:
-            put_into(group, operator)
+            _put_into(group, operator)
     except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, AcceleratorError) else f"{type(error).__name__}: {error}"
         raise UnusableDagError(reason, task.task_id) from error
@@ -124,17 +148,6 @@ def _own(task: TaskSpec) -> BaseOperatorArguments:
     if task.display_name is not None:
         arguments["task_display_name"] = task.display_name
     return arguments
-
-
-def put_into(group: TaskGroup, operator: BaseOperator) -> None:
-    """
-    Put an operator into a group of a DAG, and so into the DAG.
-
-    Given to its constructor they take as long as all of the rest: for each of the operator's classes the DAG's params are copied.
-    """
-    group.add(operator)
-    operator.task_group = group  # itself, as a constructor has it, and no weak reference
-    group.dag.add_task(operator)
 
 
 def instances(task: TaskSpec, task_type: TaskType, count: int) -> list[BaseOperator]:

@@ -29,7 +29,7 @@ from dag_factory.specs import (
     WorkflowOptions,
     WorkflowSpec,
 )
-from dag_factory.task_operator import BaseOperatorArguments, Workbench, asset, put_into, task_operator
+from dag_factory.task_operator import BaseOperatorArguments, Workbench, asset, task_operator
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.templates import BATCH_DATE_FILTER, OWN_FILTERS
 from provider.metadata.rows import is_asset
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: ``start_batch`` needs the application database, which may be away for a moment; so may what the watcher's worker needs.
 _START_BATCH_OPTIONS: BaseOperatorArguments = {"retries": 3, "retry_delay": timedelta(seconds=30)}
+#: Of what stands for a task in the DAG of another task's process.
+_PLACEHOLDER_OPTIONS: BaseOperatorArguments = {"trigger_rule": "none_failed"}
 
 
 def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = None, prototypes: Prototypes | None = None) -> DAG:
@@ -73,15 +75,13 @@ def build_dag(spec: WorkflowSpec, types: TaskTypes, *, only_task: str | None = N
     owner = options.owner or options.default_args.owner
     bench = Workbench(options, types, {} if owner is None else {"owner": owner}, prototypes or Prototypes())
     children = spec.children()
-    start_options: BaseOperatorArguments = {**_START_BATCH_OPTIONS, **bench.shared}
-    start = bench.prototypes.make(StartBatchOperator, start_options, {"task_id": START_BATCH, "edges": children})
-    put_into(dag.task_group, start)
+    start = bench.put(dag.task_group, StartBatchOperator, _START_BATCH_OPTIONS, {"task_id": START_BATCH, "edges": children})
     made = _made_for(spec, children, types, only_task)
     groups = {} if only_task is not None else _groups(spec, dag)
     operators = {
         task.task_id: task_operator(task, bench, groups.get(task.task_group or "", dag.task_group))
         if only_task in (None, task.task_id)
-        else _placeholder(task.task_id, dag, bench)
+        else bench.put(dag.task_group, BaseOperator, _PLACEHOLDER_OPTIONS, {"task_id": task.task_id})
         for task in spec.tasks
         if task.task_id in made
     }
@@ -116,13 +116,6 @@ def _groups(spec: WorkflowSpec, dag: DAG) -> dict[str, TaskGroup]:
     from airflow.sdk import TaskGroup
 
     return {name: TaskGroup(group_id=name, prefix_group_id=False, dag=dag) for name in names}
-
-
-def _placeholder(task_id: str, dag: DAG, bench: Workbench) -> BaseOperator:
-    """Return no more than stands for a task in the DAG of another task's process."""
-    operator = bench.prototypes.make(BaseOperator, {"trigger_rule": "none_failed", **bench.shared}, {"task_id": task_id})
-    put_into(dag.task_group, operator)
-    return operator
 
 
 def _made_for(
@@ -193,11 +186,10 @@ def _watch(parents: Sequence[BaseOperator], group: TaskGroup, bench: Workbench, 
     :param outlets: of a workflow that others follow: what tells of its success, from a worker.
     """
     if parents:
-        arguments: BaseOperatorArguments = {"trigger_rule": "none_failed", **bench.shared}
+        arguments: BaseOperatorArguments = {"trigger_rule": "none_failed"}
         if outlets:
             arguments |= {"outlets": list(outlets), **_START_BATCH_OPTIONS}
-        watcher = bench.prototypes.make(EmptyOperator, arguments, {"task_id": BATCH_WATCHER})
-        put_into(group, watcher)
+        watcher = bench.put(group, EmptyOperator, arguments, {"task_id": BATCH_WATCHER})
         for parent in parents:
             _connect(parent, [watcher])
 

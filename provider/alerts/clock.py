@@ -236,15 +236,16 @@ def _running_tasks(session: Session, now: datetime) -> list[Row[Any]]:
 
 def _usual_seconds(session: Session, workflow_id: str, task_id: str | None) -> float | None:
     """Return how long a batch, or a task in it, usually takes; None where too few have succeeded to tell."""
+    names = names_of(session, workflow_id)
     newest = (
         select(TaskBatch.batch_id)
-        .where(names_of(workflow_id, TaskBatch.workflow_id), TaskBatch.status == SUCCESS)
+        .where(TaskBatch.workflow_id.in_(names), TaskBatch.status == SUCCESS)
         .order_by(TaskBatch.created_at.desc())
         .limit(_NEWEST)
     )
     model: Any = TaskBatch if task_id is None else TaskLog
     statement = select(model.started_at, model.ended_at).where(
-        names_of(workflow_id, model.workflow_id), model.batch_id.in_(newest), model.status == SUCCESS
+        model.workflow_id.in_(names), model.batch_id.in_(newest), model.status == SUCCESS
     )
     if task_id is not None:
         statement = statement.where(TaskLog.task_id == task_id)

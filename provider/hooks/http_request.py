@@ -254,11 +254,12 @@ def send(request: HttpRequest) -> HttpAnswer:
 
 
 def _exchange(hook: Any, request: HttpRequest) -> requests.Response:
-    content = {"params": {**request.query}, "json": request.json}
     options = {"check_response": False, "allow_redirects": False, "stream": False, "timeout": request.seconds}
+    content: dict[str, Any] = {"json": request.json}
     if request.method == "GET":  # of which the hook takes the data for the query
-        content.pop("params")
-    data = request.query if request.method == "GET" else request.data
+        data: Any = request.query
+    else:
+        data, content["params"] = request.data, {**request.query}
     answer: requests.Response = hook.run(request.endpoint, data, dict(request.headers), options, **content)
     return answer
 

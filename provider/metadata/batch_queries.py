@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import ColumnElement, func, nulls_last, select
+from sqlalchemy import func, nulls_last, select
 from sqlalchemy.orm import Session
 
 from provider.metadata.record_tables import TaskBatch, TaskLog
@@ -25,7 +25,7 @@ def newest_batches(
     """
     statement = select(TaskBatch.__table__)
     if workflow_id is not None:
-        statement = statement.where(_is_of(workflow_id, earlier))
+        statement = statement.where(TaskBatch.workflow_id.in_(names_of(session, workflow_id) if earlier else [workflow_id]))
     if status is not None:
         statement = statement.where(TaskBatch.status == status)
     # The key as well, so that batches of one moment keep their order.
@@ -44,7 +44,7 @@ def batches_with_id(
     """
     statement = select(TaskBatch.__table__).where(TaskBatch.batch_id == batch_id).order_by(TaskBatch.workflow_id)
     if workflow_id is not None:
-        statement = statement.where(_is_of(workflow_id, earlier))
+        statement = statement.where(TaskBatch.workflow_id.in_(names_of(session, workflow_id) if earlier else [workflow_id]))
     return [cast("StoredTaskBatch", dict(row)) for row in session.execute(statement).mappings()]
 
 
@@ -62,7 +62,3 @@ def task_logs_of(session: Session, workflow_id: str, batch_id: str, *, limit: in
         .limit(limit)
     )
     return [cast("StoredTaskLog", dict(row)) for row in session.execute(statement).mappings()]
-
-
-def _is_of(workflow_id: str, earlier: bool) -> ColumnElement[bool]:
-    return names_of(workflow_id, TaskBatch.workflow_id) if earlier else TaskBatch.workflow_id == workflow_id

@@ -140,7 +140,7 @@ def is_stored(session: Session, request: NewRequest) -> bool:
 
 def has_batch(session: Session, request: NewRequest) -> bool:
     """Tell whether the batch of a request exists or is about to; one of an earlier name of the workflow is its batch too."""
-    named = names_of(request.workflow_id or "", TaskBatch.workflow_id)
+    named = TaskBatch.workflow_id.in_(names_of(session, request.workflow_id or ""))
     if session.scalar(select(exists().where(named, TaskBatch.batch_id == request.batch_id))):
         return True
     return accepted_start(session, request) is not None

@@ -76,7 +76,7 @@ def page_of_batches(
     :param after: begin after this place, with older batches.
     :param before: end before this place, with newer batches; only one of the two.
     """
-    conditions = _conditions(wanted)
+    conditions = _conditions(session, wanted)
     if after is not None:
         conditions.append(_beyond(after, older=True))
     if before is not None:
@@ -93,12 +93,12 @@ def page_of_batches(
     return Page(page if before is None else page[::-1], len(rows) > limit)
 
 
-def _conditions(wanted: BatchFilter) -> list[ColumnElement[bool]]:
+def _conditions(session: Session, wanted: BatchFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.visible is not None:
         conditions.append(TaskBatch.workflow_id.in_(wanted.visible))
     if wanted.workflow_id:
-        conditions.append(names_of(wanted.workflow_id, TaskBatch.workflow_id))
+        conditions.append(TaskBatch.workflow_id.in_(names_of(session, wanted.workflow_id)))
     if wanted.statuses:
         conditions.append(TaskBatch.status.in_(wanted.statuses))
     if wanted.source:

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy.orm import Session
 
 from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.free_places import UNSEEN_SECONDS
@@ -30,14 +30,13 @@ from provider.metadata.workflow_rows import Entry, digest
 _FOLLOWING = (Task, BatchRequest, AlertRule)
 
 
-def names_of(workflow_id: str, column: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+def names_of(session: Session, workflow_id: str) -> list[str]:
     """
-    Select what is of a workflow under this name, or an earlier one.
+    Return the id of a workflow, and those that it had before.
 
-    :param column: that names the workflow, of a table of the record.
+    They are read first and not within a query of the record, which would look at all of its rows then and not at an index.
     """
-    earlier = select(EarlierName.earlier_id).where(EarlierName.workflow_id == workflow_id)
-    return or_(column == workflow_id, column.in_(earlier))
+    return [workflow_id, *session.scalars(select(EarlierName.earlier_id).where(EarlierName.workflow_id == workflow_id))]
 
 
 def called_now(session: Session, workflow_id: str) -> str | None:

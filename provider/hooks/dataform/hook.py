@@ -214,10 +214,7 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
 
     def status(self, job: RemoteJob) -> JobStatus:
         """Look at an invocation; at one that has ended, with its actions, as far as they can be read."""
-        asked = f"Dataform GetWorkflowInvocation {job['id']}"
-        with translated(asked, of_job=True):
-            found = self.client.get_workflow_invocation(request={"name": job["name"]}, retry=None, timeout=self.budget.call)
-        found = invocations.received(found, asked)
+        found = self._invocation(job)
         if invocations.is_running(found):
             return invocations.running(found)
         try:
@@ -261,13 +258,11 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
 
         :raises RemoteCallError: its actions, or those of its compilation result, cannot be read.
         """
-        asked = f"Dataform GetWorkflowInvocation {job['id']}"
-        with translated(asked, of_job=True):
-            found = self.client.get_workflow_invocation(request={"name": job["name"]}, retry=None, timeout=self.budget.call)
+        found = self._invocation(job)
         succeeded = {
             invocations.target_name(action.target) for action in self._actions(job) if invocations.word(action) == "SUCCEEDED"
         }
-        compiled = invocations.received(found, asked).resolved_compilation_result or found.compilation_result
+        compiled = found.resolved_compilation_result or found.compilation_result
         return lineage_of(self._compiled_actions(compiled), succeeded)
 
     # Parts.
@@ -286,6 +281,12 @@ class DataformInvocationHook(GoogleService[InvocationRequest]):
                 timeout=self.budget.call,
             )
         return invocations.compiled(invocations.received(result, asked), asked)
+
+    def _invocation(self, job: RemoteJob) -> WorkflowInvocation:
+        asked = f"Dataform GetWorkflowInvocation {job['id']}"
+        with translated(asked, of_job=True):
+            found = self.client.get_workflow_invocation(request={"name": job["name"]}, retry=None, timeout=self.budget.call)
+        return invocations.received(found, asked)
 
     def _invocations(self, parent: str, source: Mapping[str, str]) -> list[WorkflowInvocation]:
         """Return the invocations of one source. The service's filter is not documented, so this one filters here."""
