@@ -70,6 +70,17 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | Mapping) else value
 
 
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield what a JSON value is made of: its texts, numbers, booleans and nulls, without the keys of objects."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        yield value
+        return
+    for one in value:
+        yield from leaves(one)
+
+
 def texts_among(value: Any) -> list[str]:
     """Return the texts of a JSON list, or of a single text; of anything else there are none."""
     found = as_list(value)

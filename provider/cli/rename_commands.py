@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import RENAMED, by_workflow, to_entry
+from provider.plain_data import leaves
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -112,19 +113,9 @@ def _references(stored: DefinitionRows, old: str, new: str) -> References:
         if row["task_type"] in _NAMING and isinstance(config, dict) and config.get("workflow") == old:
             found.configs[row["task_id"]] = config = {**config, "workflow": new}
             found.owners.add(row["workflow_id"])
-        if old in _texts((config, row["expand"])):
+        if old in leaves((config, row["expand"])):
             found.others.append(f"tasks row {row['task_id']}")
     return found
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _texts(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)
 
 
 def _renamed(stored: DefinitionRows, old: str, new: str, references: References) -> DefinitionRows:

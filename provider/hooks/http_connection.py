@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.addresses import is_loopback
+from provider.plain_data import leaves
 
 #: Keys of the extra whose values are no secret: options of the HTTP provider's hook, and headers that say nothing of anybody. It
 #: makes headers of all others.
@@ -74,21 +75,11 @@ def _plain_secrets(connection: Any) -> Iterator[str]:
     if connection.login:
         yield base64.b64encode(f"{connection.login}:{connection.password or ''}".encode("latin-1", "replace")).decode()
     for name, value in connection.extra_dejson.items():
-        for text in _texts(value):
+        for text in (str(one) for one in leaves(value) if one is not None and not isinstance(one, bool)):
             yield _password_in(text)  # such as that of a proxy
             if name.lower() not in _OPEN:
                 yield text
                 yield text.rpartition(" ")[2]  # without "Bearer"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value)
 
 
 def _password_in(address: str) -> str:
