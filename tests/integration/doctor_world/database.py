@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import psycopg2  # type: ignore[import-untyped]  # it has no types
 
@@ -22,8 +23,8 @@ _UNREAD = Line(
 )
 _GRANT = r"Give the user of \[accelerator\] sql_alchemy_conn the right to read and write all its tables\."
 _ROOM = r"Raise max_connections of the server"
-#: Connections of which the doctor says that they are too many: 95 % of those that are not for superusers alone.
-_TOO_MANY = 378
+#: Connections of which the doctor says that they are many, and too many: 80 and 95 % of those that are not for superusers alone.
+_MANY, _TOO_MANY = 320, 378
 _IN_USE = r"(37[89]|3[89]\d|400) of 397 in use|none is left: .* too many clients .*"
 
 
@@ -112,24 +113,36 @@ def late_database(seconds: int) -> Produced:
 
 
 def connections(most: int) -> Produced:
-    """So many connections are open, or as many as the server takes: enough for an error when those of others close meanwhile."""
+    """So many connections are open, or as many as the server takes; what others close meanwhile is taken as well."""
 
     @contextmanager
     def produced(place: Installation) -> Iterator[Environment]:
         with ExitStack() as stack:
-            opened = 0
+            opened, refused = 0, ""
 
             def many() -> bool:
-                nonlocal opened
-                with suppress(psycopg2.OperationalError):  # it takes no more
+                nonlocal opened, refused
+                try:
                     while opened < most:
                         connection = psycopg2.connect(host=str(place.postgres.folder), user="postgres", dbname="postgres")
                         stack.callback(connection.close)
                         opened += 1
-                return opened >= min(most, _TOO_MANY)
+                except psycopg2.OperationalError as error:
+                    refused = str(error)
+                return opened == most or (opened > _MANY and "too many clients" in refused)
 
-            place.wait("the connections of the fault before to close", many)
-            yield {}
+            def go_on() -> None:
+                while not over.wait(0.1):
+                    many()
+
+            place.wait("the connections of the fault before to close", many, lambda: f"{opened} are open; {refused}")
+            over, others = threading.Event(), threading.Thread(target=go_on, daemon=True)
+            others.start()
+            try:
+                yield {}
+            finally:
+                over.set()
+                others.join()
 
     return produced
 
@@ -221,7 +234,7 @@ OF_THE_DATABASE = (
     ),
     Fault(
         "many connections of the database server are in use",
-        connections(320),
+        connections(_MANY),
         (Line("database connections", "warning", r"3[2-6]\d of 397 in use", _ROOM),),
     ),
     Fault(
