@@ -61,9 +61,10 @@ _GRAPH = Command(
         argument("--file", metavar="FILE", help="of this file, without a database; - is standard input"),
         argument(
             "--format",
-            choices=("table", "mermaid", "json"),
+            choices=("table", "mermaid", "dot", "svg", "json"),
             default="table",
-            help="table (default), mermaid for a flowchart that GitHub and many wikis draw, or json",
+            help="table (default), mermaid for a flowchart that GitHub and many wikis draw, "
+            "dot or svg for Graphviz and its picture, or json",
         ),
     ),
 )
