@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -135,7 +135,7 @@ def _by_time(session: Session, rule: AlertRule, day: date, zone: ZoneInfo) -> It
     begin, at = datetime.combine(first, rule.from_time, zone).astimezone(UTC), end.astimezone(UTC)
     if begin >= at:  # both are in the hour that a clock leaves out: there is nothing between them
         return
-    began = _began(rule.workflow_id, begin, at)
+    began = _began(names_of(session, rule.workflow_id), begin, at)
     by = f"{rule.at_time:%H:%M} ({zone.key})"
     identity = (rule.workflow_id, end.isoformat())
     batches = _newest(session, began)
@@ -148,7 +148,7 @@ def _by_time(session: Session, rule: AlertRule, day: date, zone: ZoneInfo) -> It
             yield Happening("late", rule.workflow_id, identity, at, details={"note": note})
 
 
-def _began(workflow_id: str, begin: datetime, at: datetime) -> tuple[ColumnElement[bool], ...]:
+def _began(names: Collection[str], begin: datetime, at: datetime) -> tuple[ColumnElement[bool], ...]:
     """
     Select the batches that first began in a time.
 
@@ -159,7 +159,7 @@ def _began(workflow_id: str, begin: datetime, at: datetime) -> tuple[ColumnEleme
     same = (TaskLog.workflow_id == TaskBatch.workflow_id, TaskLog.batch_id == TaskBatch.batch_id)
     tried = select(func.min(TaskLog.started_at)).where(*same).scalar_subquery()
     first_in_time = (func.coalesce(tried, begin) >= begin, or_(says <= at, tried <= at))
-    return (TaskBatch.workflow_id == workflow_id, says >= begin, *first_in_time)
+    return (TaskBatch.workflow_id.in_(names), says >= begin, *first_in_time)
 
 
 def _zone(rule: AlertRule, known: _Known) -> ZoneInfo:

@@ -13,6 +13,7 @@ from provider.cli.row_changes import ABSENT
 from provider.cli.workflow_commands import read_workflows, write_problems
 from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session
+from provider.metadata.renaming import names_before
 from provider.texts import cut_around_difference
 
 #: Longest value in a line for people.
@@ -26,7 +27,7 @@ def diff(args: argparse.Namespace) -> int:
     with busy("Comparing the workflows"):
         parsed = read_workflows(args.file)
         with read_session() as session:
-            plan = make_plan(read_definitions(session), parsed.rows, prune=args.prune)
+            plan = make_plan(read_definitions(session), parsed.rows, names_before(session), prune=args.prune)
     if problems := [*parsed.problems, *plan.problems]:
         write_problems(problems, args.file, parsed)
         return 2

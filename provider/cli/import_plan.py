@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dag_factory.predecessors import circular, makers_of, predecessors_of
-from dag_factory.problems import Problem
+from dag_factory.problems import Problem, row_name
 from dag_factory.rehearsal import rehearse_foreign
 from dag_factory.specs import WorkflowSpec
 from dag_factory.started_workflows import start_warnings
@@ -68,10 +68,11 @@ def _circles(workflows: Collection[WorkflowSpec]) -> list[Problem]:
     return circular(predecessors_of(workflows), makers_of(workflows))
 
 
-def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Plan:
+def make_plan(stored: DefinitionRows, new: DefinitionRows, earlier: Mapping[str, str], *, prune: bool) -> Plan:
     """
     Compare what is stored with the rows of a file; stored workflows that the file does not have stay and must still fit.
 
+    :param earlier: what stored workflows were called → what they are called now.
     :param prune: remove those workflows.
     """
     new = as_operated(stored, new)
@@ -85,7 +86,7 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
     found_before = [*before.problems, *_circles(before.workflows.values())]
     kept_problems = {problem for problem in found_before if problem.workflow_id not in replaced}
     workflows = [spec for workflow_id, spec in after.workflows.items() if workflow_id in replaced]
-    found = [*after.problems, *_circles(after.workflows.values()), *rehearse_foreign(workflows)]
+    found = [*after.problems, *_circles(after.workflows.values()), *rehearse_foreign(workflows), *_called_so(workflows, earlier)]
     if problems := [problem for problem in found if problem not in kept_problems]:
         return Plan(problems=problems)
     stored_ids = {row["workflow_id"] for row in stored.workflows}
@@ -108,6 +109,14 @@ def make_plan(stored: DefinitionRows, new: DefinitionRows, *, prune: bool) -> Pl
     return Plan(new, workflows, changes, others=list(after.problems), warnings=warnings)
 
 
+def _called_so(workflows: Iterable[WorkflowSpec], earlier: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for each workflow that has the id which another one had: the record could not tell them apart."""
+    for name in (spec.workflow_id for spec in workflows):
+        if now := earlier.get(name):
+            said = f"workflow_id: {now} was called so; write {now} here if it is that one, or give it another id"
+            yield Problem(name, row_name("workflows", "workflow_id", name), said)
+
+
 def carry_out(session: Session, plan: Plan, stored: DefinitionRows, *, action: str, by: str) -> None:
     """
     Store what the plan says and leave a version of each workflow that changes, in the caller's transaction.
@@ -119,6 +128,7 @@ def carry_out(session: Session, plan: Plan, stored: DefinitionRows, *, action: s
     """
     from provider.metadata.definition_rows import read_definitions
     from provider.metadata.definitions import delete_workflows, replace_workflows
+    from provider.metadata.renaming import forget_names
     from provider.metadata.versions import record, record_found
 
     changed = {change.workflow_id for change in plan.changes if change.kind in (CREATED, CHANGED)}
@@ -128,6 +138,7 @@ def carry_out(session: Session, plan: Plan, stored: DefinitionRows, *, action: s
     record_found(session, found, by=by)
     delete_workflows(session, sorted(removed))
     replace_workflows(session, _only(plan.rows, changed))
+    forget_names(session, changed)
     # As the database gives them back, with its defaults: a parse compares them with what it reads.
     after = by_workflow(read_definitions(session, changed))
     record(session, action, {workflow_id: to_entry(rows) for workflow_id, rows in after.items()}, by=by)

@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dag_factory.definition_file import ParsedFile
 from dag_factory.predecessors import circular, makers_of, predecessors_of
 from dag_factory.specs import WorkflowSpec
-from dag_factory.task_types.run_workflow import TASK_TYPE as RUN_WORKFLOW
-from dag_factory.task_types.wait_for_workflow import TASK_TYPE as WAIT_FOR_WORKFLOW
 from dag_factory.validation import Validated, validate
-from provider.cli.ids import refuse_undefined
+from provider.cli.ids import refuse_undefined, warn_of_old_record
 from provider.cli.output import say
 from provider.cli.who import who
 from provider.cli.workflow_commands import refuse
+from provider.cli.workflow_references import References, references_to, with_references
 from provider.exceptions import AcceleratorError
 from provider.metadata import renaming, versions
 from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import write_session
+from provider.metadata.leader_lock import record_current_at
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import RENAMED, by_workflow, to_entry
-from provider.plain_data import leaves
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dag_factory.problems import Problem
 
-#: Task types whose config names a workflow.
-_NAMING = frozenset({RUN_WORKFLOW.name, WAIT_FOR_WORKFLOW.name})
 #: So many batches that are in the way are named.
 _NAMED = 5
-
-
-@dataclass(frozen=True)
-class References:
-    """
-    What names a workflow beside its own rows.
-
-    :param after: workflow id → its column ``after``, as it is to be.
-    :param configs: task id → its column ``config``, as it is to be.
-    :param owners: the workflows of both.
-    :param others: places that have the same text and may mean something else.
-    """
-
-    after: dict[str, list[Any]] = field(default_factory=dict)
-    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    owners: set[str] = field(default_factory=set)
-    others: list[str] = field(default_factory=list)
 
 
 def rename(args: argparse.Namespace) -> int:
@@ -65,10 +45,12 @@ def rename(args: argparse.Namespace) -> int:
     with write_session() as session:
         versions.one_at_a_time(session)
         renaming.no_start_meanwhile(session)
+        renaming.no_message_meanwhile(session)
         _refuse(session, old, new)
         stored = read_definitions(session)
-        references = _references(stored, old, new)
-        after = validate(_renamed(stored, old, new, references))
+        references = references_to(stored, {old: new})
+        _refuse_running(session, old, references.waiting)
+        after = validate(_renamed(with_references(stored, references), old, new))
         if problems := _problems(validate(stored), after, old, new):
             return refuse(f"{old} as {new}", problems, ParsedFile())
         counts = _carry_out(session, stored, old, new, references, by)
@@ -93,56 +75,43 @@ def _refuse(session: Session, old: str, new: str) -> None:
             f"there is, or was, a workflow {new} (rows in {', '.join(taken)}), and what is kept of both could not be told apart; "
             "give another name."
         )
-    if found := renaming.running(session, old):
-        some = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
-        raise AcceleratorError(
-            f"batches of {old} have not ended: {some}. Their DAG would be gone; wait for their end, with "
-            f"`accelerator disable {old}` before, or end them by `accelerator cancel`."
-        )
 
 
-def _references(stored: DefinitionRows, old: str, new: str) -> References:
-    found = References()
-    for row in stored.workflows:
-        after = row["after"]
-        if isinstance(after, list) and old in after:
-            found.after[row["workflow_id"]] = [new if one == old else one for one in after]
-            found.owners.add(row["workflow_id"])
-    for row in stored.tasks:
-        config = row["config"]
-        if row["task_type"] in _NAMING and isinstance(config, dict) and config.get("workflow") == old:
-            found.configs[row["task_id"]] = config = {**config, "workflow": new}
-            found.owners.add(row["workflow_id"])
-        if old in leaves((config, row["expand"])):
-            found.others.append(f"tasks row {row['task_id']}")
-    return found
+def _refuse_running(session: Session, old: str, waiting: Iterable[str]) -> None:
+    """
+    Refuse while there is a batch that needs the old name.
+
+    :param waiting: workflows with tasks that wait for a batch of the renamed one.
+    """
+    needs = {old: "Their DAG would be gone"} | dict.fromkeys(sorted(waiting), f"They wait for batches of {old}")
+    for name, why in needs.items():
+        if found := renaming.running(session, name):
+            some = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+            raise AcceleratorError(
+                f"batches of {name} have not ended: {some}. {why}; wait for their end, with `accelerator disable {name}` before, "
+                "or end them by `accelerator cancel`."
+            )
+    warn_of_old_record(record_current_at(session), f"a batch of {old} that it does not know yet would lose its DAG")
 
 
-def _renamed(stored: DefinitionRows, old: str, new: str, references: References) -> DefinitionRows:
-    """Return the rows as they would be."""
+def _renamed(rows: DefinitionRows, old: str, new: str) -> DefinitionRows:
+    def of(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "workflow_id": new} if row["workflow_id"] == old else row
 
-    def of(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {**row, "workflow_id": new} if row["workflow_id"] == old else {**row}
-
-    workflows = [of({**row, "after": references.after.get(row["workflow_id"], row["after"])}) for row in stored.workflows]
-    tasks = [of({**row, "config": references.configs.get(row["task_id"], row["config"])}) for row in stored.tasks]
-    return DefinitionRows(workflows, tasks, stored.dependencies)
+    return DefinitionRows([of(row) for row in rows.workflows], [of(row) for row in rows.tasks], rows.dependencies)
 
 
 def _problems(before: Validated, after: Validated, old: str, new: str) -> list[Problem]:
     """Return what is wrong with the workflow as it is, or else what would be wrong because of the new name."""
     if old not in before.workflows:
         return [problem for problem in before.problems if problem.workflow_id == old]
-    had = {_named(problem, old, new) for problem in [*before.problems, *_circles(before)]}
-    return [problem for problem in [*after.problems, *_circles(after)] if _named(problem, old, new) not in had]
+    whole = re.compile(rf"(?<![\w-]){re.escape(old)}(?![\w-]|\.\w)")
+    had = {(whole.sub(new, one.row), whole.sub(new, one.message)) for one in [*before.problems, *_circles(before)]}
+    return [problem for problem in [*after.problems, *_circles(after)] if (problem.row, problem.message) not in had]
 
 
 def _circles(validated: Validated) -> list[Problem]:
     return circular(predecessors_of(validated.workflows.values()), makers_of(validated.workflows.values()))
-
-
-def _named(problem: Problem, old: str, new: str) -> tuple[str, str]:
-    return problem.row.replace(old, new), problem.message.replace(old, new)
 
 
 def _carry_out(session: Session, stored: DefinitionRows, old: str, new: str, references: References, by: str) -> Counter[str]:

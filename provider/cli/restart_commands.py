@@ -74,7 +74,12 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
         else:
             batches = [only_batch(session, batch_id, args.workflow) for batch_id in args.batch_ids]
         for batch in batches:
-            _refuse_renamed(batch["workflow_id"], called_now(session, batch["workflow_id"]))
+            if (now := called_now(session, batch["workflow_id"])) is not None:
+                error = _renamed(batch, now)
+                if not args.failed:
+                    raise error
+                sys.stderr.write(f"note: {error}\n")
+                continue
             logs = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
             edges = edges_of(session, batch["workflow_id"]) if args.task or args.from_tasks else []
             try:
@@ -90,12 +95,11 @@ def _plans(args: argparse.Namespace) -> list[RestartPlan]:
     return plans
 
 
-def _refuse_renamed(workflow_id: str, now: str | None) -> None:
-    if now is not None:
-        raise AcceleratorError(
-            f"{workflow_id} is called {now} now, and Airflow runs nothing of the old name again; start a batch of {now} instead, "
-            f"by `accelerator run {now}`."
-        )
+def _renamed(batch: StoredTaskBatch, now: str) -> AcceleratorError:
+    return AcceleratorError(
+        f"batch {batch['batch_id']} is one of {batch['workflow_id']}, which is called {now} now, and Airflow runs nothing of the "
+        f"old name again; start a batch of {now} instead, by `accelerator run {now}`."
+    )
 
 
 def _tell_nothing(batch: StoredTaskBatch) -> None:
@@ -105,7 +109,7 @@ def _tell_nothing(batch: StoredTaskBatch) -> None:
 
 def _show(plans: list[RestartPlan]) -> None:
     if not plans:
-        say("No batch has failed.")
+        say("There is nothing to run again.")
     for plan in plans:
         say(f"Batch {plan.batch_id} of {plan.workflow_id}: {len(plan.runs)} to run again, {plan.keeps} that succeeded stay.")
         if plan.runs:

@@ -15,10 +15,12 @@ from provider.cli.output import printable, say, utc, write_data, write_table
 from provider.cli.row_changes import row_changes
 from provider.cli.who import who
 from provider.cli.workflow_commands import refuse, report
+from provider.cli.workflow_references import references_to, with_references
 from provider.exceptions import AcceleratorError
 from provider.metadata import versions
 from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.renaming import names_before
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import Version
 from provider.metadata.workflow_rows import ROLLED_BACK, Loss, by_workflow, to_rows
@@ -51,7 +53,9 @@ def rollback(args: argparse.Namespace) -> int:
         if version["rows"] is None:
             number = version["version"]
             raise AcceleratorError(f"version {number} deleted the workflow and has no rows; name another one with --to.")
-        plan = make_plan(stored, as_operated(stored, to_rows([version["rows"]]), always=True), prune=False)
+        names, rows = names_before(session), to_rows([version["rows"]])
+        rows = with_references(rows, references_to(rows, names))  # what it names may be called otherwise by now
+        plan = make_plan(stored, as_operated(stored, rows, always=True), names, prune=False)
         if plan.problems:
             return refuse(f"version {version['version']}", plan.problems, ParsedFile())
         carry_out(session, plan, stored, action=ROLLED_BACK, by=who())

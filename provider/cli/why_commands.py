@@ -39,7 +39,7 @@ def why(args: argparse.Namespace) -> int:
     facts, request = _found(name, args.workflow, only_batches=bool(task))
     answers: Sequence[Answer] = _of_request(request, datetime.now(UTC)) if request is not None else ()
     if facts is not None and facts.ended and not task:
-        answers = [*answers, explain_end(facts.batch)]  # also where Airflow cannot be asked
+        answers = [*answers, explain_end(facts)]  # also where Airflow cannot be asked
     elif facts is not None:
         answers = [*answers, *_asked(partial(_explain, facts, task))]
     if args.output != "table":

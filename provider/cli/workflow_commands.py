@@ -23,6 +23,7 @@ from provider.exceptions import AcceleratorError
 from provider.input_files import read_file
 from provider.metadata.definition_rows import read_definitions
 from provider.metadata.engine import read_session, write_session
+from provider.metadata.renaming import names_before
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.versions import one_at_a_time
 from provider.metadata.workflow_rows import IMPORTED
@@ -47,7 +48,7 @@ def _checked(parsed: ParsedFile, args: argparse.Namespace) -> tuple[Plan, list[P
         if not args.dry_run:
             one_at_a_time(session)
         stored = read_definitions(session)
-        plan = make_plan(stored, parsed.rows, prune=args.prune)
+        plan = make_plan(stored, parsed.rows, names_before(session), prune=args.prune)
         problems = [*parsed.problems, *plan.problems]
         if not problems and not args.dry_run:
             carry_out(session, plan, stored, action=IMPORTED, by=who())

@@ -9,6 +9,7 @@ from provider import messages
 from provider.exceptions import AcceleratorError
 from provider.metadata import inbox, request_queries, request_queue
 from provider.metadata.engine import write_session
+from provider.metadata.renaming import no_renaming_meanwhile
 from provider.metadata.states import RECEIVED, RECORDED, REJECTED
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def retry_request(request_id: int, may_start: Callable[[str | None], bool] = _an
     :raises MayNotStartError: nothing was done.
     """
     with write_session() as session:
+        no_renaming_meanwhile(session)  # before a row is locked that a renaming waits for
         request = request_queries.locked_request(session, request_id)
         if request is None:
             raise AcceleratorError(f"there is no request {request_id}; `accelerator requests --state all` lists them.")

@@ -14,6 +14,7 @@ from provider.explain.tasks import TaskFacts, explain_task
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.batch_queries import task_logs_of
 from provider.metadata.definitions import edges_of, limits_of, task_types_of
+from provider.metadata.renaming import called_now
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import ENDS
 from provider.restart import OWN_TASKS
@@ -39,6 +40,7 @@ class BatchFacts:
     :param edges: pairs of parent and child.
     :param task_types: task id → type, as the rows are now.
     :param limits: task id → column → how many tasks may run at once.
+    :param renamed: what its workflow is called now; None where that is as it was.
     """
 
     batch: StoredTaskBatch
@@ -46,6 +48,7 @@ class BatchFacts:
     edges: Sequence[tuple[str, str]]
     task_types: Mapping[str, str]
     limits: Mapping[str, Mapping[str, int]]
+    renamed: str | None = None
 
     @classmethod
     def read(cls, session: Session, batch: StoredTaskBatch) -> BatchFacts:
@@ -53,7 +56,7 @@ class BatchFacts:
         workflow_id = batch["workflow_id"]
         tries = task_logs_of(session, workflow_id, batch["batch_id"])
         edges, types = edges_of(session, workflow_id), task_types_of(session, workflow_id)
-        return cls(batch, tries, edges, types, limits_of(session, workflow_id))
+        return cls(batch, tries, edges, types, limits_of(session, workflow_id), called_now(session, workflow_id))
 
     @property
     def ended(self) -> bool:
@@ -69,7 +72,7 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
     """
     batch = facts.batch
     if facts.ended:
-        return [explain_end(batch)]
+        return [explain_end(facts)]
     run = view.run(batch["workflow_id"], batch["batch_id"])
     if run is None:
         remedy = "Send a message with a new batch_id; the record follows by itself."
@@ -115,14 +118,17 @@ def explain_task_of(facts: BatchFacts, task_id: str, view: RunsView) -> list[Ans
     return answered[0] if len(answered) == 1 else [cause(answers) for answers in answered]
 
 
-def explain_end(batch: StoredTaskBatch) -> Answer:
-    """Say how a batch has ended, by its row alone."""
+def explain_end(facts: BatchFacts) -> Answer:
+    """Say how a batch has ended, without asking Airflow."""
+    batch = facts.batch
     how = f"The batch has ended as {batch['status']} at {moment(batch['ended_at'])}"
     who = f", by {batch['ended_by']}" if batch["ended_by"] else ""
     # That a task ended it, the error says.
     what = f" ({batch['end_cause']})" if batch["end_cause"] not in (None, "task") else ""
     why = f": {first_line(batch['error'], _LONGEST_ERROR)}" if batch["error"] else "."
     remedy = f"Mend the cause, then `accelerator restart {batch['batch_id']}` runs what failed again."
+    if facts.renamed is not None:
+        remedy = f"Its workflow is called {facts.renamed} now: mend the cause, then `accelerator run {facts.renamed}`."
     return stops("ended", f"{how}{who}{what}{why}", remedy if batch["status"] == "ERROR" else "")
 
 

@@ -17,3 +17,6 @@ class AdvisoryLock(Enum):
 
     #: Whoever changes definitions by a command; held for one short transaction.
     DEFINITIONS = 727_061_997
+
+    #: Who gives a workflow another id, and, shared by any number, who stores messages for workflows.
+    NAMES = 727_061_998

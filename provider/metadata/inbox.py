@@ -25,6 +25,7 @@ from provider.metadata.inbox_rows import (
     is_stored,
     known_messages,
 )
+from provider.metadata.renaming import no_renaming_meanwhile
 from provider.metadata.states import DUPLICATE, RECEIVED, RECORDED, REDELIVERED, REJECTED, SUCCESS
 from provider.metadata.tables import BatchRequest
 from provider.metadata.waiting_reasons import explain_waiting
@@ -42,6 +43,7 @@ def receive(session: Session, subscription: str, messages: Sequence[InboxMessage
     :param subscription: full name of the subscription.
     :return: how many went into each state; ``redelivered`` counts messages that had their row already.
     """
+    no_renaming_meanwhile(session)
     definitions = known_definitions(session, messages)
     known = known_messages(session, subscription, messages)
     counts: Counter[str] = Counter()

@@ -13,7 +13,7 @@ started twice, also by a publisher that repeats itself after the change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from provider.metadata.advisory_locks import AdvisoryLock
 from provider.metadata.free_places import UNSEEN_SECONDS
 from provider.metadata.states import DISPATCHED, RECEIVED, UNFINISHED
 from provider.metadata.tables import AlertRule, BatchRequest, EarlierName, Task, TaskBatch, TaskLog, Workflow, WorkflowVersion
-from provider.metadata.workflow_rows import Entry, digest
+from provider.metadata.workflow_rows import RENAMED, Entry, digest
 
 #: Tables whose rows name a workflow and go with it.
 _FOLLOWING = (Task, BatchRequest, AlertRule)
@@ -32,17 +32,49 @@ _FOLLOWING = (Task, BatchRequest, AlertRule)
 
 def names_of(session: Session, workflow_id: str) -> list[str]:
     """
-    Return the id of a workflow, and those that it had before.
+    Return the id of a workflow, and those that it had before and that nobody else has now.
 
     They are read first and not within a query of the record, which would look at all of its rows then and not at an index.
     """
-    return [workflow_id, *session.scalars(select(EarlierName.earlier_id).where(EarlierName.workflow_id == workflow_id))]
+    mine = select(EarlierName.earlier_id).where(EarlierName.workflow_id == workflow_id, ~_is_stored(EarlierName.earlier_id))
+    return [workflow_id, *session.scalars(mine)]
 
 
 def called_now(session: Session, workflow_id: str) -> str | None:
     """Return what a workflow is called now that had this id; None where the id is still in use, or never was a name."""
-    is_stored = exists().where(Workflow.workflow_id == workflow_id)
-    return session.scalar(select(EarlierName.workflow_id).where(EarlierName.earlier_id == workflow_id, ~is_stored).limit(1))
+    renamed = select(EarlierName.workflow_id).where(EarlierName.earlier_id == workflow_id, ~_is_stored(EarlierName.earlier_id))
+    return session.scalar(renamed.limit(1))
+
+
+def names_before(session: Session) -> dict[str, str]:
+    """Return what stored workflows were called → what they are called now."""
+    statement = select(EarlierName.earlier_id, EarlierName.workflow_id).where(_is_stored(EarlierName.workflow_id))
+    return {row.earlier_id: row.workflow_id for row in session.execute(statement)}
+
+
+def forget_names(session: Session, names: Iterable[str]) -> None:
+    """Forget who had these ids before, since another workflow has them from now on."""
+    gone = delete(EarlierName).where(EarlierName.earlier_id.in_(sorted(names)))
+    session.execute(gone.execution_options(synchronize_session=False))
+
+
+def _is_stored(workflow_id: Any) -> Any:
+    return exists().where(Workflow.workflow_id == workflow_id)
+
+
+def no_message_meanwhile(session: Session) -> None:
+    """Let nobody store messages until this transaction ends, and see what is stored already."""
+    _lock(session, func.pg_advisory_xact_lock)
+
+
+def no_renaming_meanwhile(session: Session) -> None:
+    """Let no workflow get another id until this transaction ends; any number of others may ask for the same."""
+    _lock(session, func.pg_advisory_xact_lock_shared)
+
+
+def _lock(session: Session, how: Any) -> None:
+    if session.get_bind().dialect.name == "postgresql":  # on SQLite a transaction that writes is alone anyway
+        session.execute(select(how(AdvisoryLock.NAMES.value)))
 
 
 def no_start_meanwhile(session: Session) -> None:
@@ -72,11 +104,20 @@ def tables_with(session: Session, workflow_id: str, renamed: str) -> list[str]:
 
     :param renamed: the workflow that is to get this id, which it may have had before.
     """
-    before = select(EarlierName.earlier_id).where(EarlierName.workflow_id == renamed, EarlierName.earlier_id == workflow_id)
     models: tuple[Any, ...] = (Workflow, Task)
-    if session.scalar(before) is None:
+    if not _was_its_own(session, workflow_id, renamed):
         models = (*models, TaskBatch, TaskLog, BatchRequest, WorkflowVersion)
     return [model.__tablename__ for model in models if session.scalar(select(exists().where(model.workflow_id == workflow_id)))]
+
+
+def _was_its_own(session: Session, workflow_id: str, renamed: str) -> bool:
+    """Tell whether a workflow had an id before, and nobody has had it since."""
+    before = exists().where(EarlierName.workflow_id == renamed, EarlierName.earlier_id == workflow_id)
+    newest = select(WorkflowVersion.action).where(WorkflowVersion.workflow_id == workflow_id)
+    return bool(session.scalar(select(before))) and session.scalar(newest.order_by(WorkflowVersion.version.desc()).limit(1)) in (
+        RENAMED,
+        None,
+    )  # versions are swept after some time
 
 
 def move_definition(session: Session, old: str, new: str) -> dict[str, int]:
@@ -120,7 +161,7 @@ def change_references(
 def keep_name(session: Session, old: str, new: str, *, by: str) -> int:
     """Note what a workflow was called, and what it was called before that; return how many names it has had."""
     mine = EarlierName.workflow_id
-    session.execute(delete(EarlierName).where(mine == old, EarlierName.earlier_id == new))
+    forget_names(session, [old, new])  # whoever had one of them before
     session.execute(update(EarlierName).where(mine == old).values(workflow_id=new).execution_options(synchronize_session=False))
     row = {"workflow_id": new, "earlier_id": old, "renamed_at": datetime.now(UTC), "renamed_by": by}
     session.execute(insert(EarlierName), [row])

@@ -26,9 +26,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     allowed = {"AIRFLOW__ACCELERATOR__ALLOWED_OPERATORS": "airflow.providers.standard.*"}
     with World(folder, definitions=definitions, scenario=scenario(), environment=allowed, api=True) as world:
         world.wait_for_dags(one["workflow_id"] for one in WORKFLOWS)
-        for dag_id in ("hurried", "gives_up", "narrow", "wide_slots", "alone", "patient", "ended", "of_others", "many", "asked"):
+        for dag_id in (
+            "hurried",
+            "gives_up",
+            "narrow",
+            "wide_slots",
+            "alone",
+            "by_ones",
+            "patient",
+            "ended",
+            "of_others",
+            "many",
+            "asked",
+        ):
             world.airflow.trigger(dag_id, "first")
-        world.airflow.trigger("alone", "second")
+        for dag_id in ("alone", "by_ones"):
+            world.airflow.trigger(dag_id, "second")
         yield world
     engine.dispose_engines()
 
@@ -43,21 +56,25 @@ def instance(world: World, dag_id: str, run_id: str, task_id: str) -> dict[str, 
     return answer
 
 
-def spans(world: World, *runs: tuple[str, str]) -> dict[tuple[str, str], tuple[datetime, datetime]]:
-    """Return when the tasks of the rows ran, by run and task, once all runs have ended."""
+#: When instances of tasks ran, by run, task and map index.
+Spans = dict[tuple[str, str, int], tuple[datetime, datetime]]
+
+
+def spans(world: World, *runs: tuple[str, str]) -> Spans:
+    """Return when the tasks of the rows ran, once all runs have ended."""
     found = {}
     for dag_id, run_id in runs:
         world.airflow.wait_for_run(dag_id, run_id)
         for one in world.airflow.task_instances(dag_id, run_id):
             if one["task_id"] not in ("start_batch", "batch_watcher"):
-                found[run_id, one["task_id"]] = (
+                found[run_id, one["task_id"], one["map_index"]] = (
                     datetime.fromisoformat(one["start_date"]),
                     datetime.fromisoformat(one["end_date"]),
                 )
     return found
 
 
-def overlap(spans: dict[tuple[str, str], tuple[datetime, datetime]]) -> bool:
+def overlap(spans: Spans) -> bool:
     in_order = sorted(spans.values())
     return any(after[0] < before[1] for before, after in itertools.pairwise(in_order))
 
@@ -121,7 +138,7 @@ def test_after_so_many_failed_batches_the_workflow_is_paused(world: World) -> No
 def test_no_more_tasks_at_once_and_the_important_one_first(world: World) -> None:
     found = spans(world, ("narrow", "first"))
     assert not overlap(found)
-    assert [task_id for _, task_id in sorted(found, key=lambda key: found[key])] == ["narrow_c", "narrow_b", "narrow_a"]
+    assert [task_id for _, task_id, _ in sorted(found, key=lambda key: found[key])] == ["narrow_c", "narrow_b", "narrow_a"]
 
 
 def test_slots_of_a_pool(world: World) -> None:
@@ -132,6 +149,13 @@ def test_one_try_at_once_in_all_batches(world: World) -> None:
     found = spans(world, ("alone", "first"), ("alone", "second"))
     assert len(found) == 2
     assert not overlap(found)
+
+
+def test_one_try_at_once_in_one_batch(world: World) -> None:
+    runs = [spans(world, ("by_ones", run_id)) for run_id in ("first", "second")]
+    assert [len(found) for found in runs] == [3, 3]
+    assert [overlap(found) for found in runs] == [False, False]
+    assert overlap(runs[0] | runs[1])
 
 
 def test_waits_for_the_past_where_runs_have_a_logical_date(world: World) -> None:

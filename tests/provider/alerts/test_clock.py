@@ -13,7 +13,7 @@ from provider.alerts.happenings import Happening
 from provider.alerts.rule_rows import RuleInForce
 from provider.alerts.rules import AlertRule
 from provider.metadata.engine import read_session, write_session
-from provider.metadata.tables import TaskBatch, TaskLog, Workflow
+from provider.metadata.tables import EarlierName, TaskBatch, TaskLog, Workflow
 
 pytestmark = pytest.mark.usefixtures("application_database")
 
@@ -59,6 +59,13 @@ class TestByATime:
 
     def test_what_has_ended_with_success_by_then_is_not_late(self) -> None:
         batch("b1", "SUCCESS", DAY + timedelta(hours=5), DAY + timedelta(hours=6))
+        assert notes(DAY + timedelta(hours=7)) == {}
+
+    def test_a_batch_that_ran_under_an_earlier_name_is_one_of_it(self) -> None:
+        batch("b1", "SUCCESS", DAY + timedelta(hours=5), DAY + timedelta(hours=6), "turnover")
+        with write_session() as session:
+            row = {"workflow_id": "sales", "earlier_id": "turnover", "renamed_at": DAY, "renamed_by": "ann"}
+            session.execute(insert(EarlierName).values(**row))
         assert notes(DAY + timedelta(hours=7)) == {}
 
     @pytest.mark.parametrize(
