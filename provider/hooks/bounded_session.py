@@ -48,6 +48,8 @@ class BoundedAdapter(HTTPAdapter):
         self._private = private
         self._hosts = hosts
         self._broken_off = False
+        #: Whether there was a connection, so that something may have been sent.
+        self.reached = False
         self._sockets: WeakSet[socket.socket] = WeakSet()
 
     def break_off(self) -> None:
@@ -89,6 +91,7 @@ class BoundedAdapter(HTTPAdapter):
 
     def _opened(self, connected: socket.socket) -> None:
         self._sockets.add(connected)
+        self.reached = True
         if self._broken_off:  # meanwhile
             _shut(connected)
 
