@@ -8,36 +8,39 @@ redirects with the headers of the connection, reads whatever comes, and writes t
 from __future__ import annotations
 
 import importlib.util
+import json as json_format
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from provider.airflow_internals.secrets import mask
 from provider.exceptions import ConfigurationError
-from provider.hooks.http_connection import check_address, secrets_of, without
+from provider.hooks.http_answer import MOST_KEPT, HttpAnswer, read
+from provider.hooks.http_connection import TOKEN, check_connection
+from provider.hooks.http_secrets import secrets_of
 from provider.hooks.paths import check_path
 from provider.hooks.remote_job import RemoteCallError
-from provider.plain_data import parse_json, unstorable
-from provider.texts import quoted, sentence, storable
+from provider.texts import quoted, sentence
 from provider.threads import within
 
 if TYPE_CHECKING:
     import requests
 
+    from provider.hooks.bounded_session import BoundedAdapter
+
 #: Methods whose requests have no body.
 _BODYLESS = frozenset({"GET", "HEAD"})
 #: Methods that change nothing at the service: a request without an answer has done nothing.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-#: The longest answer that is kept, in bytes: XCom is a table of Airflow's database.
-MOST_KEPT = 2**20
-#: How deep a JSON answer may be nested that is kept.
-_DEEPEST = 40
+#: Name of the thread that sends.
+_THREAD = "accelerator-http"
+#: Loggers of urllib3 that tell the address with its query.
+_TELLTALES = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 #: Values of headers as they travel: no control characters, and no space around them.
 _VALUE = re.compile(r"(?! )[\x20-\x7e\xa0-\xff]*(?<! )")
 #: Headers that carry credentials, which belong into the connection, and those that say where a request goes or ends.
@@ -70,7 +73,7 @@ def check_headers(headers: Mapping[str, Any], *, values: bool = True) -> None:
     :raises ConfigurationError: one cannot be sent, or is not for a task to say.
     """
     for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise ConfigurationError(f"{quoted(name)} is no name of a header; write one such as X-Request-Id.")
         if name.lower() in _SECRET_HEADERS:
             raise ConfigurationError(f"{name} carries a secret; put it into the connection (login, password or extra).")
@@ -103,6 +106,7 @@ def filled(endpoint: str, parameters: Mapping[str, Any]) -> str:
     :raises ConfigurationError: a value is missing, superfluous or empty, or the path would be another one.
     """
     names = set(placeholders(endpoint))
+    check_texts("endpoint", [endpoint])
     if names != parameters.keys():
         odd = sorted(names ^ parameters.keys())[0]
         told = "has no value in path_parameters" if odd in names else "is in path_parameters, and not in endpoint"
@@ -110,6 +114,7 @@ def filled(endpoint: str, parameters: Mapping[str, Any]) -> str:
     for name, value in parameters.items():
         if str(value) == "":
             raise ConfigurationError(f"path_parameters.{name} is empty, so the request would go to another path; give a value.")
+        check_texts(f"path_parameters.{name}", [plain(value)])
     path = _PLACEHOLDER.sub(lambda found: quote(plain(parameters[found[1]]), safe=""), endpoint)
     try:
         check_path(path)
@@ -129,6 +134,28 @@ def check_body(method: str, json: Any, data: Any) -> None:
         raise ConfigurationError("give json or data, not both; a request has one body.")
     if given and method.upper() in _BODYLESS:
         raise ConfigurationError(f"{given[0]}: a {method} request has no body; write query_parameters, or another method.")
+
+    if json is not None:
+        try:
+            json_format.dumps(json, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(f"json cannot be written as JSON ({sentence(error)}); give a text for it.") from None
+
+
+def check_texts(where: str, texts: Iterable[str]) -> None:
+    """
+    Look at texts that become octets.
+
+    :raises ConfigurationError: one cannot.
+    """
+    for text in texts:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                f"{where} has half of a character (a lone surrogate), which cannot be sent: {quoted(text)}. Correct where it "
+                "comes from."
+            ) from None
 
 
 def check_kept(keep: bool, longest: int) -> None:
@@ -174,48 +201,6 @@ class HttpRequest:
         return f"{self.method} /{self.endpoint.lstrip('/')} of the connection {self.http_conn_id}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class HttpAnswer:
-    """
-    What came.
-
-    :param text: the body, without what is secret in the connection.
-    :param secrets: what that is; not for anybody's eyes.
-    """
-
-    status: int
-    reason: str
-    content_type: str
-    text: str
-    location: str
-    retry_after: str
-    secrets: Sequence[str] = field(repr=False)
-
-    @property
-    def is_json(self) -> bool:
-        """Whether it says that it is JSON."""
-        kind = self.content_type.partition(";")[0].strip().lower()
-        return kind == "application/json" or kind.endswith("+json")
-
-    def body(self) -> Any:
-        """
-        Return what it says, for XCom: JSON as such, everything else as text, nothing as None.
-
-        :raises ValueError: it says that it is JSON, and is none, or none that can be stored.
-        """
-        if not self.text:
-            return None
-        if not self.is_json:
-            return storable(self.text, MOST_KEPT)
-        try:
-            found = parse_json(self.text)
-        except RecursionError:
-            raise ValueError("it is nested too deep") from None
-        if flaw := next(unstorable(found, max_depth=_DEEPEST), None):
-            raise ValueError(f"it has something at {quoted(flaw.path)} that cannot be stored ({flaw.flaw.name})")
-        return without(found, self.secrets)
-
-
 def send(request: HttpRequest) -> HttpAnswer:
     """
     Send a request, once, and read the answer, whatever its status. No redirect is followed.
@@ -226,6 +211,8 @@ def send(request: HttpRequest) -> HttpAnswer:
     check_package()
     import requests
     from airflow.providers.http.hooks.http import HttpHook
+    from airflow.sdk.exceptions import AirflowException
+    from urllib3.exceptions import HTTPError
 
     from provider.hooks.bounded_session import AnswerTooLongError, BoundedAdapter
 
@@ -235,58 +222,63 @@ def send(request: HttpRequest) -> HttpAnswer:
     connection = hook.get_connection(request.http_conn_id)
     hook.get_connection = lambda _conn_id: connection
     secrets = secrets_of(connection)
-    for secret in secrets:
+    for secret in secrets.texts:
         mask(secret)
-    check_address(request.http_conn_id, connection, secrets)
+    check_connection(request.http_conn_id, connection)
+    _silence()
     try:
-        answer = within(request.seconds, lambda: _exchange(hook, request), "accelerator-http")
+        answer, content = within(request.seconds, lambda: _exchange(hook, adapter, request), _THREAD)
     except (TimeoutError, requests.Timeout):
         adapter.break_off()
-        raise _unanswered(request, f"there was no whole answer within {request.seconds:g} s") from None
+        why = f"there was no whole answer within {request.seconds:g} s"
+        raise _unanswered(request, why, sent=adapter.reached) from None
     except AnswerTooLongError:
         told = f"{request} answered with more than {request.longest} bytes. Raise max_answer_bytes, or ask for less."
         raise RemoteCallError(told, retryable=False, maybe_done=True) from None
-    except (OSError, ValueError) as error:  # all of those of requests are one or the other
-        inner = _innermost(error)
-        why = f"{type(error).__name__}: {without(sentence(inner), secrets)}"
-        raise _unanswered(request, why, unsent=_is_unsent(error, inner)) from None
-    return _read(answer, secrets)
+    # Those of requests are OSError or ValueError; some of urllib3's come through it, and the hook has its own.
+    except (OSError, ValueError, AirflowException, HTTPError) as error:
+        why = f"{type(error).__name__}: {sentence(secrets.out_of(str(_innermost(error))))}"
+        if isinstance(error, ValueError) and not adapter.reached:
+            raise ConfigurationError(f"The connection {request.http_conn_id} makes no request ({why}); correct it.") from None
+        unread = isinstance(error, (ValueError, requests.exceptions.ContentDecodingError))
+        raise _unanswered(request, why, sent=adapter.reached, unread=unread) from None
+    return read(answer, content, secrets)
 
 
-def _exchange(hook: Any, request: HttpRequest) -> requests.Response:
-    options = {"check_response": False, "allow_redirects": False, "stream": False, "timeout": request.seconds}
+def _silence() -> None:
+    for name in _TELLTALES:
+        logging.getLogger(name).addFilter(_tells_nothing)  # which is there once, however often it is added
+
+
+def _tells_nothing(record: logging.LogRecord) -> bool:
+    return record.threadName != _THREAD
+
+
+def _exchange(hook: Any, adapter: BoundedAdapter, request: HttpRequest) -> tuple[requests.Response, bytes]:
+    from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+
+    def once(session: requests.Session, prepared: requests.PreparedRequest, _options: Any) -> requests.Response:
+        # Neither the hook's own, which logs the address with its query, nor the session's, which looks where a redirect leads.
+        settings: Any = session.merge_environment_settings(
+            prepared.url or "", session.proxies, stream=True, verify=session.verify, cert=session.cert
+        )
+        if isinstance(cert := settings.pop("cert"), list):  # of JSON
+            cert = tuple(cert)
+        return adapter.send(prepared, cert=cert, **settings)
+
+    hook.run_and_check = once
     content: dict[str, Any] = {"json": request.json}
     if request.method == "GET":  # of which the hook takes the data for the query
         data: Any = request.query
     else:
         data, content["params"] = request.data, {**request.query}
-    answer: requests.Response = hook.run(request.endpoint, data, dict(request.headers), options, **content)
-    return answer
-
-
-def _read(answer: requests.Response, secrets: Sequence[str]) -> HttpAnswer:
-    charset = answer.encoding if "charset" in answer.headers.get("Content-Type", "") else None
+    answer: requests.Response = hook.run(request.endpoint, data, dict(request.headers), {}, **content)
     try:
-        text = answer.content.decode(charset or "utf-8", "replace")
-    except LookupError:  # an encoding that Python does not know
-        text = answer.content.decode("utf-8", "replace")
-    return HttpAnswer(
-        status=answer.status_code,
-        reason=sentence(answer.reason or _usual_reason(answer.status_code), 80),
-        content_type=answer.headers.get("Content-Type", ""),
-        # JSON writes some characters in two ways: what is kept of it is looked at once more when it is read.
-        text=without(text, secrets),
-        location=without(answer.headers.get("Location", ""), secrets),
-        retry_after=answer.headers.get("Retry-After", ""),
-        secrets=secrets,
-    )
-
-
-def _usual_reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+        return answer, answer.content
+    except (ChunkedEncodingError, ContentDecodingError):
+        if not answer.is_redirect:  # of which everybody reads the address alone
+            raise
+        return answer, b""
 
 
 def _innermost(error: Exception) -> object:
@@ -295,14 +287,8 @@ def _innermost(error: Exception) -> object:
     return getattr(around, "reason", None) or around
 
 
-def _is_unsent(error: Exception, inner: object) -> bool:
-    """Tell whether nothing of a request has left: it could not be made, or there was no connection."""
-    # Errors of urllib3, which is an affair of requests; the names of them are not.
-    names = {kind.__name__ for kind in type(inner).__mro__}
-    return isinstance(error, ValueError) or not names.isdisjoint(("ConnectTimeoutError", "NewConnectionError"))
-
-
-def _unanswered(request: HttpRequest, why: str, *, unsent: bool = False) -> RemoteCallError:
-    unclear = request.method not in _SAFE and not unsent
+def _unanswered(request: HttpRequest, why: str, *, sent: bool, unread: bool = False) -> RemoteCallError:
+    unclear = sent and request.method not in _SAFE
+    told = f"was answered with what cannot be read: {why}" if unread else f"was not answered: {why}"
     done = " It may have been carried out all the same." if unclear else ""
-    return RemoteCallError(f"{request} was not answered: {why}.{done}", maybe_done=unclear)
+    return RemoteCallError(f"{request} {told}.{done}", maybe_done=unclear)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from provider.exceptions import ConfigurationError
-from provider.hooks.http_request import HttpRequest, check_body, check_headers, check_kept, filled, plain, send
+from provider.hooks.http_request import HttpRequest, check_body, check_headers, check_kept, check_texts, filled, plain, send
 from provider.hooks.remote_job import RemoteCallError
 from provider.texts import one_line, sentence
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from provider.hooks.http_request import HttpAnswer
+    from provider.hooks.http_answer import HttpAnswer
 
 __all__ = ["HttpRequestOperator"]
 
@@ -106,7 +106,7 @@ class HttpRequestOperator(BaseOperator):
         try:
             return {"status": answer.status, "body": answer.body()}
         except ValueError as error:
-            said = sentence(answer.text, _TOLD)
+            said = sentence(answer.said, _TOLD)
             raise RemoteCallError(
                 f"{request} answered {answer.status} with what is not the JSON that it says it is ({one_line(error)}): {said}.",
                 maybe_done=True,
@@ -117,14 +117,18 @@ class HttpRequestOperator(BaseOperator):
         check_headers(self.headers or {})
         check_body(self.method, self.json, self.data)
         check_kept(self.keep_answer, self.max_answer_bytes)
+        query = {name: _listed(value) for name, value in (self.query_parameters or {}).items() if value is not None}
+        check_texts("query_parameters", _texts_of(query))
+        data = {name: plain(value) for name, value in self.data.items()} if isinstance(self.data, Mapping) else self.data
+        check_texts("data", _texts_of(data) if isinstance(data, dict) else [str(data or "")])
         return HttpRequest(
             http_conn_id=self.http_conn_id,
             method=self.method,
             endpoint=filled(self.endpoint, self.path_parameters or {}),
-            query={name: _listed(value) for name, value in (self.query_parameters or {}).items() if value is not None},
+            query=query,
             headers=self.headers or {},
             json=self.json,
-            data=_body(self.data),
+            data=data if data is None or isinstance(data, dict) else str(data).encode(),
             seconds=self.response_timeout,
             longest=self.max_answer_bytes,
         )
@@ -136,10 +140,10 @@ class HttpRequestOperator(BaseOperator):
         """Return status and reason, what the service says, and what it would have us do."""
         parts = [f"{answer.status} {answer.reason}".strip()]
         if answer.location:
-            parts.append(f"leads to {one_line(answer.location.partition('?')[0])}, where nothing was sent")
+            parts.append(f"leads to {answer.location}, where nothing was sent")
         if answer.retry_after:
-            parts.append(f"asks to wait (Retry-After: {one_line(answer.retry_after, 50)})")
-        said = sentence(answer.text, _TOLD)
+            parts.append(f"asks to wait (Retry-After: {answer.retry_after})")
+        said = sentence(answer.said, _TOLD)
         wanted = ", ".join(map(str, self.expected_status or ())) or "200 to 299"
         return f"{', '.join(parts)}, and {wanted} is expected: {said or 'it says nothing else'}"
 
@@ -148,7 +152,6 @@ def _listed(value: Any) -> Any:
     return [plain(one) for one in value] if isinstance(value, list | tuple) else plain(value)
 
 
-def _body(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {name: plain(value) for name, value in data.items()}
-    return data if data is None else str(data).encode()
+def _texts_of(query: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in query.items():
+        yield from (name, *([value] if isinstance(value, str) else value))

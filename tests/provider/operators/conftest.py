@@ -28,6 +28,7 @@ from provider.operators.remote_job import RemoteJobOperator
 from tests.google_servers import GoogleServers
 from tests.provider.hooks.airflow_api_server import Server
 from tests.provider.operators.airflow_world import Airflow
+from tests.provider.operators.http_service import HttpService, connect
 from tests.provider.operators.supervisor import Supervisor
 from tests.provider.operators.waits import FAST
 
@@ -54,6 +55,16 @@ def start_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
             return emulators
 
         yield begin
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpService]:
+    """Return a service that the connection ``shop`` leads to."""
+    made = HttpService()
+    connect(monkeypatch, made)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pytest
+
+from provider.operators.http import HttpRequestOperator
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,26 @@ def say(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **heade
     handler.end_headers()
     if handler.command != "HEAD":
         handler.wfile.write(body)
+
+
+def say_raw(answer: bytes) -> Callable[[BaseHTTPRequestHandler, Asked], None]:
+    """Return what writes these octets, head and all."""
+
+    def write(handler: BaseHTTPRequestHandler, _asked: Asked) -> None:
+        handler.wfile.write(answer)
+
+    return write
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, service: HttpService, **fields: Any) -> None:
+    """Let the connection ``shop`` lead to a service; an extra is given as an object."""
+    connection = {"conn_type": "http", "host": "127.0.0.1", "port": service.port, **fields}
+    if isinstance(connection.get("extra"), dict):
+        connection["extra"] = json.dumps(connection["extra"])
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP", json.dumps(connection))
+
+
+def call(endpoint: str = "orders", **arguments: Any) -> Any:
+    """Run a task that asks the service."""
+    given = {"http_conn_id": "shop", "response_timeout": 30.0, **arguments}
+    return HttpRequestOperator(task_id="ask", endpoint=endpoint, **given).execute({})

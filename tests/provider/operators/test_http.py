@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,48 +13,28 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import RemoteCallError
-from provider.operators.http import HttpRequestOperator
-from tests.provider.operators.http_service import Asked, HttpService, say
+from tests.provider.operators.http_service import Asked, HttpService, call, connect, say
 
 JSON = {"Content_Type": "application/json; charset=utf-8"}
 
 
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpService]:
-    made = HttpService()
-    connect(monkeypatch, made)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield made
-    made.close()
-
-
-def connect(monkeypatch: pytest.MonkeyPatch, service: HttpService, **fields: Any) -> None:
-    connection = {"conn_type": "http", "host": "127.0.0.1", "port": service.port, **fields}
-    monkeypatch.setenv("AIRFLOW_CONN_SHOP", json.dumps(connection))
-
-
-def call(endpoint: str = "orders", **arguments: Any) -> Any:
-    given = {"http_conn_id": "shop", "response_timeout": 30.0, **arguments}
-    return HttpRequestOperator(task_id="ask", endpoint=endpoint, **given).execute({})
-
-
-def test_what_is_sent(service: HttpService) -> None:
+def test_what_is_sent(shop: HttpService) -> None:
     call(
         "/v1/shops/{shop}/orders",
         path_parameters={"shop": "a/b ü?x=1#y"},
         query_parameters={"day": "2026-01-31&x=1", "open": True, "kind": ["a", 2], "none": None},
         headers={"X-Request-Id": "Batch_1"},
     )
-    (asked,) = service.asked
+    (asked,) = shop.asked
     assert asked.method == "GET"
     assert asked.target == ("/v1/shops/a%2Fb%20%C3%BC%3Fx%3D1%23y/orders?day=2026-01-31%26x%3D1&open=true&kind=a&kind=2")
     assert asked.headers["x-request-id"] == "Batch_1"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_a_body_and_a_query_go_together(service: HttpService, method: str) -> None:
+def test_a_body_and_a_query_go_together(shop: HttpService, method: str) -> None:
     assert call(method=method, json={"day": "ü", "none": None}, query_parameters={"dry": "1"}) == {"status": 204}
-    (asked,) = service.asked
+    (asked,) = shop.asked
     assert (asked.method, asked.target) == (method, "/orders?dry=1")
     assert asked.headers["content-type"] == "application/json"
     assert json.loads(asked.body) == {"day": "ü", "none": None}
@@ -65,16 +44,16 @@ def test_a_body_and_a_query_go_together(service: HttpService, method: str) -> No
     ("data", "sent", "kind"),
     [("täxt", "täxt".encode(), None), ({"a": "x y", "b": True}, b"a=x+y&b=true", "application/x-www-form-urlencoded")],
 )
-def test_a_body_that_is_no_json(service: HttpService, data: Any, sent: bytes, kind: str | None) -> None:
+def test_a_body_that_is_no_json(shop: HttpService, data: Any, sent: bytes, kind: str | None) -> None:
     call(method="POST", data=data)
-    (asked,) = service.asked
+    (asked,) = shop.asked
     assert (asked.body, asked.headers.get("content-type")) == (sent, kind)
 
 
-def test_head_has_a_query_and_no_body(service: HttpService) -> None:
-    service.says(200, b"not sent")
+def test_head_has_a_query_and_no_body(shop: HttpService) -> None:
+    shop.says(200, b"not sent")
     assert call(method="HEAD", query_parameters={"a": 1}, keep_answer=True) == {"status": 200, "body": None}
-    assert service.asked[0].target == "/orders?a=1"
+    assert shop.asked[0].target == "/orders?a=1"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +68,8 @@ def test_head_has_a_query_and_no_body(service: HttpService) -> None:
         (JSON, b"", None),
     ],
 )
-def test_an_answer_is_kept_where_that_is_asked_for(service: HttpService, headers: dict[str, str], body: bytes, kept: Any) -> None:
-    service.says(200, body, **headers)
+def test_an_answer_is_kept_where_that_is_asked_for(shop: HttpService, headers: dict[str, str], body: bytes, kept: Any) -> None:
+    shop.says(200, body, **headers)
     assert call() == {"status": 200}
     assert call(keep_answer=True) == {"status": 200, "body": kept}
 
@@ -106,8 +85,8 @@ def test_an_answer_is_kept_where_that_is_asked_for(service: HttpService, headers
         (b"[" * 200_000, "it is nested too deep"),
     ],
 )
-def test_garbage_is_told_and_not_kept(service: HttpService, body: bytes, why: str) -> None:
-    service.says(200, body, **JSON)
+def test_garbage_is_told_and_not_kept(shop: HttpService, body: bytes, why: str) -> None:
+    shop.says(200, body, **JSON)
     assert call() == {"status": 200}
     with pytest.raises(RemoteCallError, match=f"answered 200 with what is not the JSON that it says it is .*{why}") as caught:
         call(keep_answer=True)
@@ -115,8 +94,8 @@ def test_garbage_is_told_and_not_kept(service: HttpService, body: bytes, why: st
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
-def test_an_error_says_what_the_service_answered(service: HttpService, status: int) -> None:
-    service.says(status, b'{"detail":\n "no such order\x1b[31m"}' + b"x" * 5_000, Retry_After="30")
+def test_an_error_says_what_the_service_answered(shop: HttpService, status: int) -> None:
+    shop.says(status, b'{"detail":\n "no such order\x1b[31m"}' + b"x" * 5_000, Retry_After="30")
     with pytest.raises(RemoteCallError) as caught:
         call("orders/7")
     said = str(caught.value)
@@ -127,54 +106,54 @@ def test_an_error_says_what_the_service_answered(service: HttpService, status: i
     assert caught.value.status_code == status
 
 
-def test_statuses_that_are_expected(service: HttpService) -> None:
-    service.says(404)
+def test_statuses_that_are_expected(shop: HttpService) -> None:
+    shop.says(404)
     assert call(expected_status=[200, 404]) == {"status": 404}
-    service.says(201)
+    shop.says(201)
     with pytest.raises(RemoteCallError, match="answered 201 Created, and 200, 404 is expected: it says nothing else"):
         call(expected_status=[200, 404])
 
 
-def test_a_redirect_is_told_and_not_followed(service: HttpService) -> None:
-    service.says(307, Location=f"http://localhost:{service.port}/elsewhere?token=abc")
+def test_a_redirect_is_told_and_not_followed(shop: HttpService) -> None:
+    shop.says(307, Location=f"http://localhost:{shop.port}/elsewhere?token=abc")
     with pytest.raises(RemoteCallError, match=r"leads to http://localhost:\d+/elsewhere, where nothing was sent") as caught:
         call()
     assert "abc" not in str(caught.value)
-    assert len(service.asked) == 1
+    assert len(shop.asked) == 1
 
 
-def test_what_follows_a_redirect_that_cannot_be_decoded_is_not_read(service: HttpService) -> None:
+def test_what_follows_a_redirect_that_cannot_be_decoded_is_not_read(shop: HttpService) -> None:
     def endless(handler: Any, _asked: Asked) -> None:
         handler.send_response(302)
         for name, value in (("Location", "/x"), ("Content-Encoding", "gzip"), ("Content-Length", "1000000")):
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(b"no gzip" * 10_000)
-        service.over.wait()
+        shop.over.wait()
 
-    service.answer = endless
+    shop.answer = endless
     with pytest.raises(RemoteCallError, match="answered 302 Found, leads to /x, where nothing was sent"):
         call()
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content_Encoding": "gzip"}])
-def test_a_longer_answer_is_left(service: HttpService, headers: dict[str, str]) -> None:
+def test_a_longer_answer_is_left(shop: HttpService, headers: dict[str, str]) -> None:
     body = b"x" * 100_000
-    service.says(200, gzip.compress(body, mtime=0) if headers else body, **headers)
+    shop.says(200, gzip.compress(body, mtime=0) if headers else body, **headers)
     with pytest.raises(RemoteCallError, match="answered with more than 99999 bytes. Raise max_answer_bytes, or ask for less"):
         call(max_answer_bytes=99_999)
     assert call(max_answer_bytes=100_000, keep_answer=True)["body"] == body.decode()
 
 
-def test_a_service_that_never_answers(service: HttpService) -> None:
-    service.answer = lambda _handler, _asked: service.over.wait()  # type: ignore[assignment]
+def test_a_service_that_never_answers(shop: HttpService) -> None:
+    shop.answer = lambda _handler, _asked: shop.over.wait()  # type: ignore[assignment]
     with pytest.raises(RemoteCallError, match=r"was not answered: there was no whole answer within 0.5 s.$"):
         call(response_timeout=0.5)
     with pytest.raises(RemoteCallError, match="within 0.5 s. It may have been carried out all the same.$"):
         call(method="POST", response_timeout=0.5)
 
 
-def test_a_service_that_drips(service: HttpService) -> None:
+def test_a_service_that_drips(shop: HttpService) -> None:
     """Each byte comes in time for a timeout of requests, and the whole never."""
     gone = []
 
@@ -183,33 +162,33 @@ def test_a_service_that_drips(service: HttpService) -> None:
         handler.send_header("Content-Length", "1000000")
         handler.end_headers()
         try:
-            while not service.over.wait(0.05):
+            while not shop.over.wait(0.05):
                 handler.wfile.write(b"x")
         except OSError:
             gone.append(True)
-            service.over.set()
+            shop.over.set()
 
-    service.answer = drip
+    shop.answer = drip
     with pytest.raises(RemoteCallError, match="there was no whole answer within 1 s"):
         call(response_timeout=1.0)
-    assert service.over.wait(30)
+    assert shop.over.wait(30)
     assert gone, "the connection was broken off"
 
 
-def test_an_answer_that_breaks_off(service: HttpService) -> None:
+def test_an_answer_that_breaks_off(shop: HttpService) -> None:
     def half(handler: Any, _asked: Asked) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "10")
         handler.end_headers()
         handler.wfile.write(b"half")
 
-    service.answer = half
+    shop.answer = half
     with pytest.raises(RemoteCallError, match="DELETE /orders .* was not answered: .* It may have been carried out all the same"):
         call(method="DELETE")
 
 
-def test_a_service_that_is_not_there(service: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
-    service.close()
+def test_a_service_that_is_not_there(shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.close()
     with pytest.raises(RemoteCallError, match=r"POST /orders of .* was not answered: ConnectionError: .*refused.$") as caught:
         call(method="POST", query_parameters={"q": "of_query"})
     assert "of_query" not in str(caught.value)
@@ -222,9 +201,9 @@ class TestSecrets:
     PASSWORD, KEY, TOKEN = 'pass/"wörd"', "key-of-the-shop", "token+of/the=shop"
 
     @pytest.fixture(autouse=True)
-    def _connection(self, service: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _connection(self, shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
         extra = {"X-Api-Key": self.KEY, "X-Auth": f"Bearer {self.TOKEN}", "Accept": "application/json", "timeout": 12345}
-        connect(monkeypatch, service, login="me", password=self.PASSWORD, extra=json.dumps(extra))
+        connect(monkeypatch, shop, login="me", password=self.PASSWORD, extra=json.dumps(extra))
 
     @property
     def basic(self) -> str:
@@ -239,39 +218,33 @@ class TestSecrets:
             assert secret not in text
             assert secret.replace("/", "\\/") not in text
 
-    def test_they_are_sent(self, service: HttpService) -> None:
+    def test_they_are_sent(self, shop: HttpService) -> None:
         call()
-        headers = service.asked[0].headers
+        headers = shop.asked[0].headers
         assert headers["authorization"] == f"Basic {self.basic}"
         assert headers["x-api-key"] == self.KEY
 
-    def test_they_are_not_kept(self, service: HttpService) -> None:
-        service.answer = self._echo
+    def test_they_are_not_kept(self, shop: HttpService) -> None:
+        shop.answer = self._echo
         kept = call(keep_answer=True)
         self._none_in(json.dumps(kept, ensure_ascii=False))
         assert kept["body"]["accept"] == "application/json"
         assert kept["body"]["authorization"] == "Basic ***"
         assert kept["body"]["***"] == ["***"]
 
-    def test_they_are_in_no_error_and_no_log(self, service: HttpService, caplog: pytest.LogCaptureFixture) -> None:
+    def test_they_are_in_no_error_and_no_log(self, shop: HttpService, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
-        service.answer = lambda handler, asked: self._echo(handler, asked, 403)
+        shop.answer = lambda handler, asked: self._echo(handler, asked, 403)
         with pytest.raises(RemoteCallError) as caught:
             call()
         self._none_in(str(caught.value))
         self._none_in(caplog.text)
 
-    def test_airflow_knows_them(self, service: HttpService) -> None:
+    def test_airflow_knows_them(self, shop: HttpService) -> None:
         from provider.airflow_internals.secrets import redact
 
         call()
         assert redact(f"a {self.KEY} b {self.TOKEN} c {self.basic}") == "a *** b *** c ***"
-
-    def test_a_number_that_is_no_header_is_not_told(self, service: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
-        connect(monkeypatch, service, extra=json.dumps({"X-Api-Key": 1234567}))
-        with pytest.raises(RemoteCallError, match="InvalidHeader") as caught:
-            call()
-        assert "1234567" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("fields", "refused"),
@@ -283,13 +256,11 @@ class TestSecrets:
         ],
     )
     def test_they_are_not_sent_in_clear_by_default(
-        self, service: HttpService, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], refused: bool
+        self, shop: HttpService, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], refused: bool
     ) -> None:
         given = {"login": "me", "password": self.PASSWORD, **fields}
-        connect(monkeypatch, service, **given)
-        monkeypatch.setattr(
-            "provider.hooks.http_request._exchange", lambda _hook, _request: (_ for _ in ()).throw(OSError("sent"))
-        )
+        connect(monkeypatch, shop, **given)
+        monkeypatch.setattr("provider.hooks.http_request._exchange", lambda *_: (_ for _ in ()).throw(OSError("sent")))
         expected: tuple[Any, str] = (RemoteCallError, "OSError: sent")
         if refused:
             expected = (AirflowFailException, "connection shop has a secret and says neither http nor https")
@@ -321,19 +292,19 @@ class TestSecrets:
         ({"keep_answer": True, "max_answer_bytes": 2**20 + 1}, "an answer that is kept has at most 1048576 bytes"),
     ],
 )
-def test_what_cannot_be_right_is_not_tried_again(service: HttpService, arguments: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_right_is_not_tried_again(shop: HttpService, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(AirflowFailException, match=said):
         call(**{"endpoint": "orders", **arguments})
-    assert service.asked == []
+    assert shop.asked == []
 
 
-def test_a_connection_without_a_host(service: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(monkeypatch, service, host=None)
+def test_a_connection_without_a_host(shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, shop, host=None)
     with pytest.raises(AirflowFailException, match="The connection shop has no host; give it one such as https://"):
         call()
 
 
-def test_without_the_package(service: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package(shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
     from dag_factory.task_types.http import TASK_TYPE
 
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
@@ -344,17 +315,17 @@ def test_without_the_package(service: HttpService, monkeypatch: pytest.MonkeyPat
         call()
     with pytest.raises(ConfigurationError, match=said):
         TASK_TYPE.operator(TASK_TYPE.config_model(endpoint="x"))  # type: ignore[call-arg]
-    assert service.asked == []
+    assert shop.asked == []
 
 
-def test_a_proxy_of_the_connection_is_used(service: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_connection_is_used(shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's are, too; that is the hook's."""
-    extra = {"proxies": {"http": f"http://me:word-of-proxy@127.0.0.1:{service.port}"}}
-    connect(monkeypatch, service, host="http://shop.example", port=None, extra=json.dumps(extra))
+    extra = {"proxies": {"http": f"http://me:word-of-proxy@127.0.0.1:{shop.port}"}}
+    connect(monkeypatch, shop, host="http://shop.example", port=None, extra=json.dumps(extra))
     call()
-    (asked,) = service.asked
+    (asked,) = shop.asked
     assert asked.target == "http://shop.example/orders"
     assert asked.headers["proxy-authorization"].startswith("Basic ")
-    service.says(502, b"word-of-proxy is wrong")
+    shop.says(502, b"word-of-proxy is wrong")
     with pytest.raises(RemoteCallError, match=r"502 Bad Gateway, .*: \*\*\* is wrong"):
         call()
