@@ -97,9 +97,9 @@ def imported(*folders: str, but: str = "") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "but", "extras"),
     [
-        (("provider", "dag_factory", "dags", "examples"), "provider/emulators/", ("teams", "openlineage", "http")),
+        (("provider", "dag_factory", "dags", "examples"), "provider/emulators/", ("teams", "openlineage", "http", "graphviz")),
         (("provider/emulators",), "", ("emulators",)),
-        (("demo", "tests", "benchmarks"), "", ("postgres", "emulators", "teams", "slack", "openlineage", "http", "dev")),
+        (("demo", "tests", "benchmarks"), "", ("postgres", "emulators", "teams", "slack", "openlineage", "http", "graphviz", "dev")),
     ],
     ids=["product", "emulators", "development"],
 )
@@ -113,7 +113,7 @@ def test_what_is_declared_is_imported() -> None:
     everything = imported("provider", "dag_factory", "demo", "tests", "benchmarks", "dags", "examples")
 
     assert (
-        declared("postgres", "emulators", "teams", "slack", "openlineage", "http", "dev")
+        declared("postgres", "emulators", "teams", "slack", "openlineage", "http", "graphviz", "dev")
         - everything.keys()
         - NOT_IMPORTED.keys()
         == set()
