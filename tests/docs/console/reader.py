@@ -79,7 +79,7 @@ class Reader:
             code, output = terminal.run(command, _PATIENCE)
             return code in expected and said.printed(output)
 
-        right = wait_for(is_right, _PATIENCE if _LOOKS.match(command) else 0.0, look_every=1.0)
+        right = wait_for(is_right, _PATIENCE if _LOOKS.match(command) else 0.0, look_every=3.0)
         assert right, f"{where}: {command}\nexit code {code}\n{output}\n--- and the page says\n{said.said}"
         return output
 
