@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dag_factory.graph import find_cycle, tangles
-from dag_factory.problems import Problem, suggestion, way_around
+from dag_factory.problems import Problem, row_name, suggestion, way_around
 from dag_factory.specs import WorkflowSpec
 from provider.metadata.rows import is_asset, workflows_among
 from provider.metadata.workflow_rows import Entry, Shard
@@ -49,7 +49,7 @@ def circular(predecessors: Mapping[str, Collection[str]], makers: Mapping[str, C
 
 def _endless(workflow_id: str, cycle: list[str]) -> Problem:
     text = f"after: workflows would start one another for ever: {way_around(cycle)}; take one out"
-    return Problem(workflow_id, f"workflows row {workflow_id}", text)
+    return Problem(workflow_id, row_name("workflows", "workflow_id", workflow_id), text)
 
 
 def in_effect(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from provider.exceptions import DefinitionError
+from provider.plain_data import bytes_in
 from provider.texts import counted, one_line, quoted
 
 #: Most problems that one error lists. Airflow stores its text at every parse, and nobody reads two thousand lines.
@@ -75,6 +76,12 @@ def row_name(table: str, column: str, key: Any) -> str:
 def edge_name(parent: Any, child: Any) -> str:
     """Return how problems name an edge."""
     return f"task_dependencies row {shorten(parent)} → {shorten(child)}"
+
+
+def unchecked(workflow_id: str, error: Exception, origin: str = "") -> Problem:
+    """Return the problem of a workflow whose rows the checks themselves fail on."""
+    text = f"cannot be checked: {type(error).__name__}: {shorten(error, 300)}; simplify its rows"
+    return Problem(workflow_id, f"{row_name('workflows', 'workflow_id', workflow_id)}{origin}", text)
 
 
 def raise_problems(problems: Iterable[Problem], consequence: str) -> None:
@@ -227,8 +234,8 @@ def in_words(value: object) -> str:
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """Return the text of a value on one line, with a mark where it is cut."""
-    text = one_line(value, limit + 1)
+    """Return the text of a value on one line, with a mark where it is cut; bytes as SQL writes them."""
+    text = one_line(bytes_in(value) or value, limit + 1)
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 

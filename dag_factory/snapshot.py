@@ -147,7 +147,7 @@ def agrees(shard: Shard, workflow_id: str, task_id: str, rows: DefinitionRows) -
         return Agreement.DIFFERS if _all_files() else Agreement.SILENT
     except OSError as error:
         raise _cannot_read(file, error) from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Agreement.DIFFERS
 
 
@@ -244,7 +244,8 @@ def save(snapshot: Snapshot, shard: Shard) -> None:
         "predecessors": dict(snapshot.predecessors),
     }
     lines = [_line(head), *(_line([workflow_id, snapshot.entries[workflow_id]]) for workflow_id in sorted(snapshot.entries))]
-    if write(path(shard), "\n".join([*lines, ""]).encode()):
+    # Rows of other shards, good or not, say what comes after what.
+    if write(path(shard), "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")):
         log.info("Wrote the definitions of %d workflows to %s.", len(snapshot.entries), path(shard))
     _forget_other_shards(shard)
 

@@ -29,7 +29,7 @@ from dag_factory.specs import MOST_ASSETS, TaskSpec, WorkflowOptions, WorkflowSp
 from dag_factory.task_types import TaskType, templated_keys
 from dag_factory.task_types.registry import TaskTypes, task_types
 from provider.metadata.rows import DefinitionRows
-from provider.plain_data import Flaw, RepeatedKeyError, parse_json, unstorable
+from provider.plain_data import Flaw, RepeatedKeyError, bytes_in, deeper_than, parse_json, unstorable
 from provider.run_conf import FORM_KEYS
 from provider.texts import quoted
 
@@ -51,11 +51,12 @@ _MAX_MESSAGE = 1000
 
 _FLAWS = {
     Flaw.NUL: "holds a NUL character, which cannot be stored; remove it",
-    Flaw.HALF_CHARACTER: "holds half a surrogate pair, which cannot be stored; remove it",
+    Flaw.HALF_CHARACTER: "holds half a surrogate pair, or bytes that are not UTF-8, which cannot be stored; remove it",
     Flaw.NOT_FINITE: "is not a finite number; write another",
     Flaw.TOO_LARGE: "is a whole number of more than 64 bits, which Airflow cannot hand to a task; write it as text",
     Flaw.TOO_DEEP: f"nested deeper than {_MAX_DEPTH} levels; flatten it",
 }
+_BYTES = "holds bytes (a BLOB) instead of text or a number; write it anew"
 
 
 @dataclass(frozen=True)
@@ -238,15 +239,18 @@ class _Validation:
     def _check_edge(self, row: Row) -> None:
         parent, child = (row.get("parent_id"), row.get("child_id")) if isinstance(row, dict) else (None, None)
         name = partial(edge_name, parent, child)
+        owners = [self._workflow_of[end] for end in (child, parent) if isinstance(end, str) and end in self._workflow_of]
+        owner = owners[0] if owners else None
         if not isinstance(parent, str) or not isinstance(child, str):
-            self._report(None, name, "needs two task ids: parent_id and child_id")
+            self._report(owner, name, "needs two task ids: parent_id and child_id")
             return
-        owner = self._workflow_of.get(child) or self._workflow_of.get(parent)
         if row.keys() != _EDGE and (extra := sorted(set(map(str, row)) - _EDGE)):
             self._report(owner, name, f"unknown key {shorten(extra[0])}; known keys are: child_id, parent_id")
         for task_id in (parent, child):
             if task_id not in self._workflow_of:
-                if owner is None:
+                if bytes_in(task_id) is not None:
+                    text = f"{'parent_id' if task_id is parent else 'child_id'}: {_BYTES}"
+                elif owner is None:
                     text = f"there is no task {shorten(task_id)}; add it, or delete the row"
                 else:
                     hint = suggestion(task_id, self._tasks_of[owner], f"tasks of workflow {shorten(owner)} are")
@@ -256,7 +260,7 @@ class _Validation:
             self._report(owner, name, "a task cannot depend on itself; delete the row")
         elif parent in self._workflow_of and child in self._workflow_of and owner is not None:
             if self._workflow_of[parent] != owner:
-                text = f"{parent} belongs to workflow {self._workflow_of[parent]}, but {child} to {owner}; "
+                text = f"{parent} belongs to workflow {shorten(self._workflow_of[parent])}, but {child} to {shorten(owner)}; "
                 self._report(owner, name, f"{text}a dependency stays inside one workflow")
             elif (parent, child) in self._edges[owner]:
                 self._report(owner, name, "given more than once; keep one")
@@ -307,19 +311,21 @@ def _unstorable(row: Any) -> Iterator[str]:
         if found.flaw is Flaw.KEY_IS_NO_TEXT:
             yield f"{shorten(found.path) or 'row'}: the key {in_words(found.value)} must be text; put it in quotes"
         else:
-            yield f"{shorten(found.path)}: {_FLAWS[found.flaw]}"
+            yield f"{shorten(found.path)}: {_FLAWS[found.flaw] if bytes_in(found.value) is None else _BYTES}"
     yield from oversized(row)
     for column in sorted(_JSON_COLUMNS & row.keys()):
-        if isinstance(text := row[column], str) and (key := _repeated_key(text)) is not None:
-            yield f"{column}: has the key {quoted(key)} twice in one object; keep one"
+        if isinstance(text := row[column], str) and (reason := _why_unread(text)) is not None:
+            yield f"{column}: {reason}"
 
 
-def _repeated_key(text: str) -> str | None:
-    """Return the key that an object in a JSON text has twice, which is why the text was not read."""
+def _why_unread(text: str) -> str | None:
+    """Return why a JSON text was not read; None where it is none, which is told by the column's own check."""
     try:
-        parse_json(text)
+        too_deep = deeper_than(_MAX_DEPTH, parse_json(text))
     except RepeatedKeyError as error:
-        return error.key
-    except (ValueError, RecursionError):
+        return f"has the key {quoted(error.key)} twice in one object; keep one"
+    except RecursionError:
+        too_deep = True
+    except ValueError:
         return None
-    return None
+    return _FLAWS[Flaw.TOO_DEEP] if too_deep else None

@@ -20,6 +20,10 @@ from typing import Any, NoReturn
 _LONGEST_NUMBER = 400
 
 
+#: What a text begins with that stands for bytes: half of a surrogate pair, so that no check of rows lets it pass.
+_OF_BYTES = "\udc00"
+
+
 class RepeatedKeyError(ValueError):
     """An object has a key twice, and which one is meant cannot be told."""
 
@@ -138,6 +142,25 @@ def same(one: object, other: object) -> bool:
         elif type(left) is not type(right) or repr(left) != repr(right):
             return False
     return True
+
+
+def deeper_than(levels: int, value: Any) -> bool:
+    """Tell whether lists and objects are nested deeper than so many levels; the outermost one is the first."""
+    layer = [value]
+    for _ in range(levels):
+        inner = [one.values() if isinstance(one, dict) else one for one in layer if isinstance(one, dict | list)]
+        layer = [item for items in inner for item in items]
+    return any(isinstance(one, dict | list) for one in layer)
+
+
+def without_bytes(value: Any) -> Any:
+    """Return a value of a column, or for a BLOB, which SQLite keeps in any column, a text that can be sorted and written."""
+    return f"{_OF_BYTES}X'{value.hex()}'" if isinstance(value, bytes) else value
+
+
+def bytes_in(value: object) -> str | None:
+    """Return how SQL writes the bytes that a text of :func:`without_bytes` stands for; None for all other values."""
+    return value[1:] if isinstance(value, str) and value.startswith(_OF_BYTES) else None
 
 
 class Flaw(Enum):

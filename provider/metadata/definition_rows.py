@@ -13,9 +13,9 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
 
 from provider.metadata.rows import DefinitionRows
-from provider.metadata.workflow_rows import CONFIRMED, Meant, Shard
-from provider.metadata.written_rows import IDS_AT_ONCE, boolean, parsed
-from provider.plain_data import texts_among
+from provider.metadata.workflow_rows import CONFIRMED, Meant, Shard, by_workflow, joined
+from provider.metadata.written_rows import IDS_AT_ONCE, boolean, can_be_sent, parsed
+from provider.plain_data import texts_among, without_bytes
 from provider.texts import chunks
 
 #: All columns. PostgreSQL's driver would read JSON that nobody casts, and one number that is too long would hide all rows.
@@ -76,12 +76,12 @@ def read_definitions(session: Session, workflow_ids: Collection[str] | None = No
     Read all definitions, or those of some workflows, in three SELECTs, or in three for every 500 workflows.
 
     A JSON column whose text is no JSON, and a boolean that is none, which SQLite lets people write, come back as that text: the
-    mistake of one row must not hide the others.
+    mistake of one row must not hide the others. For the same reason a BLOB is a text that no check lets pass.
 
     :param workflow_ids: only these workflows.
     """
     found = DefinitionRows()
-    for ids in [None] if workflow_ids is None else chunks(workflow_ids, IDS_AT_ONCE):
+    for ids in [None] if workflow_ids is None else chunks(list(filter(can_be_sent, workflow_ids)), IDS_AT_ONCE):
         some = "" if ids is None else " WHERE workflow_id IN :ids"
         of_them = "" if ids is None else f" WHERE child_id IN (SELECT task_id FROM tasks{some})"
         found.workflows.extend(_rows(session, "workflows", f"{some} ORDER BY workflow_id", ids))
@@ -95,8 +95,12 @@ def read_shard(session: Session, shard: Shard) -> DefinitionRows:
     if shard.count == 1:
         return read_definitions(session)
     # Tasks may have lost the row of their workflow, where no foreign key minds them.
-    ids = session.scalars(text("SELECT workflow_id FROM workflows UNION SELECT workflow_id FROM tasks"))
-    return read_definitions(session, [workflow_id for workflow_id in ids if workflow_id in shard])
+    ids = session.scalars(text("SELECT workflow_id FROM workflows UNION SELECT workflow_id FROM tasks")).all()
+    if all(map(can_be_sent, ids)):
+        return read_definitions(session, [workflow_id for workflow_id in ids if workflow_id in shard])
+    # No statement can name them, and the shard they fall to has to.
+    groups = by_workflow(read_definitions(session))
+    return joined(group for workflow_id, group in groups.items() if workflow_id in shard)
 
 
 def read_task_rows(session: Session, workflow_id: str, task_id: str) -> DefinitionRows:
@@ -108,7 +112,7 @@ def read_task_rows(session: Session, workflow_id: str, task_id: str) -> Definiti
     """
     next_to = " WHERE parent_id IN :ids OR child_id IN :ids ORDER BY parent_id, child_id"
     dependencies = _dicts(session, f"{_DEPENDENCIES}{next_to}", [task_id])
-    ids = {task_id, *(one for edge in dependencies for one in edge.values())}
+    ids = {one for one in (task_id, *(one for edge in dependencies for one in edge.values())) if can_be_sent(one)}
     tasks = [row for some in chunks(ids, IDS_AT_ONCE) for row in _rows(session, "tasks", " WHERE task_id IN :ids", some)]
     return DefinitionRows(
         _rows(session, "workflows", " WHERE workflow_id IN :ids", [workflow_id]),
@@ -167,7 +171,7 @@ def _lists(session: Session, table: str, column: str, where: str = "") -> Iterat
         text(f"SELECT workflow_id, {said} FROM {table} WHERE {says} ORDER BY workflow_id")
     ):
         # A row that says something else is reported when it is built.
-        yield workflow_id, texts_among(parsed(written))
+        yield without_bytes(workflow_id) or "", texts_among(parsed(written))
 
 
 def _rows(session: Session, table: str, which: str, ids: Collection[str] | None) -> list[dict[str, Any]]:
@@ -199,4 +203,6 @@ def _dicts(session: Session, statement: str, ids: Collection[str] | None) -> lis
     else:
         result = session.execute(text(statement).bindparams(bindparam("ids", expanding=True)), {"ids": list(ids)})
     names = list(result.keys())
-    return [dict(zip(names, values, strict=True)) for values in result]
+    return [
+        dict(zip(names, map(without_bytes, values) if bytes in map(type, values) else values, strict=True)) for values in result
+    ]

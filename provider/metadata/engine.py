@@ -192,6 +192,7 @@ def _make_transactions_explicit(engine: Engine) -> None:
     def set_pragmas(connection: Any, _record: object) -> None:
         # The driver would open transactions by its own rules; we send BEGIN ourselves.
         connection.isolation_level = None
+        connection.text_factory = _text
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
             _execute_patiently(connection, f"PRAGMA {pragma}")
 
@@ -199,6 +200,14 @@ def _make_transactions_explicit(engine: Engine) -> None:
     def begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("accelerator_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _text(stored: bytes) -> str:
+    """Return a text; one that is not UTF-8, which SQLite stores, must not hide all that is read with it."""
+    try:  # the other way takes longer, and a parse reads thousands
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored.decode("utf-8", "surrogateescape")
 
 
 def _execute_patiently(connection: sqlite3.Connection, statement: str) -> None:

@@ -77,12 +77,13 @@ def by_workflow(rows: DefinitionRows) -> dict[str, DefinitionRows]:
     """
     Return the rows of each workflow; the order of the rows does not matter.
 
-    Tasks without the row of their workflow are a group without a workflow, and edges without tasks stand under ``""``.
+    Tasks without the row of their workflow are a group without a workflow, and edges without tasks stand under ``""``, as
+    does all whose workflow is no text.
     """
     groups: dict[str, DefinitionRows] = {}
 
-    def group(workflow_id: str) -> DefinitionRows:
-        return groups.setdefault(workflow_id, DefinitionRows())
+    def group(workflow_id: Any) -> DefinitionRows:
+        return groups.setdefault(workflow_id if isinstance(workflow_id, str) else "", DefinitionRows())
 
     for row in rows.workflows:
         group(row["workflow_id"]).workflows.append(row)
@@ -93,6 +94,16 @@ def by_workflow(rows: DefinitionRows) -> dict[str, DefinitionRows]:
         owner = workflow_of.get(row["child_id"]) or workflow_of.get(row["parent_id"]) or ""
         group(owner).dependencies.append(row)
     return groups
+
+
+def joined(groups: Iterable[DefinitionRows]) -> DefinitionRows:
+    """Return the rows of several workflows as one."""
+    found = DefinitionRows()
+    for group in groups:
+        found.workflows.extend(group.workflows)
+        found.tasks.extend(group.tasks)
+        found.dependencies.extend(group.dependencies)
+    return found
 
 
 def to_entry(rows: DefinitionRows) -> Entry:
@@ -153,6 +164,6 @@ class Loss:
 
 
 def digest(entry: Entry) -> str:
-    """Return a digest that is the same for the same rows."""
-    text = json.dumps(entry, sort_keys=True, separators=(",", ":"))
+    """Return a digest that is the same for the same rows, whether they are good or not."""
+    text = json.dumps(entry, sort_keys=True, separators=(",", ":"), default=repr)
     return hashlib.sha256(text.encode()).hexdigest()

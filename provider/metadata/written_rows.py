@@ -9,10 +9,14 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Text, cast
 from sqlalchemy.orm import Session
 
-from provider.plain_data import ConstantError, parse_json
+from provider.plain_data import ConstantError, deeper_than, parse_json
 
 #: So many ids in one SELECT; databases limit how many.
 IDS_AT_ONCE = 500
+
+#: JSON that is nested deeper than this is left as text: whoever writes such a value, with more callers above than whoever has
+#: read it, would run out of stack. No valid row has half as many levels.
+_MOST_LEVELS = 100
 
 #: How people write a boolean in SQL. PostgreSQL takes them all for what they mean, SQLite reads each of them as true.
 _BOOLEANS = {
@@ -47,14 +51,33 @@ def _reader(column: Any) -> Callable[[str | None], Any] | None:
 
 
 def parsed(text: str | None) -> Any:
-    """Return the value of a JSON column, or its text where that is no JSON."""
+    """Return the value of a JSON column, or its text where that is no JSON, or nested too deep to be handed on."""
+    if text is None:
+        return None
+    if text == "[]":  # which most columns with a list hold
+        return []
     try:
-        return None if text is None else parse_json(text)
-    except ConstantError:
-        # Whoever checks the row tells where the NaN is.
-        return json.loads(text or "")
+        value = _value(text)
     except (ValueError, RecursionError):
         return text
+    may_be_deep = len(text) > _MOST_LEVELS and text.count("[") + text.count("{") > _MOST_LEVELS  # most texts are short
+    return text if may_be_deep and deeper_than(_MOST_LEVELS, value) else value
+
+
+def _value(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ConstantError:
+        # Whoever checks the row tells where the NaN is.
+        return json.loads(text)
+
+
+def can_be_sent(id_: object) -> bool:
+    """Tell whether an id can be a value in a statement; what is no text, or none that UTF-8 has, SQLite alone holds."""
+    try:
+        return isinstance(id_, str) and id_.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def boolean(text: str | None) -> Any:

@@ -309,7 +309,7 @@ BAD_TASK_ROWS: dict[str, tuple[Callable[[Rows], object], str]] = {
     ),
     "half a character": (
         _config("dim_date", "vars", {"a": "\ud800"}),
-        TASK + "config.vars.a: holds half a surrogate pair, which cannot be stored; remove it",
+        TASK + "config.vars.a: holds half a surrogate pair, or bytes that are not UTF-8, which cannot be stored; remove it",
     ),
     "not a number": (
         _config("dim_date", "poll_interval", float("nan")),
