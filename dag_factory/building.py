@@ -11,9 +11,9 @@ from airflow.sdk import DAG, BaseOperator
 
 from dag_factory.budget import Budget
 from dag_factory.graph import find_cycle
-from dag_factory.problems import Problem, shorten, way_around
+from dag_factory.problems import Problem, shorten, unchecked, way_around
 from dag_factory.prototypes import Prototypes
-from dag_factory.sizes import surplus
+from dag_factory.sizes import surplus, too_large
 from dag_factory.specs import WorkflowSpec
 from dag_factory.task_types.registry import TaskTypes
 from dag_factory.validation import validate
@@ -77,7 +77,7 @@ class Workshop:
         #: Workflows that others come after.
         self.followed: Collection[str] = ()
         self._types = types
-        self._budget = budget
+        self.budget = budget
         self._only_task = only_task
         self._prototypes = Prototypes()
         self._assets: set[str] = set()
@@ -94,17 +94,19 @@ class Workshop:
         """
         if rows is not None:
             size = _size(rows)
-            in_time = self._budget.allows(size, _SHARES[standing])
-            if in_time and self._build(rows, size, "", known=standing is Standing.KNOWN):
+            in_time = self.budget.allows(size, _SHARES[standing])
+            if in_time and self._build(workflow_id, rows, size, "", known=standing is Standing.KNOWN):
                 return True
-            if not in_time:
+            if not in_time and (problems := too_large(rows)):
+                self.built.problems += problems
+            elif not in_time:
                 (self._left_out if last_good is None else self._postponed).append(workflow_id)
         if last_good is not None:
             old = to_rows([last_good])
             size = _size(old)
-            if self._budget.allows(size):
+            if self.budget.allows(size):
                 # What is wrong there was reported when its rows were.
-                self._build(old, size, " (of the last good definitions)", known=True)
+                self._build(workflow_id, old, size, " (of the last good definitions)", known=True)
             else:
                 self._left_out.append(workflow_id)
         return False
@@ -117,7 +119,7 @@ class Workshop:
         )
         for workflow_ids, outcome in outcomes:
             if workflow_ids:
-                names, seconds = _names(workflow_ids), f"{self._budget.seconds:g}"
+                names, seconds = _names(workflow_ids), f"{self.budget.seconds:g}"
                 text = (
                     f"{names} cannot be built within the {seconds} seconds that Airflow's limits leave for it, so {outcome}; "
                     "write more DAG files with `accelerator init FOLDER --shards N`, or raise [core] dagbag_import_timeout and "
@@ -125,17 +127,18 @@ class Workshop:
                 )
                 self.built.problems.append(Problem("", f"DAG file{shard.title}", text))
 
-    def _build(self, rows: DefinitionRows, size: int, origin: str, *, known: bool) -> bool:
+    def _build(self, owner: str, rows: DefinitionRows, size: int, origin: str, *, known: bool) -> bool:
         try:
             validated = validate(rows, self._types, storable=known)
         except Exception as error:  # noqa: BLE001 - one row that the checks are not made for must not cost the other workflows
-            self.built.problems.append(_unchecked(rows, error, origin))
+            self.built.problems.append(unchecked(owner, error, origin))
             return False
         self.built.problems += [
             Problem(problem.workflow_id, f"{problem.row}{origin}", problem.message) for problem in validated.problems
         ]
         good = False
-        for workflow_id, valid in validated.workflows.items():
+        # These are the rows of one workflow, and so are the mistakes in them.
+        for workflow_id, valid in ({} if validated.problems else validated.workflows).items():
             spec = valid.model_copy(update={"is_followed": workflow_id in self.followed})
             # What was good and is the same was rehearsed; of types that others write, the code may be another meanwhile.
             tried = known and self._types.are_built_in(task.task_type for task in spec.tasks)
@@ -150,7 +153,7 @@ class Workshop:
                 self.built.dags[workflow_id] = dag
                 self.built.problems += _cannot_be_followed(spec, dag, origin)
                 good = True
-        self._budget.spent(size, typical=has_own_types(rows, self._types))
+        self.budget.spent(size, typical=has_own_types(rows, self._types))
         return good
 
     def _make_room(self, spec: WorkflowSpec) -> None:
@@ -200,15 +203,6 @@ def usable_dag(
             raise ValueError(f"the operators form a cycle: {way_around(cycle)}")
         rehearse(dag)
     return dag
-
-
-def _unchecked(rows: DefinitionRows, error: Exception, origin: str) -> Problem:
-    """Return the problem of rows that the checks themselves fail on."""
-    row = rows.workflows[0] if rows.workflows else None
-    name = row.get("workflow_id") if isinstance(row, dict) else None
-    workflow_id = name if isinstance(name, str) else ""
-    text = f"cannot be checked: {type(error).__name__}: {shorten(error, 300)}; simplify its rows"
-    return Problem(workflow_id, f"workflows row {shorten(workflow_id)}{origin}", text)
 
 
 def unusable(workflow_id: str, error: Exception) -> Problem:

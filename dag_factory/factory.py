@@ -21,11 +21,11 @@ from dag_factory import outage, problem_file, snapshot
 from dag_factory.budget import Budget, seconds_allowed
 from dag_factory.building import Built, Standing, Workshop, has_own_types
 from dag_factory.predecessors import after_of, circular, followed, in_effect
-from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded
+from dag_factory.problems import MAX_LISTED, Problem, raise_problems, searches_bounded, shorten
 from dag_factory.settling import losses_of, settle
 from dag_factory.single_task import single_task_dag
 from dag_factory.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
-from dag_factory.source import DefinitionsUnavailableError, read_meant, read_rows, read_workflow
+from dag_factory.source import DefinitionsUnavailableError, Read, read_meant, read_rows, read_workflow
 from dag_factory.task_types.registry import task_types
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, Shard, by_workflow, to_entry, to_rows
@@ -77,41 +77,58 @@ def build_all(shard: Shard = WHOLE) -> Built:
     """Build every workflow of a shard; keep the good definitions in the snapshot, and leave the problems beside it."""
     workshop = Workshop(task_types(), Budget(seconds_allowed()))
     last_good, may_save = _load_snapshot(shard, workshop.built)
+    unread = list(workshop.built.problems)
     can_wait = bool(last_good.entries) or snapshot.path(shard).exists()
     try:
         read = _look(lambda: read_rows(shard, last_good.version), can_wait=can_wait)
     except DefinitionsUnavailableError as error:
         workshop.built.problems.append(_unavailable(error, can_wait=can_wait))
-        workshop.followed = followed(last_good.predecessors)
-        for workflow_id in sorted(last_good.entries):
-            workshop.make(workflow_id, None, last_good.entries[workflow_id], Standing.KNOWN)
+        _build_last_good(workshop, last_good)
     else:
-        groups = by_workflow(read.rows)
-        settled = settle(last_good, groups, read.meant)
-        circles = [problem for problem in circular(read.predecessors, read.makers) if problem.workflow_id in shard]
-        workshop.built.problems += [*settled.problems, *circles]
-        elsewhere = snapshot.predecessors_elsewhere(shard)
-        # Some may be built from their last good definitions, and go on to follow whom they follow there.
-        workshop.followed = followed(read.predecessors) | followed(elsewhere) | followed(after_of(last_good.entries))
-        # Whoever is in a circle stays what it was, if anything.
-        in_circles = {problem.workflow_id for problem in circles}
-        usable = {name: group for name, group in groups.items() if name not in in_circles}
-        good = _build_groups(workshop, usable, last_good, settled.kept | (in_circles & last_good.entries.keys()))
-        predecessors = in_effect(read.predecessors, good, shard, elsewhere)
-        if predecessors != read.predecessors:  # else there are no other circles than those
-            good = _without_circles(workshop, circular(predecessors, read.makers), good, last_good)
-            predecessors = in_effect(read.predecessors, good, shard, elsewhere)
-        if may_save:
-            waiting = {name: waits for name, waits in settled.waiting.items() if name in good}
-            pending = {name: settled.meant[name] for name in losses_of(good, groups) if name in settled.meant}
-            now = Snapshot(good, waiting, settled.held, read.meant.newest, pending, predecessors)
-            _save(now, shard, workshop.built)
+        try:
+            now = _build_read(workshop, read, last_good, shard)
+        except Exception as error:  # noqa: BLE001 - whatever rows make of this code, no DAG that was good is lost by it
+            workshop = Workshop(task_types(), workshop.budget)
+            workshop.built.problems += [*unread, _of_no_use(error)]
+            _build_last_good(workshop, last_good)
+        else:
+            if may_save:
+                _save(now, shard, workshop.built)
     workshop.report(shard)
     try:
         problem_file.save(workshop.built.problems, shard)
     except SnapshotError as error:
         workshop.built.problems.append(Problem("", "definitions snapshot", str(error)))
     return workshop.built
+
+
+def _build_read(workshop: Workshop, read: Read, last_good: Snapshot, shard: Shard) -> Snapshot:
+    """Build every workflow from what was read, or from the last good definitions; return what is good now."""
+    groups = by_workflow(read.rows)
+    settled = settle(last_good, groups, read.meant)
+    circles = [problem for problem in circular(read.predecessors, read.makers) if problem.workflow_id in shard]
+    workshop.built.problems += [*settled.problems, *circles]
+    elsewhere = snapshot.predecessors_elsewhere(shard)
+    # Some may be built from their last good definitions, and go on to follow whom they follow there.
+    workshop.followed = followed(read.predecessors) | followed(elsewhere) | followed(after_of(last_good.entries))
+    # Whoever is in a circle stays what it was, if anything.
+    in_circles = {problem.workflow_id for problem in circles}
+    usable = {name: group for name, group in groups.items() if name not in in_circles}
+    good = _build_groups(workshop, usable, last_good, settled.kept | (in_circles & last_good.entries.keys()))
+    predecessors = in_effect(read.predecessors, good, shard, elsewhere)
+    if predecessors != read.predecessors:  # else there are no other circles than those
+        good = _without_circles(workshop, circular(predecessors, read.makers), good, last_good)
+        predecessors = in_effect(read.predecessors, good, shard, elsewhere)
+    waiting = {name: waits for name, waits in settled.waiting.items() if name in good}
+    pending = {name: settled.meant[name] for name in losses_of(good, groups) if name in settled.meant}
+    return Snapshot(good, waiting, settled.held, read.meant.newest, pending, predecessors)
+
+
+def _build_last_good(workshop: Workshop, last_good: Snapshot) -> None:
+    """Build every workflow from the last good definitions."""
+    workshop.followed = followed(last_good.predecessors)
+    for workflow_id in sorted(last_good.entries):
+        workshop.make(workflow_id, None, last_good.entries[workflow_id], Standing.KNOWN)
 
 
 def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None = None) -> Built:
@@ -143,14 +160,18 @@ def build_one(workflow_id: str, shard: Shard = WHOLE, *, only_task: str | None =
             raise unavailable
         rows, predecessors = _look(lambda: read_workflow(workflow_id), can_wait=entry is not None)
         counts = entry is None or _counts(workflow_id, rows, entry, last_good, shard)
-    except DefinitionsUnavailableError as error:
-        workshop.built.problems.append(_unavailable(error, can_wait=entry is not None))
-        workshop.followed = followed(last_good.predecessors)
-        workshop.make(workflow_id, None, entry, Standing.KNOWN)
-    else:
         workshop.followed = followed(predecessors) | followed(last_good.predecessors)
         used = rows if counts else None
         workshop.make(workflow_id, used, entry, Standing.of(used, entry))
+    except DefinitionsUnavailableError as error:
+        problem = _unavailable(error, can_wait=entry is not None)
+    except Exception as error:  # noqa: BLE001 - whatever rows make of this code, the task has a last good definition
+        problem = _of_no_use(error)
+    else:
+        return workshop.built
+    workshop.built.problems.append(problem)
+    workshop.followed = followed(last_good.predecessors)
+    workshop.make(workflow_id, None, entry, Standing.KNOWN)
     return workshop.built
 
 
@@ -254,7 +275,7 @@ def _load_snapshot(shard: Shard, built: Built) -> tuple[Snapshot, bool]:
 def _save(good: Snapshot, shard: Shard, built: Built) -> None:
     try:
         snapshot.save(good, shard)
-    except SnapshotError as error:
+    except (SnapshotError, ValueError, TypeError, RecursionError) as error:
         built.problems.append(Problem("", "definitions snapshot", str(error)))
 
 
@@ -264,6 +285,16 @@ def _unavailable(error: DefinitionsUnavailableError, *, can_wait: bool) -> Probl
     else:
         state = f"there are no last good definitions in {snapshot.folder()}, so there are no DAGs"
     return Problem("", "application database", f"the workflow tables cannot be read: {str(error).rstrip('.')}. {state}")
+
+
+def _of_no_use(error: Exception) -> Problem:
+    """Return the problem of rows that were read, and that this package fails on; the log has where."""
+    log.exception("The rows of the workflow tables cannot be used.")
+    text = (
+        f"the rows of the workflow tables cannot be used: {type(error).__name__}: {shorten(error, 300)}; DAGs are built from the "
+        "last good definitions, and the log has the traceback, to report"
+    )
+    return Problem("", "application database", text)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dag_factory.problems import Problem
+from dag_factory.problems import Problem, unchecked
 from dag_factory.snapshot import Snapshot, Waiting
 from provider.metadata.rows import DefinitionRows
 from provider.metadata.workflow_rows import Entry, Loss, Meant, digest, entry_of, to_entry
@@ -46,26 +46,32 @@ def settle(last_good: Snapshot, groups: Mapping[str, DefinitionRows], meant: Mea
     :param groups: workflow id → its rows.
     :param meant: what people did on purpose since the snapshot.
     """
-    now = {workflow_id: entry_of(groups.get(workflow_id)) for workflow_id in last_good.entries}
-    losses = losses_of(last_good.entries, groups)
-    on_purpose = {
-        workflow_id: loss
-        for workflow_id, loss in losses.items()
-        if meant.covers(workflow_id, now[workflow_id]) or last_good.was_meant(workflow_id, loss)
-    }
-    lost = losses.keys() - on_purpose.keys()
-    held = last_good.held & lost
-    others = last_good.entries.keys() - held - on_purpose.keys()
-    held |= _at_once({name: last_good.entries[name] for name in others if name in lost or now[name] is not None}, now) & lost
-    waiting = {workflow_id: _waiting(last_good.waiting.get(workflow_id), now[workflow_id]) for workflow_id in lost}
+    now: dict[str, Entry | None] = {}
+    losses, on_purpose, waiting, problems = dict[str, Loss](), dict[str, Loss](), dict[str, Waiting](), list[Problem]()
+    for workflow_id, entry in last_good.entries.items():
+        try:
+            after, loss = entry_of(groups.get(workflow_id)), _loss(entry, groups.get(workflow_id))
+            if loss is not None and (meant.covers(workflow_id, after) or last_good.was_meant(workflow_id, loss)):
+                on_purpose[workflow_id] = loss
+            elif loss is not None:
+                losses[workflow_id], waiting[workflow_id] = loss, _waiting(last_good.waiting.get(workflow_id), after)
+            now[workflow_id] = after
+        except Exception as error:  # noqa: BLE001 - rows that nobody has checked yet must not cost the other workflows
+            problems.append(unchecked(workflow_id, error))
+    held = last_good.held & losses.keys()
+    others = now.keys() - held - on_purpose.keys()
+    before = {name: last_good.entries[name] for name in others if name in losses or now[name] is not None}
+    held |= _at_once(before, now) & losses.keys()
     latest = time.time() - APART_SECONDS
     unsettled = {
         workflow_id
         for workflow_id, waits in waiting.items()
         if workflow_id not in last_good.waiting or last_good.waiting[workflow_id] != waits or waits.since > latest
     }
-    problems = [_problem(last_good, now, {name: losses[name] for name in held})] if held else []
-    return Settled(waiting, frozenset(held | unsettled), frozenset(held), on_purpose, problems)
+    if held:
+        problems.append(_problem(last_good, now, {name: losses[name] for name in held}))
+    unchecked_ones = last_good.entries.keys() - now.keys()
+    return Settled(waiting, frozenset(held | unsettled | unchecked_ones), frozenset(held), on_purpose, problems)
 
 
 def losses_of(last_good: Mapping[str, Entry], groups: Mapping[str, DefinitionRows]) -> dict[str, Loss]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from dag_factory import snapshot
-from dag_factory.snapshot import Agreement, SnapshotError
+from dag_factory.snapshot import Agreement
 from dag_factory.source import read_task
 from dag_factory.specs import RESERVED_TASK_IDS
 from dag_factory.task_types.registry import TaskTypes
@@ -30,19 +30,14 @@ def single_task_dag(workflow_id: str, task_id: str, shard: Shard, types: TaskTyp
     if task_id in RESERVED_TASK_IDS:
         return None
     rows = read_task(workflow_id, task_id)
-    if not _can_stand_alone(rows, workflow_id, task_id, types):
-        return None
     try:
+        if not _can_stand_alone(rows, workflow_id, task_id, types):
+            return None
         if snapshot.agrees(shard, workflow_id, task_id, rows) is Agreement.DIFFERS:
             return None
-    except SnapshotError:
-        return None  # whoever reads all of it says what is wrong with it
-    spec = validate(rows, types, only_task=task_id).workflows.get(workflow_id)
-    if spec is None:
-        return None
-    try:
-        return build_dag(spec, types, only_task=task_id)
-    except Exception:  # noqa: BLE001 - whatever an operator refuses, building the whole finds it again and says so
+        spec = validate(rows, types, only_task=task_id).workflows.get(workflow_id)
+        return None if spec is None else build_dag(spec, types, only_task=task_id)
+    except Exception:  # noqa: BLE001 - whatever rows, snapshot or an operator do, building the whole finds it again and says so
         return None
 
 

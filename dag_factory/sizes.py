@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from dag_factory.problems import Problem, row_name
+from dag_factory.templates import contains_template
+from provider.metadata.rows import DefinitionRows
+
 #: Parameters of a workflow. Airflow makes and checks an object of each, which takes as long as two tasks.
 MOST_PARAMS = 500
 #: Values in one column, at any depth: each key and each entry of a list is one.
@@ -17,9 +21,13 @@ MOST_VALUES = 20_000
 #: Characters of all texts in one column; a query of BigQuery may have half as many.
 MOST_CHARACTERS = 2_000_000
 
-#: What an ordinary row has, and how many more take as long as one such row.
+#: What an ordinary row has, and how many more take as long as one such row. A text is copied a few times, at worst of what is not
+#: ASCII in a tenth of a microsecond a character; templates in it are parsed, each in a tenth of a millisecond.
 _ORDINARY_VALUES, _VALUES_OF_A_ROW = 100, 5
-_ORDINARY_CHARACTERS, _CHARACTERS_OF_A_ROW = 2000, 50
+_ORDINARY_CHARACTERS, _CHARACTERS_OF_A_ROW, _TEMPLATED_CHARACTERS_OF_A_ROW = 2000, 2000, 50
+
+#: Columns whose templates are parsed.
+_TEMPLATED = ("config", "expand", "run_if")
 
 
 def oversized(row: Mapping[str, Any]) -> Iterator[str]:
@@ -35,6 +43,16 @@ def oversized(row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{column}: has more than {MOST_CHARACTERS} characters; shorten it"
 
 
+def too_large(rows: DefinitionRows) -> list[Problem]:
+    """Return a problem for each column of the rows of a workflow that holds too much."""
+    return [
+        Problem(str(row.get("workflow_id")), row_name(table, key, row.get(key)), reason)
+        for table, key, of_table in (("workflows", "workflow_id", rows.workflows), ("tasks", "task_id", rows.tasks))
+        for row in of_table
+        for reason in oversized(row)
+    ]
+
+
 def surplus(rows: Iterable[Any]) -> int:
     """Return as how many further rows it counts that these are larger than usual."""
     found = 0
@@ -43,7 +61,9 @@ def surplus(rows: Iterable[Any]) -> int:
         if isinstance(row, dict) and isinstance(instances := row.get("expand"), list):
             found += len(instances)
         found += max(0, values - _ORDINARY_VALUES) // _VALUES_OF_A_ROW
-        found += max(0, characters - _ORDINARY_CHARACTERS) // _CHARACTERS_OF_A_ROW
+        if (more := characters - _ORDINARY_CHARACTERS) > 0:
+            parsed = any(contains_template(row.get(column)) for column in _TEMPLATED)
+            found += more // (_TEMPLATED_CHARACTERS_OF_A_ROW if parsed else _CHARACTERS_OF_A_ROW)
     return found
 
 

@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError
 
-from dag_factory import factory, problems
+from dag_factory import budget, factory, problems
 from dag_factory.sizes import oversized, surplus
 from dag_factory.validation import validate
 from provider.exceptions import DefinitionError
@@ -142,7 +142,46 @@ def test_a_row_may_hold_as_much_as_is_said() -> None:
     row = {"params": [{"name": "a"}] * 500, "tags": ["x" * 100] * 20_000, "description": "x" * 2_000_000}
     assert list(oversized(row)) == []
     assert surplus([{"description": "x" * 1800, "tags": ["x"] * 90}]) == 0
-    assert surplus([{"description": "x" * 3000}, {"tags": [[1] * 200] * 2}]) == 20 + 60
+    assert surplus([{"description": "x" * 12_000}, {"tags": [[1] * 200] * 2}]) == 5 + 60
+
+
+def test_templates_count_for_more_than_other_characters() -> None:
+    templates = "{{ batch_date }}" * 1000
+    assert surplus([{"description": templates}]) == 7
+    assert surplus([{"config": {"vars": [{"a": templates}]}}]) == 280
+
+
+@pytest.fixture
+def limits_of_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's own limits, and a machine that takes a second for 300 rows."""
+    monkeypatch.setattr(factory, "Budget", lambda _: budget.Budget(15.0))
+    monkeypatch.setattr(budget, "_SECONDS_EACH", 1 / 300)
+
+
+@pytest.mark.usefixtures("limits_of_airflow")
+def test_a_column_may_be_as_long_as_is_said_within_the_limits_of_airflow(stored: Rows) -> None:
+    sql("UPDATE workflows SET description = :value WHERE workflow_id = 'calendar'", value="x" * 2_000_000)
+    built = factory.build_all()
+
+    assert built.problems == []
+    assert len(built.dags["calendar"].description or "") == 2_000_000
+
+
+@pytest.mark.usefixtures("limits_of_airflow")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_column_that_is_too_long_is_named_where_there_is_no_time_either(known: bool, stored: Rows) -> None:
+    name = "calendar" if known else "fresh"
+    if not known:
+        stored.workflows.append({"workflow_id": name})
+        stored.tasks.append({"task_id": "f", "workflow_id": name, "task_type": "external"})
+        store(stored)
+    sql("UPDATE workflows SET description = :value WHERE workflow_id = :name", value="x" * 20_000_000, name=name)
+    built = factory.build_all()
+
+    assert [str(problem) for problem in built.problems] == [
+        f"workflows row {name}: description: has more than 2000000 characters; shorten it"
+    ]
+    assert sorted(built.dags) == ["calendar", "daily_sales"]
 
 
 # Texts.
