@@ -241,6 +241,25 @@ OPTIONAL = {"workflows": tuple(GOOD_OPTIONS), "tasks": tuple(GOOD_COLUMNS), "tas
 
 
 @dataclass(frozen=True)
+class StoredText:
+    """A text as SQLite may have it: of any bytes."""
+
+    stored: bytes
+
+
+def _nested(levels: int) -> tuple[str, str]:
+    return "[" * levels + "]" * levels, '{"a":' * levels + "1" + "}" * levels
+
+
+#: What SQL writes into any column, and no file can hold.
+OF_SQL: tuple[Any, ...] = (
+    *(b"ab", b"\xff", b"", b"1", b"[]", b"x" * 3000),
+    *(StoredText(stored) for stored in (b"\xff", b"a\xc3", b"\xed\xa0\x80", b'{"a": "\xff"}', b"[NaN, " + b"[" * 3000)),
+    *(text for levels in (30, 45, 101, 500, 940, 3000) for text in _nested(levels)),
+)
+
+
+@dataclass(frozen=True)
 class Row:
     """One row to be written; what is in a JSON column is a text already."""
 
@@ -289,7 +308,10 @@ class RandomRows:
             )
             values[column] = self._spoiled(column, values.get(column))
         json_columns = JSON_COLUMNS[table]
-        return Row(table, {name: self._text(value) if name in json_columns else value for name, value in values.items()})
+        written = {name: self._text(value) if name in json_columns else value for name, value in values.items()}
+        if self._random.random() < 0.06:
+            written[self._random.choice(list(written))] = self._random.choice(OF_SQL)
+        return Row(table, written)
 
     def _spoiled(self, column: str, good: Any) -> Any:
         kind = self._random.random()

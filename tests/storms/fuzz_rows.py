@@ -35,7 +35,7 @@ from provider.metadata.tables import Base
 from provider.metadata.workflow_rows import Shard
 from provider.plain_data import unstorable
 from tests.dag_factory.definitions import good_rows, store
-from tests.storms.fuzz_row_values import RandomRows, Row
+from tests.storms.fuzz_row_values import RandomRows, Row, StoredText
 from tests.storms.outcome import Findings, Outcome, quiet
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -48,6 +48,7 @@ HEALTHY = tuple(row["workflow_id"] for row in good_rows().workflows)
 COLUMNS = {name: table.columns.keys() for name, table in Base.metadata.tables.items()}
 #: What a problem says of a row as a whole.
 OF_THE_ROW = ("given more than once; keep one", "has no task; add a row to tasks", "dependencies form a cycle: ")
+OF_A_LOSS = "which looks like another or an emptied database, so their last good definitions are used on."
 ROW = re.compile(r"(workflows|tasks|task_dependencies) row (.+)")
 NO_WORDS_OF_OURS = ("pydantic", "Input should", "Traceback", "ValidationError", "cannot be built", "\n", "\x00", "\x1b")
 
@@ -133,12 +134,17 @@ def _insert(row: Row, bound: sqlalchemy.Engine) -> sqlalchemy.TextClause:
     places = []
     for name in row.values:
         kind = columns[name].type.compile(bound.dialect)
-        places.append(f":{name}" if bound.dialect.name == "sqlite" else f"CAST(CAST(:{name} AS text) AS {kind})")
+        if bound.dialect.name == "sqlite":
+            places.append(f"CAST(:{name} AS TEXT)" if isinstance(row.values[name], StoredText) else f":{name}")
+        else:
+            places.append(f"CAST(CAST(:{name} AS text) AS {kind})")
     return sqlalchemy.text(f"INSERT INTO {row.table} ({', '.join(row.values)}) VALUES ({', '.join(places)})")
 
 
 def _bound(value: Any) -> Any:
     """Return a value as a client of SQL can send it."""
+    if isinstance(value, StoredText):
+        return value.stored
     if isinstance(value, dict | list):
         return json.dumps(value)
     if isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 2**63):
@@ -154,6 +160,9 @@ class Judge(Findings):
         for problem in problems:
             text = str(problem)
             found = ROW.fullmatch(problem.row)
+            if found is None and problem.row == "workflows" and OF_A_LOSS in problem.message:
+                self.counts["losses that were held"] += 1
+                continue
             if found is None:
                 self.wrong("names no row", text)
                 continue
@@ -226,7 +235,8 @@ def fuzz(rows: int, random: Random, folder: Path, url: str, tables: AirflowTable
             written = write(hostile, client)
             judge.counts["rows"] += written
             judge.counts["rows that the database refused"] += len(hostile) - written
-            shutil.rmtree(dags / "snapshot", ignore_errors=True)
+            if random.random() < 0.5:  # else all that is not there any more is lost
+                shutil.rmtree(dags / "snapshot", ignore_errors=True)
             try:
                 result = parse(dags)
             except Exception as error:  # noqa: BLE001 - that is what is looked for
