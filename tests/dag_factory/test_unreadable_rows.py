@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from dag_factory import factory, outage, settling
+from dag_factory import factory, outage, settling, source
 from dag_factory.building import Built
 from dag_factory.validation import validate
 from provider.metadata.engine import get_engine
@@ -209,7 +209,7 @@ def test_an_edge_with_one_end_spoils_the_workflow_of_that_end(rows: Rows) -> Non
 
 def test_rows_without_an_id_are_a_group_of_their_own(stored: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables of this version do not take them, a table that somebody else made may."""
-    read = factory.read_rows
+    read = source.read_rows
 
     def with_nulls(*args: Any) -> Any:
         found = read(*args)
