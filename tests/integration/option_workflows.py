@@ -64,7 +64,15 @@ WORKFLOWS = [
     workflow("narrow", *(task(f"narrow_{name}", "some", priority=n) for n, name in enumerate("abc", 1)), max_active_tasks=1),
     workflow("wide_slots", *(task(f"wide_{name}", "some", pool_slots=100) for name in "ab")),
     workflow("alone", task("alone_task", "some", max_active_tis_per_dag=1)),
-    workflow("by_ones", task("by_ones_task", "{{ item }}", expand=["some", "some", "some"], max_active_tis_per_dagrun=1)),
+    workflow(
+        "by_ones",
+        task(
+            "by_ones_task",
+            "{{ item.name }}",
+            expand=[{"name": "some", "number": number} for number in range(3)],
+            max_active_tis_per_dagrun=1,
+        ),
+    ),
     workflow("after_past", task("past_fails", "fails"), task("past_waits", "fails", depends_on_past=True)),
     workflow(
         "patient",
