@@ -25,7 +25,7 @@ def newest_batches(
     """
     statement = select(TaskBatch.__table__)
     if workflow_id is not None:
-        statement = statement.where(TaskBatch.workflow_id.in_(names_of(session, workflow_id) if earlier else [workflow_id]))
+        statement = statement.where(TaskBatch.workflow_id.in_(_names(session, workflow_id, earlier=earlier)))
     if status is not None:
         statement = statement.where(TaskBatch.status == status)
     # The key as well, so that batches of one moment keep their order.
@@ -44,8 +44,12 @@ def batches_with_id(
     """
     statement = select(TaskBatch.__table__).where(TaskBatch.batch_id == batch_id).order_by(TaskBatch.workflow_id)
     if workflow_id is not None:
-        statement = statement.where(TaskBatch.workflow_id.in_(names_of(session, workflow_id) if earlier else [workflow_id]))
+        statement = statement.where(TaskBatch.workflow_id.in_(_names(session, workflow_id, earlier=earlier)))
     return [cast("StoredTaskBatch", dict(row)) for row in session.execute(statement).mappings()]
+
+
+def _names(session: Session, workflow_id: str, *, earlier: bool) -> list[str]:
+    return names_of(session, workflow_id) if earlier else [workflow_id]
 
 
 def task_logs_of(session: Session, workflow_id: str, batch_id: str, *, limit: int | None = None) -> list[StoredTaskLog]:

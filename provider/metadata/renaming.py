@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from provider.metadata.advisory_locks import AdvisoryLock
+from provider.metadata.advisory_locks import AdvisoryLock, hold
 from provider.metadata.free_places import UNSEEN_SECONDS
 from provider.metadata.states import DISPATCHED, RECEIVED, UNFINISHED
 from provider.metadata.tables import AlertRule, BatchRequest, EarlierName, Task, TaskBatch, TaskLog, Workflow, WorkflowVersion
@@ -64,23 +64,17 @@ def _is_stored(workflow_id: Any) -> Any:
 
 def no_message_meanwhile(session: Session) -> None:
     """Let nobody store messages until this transaction ends, and see what is stored already."""
-    _lock(session, func.pg_advisory_xact_lock)
+    hold(session, AdvisoryLock.NAMES)
 
 
 def no_renaming_meanwhile(session: Session) -> None:
     """Let no workflow get another id until this transaction ends; any number of others may ask for the same."""
-    _lock(session, func.pg_advisory_xact_lock_shared)
-
-
-def _lock(session: Session, how: Any) -> None:
-    if session.get_bind().dialect.name == "postgresql":  # on SQLite a transaction that writes is alone anyway
-        session.execute(select(how(AdvisoryLock.NAMES.value)))
+    hold(session, AdvisoryLock.NAMES, shared=True)
 
 
 def no_start_meanwhile(session: Session) -> None:
     """Let no dispatcher claim a request until this transaction ends."""
-    if session.get_bind().dialect.name == "postgresql":  # on SQLite a transaction that writes is alone anyway
-        session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.CLAIM.value)))
+    hold(session, AdvisoryLock.CLAIM)
 
 
 def running(session: Session, workflow_id: str) -> list[str]:
@@ -113,11 +107,11 @@ def tables_with(session: Session, workflow_id: str, renamed: str) -> list[str]:
 def _was_its_own(session: Session, workflow_id: str, renamed: str) -> bool:
     """Tell whether a workflow had an id before, and nobody has had it since."""
     before = exists().where(EarlierName.workflow_id == renamed, EarlierName.earlier_id == workflow_id)
-    newest = select(WorkflowVersion.action).where(WorkflowVersion.workflow_id == workflow_id)
-    return bool(session.scalar(select(before))) and session.scalar(newest.order_by(WorkflowVersion.version.desc()).limit(1)) in (
-        RENAMED,
-        None,
-    )  # versions are swept after some time
+    if not session.scalar(select(before)):
+        return False
+    actions = select(WorkflowVersion.action).where(WorkflowVersion.workflow_id == workflow_id)
+    newest = session.scalar(actions.order_by(WorkflowVersion.version.desc()).limit(1))
+    return newest in (RENAMED, None)  # versions are swept after some time
 
 
 def move_definition(session: Session, old: str, new: str) -> dict[str, int]:

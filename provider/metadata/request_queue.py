@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from provider.metadata.advisory_locks import AdvisoryLock
+from provider.metadata.advisory_locks import AdvisoryLock, hold
 from provider.metadata.free_places import free_places
 from provider.metadata.inbox_rows import forgotten
 from provider.metadata.rows import CLAIM_SECONDS, ClaimedRequest
@@ -57,8 +57,7 @@ def claim(session: Session, limit: int = 100, *, seconds: float = CLAIM_SECONDS)
     :param limit: how many at most.
     :param seconds: how long the claim holds.
     """
-    if session.get_bind().dialect.name == "postgresql":  # on SQLite a transaction that writes is alone anyway
-        session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.CLAIM.value)))
+    hold(session, AdvisoryLock.CLAIM)
     now = datetime.now(UTC)
     # Two statements: in one, PostgreSQL ranks anew for each request, as it expects one row where a moment ago there was none.
     ids = _due_ids(session, now, limit)

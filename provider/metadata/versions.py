@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TypedDict
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from provider.metadata.advisory_locks import AdvisoryLock
+from provider.metadata.advisory_locks import AdvisoryLock, hold
 from provider.metadata.tables import WorkflowVersion
 from provider.metadata.workflow_rows import CONFIRMED, FOUND, Entry, digest
 
@@ -34,8 +34,7 @@ class Version(TypedDict):
 
 def one_at_a_time(session: Session) -> None:
     """Let no other import write until this transaction ends, so that a later version also is a later commit."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text(f"SELECT pg_advisory_xact_lock({AdvisoryLock.DEFINITIONS.value})"))
+    hold(session, AdvisoryLock.DEFINITIONS)
 
 
 def record(session: Session, action: str, entries: Mapping[str, Entry | None], *, by: str) -> None:
