@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from provider.airflow_internals.secrets import redact
+from provider.plain_data import unstorable
 
 #: Longest handle that is kept, as JSON, in characters.
 _LENGTH = 10_000
+#: How deep it may be nested. How deep Python itself goes depends on its version, and on who calls.
+_DEEPEST = 20
 
 
 def job_handle(entry: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -24,11 +27,13 @@ def job_handle(entry: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(service, Mapping) or (isinstance(job, Mapping) and job.get("adopted")):
         return None
     handle = {name: entry.get(name) for name in ("service", "job", "intent")}
-    try:
-        text = json.dumps(handle, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+    if next(unstorable(handle, max_depth=_DEEPEST), None):
         return None
-    if len(text) > _LENGTH or "\\u0000" in text or redact(handle) != handle:
+    try:
+        text = json.dumps(handle)
+    except TypeError:
+        return None
+    if len(text) > _LENGTH or redact(handle) != handle:
         return None
     kept: dict[str, Any] = json.loads(text)
     return kept

@@ -248,6 +248,10 @@ def jobs(**values: Any) -> RemoteJobState:
         jobs(job={**JOB, "id": "x" * 20_000}),
         jobs(job={**JOB, "id": "a\0b"}),
         jobs(job={**JOB, "share": float("nan")}),
+        jobs(job={**JOB, "half": "\ud800"}),
+        jobs(job={**JOB, "text": object()}),
+        jobs(job={**JOB, 1: "a"}),
+        jobs(job={**JOB, "deep": nested(18)}),
         jobs(job={**JOB, "deep": nested(900)}),
         jobs(job={**JOB, "deep": nested(4000)}),
         None,
@@ -255,6 +259,11 @@ def jobs(**values: Any) -> RemoteJobState:
 )
 def test_what_is_not_kept(not_kept: RemoteJobState | None) -> None:
     assert stored_job(attempt(), not_kept) is None
+
+
+def test_one_that_is_as_deep_as_may_be_is_kept() -> None:
+    deepest = {**JOB, "deep": nested(17)}
+    assert stored_job(attempt(), jobs(job=deepest)) == {"service": RECORDED, "job": deepest, "intent": None}
 
 
 def test_only_the_task_instance_itself_has_a_job() -> None:
