@@ -154,4 +154,4 @@ class AirflowClient:
             if gone or time.monotonic() > deadline:
                 why = f"{', '.join(gone)} ended" if gone else f"nothing after {timeout:.0f} s"
                 raise AssertionError(f"waiting for {what}: {why}. {explain()}\n{self.log_ends()}")
-            time.sleep(max(0.2, 3 * (time.monotonic() - begun)))
+            time.sleep(max(0.4, 3 * (time.monotonic() - begun)))

@@ -147,7 +147,7 @@ def _publish(plan: Plan, publisher: Publisher, databases: Databases, strikes: St
         if turn >= LATER_ROUNDS:
             before = set(publisher.message_ids[turn - LATER_ROUNDS])
             patience = min(_ROUND_SECONDS, deadline - time.monotonic())
-            if not wait_for(partial(_are_stored, databases, before), patience):
+            if not wait_for(partial(_are_stored, databases, before), patience, 0.1):
                 return False
         if step is None:
             publisher.publish_next()
@@ -157,7 +157,6 @@ def _publish(plan: Plan, publisher: Publisher, databases: Databases, strikes: St
 
 
 def _are_stored(databases: Databases, message_ids: set[str]) -> bool:
-    time.sleep(0.1)
     return databases.stored(message_ids) == message_ids
 
 
@@ -165,13 +164,12 @@ def _wait_for_end(plan: Plan, databases: Databases, strikes: Strikes, deadline: 
     """Wait until everything is acknowledged and nothing waits, and the runs that are to end have ended."""
 
     def ended() -> bool:
-        time.sleep(0.5)
         if strikes.deliveries.left() or databases.waiting():
             return False
         states = Counter(run["state"] for run in databases.runs() if run["dag_id"] == LIVE_WORKFLOW)
         return states["success"] + states["failed"] >= plan.live_runs
 
-    return wait_for(ended, deadline - time.monotonic())
+    return wait_for(ended, deadline - time.monotonic(), 0.5)
 
 
 def _unproven(plan: Plan, strikes: Strikes, requests: Sequence[dict[str, Any]]) -> list[str]:

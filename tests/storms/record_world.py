@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,12 +100,9 @@ class RecordWorld:
 
         def look() -> bool:
             self.strikes.revive()
-            is_so = ready()
-            if not is_so:
-                time.sleep(_LOOK_SECONDS)
-            return is_so
+            return ready()
 
-        return wait_for(look, seconds)
+        return wait_for(look, seconds, _LOOK_SECONDS)
 
     def states(self, runs: list[Run]) -> dict[Run, str | None]:
         """Return the state of each run; None for one that is not there."""

@@ -11,7 +11,7 @@ from tests.provider.defects.raw_server import RawServer, http
 from tests.provider.defects.refresh_service import OURS
 from tests.provider.operators.powerbi_world import MODEL_ID, WORKSPACE_ID
 
-#: Seconds of one call.
+#: Seconds of one call where its time is the subject.
 CALL = 1.0
 JOB: dict[str, Any] = {
     "id": OURS,
@@ -26,7 +26,7 @@ COMPLETED = http(200, {"status": "Completed"})
 
 
 def hook(**budget: Any) -> PowerBIHook:
-    return PowerBIHook(budget=WaitBudget(**{"call": CALL, **budget}))
+    return PowerBIHook(budget=WaitBudget(**budget))
 
 
 def in_body(server: RawServer) -> Iterator[bytes]:

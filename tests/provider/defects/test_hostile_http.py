@@ -19,11 +19,11 @@ from tests.provider.operators.powerbi_world import enhanced
 pytestmark = pytest.mark.timeout(120)
 
 
-def failure(power_bi: Any, answer: bytes, **budget: Any) -> RemoteCallError:
+def failure(power_bi: Any, answer: bytes) -> RemoteCallError:
     """Return the error of a look at a refresh where the service answers everything with the same."""
     power_bi(lambda method, path, headers: answer)
     with pytest.raises(RemoteCallError) as raised:
-        hook(**budget).status(JOB)
+        hook().status(JOB)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 3000
     return raised.value
@@ -56,7 +56,7 @@ def test_gzip_that_becomes_a_gigabyte(power_bi, bomb, layers):
     longest = 2**20
     answer = http(200, body, Content_Encoding=", ".join(["gzip"] * layers))
     power_bi(lambda method, path, headers: answer)
-    service = hook(call=30.0, body=longest)
+    service = hook(body=longest)
     with pytest.raises(RemoteCallError):
         service.status(JOB)  # whatever is imported and built at the first call does not count below
 
@@ -92,7 +92,7 @@ def test_body_without_an_end(power_bi):
     server.answer = answer
 
     with pytest.raises(RemoteCallError, match="more than 1048576 bytes"):
-        hook(call=30.0, body=2**20).status(JOB)
+        hook(body=2**20).status(JOB)
 
 
 # Shape.
@@ -118,7 +118,7 @@ NESTED = b'{"error":'
     ids=lambda body: str(body[:12]),
 )
 def test_answer_of_success_that_is_no_answer(power_bi, body):
-    error = failure(power_bi, http(200, body), call=10.0)
+    error = failure(power_bi, http(200, body))
 
     assert "answered 200 with something that is no JSON object" in str(error)
     assert error.retryable
@@ -127,7 +127,7 @@ def test_answer_of_success_that_is_no_answer(power_bi, body):
 @pytest.mark.parametrize("depth", [60, 300, 900, 3000, DEEP])
 @pytest.mark.parametrize("status", [400, 500])
 def test_error_that_is_nested(power_bi, depth, status):
-    error = failure(power_bi, http(status, NESTED * depth + b"1" + b"}" * depth), call=10.0)
+    error = failure(power_bi, http(status, NESTED * depth + b"1" + b"}" * depth))
 
     assert f"answered {status}" in str(error)
 
@@ -137,7 +137,7 @@ def test_failure_of_a_refresh_that_is_nested(power_bi, depth):
     text = (NESTED * depth + b"1" + b"}" * depth).decode()
     power_bi(lambda method, path, headers: http(200, {"status": "Failed", "serviceExceptionJson": text}))
 
-    status = hook(call=10.0).status(JOB)
+    status = hook().status(JOB)
 
     assert status.state == "failed"
     assert "ended as Failed" in status.error
@@ -180,7 +180,7 @@ def test_redirect_is_not_followed(power_bi, life, status, method):
 def test_odd_answers_are_one_error(power_bi, status, headers):
     body = b"" if status in (204, 304) else b"\xff\xfezz"
 
-    failure(power_bi, http(status, body, **headers), call=10.0)
+    failure(power_bi, http(status, body, **headers))
 
 
 @pytest.mark.parametrize(
@@ -281,6 +281,6 @@ def test_token_that_cannot_be_sent_is_refused_and_not_shown(identity, token, exp
     identity.answer = lambda method, path, headers: http(200, answer, Content_Type="application/json")
 
     with pytest.raises(RemoteCallError, match="gave no token") as raised:
-        hook(call=10.0).status(JOB)
+        hook().status(JOB)
 
     assert SECRET not in str(raised.value)

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 def test_one_byte_at_a_time(power_bi, how, blocking):
     server: RawServer = power_bi(lambda method, path, headers: b"")
     server.answer = lambda method, path, headers: how(server)
-    service = hook()
+    service = hook(call=CALL)
     service.connect()
 
     with pytest.raises(RemoteCallError, match=f"no whole answer within {CALL:g} s") as raised:
@@ -67,7 +67,7 @@ async def test_dripping_calls_do_not_starve_a_healthy_one(power_bi):
     server: RawServer = power_bi(lambda method, path, headers: b"")
     healthy = {**JOB, "id": "healthy"}
     server.answer = lambda method, path, headers: COMPLETED if path.endswith("healthy") else in_body(server)
-    service = hook()
+    service = hook(call=CALL)
     await asyncio.to_thread(service.connect)
     dripping = [asyncio.create_task(service.astatus(JOB)) for _ in range(MAX_CONNECTIONS)]
     assert await asyncio.to_thread(wait_for, lambda: server.count("GET") >= MAX_CONNECTIONS, 30)
@@ -149,4 +149,4 @@ def test_token_that_comes_one_byte_at_a_time(identity, how):
     identity.answer = lambda method, path, headers: how(identity)
 
     with pytest.raises(RemoteCallError, match="gave no token"):
-        hook().status(JOB)
+        hook(call=CALL).status(JOB)
