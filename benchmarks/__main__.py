@@ -32,7 +32,7 @@ from benchmarks import (
     triggerer,
     waiting,
 )
-from benchmarks.checkout import Checkout
+from benchmarks.checkout import REPOSITORY, Checkout
 from benchmarks.peers.defects import defects
 from benchmarks.peers.environment import PeersEnvironment
 from benchmarks.result import RESULTS, Result, merge, write_json
@@ -84,6 +84,8 @@ def main(arguments: list[str]) -> int:
     complete = set(chosen) == set(BENCHMARKS) or not summary.exists()
     write_json("summary.json", merge([] if complete else json.loads(summary.read_text(encoding="utf-8")), found))
     write_json("machine.json", {**machine.describe(peers), "before": before.commit if before else _kept_before(complete)})
+    if "parsing" in chosen:
+        peers.run(str(Path(__file__).with_name("picture.py")), str(summary), str(REPOSITORY / "docs" / "images" / "parsing.svg"))
     return 1 if any(result.holds is False for result in found) else 0
 
 

@@ -31,6 +31,8 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _SAYS_SO = re.compile("auth|cookie|credential|key|pass|secret|session|sign|token", re.IGNORECASE)
 #: Scheme, user and password of an address, however odd the rest is.
 _USER = re.compile(r"\s*([a-z][a-z0-9+.-]*://)?([^:/?#@\s]*)(?::(.*))?@", re.IGNORECASE | re.DOTALL)
+#: What stands in quotation marks behind a name.
+_QUOTED = re.compile(r'="([^"]*)"')
 #: Parts of a secret that are written one by one: characters, and backslashes that stand together.
 _PARTS = re.compile(r"\\+|.", re.DOTALL)
 
@@ -55,7 +57,9 @@ class Secrets:
             return {self.out_of(key): self.out_of(one) for key, one in value.items()}
         if isinstance(value, list):
             return [self.out_of(one) for one in value]
-        return self._pattern.sub("***", value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return self._pattern.sub("***", value)
+        return "***" if str(value) in self.texts else value  # a number, as the service may write it
 
 
 @lru_cache(maxsize=1024)
@@ -116,7 +120,8 @@ def _own(connection: Any) -> Iterator[str]:
 
 def _of_header(name: str, text: str) -> Iterator[str]:
     last = text.strip().rpartition(" ")[2]  # without "Bearer"
-    yield from (one for one in (text, last) if not _is_plain(name, one.strip()))
+    # A structured one, such as `Token token="…"`, has it in quotation marks.
+    yield from (one for one in (text, last, *_QUOTED.findall(text)) if not _is_plain(name, one.strip()))
     if text.lower().startswith("basic "):
         with contextlib.suppress(binascii.Error):
             yield base64.b64decode(last).decode("latin-1").partition(":")[2]

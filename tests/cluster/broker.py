@@ -28,13 +28,13 @@ class Broker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Address of its first database, without the number."""
-        return f"redis://127.0.0.1:{self._port}"
+        return f"redis://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True)
@@ -46,7 +46,7 @@ class Broker:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = ("--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._folder), "--appendonly", "yes")
+        options = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder), "--appendonly", "yes")
         with (self._folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen([_command(), *options], stdout=log, stderr=subprocess.STDOUT)
         assert wait_for(self._answers, 30), "the broker does not answer"
@@ -58,4 +58,4 @@ class Broker:
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -2,8 +2,8 @@
 A cluster of machines that share nothing but the network: Airflow with the CeleryExecutor, from the wheel.
 
 Two schedulers, a dag-processor, two triggerers, an api-server and two workers; a broker; one PostgreSQL server for Airflow and
-one for the application. Each machine has a user and a home of its own where whoever runs this may give them, its configuration
-is a file, and DAG files come from a bucket. Workers do not know Airflow's database.
+one for the application. Each machine has a user, a home and a network of its own where whoever runs this may give them, its
+configuration is a file, and DAG files come from a bucket. Workers do not know Airflow's database.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import sqlalchemy
 
@@ -32,6 +33,7 @@ from tests.cluster.bucket import Bucket
 from tests.cluster.configuration import Configuration
 from tests.cluster.environments import BARE, FIRST_UID, build_wheel, usable_by_everybody, with_package
 from tests.cluster.machine import Machine
+from tests.cluster.network import Network, can_be_had
 from tests.google_servers import GoogleServers
 
 BUCKET = "composer-bucket"
@@ -77,6 +79,7 @@ class Cluster(AirflowClient):
         self._port = free_port()
         self._stack = ExitStack()
         self.machines: dict[str, Machine] = {}
+        self.network: Network | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -93,7 +96,7 @@ class Cluster(AirflowClient):
             self.application_postgres = stack.enter_context(PostgresServer())
             self.airflow_url = self.airflow_postgres.create_database("airflow")
             self.database_url = self.application_postgres.create_database("accelerator")
-            self._make_machines()
+            self._make_machines(stack)
             for machine in self.machines.values():
                 stack.callback(machine.stop)
             readers = [machine for machine in self.machines.values() if machine.name.startswith(("dag-processor", "worker"))]
@@ -107,7 +110,7 @@ class Cluster(AirflowClient):
 
     # Machines.
 
-    def _make_machines(self) -> None:
+    def _make_machines(self, stack: ExitStack) -> None:
         wheel = build_wheel(self.folder / "wheel")
         package = with_package(self.folder / "package", wheel)
         pythons: dict[str, Path] = {}
@@ -115,6 +118,8 @@ class Cluster(AirflowClient):
             without_plugin = with_package(self.folder / "without-plugin", wheel, plugin=False)
             pythons = {"scheduler": BARE.ensure().python, "triggerer": without_plugin}
         separate = usable_by_everybody(str(package))
+        if separate and can_be_had():
+            self.network = stack.enter_context(Network(self.folder / "network", _MACHINES, self._services()))
         passwords = self.folder / "machines" / "api-server" / "passwords.json"
         snapshot = self.folder / "snapshot"
         configuration = Configuration(
@@ -135,11 +140,21 @@ class Cluster(AirflowClient):
                 configuration.of(kind),
                 {**self.google.hosts(), "PUBSUB_EMULATOR_HOST": self.emulators.pubsub_host},
                 FIRST_UID + number if separate else None,
+                self.network.command(name) if self.network else (),
             )
         shutil.copy(self.folder / "passwords.json", passwords)
         self.machines["api-server"].own(passwords)
         snapshot.mkdir()
         self.machines["dag-processor"].own(snapshot)
+
+    def _services(self) -> dict[int, str | None]:
+        """Return what machines may reach: port → whose it is."""
+        outside = (
+            *(self.emulators.dataform_endpoint, self.emulators.powerbi_url, f"//{self.emulators.pubsub_host}"),
+            *(self.broker.url, *self.google.hosts().values()),
+        )
+        found: dict[int, str | None] = {port: None for url in outside if (port := urlsplit(url).port)}
+        return {**found, self._port: "api-server"}
 
     def _start(self) -> None:
         self.machines["dag-processor"].run("-m", "airflow", "db", "migrate")

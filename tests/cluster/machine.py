@@ -27,6 +27,7 @@ class Machine:
     :param settings: its configuration.
     :param environment: what there is besides: only addresses of emulators.
     :param uid: id of its user and group; None to run as whoever runs this.
+    :param network: what a command begins with that runs in its network; nothing for that of whoever runs this.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Machine:
         settings: Settings,
         environment: Mapping[str, str],
         uid: int | None,
+        network: Sequence[str] = (),
     ) -> None:
         self.home = home
         self.name = home.name
@@ -45,6 +47,7 @@ class Machine:
         self._python = python
         self._command = command
         self._uid = uid
+        self._network = network
         self._process: subprocess.Popen[bytes] | None = None
         self.dags.mkdir(parents=True)
         self._configure(settings)
@@ -80,7 +83,7 @@ class Machine:
 
     def run(self, *arguments: str) -> str:
         """Run Python on this machine to its end, and return what it printed."""
-        command = [*self._as_user(), str(self._python), *arguments]
+        command = [*self._network, *self._as_user(), str(self._python), *arguments]
         result = subprocess.run(command, env=self._environment, cwd=self.home, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{command} on {self.name}: {result.stdout[-3000:]}\n{result.stderr[-3000:]}"
         return result.stdout
@@ -89,7 +92,7 @@ class Machine:
         """Start its process; the output goes to a file beside the home."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._as_user(), str(self._python), "-m", "airflow", *self._command],
+                [*self._network, *self._as_user(), str(self._python), "-m", "airflow", *self._command],
                 env=self._environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
+from errno import ECONNREFUSED
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ def test_the_machines_are_as_composers(composer: Cluster) -> None:
         assert machine.run("-c", import_it).strip() == str(not machine.name.startswith("scheduler"))
         if machine.name.startswith(("scheduler", "triggerer")):
             assert "cloud_accelerator" not in machine.run("-m", "airflow", "plugins")
+        if composer.network is not None:  # what nobody has let through is not there
+            reach = "import socket, sys; print(socket.socket().connect_ex(('127.0.0.1', int(sys.argv[1]))))"
+            assert machine.run("-c", reach, composer.emulators.admin_url.rpartition(":")[2]).strip() == str(ECONNREFUSED)
 
 
 def test_from_an_empty_database_to_the_first_batches(composer: Cluster, tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ def test_what_is_none_stays() -> None:
     assert Secrets(["pa.s+word"]).out_of("paxs+word pa.sword PA.S+WORD") == "paxs+word pa.sword PA.S+WORD"
 
 
+def test_one_that_is_a_number_may_come_as_one() -> None:
+    assert Secrets(["123456", "1234.5"]).out_of([123456, 1234.5, 1234567, {"pin": 123456}]) == ["***", "***", 1234567, {"pin": "***"}]
+
+
 @pytest.mark.parametrize(
     ("extra", "answer"),
     [
@@ -85,7 +89,7 @@ def test_secrets_leave_json_as_it_is(shop: HttpService, monkeypatch: pytest.Monk
     """Taken out of the text, each of these would break it, or make another of it."""
     connect(monkeypatch, shop, login="me", password='": [1', extra={"X-Api-Key": "12345", "X-Auth": "false"})
     shop.says(200, b'{"a": [12345, false, 1], "key": "is 12345"}', **JSON)
-    assert call(keep_answer=True)["body"] == {"a": [12345, False, 1], "key": "is ***"}
+    assert call(keep_answer=True)["body"] == {"a": ["***", False, 1], "key": "is ***"}
 
 
 def test_the_head_of_an_answer_is_cleaned(shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +161,12 @@ def test_a_password_of_netrc(shop: HttpService, monkeypatch: pytest.MonkeyPatch,
 def test_a_password_in_a_header(shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, shop, extra={"Authorization": f"Basic {basic('me', 'w0rd-of-header')} "})
     assert _kept_of_an_echo(shop, "w0rd-of-header").endswith('"***"]')
+
+
+def test_the_parts_of_a_structured_header(shop: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, shop, extra={"Authorization": 'Signature keyId="open-sesame", signature="c2lnbmVk"'})
+    shop.says(200, b'{"key": "open-sesame", "signed": "c2lnbmVk", "who": "Signature"}', **JSON)
+    assert call(keep_answer=True)["body"] == {"key": "***", "signed": "***", "who": "Signature"}
 
 
 @pytest.mark.parametrize("broken", ["refused", "closed", "bad headers"])
