@@ -51,4 +51,4 @@ class AirflowUsers:
             body = {"username": person, "password": self._passwords[person]}
             answer = httpx.post(url, json=body, timeout=30, trust_env=False)
         headers = {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
-        return httpx.Client(base_url=address, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=address, headers=headers, timeout=120, trust_env=False)
