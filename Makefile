@@ -23,7 +23,7 @@ demo: $(READY)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: lint
-	$(PYTEST) --dist loadfile --no-loadscope-reorder --numprocesses 5 --durations 15 $(COVERAGE) $(PYTEST_ARGS)
+	$(PYTEST) --dist loadfile --no-loadscope-reorder --numprocesses 4 --durations 15 $(COVERAGE) $(PYTEST_ARGS)
 
 # The tests that need no running Airflow, no PostgreSQL and no other server, and do not wait long: under three minutes.
 unit: $(READY)
