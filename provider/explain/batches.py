@@ -40,7 +40,7 @@ class BatchFacts:
     :param edges: pairs of parent and child.
     :param task_types: task id → type, as the rows are now.
     :param limits: task id → column → how many tasks may run at once.
-    :param renamed: what its workflow is called now; None where that is as it was.
+    :param renamed: what its workflow is called now, empty where whoever asks may not see that; None where that is as it was.
     """
 
     batch: StoredTaskBatch
@@ -129,6 +129,10 @@ def explain_end(facts: BatchFacts) -> Answer:
     remedy = f"Mend the cause, then `accelerator restart {batch['batch_id']}` runs what failed again."
     if facts.renamed is not None:
         remedy = f"Its workflow is called {facts.renamed} now: mend the cause, then `accelerator run {facts.renamed}`."
+    if facts.renamed == "":
+        remedy = "Its workflow is called otherwise now: mend the cause, and let somebody who may see that start a new batch."
+    if batch["end_cause"] == "deleted":
+        remedy = "Its DAG run was deleted: mend the cause, then start a new batch."
     return stops("ended", f"{how}{who}{what}{why}", remedy if batch["status"] == "ERROR" else "")
 
 

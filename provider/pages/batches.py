@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
@@ -34,7 +34,8 @@ MOST_TRIES = 5000
 #: Most requests of one batch that a page names.
 _MOST_REQUESTS = 50
 
-Text = Annotated[str, Query(max_length=500)]
+#: PostgreSQL has no NUL in a text.
+Text = Annotated[str, Query(max_length=500, pattern="^[^\\x00]*$")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
@@ -60,8 +61,9 @@ def list_batches(
     before: Text = "",
 ) -> Response:
     """Return one page of batches, each with its tasks counted by status."""
+    # By its name now a renamed one is found, too: whoever may not see that must not be able to guess it.
     wanted = BatchFilter(
-        visible=person.visible,
+        visible=person.visible if not workflow or person.may_see(workflow) else frozenset(),
         workflow_id=workflow or None,
         statuses=tuple(one for one in status.split(",") if one),
         source=source or None,
@@ -123,7 +125,10 @@ def visible_batch(session: Session, person: Person, workflow_id: str, batch_id: 
 def _zoned(time: datetime | None) -> datetime | None:
     if time is not None and time.tzinfo is None:
         raise HTTPException(422, "a time needs its zone, such as 2026-03-16T04:00:00Z.")
-    return time
+    try:
+        return time and time.astimezone(UTC)
+    except OverflowError:
+        raise HTTPException(422, "a time is of the years 1 to 9999, in UTC.") from None
 
 
 def _place_of(row: Any) -> str:
@@ -135,6 +140,7 @@ def _place(text: str) -> Place | None:
         return None
     try:
         created_at, workflow_id, batch_id = json.loads(text)
-        return datetime.fromisoformat(created_at).astimezone(), str(workflow_id), str(batch_id)
-    except (ValueError, TypeError):
+        f"{workflow_id}{batch_id}".encode()  # half a character is in no row, and no database takes it
+        return datetime.fromisoformat(created_at).astimezone(UTC), str(workflow_id), str(batch_id)
+    except (ValueError, TypeError, OverflowError):
         raise HTTPException(422, "after and before take the place of a row, as the list gives it.") from None

@@ -24,7 +24,7 @@ RequestId = Annotated[int, Query(ge=1, le=2**53)]
 
 @router.get("/requests")
 def list_requests(
-    person: Asking, limit: Limit = 50, state: Text = "", workflow: Text = "", text: Text = "", after: int | None = None
+    person: Asking, limit: Limit = 50, state: Text = "", workflow: Text = "", text: Text = "", after: RequestId | None = None
 ) -> Response:
     """Return one page of requests; without a state those that wait or were rejected."""
     states = {"": (RECEIVED, REJECTED), "all": ()}.get(state, (state,))

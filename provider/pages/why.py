@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,8 @@ def say_why(person: Asking, dag_id: Text, run_id: Text) -> Response:
     """Return ``{"answers": [{"name", "passed", "reason", "remedy"}]}``; the first that did not pass is the cause."""
     with read_session() as session:
         facts = BatchFacts.read(session, visible_batch(session, person, dag_id, run_id))
+    if facts.renamed is not None and not person.may_see(facts.renamed):
+        facts = replace(facts, renamed="")
     try:
         answers = within(_SECONDS, partial(explain_batch, facts, _SeenBy(person)), "accelerator-why")
     except TimeoutError as error:

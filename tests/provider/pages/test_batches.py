@@ -68,7 +68,20 @@ def test_filters(pages: Pages) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"after": "x"}, {"before": '["a","b","c"]'}, {"since": "2026-03-16T04:00:00"}, {"limit": "0"}, {"text": "a" * 501}]
+    "asked",
+    [
+        {"after": "x"},
+        {"before": '["a","b","c"]'},
+        {"after": '["0001-01-01T00:00:00+14:00","a","b"]'},
+        {"before": '["9999-12-31T23:59:59-14:00","a","b"]'},
+        {"after": '["2026-01-01T00:00:00Z","\\ud800","b"]'},
+        {"since": "2026-03-16T04:00:00"},
+        {"since": "0001-01-01T00:00:00+14:00"},
+        {"until": "9999-12-31T23:59:59-14:00"},
+        {"limit": "0"},
+        {"text": "a" * 501},
+        {"workflow": "a\0b"},
+    ],
 )
 def test_what_makes_no_sense_is_refused(pages: Pages, asked: dict[str, str]) -> None:
     assert pages.ask("/accelerator/api/batches", params=asked).status_code == 422
@@ -124,6 +137,11 @@ def test_a_batch_with_more_tries_than_a_page_takes(pages: Pages, monkeypatch: py
     store(batch("B1"), *(log("m", "B1", map_index=index) for index in range(4)))
     found = pages.json("batch", dag_id="daily_sales", run_id="B1")
     assert (len(found["tries"]), found["more_tries"]) == (3, True)
+
+
+@pytest.mark.parametrize("asked", [{"after": str(2**70)}, {"after": "-1"}, {"text": "a\0b"}])
+def test_what_makes_no_sense_of_requests_is_refused(pages: Pages, asked: dict[str, str]) -> None:
+    assert pages.ask("/accelerator/api/requests", params=asked).status_code == 422
 
 
 def test_requests_page_by_page(pages: Pages) -> None:

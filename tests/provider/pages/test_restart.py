@@ -64,6 +64,16 @@ def test_what_ran_under_an_earlier_name_does_not_run_again(pages: Pages) -> None
     for person, name in (("ann", "small"), ("bob", "otherwise")):
         answer = pages.ask("/accelerator/api/restart", person, params={"dag_id": "daily_sales", "run_id": "B1"})
         assert (answer.status_code, answer.json()["detail"]) == (409, told.format(name))
+        why = pages.json("why", person, dag_id="daily_sales", run_id="B1")["answers"]
+        assert [f"is called {name} now" in one["remedy"] for one in why] == [True]
+    assert len(pages.json("batches", "ann", workflow="small")["batches"]) > 1
+    assert pages.json("batches", "bob", workflow="small")["batches"] == []  # whoever may not see that name cannot guess it
+
+
+def test_why_advises_what_is_possible_where_the_run_was_deleted(pages: Pages) -> None:
+    store(batch("B4", status="ERROR", end_cause="deleted"))
+    (why,) = pages.json("why", dag_id="daily_sales", run_id="B4")["answers"]
+    assert why["remedy"] == "Its DAG run was deleted: mend the cause, then start a new batch."
 
 
 def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
