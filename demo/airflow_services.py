@@ -89,8 +89,8 @@ class AirflowServices(AirflowClient):
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
-            # SQLite has one writer at a time. Who waits for it in vain ends, a scheduler too, and by itself it waits for 5 s. Longer
-            # than the reconciler's overlap it must not be: a change is stamped before that wait.
+            # SQLite has one writer at a time. Who waits for it in vain ends, a scheduler too, and by itself it waits for 5 s.
+            # Less than the reconciler's overlap: a change is stamped before that wait.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=20",
             # Not the 30 and 50 s of Airflow: tasks import Google's clients with pandas, on a busy machine many at once.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "240",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, HTTPException, Query
 from starlette.responses import Response
@@ -13,7 +13,7 @@ from provider.metadata.engine import read_session
 from provider.metadata.page_queries import RequestFilter, page_of_requests
 from provider.metadata.request_queries import stored_request
 from provider.metadata.states import RECEIVED, RECORDED, REJECTED, REQUEST_STATES
-from provider.pages.access import Asking, found, only_json
+from provider.pages.access import Asking, Person, found, only_json
 from provider.pages.answers import PAYLOAD_CHARACTERS, answer, shown_payload
 from provider.pages.batches import Limit, Text
 
@@ -37,9 +37,7 @@ def list_requests(
 @router.get("/request")
 def show_request(person: Asking, id: RequestId) -> Response:
     """Return one request with its payload, and whether this person may retry and correct it."""
-    with read_session() as session:
-        row = stored_request(session, id)
-    seen = found(row if row is not None and person.may_see(row["workflow_id"]) else None, f"request {id}")
+    seen = _visible_request(person, id)
     payload = seen.pop("payload")
     again = seen["state"] in (RECEIVED, REJECTED) or (seen["state"], seen["kind"]) == (RECORDED, "file")
     whole = len(payload) >= seen["payload_bytes"] or seen["kind"] == "file"
@@ -62,6 +60,7 @@ def retry(
     payload: Annotated[str | None, Body(max_length=PAYLOAD_CHARACTERS)] = None,
 ) -> Response:
     """Give a request another chance, as ``accelerator requests retry`` does, perhaps with what its message should have said."""
+    _visible_request(person, id)
     corrected = None if payload is None else payload.encode("utf-8", "replace")
     try:
         again = retry_request(id, person.may_start, payload=corrected)
@@ -70,3 +69,10 @@ def retry(
     except AcceleratorError as error:
         raise HTTPException(409, str(error)) from None
     return answer({"state": again.state, "said": again.said, "id": again.request_id})
+
+
+def _visible_request(person: Person, request_id: int) -> Any:
+    """Return a request that this person may see; the others are as if they were not there."""
+    with read_session() as session:
+        row = stored_request(session, request_id)
+    return found(row if row is not None and person.may_see(row["workflow_id"]) else None, f"request {request_id}")
