@@ -126,14 +126,18 @@ def explain_end(facts: BatchFacts) -> Answer:
     # That a task ended it, the error says.
     what = f" ({batch['end_cause']})" if batch["end_cause"] not in (None, "task") else ""
     why = f": {first_line(batch['error'], _LONGEST_ERROR)}" if batch["error"] else "."
-    remedy = f"Mend the cause, then `accelerator restart {batch['batch_id']}` runs what failed again."
-    if facts.renamed is not None:
-        remedy = f"Its workflow is called {facts.renamed} now: mend the cause, then `accelerator run {facts.renamed}`."
-    if facts.renamed == "":
-        remedy = "Its workflow is called otherwise now: mend the cause, and let somebody who may see that start a new batch."
-    if batch["end_cause"] == "deleted":
-        remedy = "Its DAG run was deleted: mend the cause, then start a new batch."
-    return stops("ended", f"{how}{who}{what}{why}", remedy if batch["status"] == "ERROR" else "")
+    return stops("ended", f"{how}{who}{what}{why}", _remedy(facts) if batch["status"] == "ERROR" else "")
+
+
+def _remedy(facts: BatchFacts) -> str:
+    """Say how what a failed batch has not done gets done; Airflow runs nothing again of a run or a name that is gone."""
+    if facts.batch["end_cause"] == "deleted":
+        return "Its DAG run was deleted: mend the cause, then start a new batch."
+    if facts.renamed is None:
+        return f"Mend the cause, then `accelerator restart {facts.batch['batch_id']}` runs what failed again."
+    if not facts.renamed:
+        return "Its workflow is called otherwise now: mend the cause, and let somebody who may see that start a new batch."
+    return f"Its workflow is called {facts.renamed} now: mend the cause, then `accelerator run {facts.renamed}`."
 
 
 def _task_facts(facts: BatchFacts, instance: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> TaskFacts:
