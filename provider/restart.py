@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from provider.airflow_internals.secrets import redact
 from provider.exceptions import AcceleratorError
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import BLOCKED, DELETED, ERROR, NEW, PROCESSING, SCOPE, SUCCESS
@@ -202,7 +203,8 @@ def _only(
 
 
 def _why(one: StoredTaskLog) -> str:
-    return first_line(one["error_message"] or "", _WHY)
+    # Masked before it is cut: of a secret that is, nothing would be found.
+    return first_line(redact(one["error_message"] or ""), _WHY)
 
 
 def _repeated(one: StoredTaskLog) -> str:

@@ -12,7 +12,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from provider.airflow_internals.secrets import redact
@@ -77,6 +76,7 @@ def messages_of(alerts: Sequence[ClaimedAlert], rules: Mapping[str, AlertRule]) 
 
     What nobody has survived to send goes apart from what is new, and the last time alone: of what was with it in a message nobody
     may have died. It comes last, as does what else its rule tells: should the process die of it once more, all others are sent.
+    Else they stay in their order.
     """
 
     def key(alert: ClaimedAlert) -> tuple[str, ...]:
@@ -87,11 +87,13 @@ def messages_of(alerts: Sequence[ClaimedAlert], rules: Mapping[str, AlertRule]) 
     def last(group: list[ClaimedAlert]) -> tuple[int, int, int]:
         return deaths[group[0].rule_id], group[0].deaths, max(alert.attempts for alert in group)
 
-    in_order = sorted(alerts, key=lambda alert: (key(alert), alert.happened_at, alert.id))
     deaths: Counter[str] = Counter()
+    groups: dict[tuple[str, ...], list[ClaimedAlert]] = {}
     for alert in alerts:
         deaths[alert.rule_id] = max(deaths[alert.rule_id], alert.deaths)
-    yield from sorted((list(group) for _key, group in groupby(in_order, key)), key=last)
+        groups.setdefault(key(alert), []).append(alert)
+    for group in sorted(groups.values(), key=last):
+        yield sorted(group, key=lambda alert: (alert.happened_at, alert.id))
 
 
 def send(rule: AlertRule, alerts: Sequence[ClaimedAlert], base_url: str, gcp_conn_id: str) -> None:
@@ -108,9 +110,14 @@ def send(rule: AlertRule, alerts: Sequence[ClaimedAlert], base_url: str, gcp_con
         return
     notifier = build_notifier(rule.notifier, rule.config)
     # Masked before it is escaped or cut: of a secret that is, nothing would be found. And after, for what is in no column.
-    masked = [replace(alert, details=redact(alert.details)) for alert in alerts]
+    masked = [_masked(alert) for alert in alerts]
     context = {"alert": redact(message_of(masked, base_url))}
     within(SEND_SECONDS, lambda: notifier(context), "accelerator-alert")
+
+
+def _masked(alert: ClaimedAlert) -> ClaimedAlert:
+    texts = {name: redact(value) for name, value in vars(alert).items() if isinstance(value, str) and name != "rule_id"}
+    return replace(alert, **texts, details=redact(alert.details))
 
 
 def build_notifier(name: str, config: Mapping[str, Any]) -> Any:

@@ -11,12 +11,9 @@ from functools import cached_property
 from typing import Any
 
 from provider.metadata.states import BLOCKED, CLEARED, ERROR, SUCCESS
-from provider.texts import cut
 
 #: Whose end says nothing that the end of their batch does not, and whose success is nobody's news.
 _WATCHER, _OPENER = "batch_watcher", "start_batch"
-#: Longest error in an alert, in characters.
-LONGEST_ERROR = 2000
 
 Row = Mapping[str, Any]
 
@@ -113,7 +110,7 @@ def _event_of(ended: EndedTry) -> str | None:
 def _details(row: Row, error: str | None) -> dict[str, Any]:
     started = row["started_at"]
     found = {
-        "error": cut(error, LONGEST_ERROR) if error else None,
+        "error": error or None,
         "cause": row["end_cause"],
         "ended_by": row["ended_by"],
         "started_at": started.isoformat() if started is not None else None,

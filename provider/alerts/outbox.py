@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from provider.alerts.happenings import Happening
@@ -36,6 +36,8 @@ _MOST_AT_ONCE = 1000
 _LONGEST_REASON = 1000
 #: After so many sendings in a row of which nobody knows how they ended an alert is given up: it takes what there is not.
 MOST_DEATHS = 5
+#: Reason of an alert that was not tried yet, since others of its rule took long to fail.
+PUT_OFF = "it was put off: another message of its rule took too long, and failed"
 #: Reasons of an alert whose sending has begun, by how many before that had no outcome.
 _BEGUN = [f"its sending has begun; of {number} in a row no end is known" for number in range(1, MOST_DEATHS + 1)]
 
@@ -156,29 +158,36 @@ def any_due(session: Session) -> bool:
     return session.scalar(select(Alert.id).where(_is_due(datetime.now(UTC))).limit(1)) is not None
 
 
-def claim(session: Session, limit: int = 100) -> list[ClaimedAlert]:
+def claim(session: Session, limit: int = 100, *, last: Collection[str] = ()) -> list[ClaimedAlert]:
     """
-    Claim alerts that are due, oldest first, and with them what else their rules tell of the same batches.
+    Claim alerts that are due, and with them what else their rules tell of the same batches.
+
+    Rules take turns, each with what it has tried least and longest ago, so that none is kept waiting by how much another has.
 
     :param limit: how many of them that are due; with the others a thousand at most.
+    :param last: rules whose turn comes after that of all others.
+    :return: in the order in which they are to be sent.
     """
     now = datetime.now(UTC)
-    due = session.execute(
-        select(Alert.rule_id, Alert.workflow_id, Alert.batch_id).where(_is_due(now)).order_by(Alert.due_at, Alert.id).limit(limit)
-    ).all()
-    if not due:
+    turn = func.row_number().over(partition_by=Alert.rule_id, order_by=(Alert.attempts, Alert.due_at, Alert.id))
+    in_turn = (Alert.rule_id.in_(last), turn, Alert.attempts, Alert.due_at, Alert.id)
+    due = select(Alert.rule_id, Alert.workflow_id, Alert.batch_id).where(_is_due(now)).order_by(*in_turn).limit(limit)
+    groups = {tuple(group): None for group in session.execute(due)}
+    if not groups:
         return []
-    groups = or_(
+    of_groups = or_(
         *(
             and_(Alert.rule_id == rule_id, Alert.workflow_id == workflow_id, Alert.batch_id.is_not_distinct_from(batch_id))
-            for rule_id, workflow_id, batch_id in dict.fromkeys(map(tuple, due))
+            for rule_id, workflow_id, batch_id in groups
         )
     )
-    statement = select(Alert).where(_waits(now), groups).order_by(Alert.due_at, Alert.id)
+    statement = select(Alert).where(_waits(now), of_groups).order_by(Alert.due_at, Alert.id)
     rows = session.scalars(statement.limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
     for row in rows:
         row.claimed_until = now + timedelta(seconds=CLAIM_SECONDS)
-    return [ClaimedAlert(**{field.name: getattr(row, field.name) for field in fields(ClaimedAlert)}) for row in rows]
+    places = {group: place for place, group in enumerate(groups)}
+    ordered = sorted(rows, key=lambda row: places[(row.rule_id, row.workflow_id, row.batch_id)])
+    return [ClaimedAlert(**{field.name: getattr(row, field.name) for field in fields(ClaimedAlert)}) for row in ordered]
 
 
 def begin(session: Session, alerts: Sequence[ClaimedAlert]) -> list[ClaimedAlert]:
@@ -223,6 +232,20 @@ def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str,
         session.execute(update(Alert).where(Alert.id == alert.id).values(**values).execution_options(synchronize_session=False))
 
 
+def put_off(session: Session, rule_id: str) -> None:
+    """
+    Let all that waits of a rule wait as long as what it has tried most, and say so in what was not tried yet.
+
+    For a rule whose messages take long to fail: each of them would take its time from the other rules.
+    """
+    waiting = and_(Alert.state == ALERT_WAITING, Alert.rule_id == rule_id)
+    attempts = session.scalar(select(func.max(Alert.attempts)).where(waiting)) or 1
+    due = datetime.now(UTC) + timedelta(seconds=backoff(attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
+    values = {"due_at": due, "reason": case((Alert.reason.is_(None), PUT_OFF), else_=Alert.reason)}
+    statement = update(Alert).where(waiting, Alert.due_at < due).values(**values)
+    session.execute(statement.execution_options(synchronize_session=False))
+
+
 def retry_failed(session: Session) -> int:
     """Let what was given up be sent once more; return how many alerts that are."""
     now = datetime.now(UTC)
@@ -235,7 +258,7 @@ def unsent(session: Session, before: datetime) -> tuple[int, int]:
     """Return how many alerts were given up, and how many wait that were raised before a time and were due then."""
     failed = session.scalar(select(func.count()).select_from(Alert).where(Alert.state == ALERT_FAILED)) or 0
     overdue = select(func.count()).select_from(Alert).where(Alert.state == ALERT_WAITING, Alert.created_at < before)
-    return failed, session.scalar(overdue.where(or_(Alert.attempts > 0, Alert.due_at < before))) or 0
+    return failed, session.scalar(overdue.where(or_(Alert.reason.is_not(None), Alert.due_at < before))) or 0
 
 
 def newest(session: Session, *, state: str | None, workflow_id: str | None, limit: int) -> list[dict[str, Any]]:

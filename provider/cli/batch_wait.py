@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from datetime import datetime
+from shlex import quote
 from typing import Any
 
 from provider.cli.output import duration, say
@@ -44,7 +45,7 @@ def wait_for_end(api: AirflowApi, workflow_id: str, batch_id: str, *, seconds: f
                 raise
             status, trouble = "", f" The last look failed: {error}"
         if status in (SUCCESS, ERROR):
-            say(f"Batch {batch_id} of {workflow_id}: {status}; `accelerator logs {batch_id}` says more.")
+            say(f"Batch {batch_id} of {workflow_id}: {status}; `accelerator logs {quote(batch_id)}` says more.")
             return 0 if status == SUCCESS else 1
         left = until - time.monotonic()
         if left <= 0:

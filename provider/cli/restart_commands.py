@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from provider.cli.ids import only_batch, refuse_unknown_workflow, warn_of_old_record
@@ -56,9 +57,8 @@ def restart(args: argparse.Namespace) -> int:
         if error is not None:
             sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} does not run again: {error}\n")
         elif args.output == "table":
-            say(
-                f"Batch {plan.batch_id} of {plan.workflow_id} runs again; `accelerator logs {plan.batch_id}` shows how far it is."
-            )
+            shown = f"`accelerator logs {quote(plan.batch_id)}` shows how far it is."
+            say(f"Batch {plan.batch_id} of {plan.workflow_id} runs again; {shown}")
     return 1 if any(refused) else 0
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from provider.airflow_internals.secrets import redact
-from provider.texts import one_line
+from provider.texts import first_line, one_line
 
 #: Most names of a list that are told.
 _NAMES = 5
-#: Longest sentence, in characters.
-_LENGTH = 600
+#: Longest sentence, in characters: an error is part of it.
+_LENGTH = 2000
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ def passes(name: str, reason: str, remedy: str = "") -> Answer:
 
 def _told(text: str) -> str:
     return one_line(redact(text), _LENGTH)
+
+
+def because(text: str | None, limit: int = 300) -> str:
+    """Return the first line of a foreign text behind a colon, a full stop where it says nothing; masked before it is cut."""
+    said = first_line(redact(text or ""), limit)
+    return f": {said}" if said else "."
 
 
 def listed(names: Sequence[str]) -> str:

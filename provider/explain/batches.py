@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from provider.airflow_view.view import RunsView
 from provider.exceptions import AcceleratorError
-from provider.explain.answers import Answer, cause, listed, moment, passes, stops, time_of
+from provider.explain.answers import Answer, because, cause, listed, moment, passes, stops, time_of
 from provider.explain.dags import explain_dag
 from provider.explain.tasks import TaskFacts, explain_task
 from provider.hooks.remote_job import ENDED_STATES
@@ -18,7 +19,7 @@ from provider.metadata.renaming import called_now
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import ENDS
 from provider.restart import OWN_TASKS
-from provider.texts import first_line, task_name
+from provider.texts import task_name
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -125,8 +126,11 @@ def explain_end(facts: BatchFacts) -> Answer:
     who = f", by {batch['ended_by']}" if batch["ended_by"] else ""
     # That a task ended it, the error says.
     what = f" ({batch['end_cause']})" if batch["end_cause"] not in (None, "task") else ""
-    why = f": {first_line(batch['error'], _LONGEST_ERROR)}" if batch["error"] else "."
-    return stops("ended", f"{how}{who}{what}{why}", _remedy(facts) if batch["status"] == "ERROR" else "")
+    return stops(
+        "ended",
+        f"{how}{who}{what}{because(batch['error'], _LONGEST_ERROR)}",
+        _remedy(facts) if batch["status"] == "ERROR" else "",
+    )
 
 
 def _remedy(facts: BatchFacts) -> str:
@@ -134,7 +138,7 @@ def _remedy(facts: BatchFacts) -> str:
     if facts.batch["end_cause"] == "deleted":
         return "Its DAG run was deleted: mend the cause, then start a new batch."
     if facts.renamed is None:
-        return f"Mend the cause, then `accelerator restart {facts.batch['batch_id']}` runs what failed again."
+        return f"Mend the cause, then `accelerator restart {quote(facts.batch['batch_id'])}` runs what failed again."
     if not facts.renamed:
         return "Its workflow is called otherwise now: mend the cause, and let somebody who may see that start a new batch."
     return f"Its workflow is called {facts.renamed} now: mend the cause, then `accelerator run {facts.renamed}`."

@@ -9,11 +9,11 @@ from typing import Any
 
 from provider import settings
 from provider.airflow_view.view import RunsView
-from provider.explain.answers import Answer, listed, moment, passes, stops, time_of
+from provider.explain.answers import Answer, because, listed, moment, passes, stops, time_of
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.rows import StoredTaskLog
 from provider.metadata.states import PROCESSING, SCOPE_REASONS
-from provider.texts import first_line, task_name
+from provider.texts import task_name
 
 #: A scheduler that is well may take so long to queue a task.
 _AT_ONCE = timedelta(seconds=30)
@@ -75,7 +75,6 @@ def explain_task(facts: TaskFacts, view: RunsView) -> list[Answer]:
 
 def _retry(facts: TaskFacts, view: RunsView) -> Answer:
     log = facts.log
-    why = first_line(log["error_message"] or "", 300) if log else ""
     found = view.next_try(*facts.key)
     when = ""
     if found is not None and found.at < datetime.now(UTC):
@@ -83,7 +82,7 @@ def _retry(facts: TaskFacts, view: RunsView) -> Answer:
     elif found is not None:
         # Airflow's API tells neither by how much a pause grows nor where that ends.
         when = f", due at {moment(found.at)}{'' if found.exact else ' at the earliest, as its pauses grow'}"
-    return stops("retry", f"{facts.name} has failed and waits for its next try{when}{': ' if why else '.'}{why}")
+    return stops("retry", f"{facts.name} has failed and waits for its next try{when}{because(log and log['error_message'])}")
 
 
 def _reschedule(facts: TaskFacts, view: RunsView) -> Answer:
@@ -132,9 +131,8 @@ def _ended(facts: TaskFacts, state: str) -> Answer:
     if reason in SCOPE_REASONS:
         return stops("scope", f"{facts.name} does not run in this batch: {reason}.")
     who = f" by {log['ended_by']}" if log and log["ended_by"] else ""
-    because = f": {first_line(reason, 300)}" if reason else ""
     remedy = "" if state in ("success", "skipped", "removed") else "Mend that, then run it again with `accelerator restart`."
-    return stops("ended", f"{facts.name} has ended as {state}{who}{because}", remedy)
+    return stops("ended", f"{facts.name} has ended as {state}{who}{because(reason)}", remedy)
 
 
 def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:

@@ -18,9 +18,6 @@ from provider.metadata.tables import BatchRequest
 #: A text is searched in so many of the newest rows that the other filters let through.
 SEARCHED = 100_000
 
-#: Longest error of a batch in a list, in characters.
-_ERROR_CHARACTERS = 400
-
 #: created_at, workflow_id and batch_id of a batch: its place in the list.
 Place = tuple[datetime, str, str]
 
@@ -28,7 +25,7 @@ _KEY = (TaskBatch.created_at, TaskBatch.workflow_id, TaskBatch.batch_id)
 _COLUMNS = (
     *_KEY,
     *(TaskBatch.status, TaskBatch.source, TaskBatch.scope, TaskBatch.started_at, TaskBatch.ended_at),
-    *(TaskBatch.end_cause, TaskBatch.ended_by, func.substr(TaskBatch.error, 1, _ERROR_CHARACTERS).label("error")),
+    *(TaskBatch.end_cause, TaskBatch.ended_by, TaskBatch.error),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,14 +25,17 @@ __all__ = ["SendAlertsOperator"]
 #: How long one task sends, in seconds. What is left then is the next one's. With the last message, which may take a minute, it is
 #: shorter than a claim lasts: else another sender would send the same.
 SENDING_SECONDS = 200.0
+#: A rule with a message that takes longer, in seconds, comes after all others from then on.
+SLOW_SECONDS = 10.0
 
 
 class SendAlertsOperator(BaseOperator):
     """
     Waits for alerts in the triggerer, and sends those that are due.
 
-    An alert that cannot be sent is tried again later, for two days, and keeps no other back; the table ``alerts`` says why. It is
-    sent at least once: a task that dies after sending and before it writes that down leaves it to the next one.
+    An alert that cannot be sent is tried again later, for two days, and keeps no other back; the table ``alerts`` says why. Nor
+    does a server that takes long to answer, or never does: its rule comes after all others. An alert is sent at least once: a
+    task that dies after sending and before it writes that down leaves it to the next one.
 
     :param notifiers: what rules may use, patterns; see ``[accelerator] notifiers``.
     :param gcp_conn_id: connection whose account publishes to topics.
@@ -64,34 +67,43 @@ class SendAlertsOperator(BaseOperator):
         from provider.metadata.engine import read_session, write_session
 
         counts: Counter[str] = Counter()
+        slow: set[str] = set()
         until = time.monotonic() + SENDING_SECONDS
         while time.monotonic() < until:
             with write_session() as session:
-                alerts = outbox.claim(session)
+                alerts = outbox.claim(session, last=slow)
             if not alerts:
                 break
             with read_session() as session:
                 rules = rule_rows.stored_rules(session, self.notifiers)
-            counts.update(self._send_all(alerts, rules, until))
+            counts.update(self._send_some(alerts, rules, until, slow))
         self.log.info("Alerts: %s", dict(counts))
         return dict(counts)
 
-    def _send_all(self, alerts: Sequence[ClaimedAlert], rules: ReadRules, until: float) -> Counter[str]:
+    def _send_some(self, alerts: Sequence[ClaimedAlert], rules: ReadRules, until: float, slow: set[str]) -> Counter[str]:
+        """Send what was claimed until a message takes long, and give back the rest: what has become due since may go first."""
         from provider.alerts import outbox
         from provider.alerts.delivery import messages_of
         from provider.metadata.engine import write_session
 
         by_id = {rule.rule_id: rule for rule in rules.rules}
         counts: Counter[str] = Counter()
-        left = []
-        for message in messages_of(alerts, by_id):
-            if time.monotonic() < until:
-                counts[self._send(message, by_id, rules.problems)] += len(message)
-            else:
-                left += [alert.id for alert in message]
-        if left:
+        messages = deque(messages_of(alerts, by_id))
+        while messages and (began := time.monotonic()) < until:
+            message = messages.popleft()
+            outcome = self._send(message, by_id, rules.problems)
+            counts[outcome] += len(message)
+            if time.monotonic() - began < SLOW_SECONDS:
+                continue
+            rule_id = message[0].rule_id
+            slow.add(rule_id)
+            if outcome == "failed":
+                with write_session() as session:
+                    outbox.put_off(session, rule_id)
+            break
+        if messages:
             with write_session() as session:
-                outbox.release(session, left)
+                outbox.release(session, [alert.id for message in messages for alert in message])
         return counts
 
     def _send(self, alerts: Sequence[ClaimedAlert], rules: Mapping[str, Any], problems: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from provider.airflow_internals.secrets import redact
 from provider.metadata.batch_queries import batches_with_id, task_logs_of
 from provider.metadata.definitions import edges_of, workflow_ids
 from provider.metadata.engine import read_session
@@ -26,6 +27,7 @@ from provider.metadata.rows import StoredTaskBatch
 from provider.metadata.states import END_CAUSES
 from provider.pages.access import Asking, Person, found
 from provider.pages.answers import answer
+from provider.texts import cut
 
 router = APIRouter(prefix="/api")
 
@@ -33,6 +35,8 @@ router = APIRouter(prefix="/api")
 MOST_TRIES = 5000
 #: Most requests of one batch that a page names.
 _MOST_REQUESTS = 50
+#: Longest error of a batch in the list, in characters.
+_LONGEST_ERROR = 400
 
 #: PostgreSQL has no NUL in a text.
 Text = Annotated[str, Query(max_length=500, pattern="^[^\\x00]*$")]
@@ -75,7 +79,16 @@ def list_batches(
         page = page_of_batches(session, wanted, limit=limit, after=_place(after), before=_place(before))
         counts = task_counts(session, [(row["workflow_id"], row["batch_id"]) for row in page.rows])
         current_at = record_current_at(session)
-    rows = [{**row, "tasks": counts.get((row["workflow_id"], row["batch_id"]), {}), "place": _place_of(row)} for row in page.rows]
+    rows = [
+        {
+            **row,
+            # Masked before it is cut: of a secret that is, nothing would be found.
+            "error": row["error"] and cut(redact(row["error"]), _LONGEST_ERROR),
+            "tasks": counts.get((row["workflow_id"], row["batch_id"]), {}),
+            "place": _place_of(row),
+        }
+        for row in page.rows
+    ]
     return answer({"batches": rows, "more": page.more, "record_current_at": current_at})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from airflow.sdk.log import mask_secret
 
 from provider.exceptions import AcceleratorError
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
@@ -45,6 +46,12 @@ def test_the_failed_and_the_blocked_run_and_the_succeeded_stay() -> None:
         "reset_dag_runs": True,
         "prevent_running_task": True,
     }
+
+
+def test_a_secret_is_masked_before_its_text_is_cut() -> None:
+    mask_secret("1b9-canary-of-a-restart")
+    (one,) = planned(tried("load", "ERROR", error_message=f"{'x' * 285}-1b9-canary-of-a-restart was refused")).runs
+    assert one.why == f"{'x' * 285}-*** was refus…"
 
 
 def test_the_last_try_counts() -> None:

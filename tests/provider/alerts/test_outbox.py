@@ -109,7 +109,7 @@ class TestClaims:
         add(2, batch_id="b2")
         deaths = []
         for _ in range(3):
-            first, second = claim()
+            first, second = sorted(claim(), key=lambda one: one.event_id)
             deaths.append((first.deaths, second.deaths))
             with write_session() as session:
                 outbox.begin(session, [first])
@@ -119,7 +119,7 @@ class TestClaims:
         with write_session() as session:
             outbox.mark_failed(session, [one for one in outbox.claim(session) if one.event_id == "e1"], "no server")
         self.free()
-        assert [(one.deaths, one.attempts) for one in claim()] == [(0, 3), (0, 0)]
+        assert [(one.event_id, one.deaths, one.attempts) for one in claim()] == [("e2", 0, 0), ("e1", 0, 3)]
 
     def test_what_somebody_wants_sent_once_more_has_as_many_tries_as_at_first(self) -> None:
         add(1)
@@ -167,6 +167,37 @@ class TestClaims:
                 session.execute(update(Alert).values(due_at=NOW - SECOND))
 
         assert [round(pause / 15) for pause in pauses] == pytest.approx([1, 2, 4, 8], rel=0.15)
+
+    def test_rules_take_turns_however_much_one_of_them_has(self) -> None:
+        for number in range(5):
+            add(number, rule_id="a", batch_id=f"b{number}", due_at=NOW - (60 - number) * SECOND)
+        add(5, rule_id="z")
+        add(6, rule_id="z", batch_id="b2", attempts=1, due_at=NOW - 90 * SECOND)
+
+        assert [one.event_id for one in claim(3)] == ["e0", "e5", "e1"]
+        assert [one.event_id for one in claim()] == ["e2", "e6", "e3", "e4"]
+
+    def test_a_rule_that_comes_last_is_in_no_claim_that_others_fill(self) -> None:
+        for number in range(4):
+            add(number, rule_id="slow" if number < 2 else "r", batch_id=f"b{number}")
+        with write_session() as session:
+            assert [one.event_id for one in outbox.claim(session, 3, last={"slow"})] == ["e2", "e3", "e0"]
+
+    def test_what_is_put_off_waits_as_long_as_what_was_tried_most_and_says_why(self) -> None:
+        add(1, attempts=3, reason="no answer within 60 s")
+        add(2, batch_id="b2")
+        add(3, batch_id="b3", due_at=NOW + timedelta(hours=1))
+        add(4, rule_id="other")
+        with write_session() as session:
+            before = datetime.now(UTC)
+            outbox.put_off(session, "r")
+        first, second, third, other = alerts()
+
+        assert [one.reason for one in (first, second, third, other)] == ["no answer within 60 s", outbox.PUT_OFF, None, None]
+        assert (first.due_at, third.due_at, other.due_at) == (second.due_at, NOW + timedelta(hours=1), NOW - SECOND)
+        assert (second.due_at - before).total_seconds() == pytest.approx(60, rel=0.15)
+        with read_session() as session:
+            assert outbox.unsent(session, NOW + SECOND) == (0, 3)
 
     def test_after_two_days_or_where_the_rule_is_wrong_it_is_given_up_until_somebody_asks(self) -> None:
         add(1, happened_at=NOW - timedelta(days=3))

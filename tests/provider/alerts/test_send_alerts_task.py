@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -64,7 +66,7 @@ class TestTask:
         add_rule("r", config={"to": "a@example.org"})
         for number in range(3):
             self.add(number, batch_id=f"B{number}")
-        clock = iter([0.0, 1.0, 2.0])
+        clock = iter([0.0, 1.0, 2.0, 3.0])
         with monkeypatch.context() as patch:
             patch.setattr(operators, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
             assert self.send() == {"sent": 1}
@@ -180,6 +182,50 @@ class TestTask:
         assert (first.state, first.attempts, second.state) == ("waiting", 1, "sent")
         assert "451" in (first.reason or "")
         assert first.due_at > datetime.now(UTC)
+
+    def test_a_server_that_never_answers_takes_the_time_of_one_message(
+        self, mails: Kept, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And not of forty, one after the other, before another rule tells what has failed since."""
+        monkeypatch.setattr(delivery, "SEND_SECONDS", 3.0)
+        monkeypatch.setattr(operators, "SLOW_SECONDS", 2.0)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": silent.getsockname()[1]}
+            smtp["extra"] = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.org", "timeout": 60}
+            monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(smtp))
+            add_rule("a-silent", config={"to": "a@example.org", "smtp_conn_id": "silent"})
+            add_rule("r", config={"to": "a@example.org"})
+            for number in range(40):
+                self.add(number, "a-silent", f"B{number}")
+            for number in range(40, 43):
+                self.add(number, "r", f"B{number}")
+
+            assert self.send() == {"failed": 1, "sent": 3}
+        silent_ones = [one for one in alerts() if one.rule_id == "a-silent"]
+        assert sum(one.attempts for one in silent_ones) == 1
+        assert [one.reason for one in silent_ones if not one.attempts] == [outbox.PUT_OFF] * 39
+        assert min(one.due_at for one in silent_ones) > NOW
+        assert not any(one.claimed_until for one in alerts())
+
+    def test_a_server_that_takes_long_comes_after_what_has_become_due_since(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for rule_id in ("a-slow", "r"):
+            add_rule(rule_id, config={"to": "a@example.org"})
+        for number in range(3):
+            self.add(number, "a-slow", f"B{number}")
+        now, sent = 0.0, []
+
+        def send(rule: AlertRule, some: list[outbox.ClaimedAlert], *_arguments: str) -> None:
+            nonlocal now
+            sent.append(some[0].event_id)
+            if rule.rule_id == "a-slow":
+                now += 50.0
+                self.add(len(alerts()), "r", f"B{now}")
+
+        monkeypatch.setattr(delivery, "send", send)
+        monkeypatch.setattr(operators, "time", SimpleNamespace(monotonic=lambda: now))
+
+        assert self.send() == {"sent": 6}
+        assert sent == ["e0", "e3", "e1", "e4", "e2", "e5"]
 
     @pytest.mark.parametrize(
         ("values", "said"),

@@ -325,6 +325,32 @@ def test_no_secret_is_told(accelerator, airflow: Airflow) -> None:
 
 
 @pytest.mark.usefixtures("embedded_database")
+def test_a_secret_is_masked_before_its_text_is_cut(accelerator, airflow: Airflow) -> None:
+    mask_secret("canary-across-a-cut-5522bb")
+    of_batch, of_task = (f"{'x' * length}-canary-across-a-cut-5522bb was refused" for length in (1490, 290))
+    rows(batch("ERROR", ended_at=NOON, error=of_batch), log("a", "ERROR", error_message=of_task))
+    airflow.add("a", "failed")
+    assert f": {'x' * 1490}-*** was … Mend" in accelerator("why", "B1").out
+    assert accelerator("why", "a", "B1").out.startswith(f"a has ended as failed: {'x' * 290}-*** was … Mend")
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_an_error_that_says_nothing(accelerator, airflow: Airflow) -> None:
+    rows(batch("ERROR", ended_at=NOON, error="\n \n"), log("a", "ERROR", error_message=" \n"))
+    airflow.add("a", "failed")
+    assert "The batch has ended as ERROR at 2026-03-16T12:00:00Z. Mend" in accelerator("why", "B1").out
+    assert "a has ended as failed. Mend" in accelerator("why", "a", "B1").out
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_an_id_that_a_shell_would_take_apart_is_quoted_where_it_is_advised(accelerator, airflow: Airflow) -> None:
+    odd = batch("ERROR", ended_at=NOON)
+    odd.batch_id = "B 1; ls"
+    rows(odd)
+    assert "`accelerator restart 'B 1; ls'`" in accelerator("why", "B 1; ls").out
+
+
+@pytest.mark.usefixtures("embedded_database")
 def test_an_airflow_that_cannot_be_asked(accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(why_commands, "open_view", unseen)
     rows(batch())

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from airflow.sdk.log import mask_secret
 
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
@@ -107,6 +108,12 @@ def test_tasks_are_counted_by_their_last_try(pages: Pages) -> None:
         log("a", "B2", status="BLOCKED"),
     )
     assert [row["tasks"] for row in pages.json("batches")["batches"]] == [{}, {"BLOCKED": 1}, {"SUCCESS": 2, "ERROR": 2}]
+
+
+def test_a_secret_is_masked_before_its_text_is_cut(pages: Pages) -> None:
+    mask_secret("77f-canary-of-a-list")
+    store(batch("B1", error=f"{'x' * 390}-77f-canary-of-a-list"), batch("B2", minute=1, error="y" * 401), batch("B3", minute=2))
+    assert [row["error"] for row in pages.json("batches")["batches"]] == [None, f"{'y' * 399}…", f"{'x' * 390}-***"]
 
 
 @pytest.mark.parametrize("run_id", ["a/b c", "Ünï—ço?de&x=1#y", "manual__2026-03-16T04:00:00+00:00", "%2F", "..", "<b>"])
