@@ -22,7 +22,7 @@ SEARCHED = 100_000
 Place = tuple[datetime, str, str]
 
 _KEY = (TaskBatch.created_at, TaskBatch.workflow_id, TaskBatch.batch_id)
-_COLUMNS = (
+_COLUMNS: tuple[Any, ...] = (
     *_KEY,
     *(TaskBatch.status, TaskBatch.source, TaskBatch.scope, TaskBatch.started_at, TaskBatch.ended_at),
     *(TaskBatch.end_cause, TaskBatch.ended_by, TaskBatch.error),
@@ -79,7 +79,7 @@ def page_of_batches(
     if before is not None:
         conditions.append(_beyond(before, older=False))
     order = [column.asc() if before is not None else column.desc() for column in _KEY]
-    statement: Select[Any] = select(*_COLUMNS).where(*conditions).order_by(*order)
+    statement = select(*_COLUMNS).where(*conditions).order_by(*order)
     if wanted.text:
         nearest = statement.limit(SEARCHED).subquery()
         columns = [nearest.c[column.key] for column in _KEY]
