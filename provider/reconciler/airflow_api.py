@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from provider.airflow_internals import audit_log
 from provider.airflow_internals.audit_log import PersonAct
@@ -38,6 +38,9 @@ from provider.reconciler.api_answers import (
 )
 from provider.reconciler.api_run import RunPieces, TaskPieces, may_have_history, may_keep_something
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _EVENTS = sorted({*audit_log.PERSON_EVENTS, *audit_log.ENDED_BY_SCHEDULER})
 _ANY = "~"
 #: For so long runs of all DAGs are listed at once.
@@ -50,7 +53,7 @@ _WHOLE_SECONDS = 900.0
 _OPEN_RUNS_SECONDS = 60.0
 #: Seconds between two looks at which workflows have a batch: that reads all batches. A new one is known by its start_batch.
 _BATCHES_SECONDS = 60.0
-#: Runs that are read at a time.
+#: Runs, or task instances, that are read at a time.
 _AT_A_TIME = 4
 #: Entries of the audit log without a run that are kept.
 _WITHOUT_RUN_KEPT = 1000
@@ -153,19 +156,25 @@ class ApiReader:
         rows = list(self._tasks_of(_ANY, _ANY, updated_at_gte=since.isoformat()))
         self._found |= {row.dag_id for row in rows if (row.task_id, row.operator) == ("start_batch", "StartBatchOperator")}
         wanted, changed = {*dag_ids, *self._found}, set()
+        # Not kept while there is more of them to read: what that fails for is read whole the next time.
+        reading: dict[RunKey, RunPieces] = {}
+        more: list[tuple[RunKey, TaskPieces, TaskPieces | None]] = []
         for row in rows:
             key = (row.dag_id, row.run_id)
             if row.dag_id not in wanted:
                 continue
             changed.add(key)
-            pieces = self._runs.get(key)
+            pieces = reading.get(key) or self._runs.get(key)
             if pieces is None:
                 continue
             before = pieces.tasks.get((row.task_id, row.map_index))
             if (task := pieces.take_task(row)) is not None:
-                del self._runs[key]  # and kept again when all of it has been read
-                self._read_more(key, task, before, cleared=False)
-                self._runs[key] = pieces
+                reading[key] = pieces
+                self._runs.pop(key, None)
+                more.append((key, task, before))
+        for _done in _at_once(lambda one: self._read_more(*one, cleared=False), more):
+            pass
+        self._runs |= reading
         # After the states: whatever a person did was logged before it was done.
         return changed | self._read_audit_log(wanted, since)
 
@@ -173,12 +182,10 @@ class ApiReader:
         """Return runs, from what is kept where that may still be true; a run that does not exist is not in the answer."""
         keys, oldest = list(keys), time.monotonic() - _WHOLE_SECONDS
         to_read = [key for key in keys if key not in self._runs or self._runs[key].read_at < oldest]
-        if to_read:
-            with ThreadPoolExecutor(_AT_A_TIME, "accelerator-airflow-api") as pool:
-                for key, found in zip(to_read, pool.map(self._read_whole, to_read), strict=True):
-                    self._runs.pop(key, None)
-                    if found is not None:
-                        self._runs[key] = found
+        for key, found in zip(to_read, _at_once(self._read_whole, to_read), strict=True):
+            self._runs.pop(key, None)
+            if found is not None:
+                self._runs[key] = found
         states = {key: self._state(self._runs[key]) for key in keys if key in self._runs}
         while len(self._runs) > _KEPT:
             self._runs.popitem(last=False)
@@ -329,6 +336,13 @@ class ApiReader:
 
     def _events(self, **where: Any) -> Iterator[EventAnswer]:
         return read_each(EventAnswer, self.api.listed("eventLogs", "event_logs", **where))
+
+
+def _at_once(ask: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+    """Ask for some things, a few at a time, and yield the answers in their order; the first that fails ends it."""
+    if things:
+        with ThreadPoolExecutor(_AT_A_TIME, "accelerator-airflow-api") as pool:
+            yield from pool.map(ask, things)
 
 
 class _Said(dict[str, Any]):
