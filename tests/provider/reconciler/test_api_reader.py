@@ -223,6 +223,22 @@ def test_a_task_of_which_not_all_could_be_read_is_read_again(
     assert any(path.endswith("/load/state-store") for path, _ in asked)
 
 
+def test_tasks_that_change_at_once_are_all_seen(airflow_database: AirflowDatabase, reader: ApiReader, asked: list[Any]) -> None:
+    from airflow.models.taskinstance import TaskInstance
+
+    airflow_database.run()
+    for task_id in ("load", "after"):
+        airflow_database.task(task_id, "running")
+    reader.load_runs([KEY])
+    since = datetime.now(UTC)
+    airflow_database.set(TaskInstance, {}, state="failed", updated_at=since + MINUTE)
+    asked.clear()
+    reader.runs_with_changed_tasks(["sales"], since)
+
+    assert {attempt.state for attempt in reader.load_runs([KEY])[KEY].tries} == {"failed"}
+    assert not any(path.endswith("/dagRuns/b1/taskInstances") for path, _ in asked)
+
+
 def test_what_a_person_did_to_several_runs_makes_each_be_read_anew(airflow_database: AirflowDatabase, reader: ApiReader) -> None:
     airflow_database.run()
     airflow_database.run("b2")
