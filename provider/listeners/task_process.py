@@ -1,9 +1,9 @@
 """
 Provisional TaskLog rows, written by the task's own process.
 
-A write takes at most :data:`BUDGET_SECONDS`, or :data:`RETRY_BUDGET_SECONDS`. After one that failed, only the exception that a
-try ends with, or why it has skipped itself, is written: the reconciler finds everything else in Airflow, and a task must not pay
-for a database that is away.
+A write takes at most :data:`BUDGET_SECONDS`, or :data:`LONG_BUDGET_SECONDS`. After one that failed, only the exception that a
+try ends with, or why it has skipped itself, and its remote job are written: the reconciler finds everything else in Airflow, and a
+task must not pay for a database that is away.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from provider.texts import one_line, plain, storable, storable_or_none
 
 #: Longest time that a hook takes, in seconds.
 BUDGET_SECONDS = 0.5
-#: The same for the error of a try that will be retried, which nobody else knows and nobody can leave for the reconciler.
-RETRY_BUDGET_SECONDS = 3.0
+#: The same for what nobody else may know and nobody can leave for the reconciler: the error of a try that will be retried, and a
+#: remote job, which Airflow forgets with a run that is deleted.
+LONG_BUDGET_SECONDS = 3.0
 #: The pause before an error's text is tried again, at first and at most, in seconds.
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 0.5
@@ -155,20 +156,21 @@ class TryRecorder:
 
     :param write: stores a row, of a run with this ``run_after``.
     :param budget: longest time that it may take, in seconds.
-    :param retry_budget: the same for the error of a try that will be retried.
+    :param long_budget: the same for the error of a try that will be retried, and for a remote job.
     """
 
     def __init__(
         self,
         write: Callable[[TaskLogRow, datetime | None], None] = write,
         budget: float = BUDGET_SECONDS,
-        retry_budget: float = RETRY_BUDGET_SECONDS,
+        long_budget: float = LONG_BUDGET_SECONDS,
     ) -> None:
         self._write = write
         self._budget = budget
-        self._retry_budget = max(budget, retry_budget)
+        self._long_budget = max(budget, long_budget)
         self._switched_off = False
         self._missed = False
+        self._missed_job = False
 
     def record(self, ti: Any, state: str, error: BaseException | str | None) -> None:
         """
@@ -214,21 +216,21 @@ class TryRecorder:
 
         :param entry: what the task's ledger says of it.
         """
-        if self._switched_off or self._missed:
+        if self._switched_off or self._missed_job:
             return
         try:
             from provider.reconciler.job_handle import job_handle
 
             self._write_in_time(ti, {**_row(ti, "running", None), "config": None, "remote_job": job_handle(entry)})
         except Exception:
-            self._missed = True
+            self._missed = self._missed_job = True
             log.warning("The remote job was not recorded in the application database; the reconciler will do it.", exc_info=True)
 
     def _write_in_time(self, ti: Any, row: TaskLogRow) -> None:
         from provider.threads import within
 
         only_here = row["airflow_state"] == "up_for_retry" and row["error_message"] is not None
-        budget = self._retry_budget if only_here else self._budget
+        budget = self._long_budget if only_here or row.get("remote_job") else self._budget
         until = time.monotonic() + budget
         try:
             within(budget, lambda: self._write_until(until, row, run_after_of(ti)), "accelerator-task-log")

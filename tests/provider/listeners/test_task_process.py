@@ -162,6 +162,19 @@ class TestRows:
         ]
         assert len(written) == 1
 
+    def test_a_remote_job_is_recorded_although_an_earlier_write_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And is given more time: what Airflow knows of it is gone with a run that is deleted before the reconciler looks."""
+        budgets: list[float] = []
+        monkeypatch.setattr("provider.threads.within", lambda seconds, call, _name: [call(), budgets.append(seconds)])
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(locked_at_first(), budget=20, long_budget=30))
+        ti = instance()
+        ti.task.remote_job = ti.task.tell_remote_job = None
+        task_log.on_task_instance_running(task_instance=ti)
+        ti.task.tell_remote_job(LEDGER)
+        row = stored()
+        assert row is not None
+        assert (row.remote_job, budgets) == ({"service": SERVICE, "job": JOB, "intent": None}, [30])
+
     def test_a_failed_try_that_will_be_retried_keeps_its_exception(self) -> None:
         task_log.on_task_instance_failed(
             task_instance=instance(state="up_for_retry"), error=ValueError("no\n  such\ttable\x00\ud800")
@@ -222,7 +235,7 @@ class TestHarmlessness:
             calls.append(row)
             never.wait()
 
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(hang, budget=0.05, retry_budget=0.05))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(hang, budget=0.05, long_budget=0.05))
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_success(task_instance=instance())
         never.set()
@@ -239,7 +252,7 @@ class TestHarmlessness:
         monkeypatch.delenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", raising=False)
         monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN_CMD", f"cat {address}")
         monkeypatch.setattr(settings, "SECRET_SECONDS", 600.0)
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(budget=0.2, retry_budget=0.2))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(budget=0.2, long_budget=0.2))
 
         task_log.on_task_instance_running(task_instance=instance())
         task_log.on_task_instance_success(task_instance=instance())
@@ -273,7 +286,7 @@ class TestHarmlessness:
         left: dict[str, Any] = {}
         store = SimpleNamespace(set=left.__setitem__)
         context = {"task_state_store": store}
-        monkeypatch.setattr(task_process, "recorder", TryRecorder(refuse, budget=0.05, retry_budget=0.05))
+        monkeypatch.setattr(task_process, "recorder", TryRecorder(refuse, budget=0.05, long_budget=0.05))
         ti = instance(state=state, get_template_context=lambda: context)
         task_log.on_task_instance_running(task_instance=ti)
         assert left == {}
