@@ -162,14 +162,14 @@ def claim(session: Session, limit: int = 100, *, last: Collection[str] = ()) -> 
     """
     Claim alerts that are due, and with them what else their rules tell of the same batches.
 
-    Rules take turns, each with what it has tried least and longest ago, so that none is kept waiting by how much another has.
+    Rules take turns, each with what has been due for longest, so that none is kept waiting by how much another has.
 
     :param limit: how many of them that are due; with the others a thousand at most.
     :param last: rules whose turn comes after that of all others.
     :return: in the order in which they are to be sent.
     """
     now = datetime.now(UTC)
-    turn = func.row_number().over(partition_by=Alert.rule_id, order_by=(Alert.attempts, Alert.due_at, Alert.id))
+    turn = func.row_number().over(partition_by=Alert.rule_id, order_by=(Alert.due_at, Alert.id))
     in_turn = (Alert.rule_id.in_(last), turn, Alert.attempts, Alert.due_at, Alert.id)
     due = select(Alert.rule_id, Alert.workflow_id, Alert.batch_id).where(_is_due(now)).order_by(*in_turn).limit(limit)
     groups = {tuple(group): None for group in session.execute(due)}
@@ -232,17 +232,21 @@ def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str,
         session.execute(update(Alert).where(Alert.id == alert.id).values(**values).execution_options(synchronize_session=False))
 
 
-def put_off(session: Session, rule_id: str) -> None:
+def put_off(session: Session, failed: Sequence[ClaimedAlert]) -> None:
     """
-    Let all that waits of a rule wait as long as what it has tried most, and say so in what was not tried yet.
+    Let all that waits of a rule wait as long as a message of it that failed, and say so in what was not tried yet.
 
-    For a rule whose messages take long to fail: each of them would take its time from the other rules.
+    For messages that take long to fail: each of them would take its time from the other rules.
+
+    :param failed: those of the message, after :func:`mark_failed`; where it was given up, the next one is tried.
     """
-    waiting = and_(Alert.state == ALERT_WAITING, Alert.rule_id == rule_id)
-    attempts = session.scalar(select(func.max(Alert.attempts)).where(waiting)) or 1
-    due = datetime.now(UTC) + timedelta(seconds=backoff(attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
-    values = {"due_at": due, "reason": case((Alert.reason.is_(None), PUT_OFF), else_=Alert.reason)}
-    statement = update(Alert).where(waiting, Alert.due_at < due).values(**values)
+    waiting = Alert.state == ALERT_WAITING
+    of_message = Alert.id.in_([alert.id for alert in failed])
+    until = session.scalar(select(func.max(Alert.due_at)).where(waiting, of_message))
+    if until is None:
+        return
+    values = {"due_at": until, "reason": case((Alert.reason.is_(None), PUT_OFF), else_=Alert.reason)}
+    statement = update(Alert).where(waiting, Alert.rule_id == failed[0].rule_id, Alert.due_at < until).values(**values)
     session.execute(statement.execution_options(synchronize_session=False))
 
 

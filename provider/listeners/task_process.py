@@ -2,8 +2,8 @@
 Provisional TaskLog rows, written by the task's own process.
 
 A write takes at most :data:`BUDGET_SECONDS`, or :data:`LONG_BUDGET_SECONDS`. After one that failed, only the exception that a
-try ends with, or why it has skipped itself, and its remote job are written: the reconciler finds everything else in Airflow, and a
-task must not pay for a database that is away.
+try ends with, or why it has skipped itself, and its remote job are written: the reconciler finds everything else in Airflow, and
+a task must not pay for a database that is away.
 """
 
 from __future__ import annotations

@@ -95,11 +95,10 @@ class SendAlertsOperator(BaseOperator):
             counts[outcome] += len(message)
             if time.monotonic() - began < SLOW_SECONDS:
                 continue
-            rule_id = message[0].rule_id
-            slow.add(rule_id)
+            slow.add(message[0].rule_id)
             if outcome == "failed":
                 with write_session() as session:
-                    outbox.put_off(session, rule_id)
+                    outbox.put_off(session, message)
             break
         if messages:
             with write_session() as session:
