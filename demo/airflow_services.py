@@ -46,6 +46,10 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 
 _HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 _STOP_SECONDS = 15.0
+#: Settings that decide which tables Airflow's database has.
+_TABLES_DEPEND_ON = ("AIRFLOW__CORE__AUTH_MANAGER", "AIRFLOW__DATABASE__EXTERNAL_DB_MANAGERS")
+#: Their values → home, database and configuration of the first Airflow that was migrated with them.
+_MIGRATED: dict[tuple[str | None, ...], tuple[str, bytes, str]] = {}
 #: Longest reading of a DAG file.
 _READING_SECONDS = 15.0
 
@@ -147,8 +151,22 @@ class AirflowServices(AirflowClient):
     # --- processes
 
     def migrate(self) -> None:
-        """Create or upgrade Airflow's database; in a new home also its configuration, with a key that all components need."""
+        """
+        Create or upgrade Airflow's database; in a new home also its configuration, with a key that all components need.
+
+        A new home on SQLite gets a copy of the first one that this process has migrated: that takes Airflow five seconds.
+        """
+        database, configuration = self.home / "airflow.db", self.home / "airflow.cfg"
+        kind = tuple(self._env.get(name) for name in _TABLES_DEPEND_ON)
+        is_new = str(database) in self._env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] and not database.exists()
+        if is_new and kind in _MIGRATED:
+            home, of_database, of_configuration = _MIGRATED[kind]
+            database.write_bytes(of_database)
+            configuration.write_text(of_configuration.replace(home, str(self.home)))
+            return
         self.cli("db", "migrate", check=True)
+        if is_new:
+            _MIGRATED[kind] = str(self.home), database.read_bytes(), configuration.read_text()
 
     def start(self, timeout: float = 240.0) -> None:
         """
