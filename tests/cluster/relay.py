@@ -19,6 +19,9 @@ from collections.abc import Awaitable, Callable
 _LOOPBACK = "127.0.0.1"
 _SET_FLAGS, _UP = 0x8914, 0x41  # SIOCSIFFLAGS; IFF_UP | IFF_RUNNING
 
+#: asyncio refers weakly to who reads a stream: a connection of which one side has said all could be collected as garbage.
+_COMING: set[asyncio.Task[None]] = set()
+
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -33,7 +36,13 @@ async def serve(passage: str) -> asyncio.Server:
     here, _, there = passage.partition("=")
 
     async def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _hand_on((reader, writer), lambda: _connect(there))
+        task = asyncio.current_task()
+        assert task is not None
+        _COMING.add(task)
+        try:
+            await _hand_on((reader, writer), lambda: _connect(there))
+        finally:
+            _COMING.discard(task)
 
     if here.isdigit():
         return await asyncio.start_server(come, _LOOPBACK, int(here))

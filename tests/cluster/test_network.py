@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from demo.airflow_services import free_port
+from tests.cluster import relay
 from tests.cluster.network import Network, can_be_had
 
-pytestmark = pytest.mark.skipif(not can_be_had(), reason="networks of one's own need root, unshare and nsenter")
+needs_networks = pytest.mark.skipif(not can_be_had(), reason="networks of one's own need root, unshare and nsenter")
 
 _ANSWER = """
 import socket, sys
@@ -66,6 +69,7 @@ def ask(command: list[str], port: int) -> str:
     return asked.stdout.strip() if asked.returncode == 0 else asked.stderr.splitlines()[-1].partition(":")[0]
 
 
+@needs_networks
 @pytest.mark.parametrize("machine", ["a", "b"])
 def test_what_a_machine_reaches(network: Network, services: Services, machine: str) -> None:
     command = network.command(machine)
@@ -73,11 +77,36 @@ def test_what_a_machine_reaches(network: Network, services: Services, machine: s
     assert said == ["HELLO", "HELLO", "ConnectionRefusedError"]
 
 
+@needs_networks
 def test_what_is_reached_from_outside(network: Network, services: Services) -> None:
     assert [ask([], port) for port in (services.outside, services.of_a, services.closed)] == ["HELLO"] * 3
 
 
+@needs_networks
 def test_whoever_asks_for_what_is_away_is_turned_away(tmp_path: Path) -> None:
     port = free_port()
     with Network(tmp_path / "sockets", ["a", "b"], {port: "a"}) as network:
         assert ask(network.command("b"), port) in ("", "ConnectionResetError")
+
+
+def test_whoever_has_said_all_gets_his_answer() -> None:
+    """Garbage is collected meanwhile, and asyncio alone would count the connection to it."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await reader.read(-1)
+        gc.collect()
+        writer.write(question.upper())
+        writer.close()
+
+    async def ask_through_a_relay() -> bytes:
+        entrance, exit_ = free_port(), free_port()
+        async with await asyncio.start_server(answer, "127.0.0.1", exit_), await relay.serve(f"{entrance}={exit_}"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", entrance)
+            writer.write(b"hello")
+            writer.write_eof()
+            try:
+                return await asyncio.wait_for(reader.read(-1), 30)
+            finally:
+                writer.close()
+
+    assert asyncio.run(ask_through_a_relay()) == b"HELLO"
