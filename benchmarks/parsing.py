@@ -74,7 +74,7 @@ def run(folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
             place = folder / f"parsing_{tasks}"
             place.mkdir()
             files = _write(place, tasks)
-            environment = _environment(place, postgres.create_database(f"parsing_{tasks}"))
+            environment = _environment(place, *(postgres.create_database(f"{whose}_{tasks}") for whose in ("airflow", "accelerator")))
             _python(Path(sys.executable), environment, "fill", str(tasks))
             of = {}
             for kind in _MODULES:
@@ -88,13 +88,15 @@ def run(folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
                 yield Result(f"parsing.factory_to_{other}.{tasks}", "times", [of["factory"] / of[other]], goal)
 
 
-def _environment(place: Path, url: str) -> dict[str, str]:
+def _environment(place: Path, airflow_url: str, url: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV"))}
     return {
         **inherited,
         "PYTHONPATH": str(REPOSITORY),
         "AIRFLOW_HOME": str(place / "home"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # A dag-processor has the driver of Airflow's own database.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow_url,
         "AIRFLOW__ACCELERATOR__SNAPSHOT_DIR": str(place / "snapshot"),
         "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": url,
         "DO_NOT_TRACK": "1",
