@@ -74,7 +74,9 @@ def run(folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
             place = folder / f"parsing_{tasks}"
             place.mkdir()
             files = _write(place, tasks)
-            environment = _environment(place, *(postgres.create_database(f"{whose}_{tasks}") for whose in ("airflow", "accelerator")))
+            environment = _environment(
+                place, *(postgres.create_database(f"{whose}_{tasks}") for whose in ("airflow", "accelerator"))
+            )
             _python(Path(sys.executable), environment, "fill", str(tasks))
             of = {}
             for kind in _MODULES:
