@@ -67,16 +67,16 @@ load_yaml_dags(globals_dict=globals(), config_filepath=__file__.replace(".py", "
 
 def run(folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
     """Yield the figures."""
-    from demo.postgres import PostgresServer  # the processes that are measured have no demo
+    # The processes that are measured have no demo.
+    from demo.databases import Databases
+    from demo.postgres import PostgresServer
 
     with PostgresServer() as postgres:
         for tasks in SIZES:
             place = folder / f"parsing_{tasks}"
             place.mkdir()
             files = _write(place, tasks)
-            environment = _environment(
-                place, *(postgres.create_database(f"{whose}_{tasks}") for whose in ("airflow", "accelerator"))
-            )
+            environment = _environment(place, Databases.on_postgres(place.name, postgres).environment)
             _python(Path(sys.executable), environment, "fill", str(tasks))
             of = {}
             for kind in _MODULES:
@@ -90,17 +90,16 @@ def run(folder: Path, peers: PeersEnvironment) -> Iterator[Result]:
                 yield Result(f"parsing.factory_to_{other}.{tasks}", "times", [of["factory"] / of[other]], goal)
 
 
-def _environment(place: Path, airflow_url: str, url: str) -> dict[str, str]:
+def _environment(place: Path, databases: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of what is measured: a dag-processor has the driver of Airflow's own database, too."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV"))}
     return {
         **inherited,
         "PYTHONPATH": str(REPOSITORY),
         "AIRFLOW_HOME": str(place / "home"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # A dag-processor has the driver of Airflow's own database.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow_url,
+        **databases,
         "AIRFLOW__ACCELERATOR__SNAPSHOT_DIR": str(place / "snapshot"),
-        "AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN": url,
         "DO_NOT_TRACK": "1",
     }
 
