@@ -20,7 +20,6 @@ OURS = {"provider", "dag_factory", "demo", "tests", "benchmarks"}
 PART_OF = {"apache-airflow-core": "apache-airflow", "apache-airflow-task-sdk": "apache-airflow"}
 #: Declared and never imported by name in our code, with the reason.
 NOT_IMPORTED = {
-    "apache-airflow-providers-slack": "its notifier is imported by the name that a rule gives",
     "apache-airflow-providers-fab": "the auth manager that a setting names",
     "import-linter": "a command",
     "furo": "the look of the documentation",
@@ -97,7 +96,11 @@ def imported(*folders: str, but: str = "") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "but", "extras"),
     [
-        (("provider", "dag_factory", "dags", "examples"), "provider/emulators/", ("teams", "openlineage", "http", "graphviz")),
+        (
+            ("provider", "dag_factory", "dags", "examples"),
+            "provider/emulators/",
+            ("slack", "teams", "openlineage", "http", "graphviz"),
+        ),
         (("provider/emulators",), "", ("emulators",)),
         (("demo", "tests", "benchmarks"), "", ("dev",)),
     ],

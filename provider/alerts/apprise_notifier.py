@@ -3,13 +3,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import apprise
 from airflow.providers.apprise.notifications.apprise import AppriseNotifier
 
+from provider.airflow_internals.secrets import mask
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import RemoteCallError
+
+#: Shorter parts of an address are words, and stand in other texts too.
+_SHORTEST_SECRET = 12
+
+
+def _mask_addresses(config: Any) -> None:
+    """Mask what in an address opens or signs what it leads to: Airflow does not know that its ``path`` is a secret."""
+    for one in config if isinstance(config, list) else [config]:
+        path = str(one.get("path", "")) if isinstance(one, dict) else ""
+        place, _, below = (path.partition("://")[2] or path).partition("/")
+        for part in (path, place.rpartition("@")[0], *re.split(r"[/?&=]", below)):
+            if len(part) >= _SHORTEST_SECRET:
+                mask(part)
 
 
 class CheckedAppriseNotifier(AppriseNotifier):
@@ -29,8 +44,11 @@ class CheckedAppriseNotifier(AppriseNotifier):
         :raises ConfigurationError: the connection names no service with that tag.
         :raises RemoteCallError: a service did not take it; Apprise's line in the log says why.
         """
-        services = apprise.Apprise()
-        self.hook.set_config_from_conn(conn=self.hook.get_connection(self.apprise_conn_id), apprise_obj=services)
+        # Sent on to another page, such as that of a login, a message is lost, and the page no answer of the service.
+        services = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
+        connection = self.hook.get_connection(self.apprise_conn_id)
+        _mask_addresses(self.hook.get_config_from_conn(conn=connection))
+        self.hook.set_config_from_conn(conn=connection, apprise_obj=services)
         if not any(services.find(self.tag)):
             raise ConfigurationError(f"connection {self.apprise_conn_id} has no service that Apprise knows with tag {self.tag}.")
         if not services.notify(self.body, self.title or "", self.notify_type, body_format=self.body_format, tag=self.tag):

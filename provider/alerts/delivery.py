@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provider.airflow_internals.secrets import redact
-from provider.alerts.outbox import MOST_DEATHS
+from provider.alerts.rules import TOPIC
 from provider.alerts.wording import message_of
 from provider.exceptions import AcceleratorError, ConfigurationError
 from provider.texts import quoted
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from provider.alerts.outbox import ClaimedAlert
     from provider.alerts.rules import AlertRule
 
-TOPIC = "topic"
 #: How long sending one message may take, in seconds.
 SEND_SECONDS = 60.0
 _STATUS = {"failure": "ERROR", "success": "SUCCESS"}
@@ -56,7 +54,7 @@ CHANNELS: Mapping[str, Channel] = {
         frozenset({"to", "cc", "bcc", "from_email", "smtp_conn_id"}),
     ),
     "slack": Channel(
-        "airflow.providers.slack.notifications.slack_webhook.SlackWebhookNotifier",
+        "provider.alerts.slack_notifier.CheckedSlackWebhookNotifier",
         "apache-airflow-providers-slack",
         {"text": "{{ alert.slack }}"},
         frozenset({"slack_webhook_conn_id", "timeout"}),
@@ -68,32 +66,6 @@ CHANNELS: Mapping[str, Channel] = {
         frozenset({"apprise_conn_id", "tag", "title"}),
     ),
 }
-
-
-def messages_of(alerts: Sequence[ClaimedAlert], rules: Mapping[str, AlertRule]) -> Iterator[list[ClaimedAlert]]:
-    """
-    Yield the alerts that go out together: those of one rule and one batch; each one alone to a topic.
-
-    What nobody has survived to send goes apart from what is new, and the last time alone: of what was with it in a message nobody
-    may have died. It comes last, as does what else its rule tells: should the process die of it once more, all others are sent.
-    Else they stay in their order.
-    """
-
-    def key(alert: ClaimedAlert) -> tuple[str, ...]:
-        rule = rules.get(alert.rule_id)
-        alone = (rule is not None and rule.notifier == TOPIC) or alert.deaths == MOST_DEATHS - 1
-        return (alert.rule_id, alert.workflow_id, alert.batch_id or "", str(alert.deaths), str(alert.id) if alone else "")
-
-    def last(group: list[ClaimedAlert]) -> tuple[int, int, int]:
-        return deaths[group[0].rule_id], group[0].deaths, max(alert.attempts for alert in group)
-
-    deaths: Counter[str] = Counter()
-    groups: dict[tuple[str, ...], list[ClaimedAlert]] = {}
-    for alert in alerts:
-        deaths[alert.rule_id] = max(deaths[alert.rule_id], alert.deaths)
-        groups.setdefault(key(alert), []).append(alert)
-    for group in sorted(groups.values(), key=last):
-        yield sorted(group, key=lambda alert: (alert.happened_at, alert.id))
 
 
 def send(rule: AlertRule, alerts: Sequence[ClaimedAlert], base_url: str, gcp_conn_id: str) -> None:

@@ -6,8 +6,8 @@ An alert is committed with what it tells of. It is sent at least once: whoever s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, upd
 from sqlalchemy.orm import Session
 
 from provider.alerts.happenings import Happening
-from provider.alerts.rule_rows import RuleInForce
-from provider.alerts.rules import EACH_TASK, AlertRule
+from provider.alerts.rule_rows import FIRST_PAUSE, LONGEST_PAUSE, RuleInForce, resting_rules, wake
+from provider.alerts.rules import EACH_TASK, TOPIC, AlertRule
 from provider.metadata.states import ALERT_FAILED, ALERT_SENT, ALERT_WAITING
 from provider.metadata.tables import Alert
 from provider.metadata.upsert import inserts
@@ -27,19 +27,20 @@ from provider.texts import chunks, one_line
 _OLDEST = timedelta(days=1)
 #: How long a claimed alert is its claimer's.
 CLAIM_SECONDS = 300.0
-#: The pause after a first failure and the longest one, in seconds, and after how long nobody is told any more.
-_FIRST_PAUSE, _LONGEST_PAUSE = 15.0, 1800.0
+#: After how long nobody is told any more.
 _GIVE_UP = timedelta(days=2)
 _AT_ONCE = 500
-#: Alerts in one claim, and so in one message.
+#: Alerts in one message.
 _MOST_AT_ONCE = 1000
 _LONGEST_REASON = 1000
 #: After so many sendings in a row of which nobody knows how they ended an alert is given up: it takes what there is not.
 MOST_DEATHS = 5
 #: Reason of an alert that was not tried yet, since others of its rule took long to fail.
-PUT_OFF = "it was put off: another message of its rule took too long, and failed"
+RESTS = "its rule rests for a while: another message of it took too long, and failed"
 #: Reasons of an alert whose sending has begun, by how many before that had no outcome.
 _BEGUN = [f"its sending has begun; of {number} in a row no end is known" for number in range(1, MOST_DEATHS + 1)]
+#: How many sendings in a row have begun and had no outcome: whoever sent it has died.
+_DEATHS = case({reason: number for number, reason in enumerate(_BEGUN, 1)}, value=Alert.reason, else_=0)
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,12 @@ class ClaimedAlert:
     try_number: int | None
     happened_at: datetime
     details: dict[str, Any]
-    #: Sendings that have begun.
+    #: Sendings that have begun, with this one.
     attempts: int
-    reason: str | None = None
-
-    @property
-    def deaths(self) -> int:
-        """How many sendings in a row, up to the last one, have begun and had no outcome: whoever sent it has died."""
-        return 1 + _BEGUN.index(self.reason) if self.reason in _BEGUN else 0
+    #: How many of them in a row, up to the one before, had no outcome.
+    deaths: int
+    #: Who claimed it until then may say what came of it.
+    claimed_until: datetime
 
 
 def calls(rules: Collection[RuleInForce], happenings: Iterable[Happening]) -> Iterator[tuple[RuleInForce, Happening]]:
@@ -130,7 +129,10 @@ def is_about(rule: AlertRule, happening: Happening) -> bool:
 
 def due_at(rule: AlertRule, now: datetime) -> datetime:
     """Return when an alert is to be sent: after what else comes of its batch, and after the quiet hours."""
-    due = now + timedelta(seconds=rule.group_seconds)
+    return _after_quiet_hours(rule, now + timedelta(seconds=rule.group_seconds))
+
+
+def _after_quiet_hours(rule: AlertRule, due: datetime) -> datetime:
     if rule.quiet_hours is None:
         return due
     begin, end = rule.quiet_hours
@@ -145,7 +147,7 @@ def due_at(rule: AlertRule, now: datetime) -> datetime:
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    return and_(_waits(now), Alert.due_at <= now)
+    return and_(_waits(now), Alert.due_at <= now, Alert.rule_id.not_in(resting_rules(now)))
 
 
 def _waits(now: datetime) -> ColumnElement[bool]:
@@ -158,104 +160,92 @@ def any_due(session: Session) -> bool:
     return session.scalar(select(Alert.id).where(_is_due(datetime.now(UTC))).limit(1)) is not None
 
 
-def claim(session: Session, limit: int = 100, *, last: Collection[str] = ()) -> list[ClaimedAlert]:
+def claim(session: Session, rules: Mapping[str, AlertRule], spent: Mapping[str, float]) -> list[ClaimedAlert]:
     """
-    Claim alerts that are due, and with them what else their rules tell of the same batches.
+    Claim the next message, and write that its sending begins: whoever dies of it counts nothing afterwards.
 
-    Rules take turns, each with what has been due for longest, so that none is kept waiting by how much another has.
+    Rules take turns by the time that they took, so none is kept waiting by how much another has, or how slow its server is.
 
-    :param limit: how many of them that are due; with the others a thousand at most.
-    :param last: rules whose turn comes after that of all others.
-    :return: in the order in which they are to be sent.
+    A message is what is due of one rule and one batch, and what will be soon; one alert to a topic. What nobody has survived to
+    send goes apart from what is new, and the last time alone: of what was with it in a message nobody may have died. It comes
+    after all others, as does what else its rule tells: should the process die of it once more, all others are sent.
+
+    :param rules: by their ids.
+    :param spent: seconds that sending took, by rule.
+    :return: in the order in which they happened; none where nothing is due.
     """
     now = datetime.now(UTC)
-    turn = func.row_number().over(partition_by=Alert.rule_id, order_by=(Alert.due_at, Alert.id))
-    in_turn = (Alert.rule_id.in_(last), turn, Alert.attempts, Alert.due_at, Alert.id)
-    due = select(Alert.rule_id, Alert.workflow_id, Alert.batch_id).where(_is_due(now)).order_by(*in_turn).limit(limit)
-    groups = {tuple(group): None for group in session.execute(due)}
-    if not groups:
+    of_rules = select(Alert.rule_id, func.max(_DEATHS), func.min(Alert.due_at)).where(_is_due(now)).group_by(Alert.rule_id)
+    turns = [(deaths, spent.get(rule_id, 0.0), due, rule_id) for rule_id, deaths, due in session.execute(of_rules)]
+    if not turns:
         return []
-    of_groups = or_(
-        *(
-            and_(Alert.rule_id == rule_id, Alert.workflow_id == workflow_id, Alert.batch_id.is_not_distinct_from(batch_id))
-            for rule_id, workflow_id, batch_id in groups
-        )
-    )
-    statement = select(Alert).where(_waits(now), of_groups).order_by(Alert.due_at, Alert.id)
-    rows = session.scalars(statement.limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
+    rule_id = min(turns)[-1]
+    own = and_(Alert.rule_id == rule_id, _waits(now))
+    in_turn = (_DEATHS, Alert.attempts, Alert.due_at, Alert.id)
+    columns = (Alert.id, Alert.workflow_id, Alert.batch_id, _DEATHS)
+    statement = select(*columns).where(own, Alert.due_at <= now).order_by(*in_turn).limit(1)
+    first = session.execute(statement.with_for_update(skip_locked=True)).one_or_none()
+    if first is None:
+        return []
+    alert_id, workflow_id, batch_id, deaths = first
+    same = [Alert.workflow_id == workflow_id, Alert.batch_id.is_not_distinct_from(batch_id), deaths == _DEATHS]
+    rule = rules.get(rule_id)
+    if deaths == MOST_DEATHS - 1 or (rule is not None and rule.notifier == TOPIC):
+        same = [Alert.id == alert_id]
+    # What is due later than by its rule's grouping waits for the end of quiet hours, or has failed.
+    soon = now + timedelta(seconds=rule.group_seconds if rule is not None else 0)
+    statement = select(Alert).where(own, *same, Alert.due_at <= soon).order_by(*in_turn).limit(_MOST_AT_ONCE)
+    rows = session.scalars(statement.with_for_update(skip_locked=True)).all()
     for row in rows:
         row.claimed_until = now + timedelta(seconds=CLAIM_SECONDS)
-    places = {group: place for place, group in enumerate(groups)}
-    ordered = sorted(rows, key=lambda row: places[(row.rule_id, row.workflow_id, row.batch_id)])
-    return [ClaimedAlert(**{field.name: getattr(row, field.name) for field in fields(ClaimedAlert)}) for row in ordered]
+        if deaths < MOST_DEATHS:
+            row.attempts, row.reason = row.attempts + 1, _BEGUN[deaths]
+    session.flush()
+    names = [field.name for field in fields(ClaimedAlert) if field.name != "deaths"]
+    found = [ClaimedAlert(**{name: getattr(row, name) for name in names}, deaths=deaths) for row in rows]
+    return sorted(found, key=lambda alert: (alert.happened_at, alert.id))
 
 
-def begin(session: Session, alerts: Sequence[ClaimedAlert]) -> list[ClaimedAlert]:
-    """
-    Write that sending one message begins, and return its alerts as they are then.
-
-    Counted before it is sent, for whoever dies of it counts nothing; and for this message alone, not for its whole claim.
-
-    :param alerts: those of the message, as :func:`provider.alerts.delivery.messages_of` has them: with as many deaths each.
-    """
-    reason = _BEGUN[alerts[0].deaths]
-    statement = update(Alert).where(Alert.id.in_([alert.id for alert in alerts]), Alert.state == ALERT_WAITING)
-    statement = statement.values(attempts=Alert.attempts + 1, reason=reason)
-    session.execute(statement.execution_options(synchronize_session=False))
-    return [replace(alert, attempts=alert.attempts + 1, reason=reason) for alert in alerts]
-
-
-def mark_sent(session: Session, ids: Collection[int]) -> None:
-    """Write that somebody has taken alerts."""
+def mark_sent(session: Session, alerts: Sequence[ClaimedAlert]) -> None:
+    """Write that somebody has taken the alerts of a message."""
     values = {"state": ALERT_SENT, "sent_at": datetime.now(UTC), "claimed_until": None, "reason": None}
-    session.execute(update(Alert).where(Alert.id.in_(ids)).values(**values).execution_options(synchronize_session=False))
+    for ids in chunks([alert.id for alert in alerts], _AT_ONCE):
+        _write(session, Alert.id.in_(ids), alerts[0], values)
 
 
-def release(session: Session, ids: Collection[int]) -> None:
-    """Give back claimed alerts that there was no time to send."""
-    statement = update(Alert).where(Alert.id.in_(ids), Alert.state == ALERT_WAITING).values(claimed_until=None)
-    session.execute(statement.execution_options(synchronize_session=False))
-
-
-def mark_failed(session: Session, alerts: Collection[ClaimedAlert], reason: str, *, for_good: bool = False) -> None:
+def mark_failed(
+    session: Session, alerts: Collection[ClaimedAlert], reason: str, rule: AlertRule | None = None, *, for_good: bool = False
+) -> None:
     """
     Write why alerts were not sent, and when it is tried again: after 15 s, twice as long each time, half an hour at most.
 
+    :param rule: theirs, in whose quiet hours it is not tried.
     :param for_good: that it makes no sense to try again, as after two days.
     """
     now = datetime.now(UTC)
     for alert in alerts:
         over = for_good or alert.happened_at < now - _GIVE_UP
-        pause = backoff(alert.attempts, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+        due = now + timedelta(seconds=backoff(alert.attempts, first=FIRST_PAUSE, longest=LONGEST_PAUSE))
         values: dict[str, Any] = {"reason": one_line(reason, _LONGEST_REASON), "claimed_until": None}
-        values |= {"state": ALERT_FAILED} if over else {"due_at": now + timedelta(seconds=pause)}
-        session.execute(update(Alert).where(Alert.id == alert.id).values(**values).execution_options(synchronize_session=False))
+        values |= {"state": ALERT_FAILED} if over else {"due_at": _after_quiet_hours(rule, due) if rule is not None else due}
+        _write(session, Alert.id == alert.id, alert, values)
 
 
-def put_off(session: Session, failed: Sequence[ClaimedAlert]) -> None:
-    """
-    Let all that waits of a rule wait as long as a message of it that failed, and say so in what was not tried yet.
-
-    For messages that take long to fail: each of them would take its time from the other rules.
-
-    :param failed: those of the message, after :func:`mark_failed`; where it was given up, the next one is tried.
-    """
-    waiting = Alert.state == ALERT_WAITING
-    of_message = Alert.id.in_([alert.id for alert in failed])
-    until = session.scalar(select(func.max(Alert.due_at)).where(waiting, of_message))
-    if until is None:
-        return
-    values = {"due_at": until, "reason": case((Alert.reason.is_(None), PUT_OFF), else_=Alert.reason)}
-    statement = update(Alert).where(waiting, Alert.rule_id == failed[0].rule_id, Alert.due_at < until).values(**values)
-    session.execute(statement.execution_options(synchronize_session=False))
+def _write(session: Session, which: ColumnElement[bool], claimed: ClaimedAlert, values: Mapping[str, Any]) -> None:
+    """Write into alerts that are still those of their claimer: one that stood still for minutes has lost them to another."""
+    statement = update(Alert).where(which, Alert.state == ALERT_WAITING, Alert.claimed_until == claimed.claimed_until)
+    session.execute(statement.values(**values).execution_options(synchronize_session=False))
 
 
 def retry_failed(session: Session) -> int:
-    """Let what was given up be sent once more; return how many alerts that are."""
+    """Let what was given up be sent once more, and at once; return how many alerts that are."""
     now = datetime.now(UTC)
     values = {"state": ALERT_WAITING, "due_at": now, "attempts": 0, "reason": None}
-    statement = update(Alert).where(Alert.state == ALERT_FAILED).values(**values).returning(Alert.id)
-    return len(session.execute(statement.execution_options(synchronize_session=False)).all())
+    statement = update(Alert).where(Alert.state == ALERT_FAILED).values(**values).returning(Alert.rule_id)
+    of_rules = session.scalars(statement.execution_options(synchronize_session=False)).all()
+    for rule_id in set(of_rules):
+        wake(session, rule_id)
+    return len(of_rules)
 
 
 def unsent(session: Session, before: datetime) -> tuple[int, int]:
@@ -267,12 +257,15 @@ def unsent(session: Session, before: datetime) -> tuple[int, int]:
 
 def newest(session: Session, *, state: str | None, workflow_id: str | None, limit: int) -> list[dict[str, Any]]:
     """
-    Return alerts as dicts of their columns, newest first.
+    Return alerts as dicts of their columns, newest first. Of one that waits as its rule rests, that is the reason.
 
     :param state: only those in it; None for any.
     :param workflow_id: only those of this workflow; None for any.
     """
-    statement = select(*Alert.__table__.columns).order_by(Alert.id.desc()).limit(limit)
+    rests = and_(Alert.state == ALERT_WAITING, Alert.reason.is_(None), Alert.rule_id.in_(resting_rules(datetime.now(UTC))))
+    reason = case((rests, RESTS), else_=Alert.reason).label("reason")
+    columns = [reason if column.name == "reason" else column for column in Alert.__table__.columns]
+    statement = select(*columns).order_by(Alert.id.desc()).limit(limit)
     if state is not None:
         statement = statement.where(Alert.state == state)
     if workflow_id is not None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Float, Integer, Text, case, cast, delete, func, select, update
+from sqlalchemy import Float, Integer, Select, Text, case, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from provider.alerts.rules import LONGEST_CONFIG, MOST_RULES, AlertRule, ReadRules, read_rules
 from provider.metadata.tables import AlertRule as RuleRow
 from provider.metadata.upsert import upsert
 from provider.metadata.written_rows import columns_as_written, rows_as_written
+from provider.pacing import backoff
 from provider.texts import one_line
 
 #: Columns of a rule that are the reconciler's.
-_OWN = ("created_at", "in_force_as", "in_force_since", "decided_until")
+_OWN = ("created_at", "in_force_as", "in_force_since", "decided_until", "slow_failures", "rests_until")
+#: The pause after a first failure and the longest one, in seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 15.0, 1800.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ def rules_in_force(session: Session, allowed: Collection[str]) -> list[RuleInFor
         row = rows[rule.rule_id]
         is_known = row["in_force_as"] == rule.digest
         since = _moment(row["in_force_since" if is_known else "created_at"]) if is_known or row["in_force_as"] is None else now
-        found.append(RuleInForce(rule, since or now, _moment(row["decided_until"]), is_known))
+        # Where the clock was ahead for a moment, what is written of the future is no reason to be silent until then.
+        decided = _moment(row["decided_until"])
+        found.append(RuleInForce(rule, min(since or now, now), decided if decided and decided <= now else None, is_known))
     return found
 
 
@@ -111,6 +116,30 @@ def note_decided(session: Session, rule_ids: Collection[str], until: datetime) -
     """Write down until when the times of day of rules are decided."""
     statement = update(RuleRow).where(RuleRow.rule_id.in_(rule_ids)).values(decided_until=until)
     session.execute(statement.execution_options(synchronize_session=False))
+
+
+def let_rest(session: Session, rule_id: str) -> None:
+    """
+    Let a rule rest of which a message took long, and failed: all of its messages would take that time from the other rules.
+
+    For 15 s, twice as long each time in a row, half an hour at most.
+    """
+    counted = update(RuleRow).where(RuleRow.rule_id == rule_id).values(slow_failures=RuleRow.slow_failures + 1)
+    failures = session.scalar(counted.returning(RuleRow.slow_failures).execution_options(synchronize_session=False))
+    if failures is not None:
+        until = datetime.now(UTC) + timedelta(seconds=backoff(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE))
+        session.execute(update(RuleRow).where(RuleRow.rule_id == rule_id).values(rests_until=until))
+
+
+def wake(session: Session, rule_id: str) -> None:
+    """Let a rule rest no more: a message of it took no longer than usual."""
+    rested = update(RuleRow).where(RuleRow.rule_id == rule_id, RuleRow.slow_failures > 0)
+    session.execute(rested.values(slow_failures=0, rests_until=None).execution_options(synchronize_session=False))
+
+
+def resting_rules(now: datetime) -> Select[str]:
+    """Select the ids of the rules that rest."""
+    return select(RuleRow.rule_id).where(RuleRow.rests_until > now)
 
 
 def store_rules(session: Session, rules: Sequence[AlertRule], *, prune: bool = False) -> None:

@@ -32,6 +32,8 @@ from provider.texts import one_line, quoted
 Event = Literal["failure", "retry", "blocked", "success", "late", "not_started", "slow"]
 #: Events that a time of day decides, and which nothing that happens in Airflow announces.
 BY_TIME = frozenset({"late", "not_started"})
+#: The notifier that publishes to Pub/Sub.
+TOPIC = "topic"
 #: Stands for each task of a batch, where no task at all stands for the batch.
 EACH_TASK = "*"
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

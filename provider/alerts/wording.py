@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 MOST_IN_FULL = 20
 _STEERS_MARKDOWN = re.compile(r"[\\`*_\[\]<>]|^[#+-]")
 _LONGEST_TITLE, _LONGEST_TEXT = 200, 20_000
+#: Slack takes 40,000 characters, Teams 28 kB of JSON, both with title and address.
+_MOST_OF_SLACK, _MOST_OF_TEAMS = 35_000, 23_000
+#: Characters of an error that are always told.
+_SHORTEST_SHARE = 80
 
 _DID = {
     "failure": "failed",
@@ -44,18 +49,17 @@ def message_of(alerts: Sequence[ClaimedAlert], base_url: str) -> dict[str, Any]:
     more = f", and {len(alerts) - 1} more" if len(alerts) > 1 else ""
     title = cut(one_line(f"[{first.workflow_id}] {_headline(first)}{more}"), _LONGEST_TITLE)
     url = page_of(first, base_url)
-    lines = [line for alert in alerts[:MOST_IN_FULL] for line in _lines(alert)]
-    if len(alerts) > MOST_IN_FULL:
-        lines.append(f"… and {len(alerts) - MOST_IN_FULL} more alerts of the rule {first.rule_id}")
-    text = cut("\n".join(lines), _LONGEST_TEXT)
+    text = _text(alerts, _LONGEST_TEXT)
+    for_slack = _fitting(alerts, lambda text: html.escape(text, quote=False), len, _MOST_OF_SLACK)
+    for_teams = _fitting(alerts, _as_markdown, lambda text: len(json.dumps(text)), _MOST_OF_TEAMS)
     link = html.escape(url)
     return {
         "title": title,
         "text": f"{text}\n{url}",
         "html": f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre>\n<p><a href="{link}">{link}</a></p>',
         # https://docs.slack.dev/messaging/formatting-message-text: these three steer it, and nothing else has to be escaped.
-        "slack": f"{html.escape(title, quote=False)}\n{html.escape(text, quote=False)}\n{html.escape(url, quote=False)}",
-        "markdown": f"**{_as_markdown(title)}**\n\n{_as_markdown(text)}\n\n[Open the page]({url})",
+        "slack": f"{html.escape(title, quote=False)}\n{for_slack}\n{html.escape(url, quote=False)}",
+        "markdown": f"**{_as_markdown(title)}**\n\n{for_teams}\n\n[Open the page]({url})",
         "url": url,
         "rule_id": first.rule_id,
         "workflow_id": first.workflow_id,
@@ -63,6 +67,28 @@ def message_of(alerts: Sequence[ClaimedAlert], base_url: str) -> dict[str, Any]:
         "event_ids": [alert.event_id for alert in alerts],
         "alerts": [_as_dict(alert) for alert in alerts],
     }
+
+
+def _text(alerts: Sequence[ClaimedAlert], longest: int) -> str:
+    """
+    Return what happened in some characters: of each alert its share, so that a long error leaves all others to be seen.
+
+    :param longest: of it, in characters.
+    """
+    told = alerts[:MOST_IN_FULL]
+    share = longest // len(told) - _LONGEST_TITLE
+    lines = [line for alert in told for line in _lines(alert, max(_SHORTEST_SHARE, share))]
+    if len(alerts) > len(told):
+        lines.append(f"… and {len(alerts) - len(told)} more alerts of the rule {alerts[0].rule_id}")
+    return cut("\n".join(lines), longest)
+
+
+def _fitting(alerts: Sequence[ClaimedAlert], escape: Callable[[str], str], size: Callable[[str], int], most: int) -> str:
+    """Return what happened, escaped, in a size of *most*: what escaping makes of a character may be five, or twelve bytes."""
+    longest = _LONGEST_TEXT
+    while size(told := escape(_text(alerts, longest))) > most:
+        longest //= 2
+    return told
 
 
 def _as_markdown(text: str) -> str:
@@ -89,15 +115,19 @@ def _headline(alert: ClaimedAlert) -> str:
     return f"batch {alert.batch_id} {did}" if alert.batch_id is not None else f"the workflow {did}"
 
 
-def _lines(alert: ClaimedAlert) -> list[str]:
-    """Return what happened, and below it why, by whom and where."""
+def _lines(alert: ClaimedAlert, longest: int) -> list[str]:
+    """
+    Return what happened, and below it why, by whom and where.
+
+    :param longest: of one line below, in characters.
+    """
     details = alert.details
     tried = f", try {alert.try_number}" if alert.try_number is not None else ""
     lines = [f"{_headline(alert)}{tried}: {_moment(alert.happened_at)}{_since(alert)}"]
     if note := details.get("note"):
-        lines.append(f"    {one_line(note, 1000)}")
+        lines.append(f"    {one_line(note, min(longest, 1000))}")
     if error := details.get("error"):
-        lines.append(f"    {one_line(error, 2000)}")
+        lines.append(f"    {one_line(error, min(longest, 2000))}")
     if person := details.get("ended_by"):
         lines.append(f"    by {one_line(person, 250)} ({details.get('cause')})")
     if url := details.get("remote_job_url"):
@@ -113,7 +143,10 @@ def _since(alert: ClaimedAlert) -> str:
     started = alert.details.get("started_at")
     if not isinstance(started, str):
         return ""
-    return f", begun {_moment(datetime.fromisoformat(started))}"
+    try:
+        return f", begun {_moment(datetime.fromisoformat(started))}"
+    except ValueError:  # a known secret that stands in a time is masked in it
+        return ""
 
 
 def _as_dict(alert: ClaimedAlert) -> dict[str, Any]:

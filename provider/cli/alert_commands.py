@@ -12,8 +12,8 @@ from typing import Any
 from provider import settings
 from provider.airflow_internals.secrets import redact
 from provider.alerts import outbox, rule_rows
-from provider.alerts.delivery import CHANNELS, TOPIC, build_notifier
-from provider.alerts.rules import MOST_RULES, AlertRule, ReadRules, check_allowed, read_rules
+from provider.alerts.delivery import CHANNELS, build_notifier
+from provider.alerts.rules import MOST_RULES, TOPIC, AlertRule, ReadRules, check_allowed, read_rules
 from provider.cli.output import say, utc, write_data, write_table
 from provider.exceptions import AcceleratorError, ConfigurationError, DefinitionError
 from provider.input_files import read_file

@@ -216,6 +216,9 @@ class AlertRule(Base):
     in_force_since: Mapped[datetime | None]
     #: Until when the reconciler has decided what is late, or has not started, by the rule's times of day.
     decided_until: Mapped[datetime | None]
+    #: How many messages in a row took long, and failed, and until when nothing is sent since.
+    slow_failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    rests_until: Mapped[datetime | None]
 
 
 class Alert(Base):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from provider.alerts.outbox import ClaimedAlert
-    from provider.alerts.rules import ReadRules
+    from provider.alerts.rules import AlertRule
 
 __all__ = ["SendAlertsOperator"]
 
-#: How long one task sends, in seconds. What is left then is the next one's. With the last message, which may take a minute, it is
-#: shorter than a claim lasts: else another sender would send the same.
+#: How long one task sends, in seconds. What is left then is the next one's.
 SENDING_SECONDS = 200.0
-#: A rule with a message that takes longer, in seconds, comes after all others from then on.
+#: A message that takes longer, in seconds, and fails lets its rule rest.
 SLOW_SECONDS = 10.0
 
 
@@ -34,8 +34,9 @@ class SendAlertsOperator(BaseOperator):
     Waits for alerts in the triggerer, and sends those that are due.
 
     An alert that cannot be sent is tried again later, for two days, and keeps no other back; the table ``alerts`` says why. Nor
-    does a server that takes long to answer, or never does: its rule comes after all others. An alert is sent at least once: a
-    task that dies after sending and before it writes that down leaves it to the next one.
+    does a server that takes long to answer: rules take turns by the time that they took, and one of which a message took long and
+    failed rests. An alert is sent at least once: a task that dies after sending and before it writes that down leaves it to the
+    next one.
 
     :param notifiers: what rules may use, patterns; see ``[accelerator] notifiers``.
     :param gcp_conn_id: connection whose account publishes to topics.
@@ -67,68 +68,52 @@ class SendAlertsOperator(BaseOperator):
         from provider.metadata.engine import read_session, write_session
 
         counts: Counter[str] = Counter()
-        slow: set[str] = set()
-        until = time.monotonic() + SENDING_SECONDS
-        while time.monotonic() < until:
+        spent: defaultdict[str, float] = defaultdict(float)
+        read_at, until = -math.inf, time.monotonic() + SENDING_SECONDS
+        while (began := time.monotonic()) < until:
+            if began - read_at >= self.poll_interval:
+                with read_session() as session:
+                    rules, read_at = rule_rows.stored_rules(session, self.notifiers), began
+            by_id = {rule.rule_id: rule for rule in rules.rules}
             with write_session() as session:
-                alerts = outbox.claim(session, last=slow)
+                alerts = outbox.claim(session, by_id, spent)
             if not alerts:
                 break
-            with read_session() as session:
-                rules = rule_rows.stored_rules(session, self.notifiers)
-            counts.update(self._send_some(alerts, rules, until, slow))
+            rule_id = alerts[0].rule_id
+            counts[self._send(alerts, by_id.get(rule_id), rules.problems.get(rule_id, "its rule is gone."))] += len(alerts)
+            spent[rule_id] += time.monotonic() - began
         self.log.info("Alerts: %s", dict(counts))
         return dict(counts)
 
-    def _send_some(self, alerts: Sequence[ClaimedAlert], rules: ReadRules, until: float, slow: set[str]) -> Counter[str]:
-        """Send what was claimed until a message takes long, and give back the rest: what has become due since may go first."""
-        from provider.alerts import outbox
-        from provider.alerts.delivery import messages_of
-        from provider.metadata.engine import write_session
+    def _send(self, alerts: Sequence[ClaimedAlert], rule: AlertRule | None, problem: str) -> str:
+        """
+        Send one message, and write down what came of it.
 
-        by_id = {rule.rule_id: rule for rule in rules.rules}
-        counts: Counter[str] = Counter()
-        messages = deque(messages_of(alerts, by_id))
-        while messages and (began := time.monotonic()) < until:
-            message = messages.popleft()
-            outcome = self._send(message, by_id, rules.problems)
-            counts[outcome] += len(message)
-            if time.monotonic() - began < SLOW_SECONDS:
-                continue
-            slow.add(message[0].rule_id)
-            if outcome == "failed":
-                with write_session() as session:
-                    outbox.put_off(session, message)
-            break
-        if messages:
-            with write_session() as session:
-                outbox.release(session, [alert.id for message in messages for alert in message])
-        return counts
-
-    def _send(self, alerts: Sequence[ClaimedAlert], rules: Mapping[str, Any], problems: Mapping[str, str]) -> str:
-        """Send one message, and write down what came of it."""
-        from provider.alerts import outbox
+        :param problem: why there is no rule that can be used.
+        """
+        from provider.alerts import outbox, rule_rows
         from provider.alerts.delivery import reason_of, send
         from provider.metadata.engine import write_session
 
-        rule_id = alerts[0].rule_id
+        began = time.monotonic()
         try:
-            if rule_id not in rules:
-                raise ConfigurationError(problems.get(rule_id, "its rule is gone."))
+            if rule is None:
+                raise ConfigurationError(problem)
             # All of a message have as many.
             if (deaths := alerts[0].deaths) >= outbox.MOST_DEATHS:
                 raise ConfigurationError(f"the process that was to send it has died {deaths} times; see its log, and the rule.")
-            with write_session() as session:
-                alerts = outbox.begin(session, alerts)
-            send(rules[rule_id], alerts, _base_url(), self.gcp_conn_id)
+            send(rule, alerts, _base_url(), self.gcp_conn_id)
         except Exception as error:  # noqa: BLE001 - whatever a notifier raises
             reason = reason_of(error)
-            self.log.warning("%d alerts of the rule %s were not sent: %s", len(alerts), rule_id, reason)
+            self.log.warning("%d alerts of the rule %s were not sent: %s", len(alerts), alerts[0].rule_id, reason)
             with write_session() as session:
-                outbox.mark_failed(session, alerts, reason, for_good=isinstance(error, ConfigurationError))
+                outbox.mark_failed(session, alerts, reason, rule, for_good=isinstance(error, ConfigurationError))
+                if time.monotonic() - began >= SLOW_SECONDS:
+                    rule_rows.let_rest(session, alerts[0].rule_id)
             return "failed"
         with write_session() as session:
-            outbox.mark_sent(session, [alert.id for alert in alerts])
+            outbox.mark_sent(session, alerts)
+            rule_rows.wake(session, alerts[0].rule_id)
         return "sent"
 
     def _trigger(self, first_event_after: float) -> AlertsDueTrigger:

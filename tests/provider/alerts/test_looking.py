@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, update
 
-from provider.alerts import raising
+from provider.alerts import raising, rule_rows
 from provider.alerts.raising import Alerting
 from provider.exceptions import LostLeadError
 from provider.metadata.engine import write_session
@@ -45,6 +45,18 @@ def test_a_time_of_day_is_that_of_its_rule_and_of_no_other() -> None:
     add_timed("later", "late", LATER)
     add_batch("b1", EARLY - HOUR, EARLY + HOUR / 2)
     look()
+
+    assert told() == [("early", "late", None, None)]
+
+
+def test_what_is_written_of_the_future_keeps_no_rule_silent() -> None:
+    """As after one look of a machine whose clock was a year ahead."""
+    add_timed("early", "late", EARLY)
+    with write_session() as session:
+        rule_rows.note_changed_rules(session, rule_rows.rules_in_force(session, ["mail"]))
+        ahead = NOW + timedelta(days=365)
+        session.execute(update(AlertRule).values(decided_until=ahead, in_force_since=ahead))
+    look(datetime.now(UTC) + timedelta(days=1))
 
     assert told() == [("early", "late", None, None)]
 

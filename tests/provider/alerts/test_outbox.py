@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from provider import settings
-from provider.alerts import outbox
+from provider.alerts import outbox, rule_rows
 from provider.alerts.rules import AlertRule
 from provider.metadata import engine
 from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import Alert
-from tests.provider.alerts.alert_world import NOW, SECOND, add_alert, alert_row, alerts
+from provider.metadata.tables import AlertRule as RuleRow
+from tests.provider.alerts.alert_world import NOW, SECOND, add_alert, add_rule, alert_row, alerts
 
 
 def rule(**values: Any) -> AlertRule:
@@ -28,9 +29,18 @@ def add(number: int, **values: Any) -> None:
     add_alert(f"e{number}", **values)
 
 
-def claim(limit: int = 100) -> list[outbox.ClaimedAlert]:
+def claim(*rules: AlertRule, **spent: float) -> list[outbox.ClaimedAlert]:
     with write_session() as session:
-        return outbox.claim(session, limit)
+        return outbox.claim(session, {one.rule_id: one for one in rules}, spent)
+
+
+def claimed_ids(*rules: AlertRule, **spent: float) -> list[str]:
+    return [one.event_id for one in claim(*rules, **spent)]
+
+
+def fail(alerts: list[outbox.ClaimedAlert], reason: str = "no server", *rules: AlertRule, for_good: bool = False) -> None:
+    with write_session() as session:
+        outbox.mark_failed(session, alerts, reason, *rules, for_good=for_good)
 
 
 def at(clock: str) -> datetime:
@@ -79,15 +89,28 @@ class TestClaims:
 
         assert [(one.event_id, one.state) for one in alerts()] == [("e1", "waiting")]
 
-    def test_one_claim_takes_what_is_due_and_what_else_waits_of_the_same_batch(self) -> None:
+    def test_a_message_is_what_is_due_of_a_batch_and_what_will_be_soon(self) -> None:
+        grouping = rule(group_seconds=900)
         add(1)
-        add(2, due_at=NOW + timedelta(hours=1))
-        add(3, batch_id="b2", due_at=NOW + timedelta(hours=1))
-        add(4, rule_id="other", due_at=NOW + timedelta(hours=1))
-        add(5, batch_id=None)
+        add(2, due_at=NOW + 600 * SECOND)
+        add(3, due_at=NOW + timedelta(hours=1))
+        add(4, batch_id="b2", due_at=NOW + 600 * SECOND)
+        add(5, rule_id="other", due_at=NOW + 600 * SECOND)
+        add(6, batch_id=None)
 
-        assert sorted(one.event_id for one in claim()) == ["e1", "e2", "e5"]
-        assert claim() == []
+        assert [claimed_ids(grouping) for _ in range(3)] == [["e1", "e2"], ["e6"], []]
+
+    def test_what_waits_for_the_end_of_quiet_hours_goes_with_nothing_that_was_due_before(self) -> None:
+        add(1)
+        add(2, due_at=NOW + timedelta(hours=8))
+
+        assert claimed_ids(rule(group_seconds=30)) == ["e1"]
+
+    def test_to_a_topic_each_goes_alone(self) -> None:
+        add(1)
+        add(2)
+
+        assert [claimed_ids(rule(notifier="topic")) for _ in range(3)] == [["e1"], ["e2"], []]
 
     def test_what_fails_at_once_in_a_batch_goes_together(self) -> None:
         with write_session() as session:
@@ -95,39 +118,33 @@ class TestClaims:
 
         assert [len(claim()), len(claim()), len(claim())] == [1000, 200, 0]
 
-    def test_what_is_given_back_can_be_claimed_at_once_and_was_not_tried(self) -> None:
-        add(1)
-        (first,) = claim()
-        with write_session() as session:
-            outbox.release(session, [first.id])
+    def test_what_is_told_happened_in_this_order(self) -> None:
+        for number in range(3):
+            add(number, happened_at=NOW - number * SECOND)
 
-        assert [(one.event_id, one.attempts, one.deaths) for one in claim()] == [("e1", 0, 0)]
+        assert claimed_ids() == ["e2", "e1", "e0"]
 
     def test_a_death_is_a_sending_that_has_begun_and_had_no_outcome(self) -> None:
-        """Of what was only claimed nobody has died; what has failed since, or is sent once more by a person, starts anew."""
+        """What has failed since, or is sent once more by a person, starts anew."""
         add(1)
-        add(2, batch_id="b2")
         deaths = []
         for _ in range(3):
-            first, second = claim()
-            deaths.append((first.deaths, second.deaths))
-            with write_session() as session:
-                outbox.begin(session, [first])
+            deaths.append([one.deaths for one in claim()])
             self.free()
-        assert deaths == [(0, 0), (1, 0), (2, 0)]
+        assert deaths == [[0], [1], [2]]
 
-        with write_session() as session:
-            outbox.mark_failed(session, [one for one in outbox.claim(session) if one.event_id == "e1"], "no server")
+        fail(claim())
         self.free()
-        assert [(one.event_id, one.deaths, one.attempts) for one in claim()] == [("e1", 0, 3), ("e2", 0, 0)]
+        assert [(one.event_id, one.deaths, one.attempts) for one in claim()] == [("e1", 0, 5)]
 
     def test_what_somebody_wants_sent_once_more_has_as_many_tries_as_at_first(self) -> None:
         add(1)
+        fail(claim(), for_good=True)
         with write_session() as session:
-            outbox.mark_failed(session, outbox.begin(session, outbox.claim(session)), "it has died", for_good=True)
             outbox.retry_failed(session)
 
-        assert [(one.attempts, one.reason) for one in claim()] == [(0, None)]
+        (alert,) = alerts()
+        assert (alert.attempts, alert.reason) == (0, None)
 
     def free(self) -> None:
         """Let claims run out, and let everything be due."""
@@ -145,7 +162,7 @@ class TestClaims:
     def test_what_is_sent_is_over(self) -> None:
         add(1)
         with write_session() as session:
-            outbox.mark_sent(session, [one.id for one in outbox.claim(session)])
+            outbox.mark_sent(session, outbox.claim(session, {}, {}))
         with read_session() as session:
             assert not outbox.any_due(session)
 
@@ -158,8 +175,7 @@ class TestClaims:
         pauses = []
         for _ in range(4):
             before = datetime.now(UTC)
-            with write_session() as session:
-                outbox.mark_failed(session, outbox.begin(session, outbox.claim(session)), "no\nserver\x00")
+            fail(claim(), "no\nserver\x00")
             (alert,) = alerts()
             pauses.append((alert.due_at - before).total_seconds())
             assert (alert.state, alert.reason) == ("waiting", "no server")
@@ -168,51 +184,87 @@ class TestClaims:
 
         assert [round(pause / 15) for pause in pauses] == pytest.approx([1, 2, 4, 8], rel=0.15)
 
-    def test_rules_take_turns_however_much_one_of_them_has(self) -> None:
-        for number in range(5):
+    def test_rules_take_turns_by_the_time_that_they_took(self) -> None:
+        for number in range(3):
             add(number, rule_id="a", batch_id=f"b{number}", due_at=NOW - (60 - number) * SECOND)
-        add(5, rule_id="z")
-        add(6, rule_id="z", batch_id="b2", attempts=1, due_at=NOW - 90 * SECOND)
+        add(3, rule_id="z")
+        add(4, rule_id="z", batch_id="b2", attempts=1, due_at=NOW - 90 * SECOND)
 
-        assert [one.event_id for one in claim(3)] == ["e0", "e6", "e1"]
-        assert [one.event_id for one in claim()] == ["e2", "e5", "e3", "e4"]
+        assert claimed_ids() == ["e3"]
+        assert claimed_ids(z=0.1) == ["e0"]
+        assert claimed_ids(z=0.1, a=30.0) == ["e4"]
+        assert claimed_ids(z=60.0, a=30.0) == ["e1"]
 
-    def test_a_rule_that_comes_last_is_in_no_claim_that_others_fill(self) -> None:
-        for number in range(4):
-            add(number, rule_id="slow" if number < 2 else "r", batch_id=f"b{number}")
-        with write_session() as session:
-            assert [one.event_id for one in outbox.claim(session, 3, last={"slow"})] == ["e2", "e3", "e0"]
-
-    def test_what_is_put_off_waits_as_long_as_the_message_that_failed_and_says_why(self) -> None:
-        add(1, attempts=2)
+    def test_nothing_of_a_rule_that_rests_is_sent_and_it_rests_longer_each_time(self) -> None:
+        add_rule("r")
+        add(1)
+        pauses = []
+        for _ in range(3):
+            with write_session() as session:
+                rule_rows.let_rest(session, "r")
+                until = session.scalar(select(RuleRow.rests_until))
+            assert until is not None
+            pauses.append((until - datetime.now(UTC)).total_seconds())
         add(2, batch_id="b2")
-        add(3, batch_id="b3", due_at=NOW + timedelta(hours=1))
-        add(4, rule_id="other")
-        with write_session() as session:
-            before = datetime.now(UTC)
-            failed = outbox.begin(session, outbox.claim(session, 1, last={"other"}))
-            outbox.mark_failed(session, failed, "no answer within 60 s")
-            outbox.put_off(session, failed)
-        first, second, third, other = alerts()
 
-        assert [one.reason for one in (first, second, third, other)] == ["no answer within 60 s", outbox.PUT_OFF, None, None]
-        assert (first.due_at, third.due_at, other.due_at) == (second.due_at, NOW + timedelta(hours=1), NOW - SECOND)
-        assert (second.due_at - before).total_seconds() == pytest.approx(60, rel=0.15)
+        assert [round(pause / 15) for pause in pauses] == pytest.approx([1, 2, 4], rel=0.15)
+        assert claim() == []
         with read_session() as session:
-            assert outbox.unsent(session, NOW + SECOND) == (0, 3)
+            assert not outbox.any_due(session)
+            assert [row["reason"] for row in outbox.newest(session, state=None, workflow_id=None, limit=5)] == [outbox.RESTS] * 2
+            assert outbox.unsent(session, datetime.now(UTC) + SECOND) == (0, 2)
+        with write_session() as session:
+            rule_rows.wake(session, "r")
+        assert [len(claim()), len(claim())] == [1, 1]
+        with read_session() as session:
+            assert session.execute(select(RuleRow.slow_failures, RuleRow.rests_until)).one() == (0, None)
+
+    def test_what_somebody_wants_sent_once_more_does_not_rest(self) -> None:
+        add_rule("r")
+        add(1)
+        fail(claim(), for_good=True)
+        with write_session() as session:
+            rule_rows.let_rest(session, "r")
+            outbox.retry_failed(session)
+
+        assert claimed_ids() == ["e1"]
+
+    def test_quiet_hours_are_those_of_another_try_too(self) -> None:
+        clock = (datetime.now(UTC) - 60 * SECOND, datetime.now(UTC) + timedelta(hours=2))
+        quiet = rule(quiet_hours="-".join(f"{one:%H:%M}" for one in clock))
+        add(1)
+        fail(claim(), "no server", quiet)
+
+        (alert,) = alerts()
+        assert alert.due_at > NOW + timedelta(hours=1)
+
+    def test_who_has_lost_a_claim_writes_nothing_of_it(self) -> None:
+        """As after minutes in which its machine stood still: another has sent it meanwhile."""
+        add(1)
+        add(2, batch_id="b2")
+        lost, lost_too = claim(), claim()
+        self.free()
+        with write_session() as session:
+            outbox.mark_sent(session, outbox.claim(session, {}, {}))
+        theirs = claim()
+        fail(lost, for_good=True)
+        with write_session() as session:
+            outbox.mark_sent(session, lost_too)
+
+        assert [(one.state, one.claimed_until) for one in alerts()] == [("sent", None), ("waiting", theirs[0].claimed_until)]
 
     def test_after_two_days_or_where_the_rule_is_wrong_it_is_given_up_until_somebody_asks(self) -> None:
         add(1, happened_at=NOW - timedelta(days=3))
         add(2, batch_id="b2")
-        for one in claim():
-            with write_session() as session:
-                outbox.mark_failed(session, [one], "no server", for_good=one.event_id == "e2")
+        for _ in range(2):
+            found = claim()
+            fail(found, for_good=found[0].event_id == "e2")
         assert {one.state for one in alerts()} == {"failed"}
         assert claim() == []
 
         with write_session() as session:
             assert outbox.retry_failed(session) == 2
-        assert len(claim()) == 2
+        assert [len(claim()), len(claim())] == [1, 1]
 
     def test_lists_are_bounded_and_newest_first(self) -> None:
         for number in range(5):
@@ -228,10 +280,11 @@ def test_two_senders_never_have_the_same_alert(postgres_url: str, monkeypatch: p
     for number in range(20):
         add(number, batch_id=f"b{number}")
     with write_session() as first, _other_session() as second:
-        mine, theirs = outbox.claim(first, 10), outbox.claim(second, 10)
+        mine = [one.id for _ in range(10) for one in outbox.claim(first, {}, {})]
+        theirs = outbox.claim(second, {}, {})
 
     assert len(mine) == 10
-    assert not {one.id for one in mine} & {one.id for one in theirs}
+    assert not {one.id for one in theirs} & set(mine)
 
 
 @contextmanager

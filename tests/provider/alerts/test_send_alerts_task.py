@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -15,11 +16,11 @@ from sqlalchemy import update
 from provider.alerts import delivery, outbox
 from provider.alerts.outbox import MOST_DEATHS
 from provider.alerts.rules import AlertRule
-from provider.metadata.engine import write_session
+from provider.metadata.engine import read_session, write_session
 from provider.metadata.tables import Alert
 from provider.operators import alerts as operators
 from provider.operators.alerts import SendAlertsOperator
-from tests.provider.alerts.alert_world import NOW, add_alert, add_rule, alerts
+from tests.provider.alerts.alert_world import NOW, add_alert, add_rule, alert_row, alerts
 from tests.provider.alerts.mail_server import Kept, mail_server
 
 
@@ -59,14 +60,11 @@ class TestTask:
         assert {one.state for one in alerts()} == {"sent"}
         assert self.send() == {}
 
-    def test_what_there_is_no_time_for_is_given_back_before_its_claim_runs_out(
-        self, mails: Kept, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Else another sender would send it at the same time."""
+    def test_what_there_is_no_time_for_is_left_to_the_next_one(self, mails: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
         add_rule("r", config={"to": "a@example.org"})
         for number in range(3):
             self.add(number, batch_id=f"B{number}")
-        clock = iter([0.0, 1.0, 2.0, 3.0])
+        clock = iter([0.0] * 4)
         with monkeypatch.context() as patch:
             patch.setattr(operators, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
             assert self.send() == {"sent": 1}
@@ -203,8 +201,12 @@ class TestTask:
             assert self.send() == {"failed": 1, "sent": 3}
         silent_ones = [one for one in alerts() if one.rule_id == "a-silent"]
         assert sum(one.attempts for one in silent_ones) == 1
-        assert [one.reason for one in silent_ones if not one.attempts] == [outbox.PUT_OFF] * 39
-        assert min(one.due_at for one in silent_ones) > NOW
+        with read_session() as session:
+            reasons = Counter(row["reason"] for row in outbox.newest(session, state="waiting", workflow_id=None, limit=50))
+        assert reasons.pop(outbox.RESTS) == 39
+        assert sum(reasons.values()) == 1
+        self.add(43, "a-silent", "B43")
+        assert self.send() == {}
         assert not any(one.claimed_until for one in alerts())
 
     def test_a_server_that_takes_long_comes_after_what_has_become_due_since(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +228,28 @@ class TestTask:
 
         assert self.send() == {"sent": 6}
         assert sent == ["e0", "e3", "e1", "e4", "e2", "e5"]
+
+    def test_a_slow_server_never_keeps_an_alert_waiting_that_failed_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor does a topic with much to say of one batch, nor a batch of more alerts than go together."""
+        for rule_id in ("a-slow", "b-much", "r"):
+            add_rule(rule_id, config={"to": "a@example.org"})
+        for number in range(30):
+            self.add(number, "a-slow", f"B{number}")
+        with write_session() as session:
+            outbox.store(session, [alert_row(f"m{number}", rule_id="b-much") for number in range(1200)])
+        add_alert("mine", rule_id="r", batch_id="B1", attempts=3)
+        now, sent = 0.0, []
+
+        def send(rule: AlertRule, some: list[outbox.ClaimedAlert], *_arguments: str) -> None:
+            nonlocal now
+            sent.append(some[0].rule_id)
+            now += 15.0 if rule.rule_id == "a-slow" else 1.0
+
+        monkeypatch.setattr(delivery, "send", send)
+        monkeypatch.setattr(operators, "time", SimpleNamespace(monotonic=lambda: now))
+        self.send()
+
+        assert sent[:3] == ["a-slow", "b-much", "r"]
 
     @pytest.mark.parametrize(
         ("values", "said"),

@@ -14,6 +14,7 @@ import pytest
 import trustme
 from airflow.sdk.exceptions import AirflowException
 
+from provider.airflow_internals.secrets import redact
 from provider.alerts.delivery import send
 from provider.exceptions import ConfigurationError
 from provider.hooks.remote_job import RemoteCallError
@@ -28,9 +29,17 @@ class Webhook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.seen.append((self.path, json.loads(body)))
-        self.send_response(self.server.status)
+        self._answer(self.server.status, b"ok")
+
+    def do_GET(self) -> None:
+        """Be the page that somebody was sent on to."""
+        self._answer(200, b"Please log in")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Location", "/login")
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -84,6 +93,19 @@ def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookServer]:
         yield server
 
 
+@pytest.mark.parametrize(("channel", "most"), [("teams", 28_000), ("slack", 40_000)])
+@pytest.mark.parametrize("letter", ["ä", "<", "*", "😀"])
+def test_no_message_is_larger_than_what_is_taken(channel: str, most: int, letter: str, request: pytest.FixtureRequest) -> None:
+    server: WebhookServer = request.getfixturevalue(channel)
+    many = [alert(number, task_id=f"t{number}", details={"error": letter * 2000}) for number in range(1, 21)]
+    send(rule(channel), many, URL, "unused")
+
+    ((_path, body),) = server.seen
+    said = json.dumps(body)
+    assert len(said if channel == "teams" else body["text"]) < most
+    assert [number for number in range(1, 21) if f"t{number} of B 1" not in json.dumps(body, ensure_ascii=False)] == []
+
+
 class TestTeams:
     def test_it_says_what_failed_and_links_to_the_batch(self, teams: WebhookServer) -> None:
         send(rule("teams", tag="alerts"), [alert()], URL, "unused")
@@ -103,6 +125,16 @@ class TestTeams:
         teams.status = 502
         with pytest.raises(RemoteCallError, match="a service of connection apprise_default did not take the alert"):
             send(rule("teams", tag="alerts"), [alert()], URL, "unused")
+
+    def test_a_page_that_it_is_sent_on_to_has_not_taken_it(self, teams: WebhookServer) -> None:
+        teams.status = 302
+        with pytest.raises(RemoteCallError, match="did not take the alert"):
+            send(rule("teams", tag="alerts"), [alert()], URL, "unused")
+
+    def test_what_signs_the_address_is_a_secret(self, teams: WebhookServer) -> None:
+        send(rule("teams", tag="alerts"), [alert()], URL, "unused")
+        assert redact(f"POST {teams.seen[0][0]} at localhost").count("its_signature") == 0
+        assert redact("at localhost") == "at localhost"
 
     def test_a_tag_of_no_service_is_a_mistake_of_the_rule(self, teams: WebhookServer) -> None:
         with pytest.raises(ConfigurationError, match="apprise_default has no service that Apprise knows with tag nobody"):
@@ -127,4 +159,9 @@ class TestSlack:
     def test_what_was_not_taken_is_told(self, slack: WebhookServer) -> None:
         slack.status = 500
         with pytest.raises(AirflowException, match="500"):
+            send(rule("slack"), [alert()], URL, "unused")
+
+    def test_a_page_that_it_is_sent_on_to_has_not_taken_it(self, slack: WebhookServer) -> None:
+        slack.status = 302
+        with pytest.raises(RemoteCallError, match="did not answer that it took the alert, but 'Please log in'"):
             send(rule("slack"), [alert()], URL, "unused")

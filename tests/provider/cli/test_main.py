@@ -109,9 +109,9 @@ def test_a_postgresql_database_without_schema_says_what_to_run(
     assert "accelerator db upgrade" in result.err
 
     result = accelerator("db", "current")
-    assert (result.code, result.out) == (1, "Schema none; this version needs 0008: run `accelerator db upgrade`.\n")
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0008.\n"
-    assert accelerator("db", "upgrade").out == "The application database already has schema 0008.\n"
+    assert (result.code, result.out) == (1, "Schema none; this version needs 0009: run `accelerator db upgrade`.\n")
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema none to 0009.\n"
+    assert accelerator("db", "upgrade").out == "The application database already has schema 0009.\n"
     assert accelerator("db", "current").code == 0
     assert accelerator("batches").out == "No batches.\n"
 
@@ -134,7 +134,8 @@ def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_
     result = accelerator("db", "downgrade", "--to", "0002")
     assert result.code == 1
     assert result.out == (
-        "Would be lost with schema 0008, on the way back to 0002:\n"
+        "Would be lost with schema 0009, on the way back to 0002:\n"
+        "- of alert_rules the columns slow_failures and rests_until; no alert is lost with them\n"
         "- the table earlier_names with 0 rows: batches of renamed workflows are found under their earlier names alone\n"
         "- of tasks the column expand, which 0 rows use\n"
         "- of workflows the columns end_date, display_name, doc, max_active_tasks, max_failed_batches, run_timeout_seconds, "
@@ -151,11 +152,11 @@ def test_a_downgrade_says_what_is_lost_and_wants_a_yes(accelerator, application_
     assert accelerator("db", "current").code == 0
 
     result = accelerator("db", "downgrade", "--to", "0002", "--yes")
-    assert (result.code, result.out.splitlines()[0]) == (0, "Lost with schema 0008, on the way back to 0002:")
+    assert (result.code, result.out.splitlines()[0]) == (0, "Lost with schema 0009, on the way back to 0002:")
     assert "The application database has schema 0002. Install the version that needs it" in result.out
     assert accelerator("db", "downgrade", "--to", "0002").out == "The application database already has schema 0002.\n"
     assert accelerator("db", "downgrade", "--to", "0003").code == 1
-    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema 0002 to 0008.\n"
+    assert accelerator("db", "upgrade").out == "Upgraded the application database from schema 0002 to 0009.\n"
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
