@@ -90,12 +90,12 @@ class TestClaims:
         assert [(one.event_id, one.state) for one in alerts()] == [("e1", "waiting")]
 
     def test_a_message_is_what_is_due_of_a_batch_and_what_will_be_soon(self) -> None:
-        grouping = rule(group_seconds=900)
+        grouping, soon = rule(group_seconds=900), datetime.now(UTC) + 600 * SECOND
         add(1)
-        add(2, due_at=NOW + 600 * SECOND)
+        add(2, due_at=soon)
         add(3, due_at=NOW + timedelta(hours=1))
-        add(4, batch_id="b2", due_at=NOW + 600 * SECOND)
-        add(5, rule_id="other", due_at=NOW + 600 * SECOND)
+        add(4, batch_id="b2", due_at=soon)
+        add(5, rule_id="other", due_at=soon)
         add(6, batch_id=None)
 
         assert [claimed_ids(grouping) for _ in range(3)] == [["e1", "e2"], ["e6"], []]
