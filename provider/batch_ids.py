@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from typing import Any
 from urllib.parse import quote
 
@@ -73,6 +74,16 @@ def quote_run_id(text: str) -> str:
     and stays right when Airflow begins to quote by itself.
     """
     return quote(text, safe="-._~+:")
+
+
+def as_arguments(batch_id: str, workflow_id: str | None = None) -> str:
+    """
+    Return a batch as arguments of our commands, for a shell.
+
+    :param workflow_id: its workflow, where the id alone may not do.
+    """
+    workflow = f"--workflow {shlex.quote(workflow_id)} " if workflow_id is not None else ""
+    return f"{workflow}{'-- ' if batch_id.startswith('-') else ''}{shlex.quote(batch_id)}"
 
 
 def file_batch_id(bucket: str, name: str, generation: str) -> str:

@@ -13,6 +13,8 @@ from provider.hooks.airflow_api import AirflowApi, api_path
 class ApiView:
     """By Airflow's REST API."""
 
+    sees_all = True
+
     def __init__(self, api: AirflowApi, conn_id: str) -> None:
         self._api = api
         self.told = f"by its REST API (connection {conn_id})"

@@ -12,6 +12,8 @@ from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState, NextTry, W
 class DatabaseView:
     """By Airflow's own database."""
 
+    sees_all = True
+
     told = "by its database"
 
     def health(self) -> Mapping[str, Any]:

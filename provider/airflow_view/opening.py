@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from provider import settings
+from provider.airflow_internals.secrets import redact
 from provider.airflow_view.by_database import DatabaseView
 from provider.airflow_view.view import RunsView
 from provider.exceptions import AcceleratorError, UnseenError
@@ -27,7 +28,7 @@ def open_view() -> RunsView:
     try:
         view.dag("")
     except Exception as error:
-        said = f"{type(error).__name__}: {first_line(getattr(error, 'orig', None) or error, 200)}"
+        said = f"{type(error).__name__}: {first_line(redact(str(getattr(error, 'orig', None) or error)), 200)}"
         if _is_of_a_server(error):
             raise AcceleratorError(f"Airflow's database does not answer ({said}).") from error
         raise UnseenError(

@@ -79,6 +79,9 @@ class AirflowView(Protocol):
 class RunsView(AirflowView, Protocol):
     """What is asked of Airflow about runs, too."""
 
+    #: Whether whoever asks may see all workflows, and so what a problem says of others.
+    sees_all: bool
+
     def run(self, dag_id: str, run_id: str) -> Mapping[str, Any] | None:
         """Return ``state`` of a DAG run, by the name that the API has for it; None where there is no such run."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from datetime import datetime
-from shlex import quote
 from typing import Any
 
+from provider.batch_ids import as_arguments
 from provider.cli.output import duration, say
 from provider.hooks.airflow_api import AirflowApi, api_path
 from provider.hooks.remote_job import RemoteCallError
@@ -45,7 +45,7 @@ def wait_for_end(api: AirflowApi, workflow_id: str, batch_id: str, *, seconds: f
                 raise
             status, trouble = "", f" The last look failed: {error}"
         if status in (SUCCESS, ERROR):
-            say(f"Batch {batch_id} of {workflow_id}: {status}; `accelerator logs {quote(batch_id)}` says more.")
+            say(f"Batch {batch_id} of {workflow_id}: {status}; `accelerator logs {as_arguments(batch_id)}` says more.")
             return 0 if status == SUCCESS else 1
         left = until - time.monotonic()
         if left <= 0:

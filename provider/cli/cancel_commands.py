@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from shlex import quote
 
+from provider.batch_ids import as_arguments
 from provider.cancel import CancelPlan, cancel_body, has_ended, read_cancel_plan
 from provider.cli.ids import only_batch, warn_of_old_record
 from provider.cli.output import say
@@ -57,5 +57,6 @@ def _send(api: AirflowApi, plan: CancelPlan) -> bool:
     if state in _ENDED:
         sys.stderr.write(f"error: {has_ended(plan.batch_id, plan.workflow_id, state)}\n")
         return False
-    say(f"Batch {plan.batch_id} of {plan.workflow_id} is cancelled; `accelerator logs {quote(plan.batch_id)}` shows its end.")
+    shown = f"`accelerator logs {as_arguments(plan.batch_id)}` shows its end."
+    say(f"Batch {plan.batch_id} of {plan.workflow_id} is cancelled; {shown}")
     return True

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from shlex import quote
 from typing import TYPE_CHECKING
 
+from provider.airflow_internals.secrets import redact
+from provider.batch_ids import as_arguments
 from provider.cli.ids import only_batch, refuse_unknown_workflow, warn_of_old_record
 from provider.cli.output import busy, say, write_data, write_table
 from provider.exceptions import AcceleratorError
@@ -57,7 +58,7 @@ def restart(args: argparse.Namespace) -> int:
         if error is not None:
             sys.stderr.write(f"error: batch {plan.batch_id} of {plan.workflow_id} does not run again: {error}\n")
         elif args.output == "table":
-            shown = f"`accelerator logs {quote(plan.batch_id)}` shows how far it is."
+            shown = f"`accelerator logs {as_arguments(plan.batch_id, args.workflow)}` shows how far it is."
             say(f"Batch {plan.batch_id} of {plan.workflow_id} runs again; {shown}")
     return 1 if any(refused) else 0
 
@@ -104,7 +105,7 @@ def _renamed(batch: StoredTaskBatch, now: str) -> AcceleratorError:
 
 def _tell_nothing(batch: StoredTaskBatch) -> None:
     if batch["error"]:
-        sys.stderr.write(f"Batch {batch['batch_id']} says: {batch['error']}\n")
+        sys.stderr.write(f"Batch {batch['batch_id']} says: {redact(batch['error'])}\n")
 
 
 def _show(plans: list[RestartPlan]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 
+from provider.airflow_internals.secrets import redact
 from provider.airflow_view.opening import open_view
 from provider.airflow_view.view import RunsView
 from provider.cli.ids import only_batch
@@ -76,7 +77,7 @@ def _of_request(request: StoredRequest, now: datetime) -> list[Answer]:
     try:
         return [*_asked(partial(explain_in_airflow, request)), *answers]
     except AcceleratorError as error:
-        return [*answers, passes("airflow", first_line(error))]
+        return [*answers, passes("airflow", first_line(redact(str(error))))]
 
 
 def _explain(facts: BatchFacts, task: Sequence[str], view: RunsView) -> list[Answer]:
@@ -88,6 +89,6 @@ def _asked(ask: Callable[[RunsView], list[Answer]]) -> list[Answer]:
         with busy("Asking Airflow"):
             return within(_SECONDS, lambda: ask(open_view()), "accelerator-why")
     except UnseenError as error:
-        raise AcceleratorError(f"Airflow cannot be asked: {first_line(error)}. {error.remedy}") from error
+        raise AcceleratorError(f"Airflow cannot be asked: {first_line(redact(str(error)))}. {error.remedy}") from error
     except TimeoutError as error:
         raise AcceleratorError(f"Airflow cannot be asked: {error}. `accelerator doctor` says more.") from error

@@ -101,7 +101,7 @@ def _verdict(check: Check, look: Callable[[], Verdict | None], mask: Callable[[s
         return Verdict(State.ERROR, str(error), check.remedy)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks count too
         return Verdict(
-            State.ERROR, f"{type(error).__name__}: {mask(first_line(getattr(error, 'orig', None) or error))}", check.remedy
+            State.ERROR, f"{type(error).__name__}: {first_line(mask(str(getattr(error, 'orig', None) or error)))}", check.remedy
         )
 
 

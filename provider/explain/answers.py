@@ -59,7 +59,7 @@ def because(text: str | None, limit: int = 300) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Return the first names of a list, and how many more there are."""
-    shown = ", ".join(one_line(name, 120) for name in names[:_NAMES])
+    shown = ", ".join(one_line(redact(name), 120) for name in names[:_NAMES])
     return shown if len(names) <= _NAMES else f"{shown} and {len(names) - _NAMES} more"
 
 
@@ -68,7 +68,7 @@ def moment(value: object) -> str:
     if not value:
         return "an unknown time"
     at = time_of(value)
-    return one_line(value, 40) if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return one_line(redact(str(value)), 40) if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def time_of(value: object) -> datetime | None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from provider.airflow_view.view import RunsView
+from provider.batch_ids import as_arguments
 from provider.exceptions import AcceleratorError
 from provider.explain.answers import Answer, because, cause, listed, moment, passes, stops, time_of
 from provider.explain.dags import explain_dag
 from provider.explain.tasks import TaskFacts, explain_task
 from provider.hooks.remote_job import ENDED_STATES
-from provider.metadata.batch_queries import task_logs_of
+from provider.metadata.batch_queries import batches_with_id, task_logs_of
 from provider.metadata.definitions import edges_of, limits_of, task_types_of
 from provider.metadata.renaming import called_now
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
-from provider.metadata.states import ENDS
+from provider.metadata.states import BLOCKED, ENDS, ERROR
 from provider.restart import OWN_TASKS
 from provider.texts import task_name
 
@@ -41,6 +41,7 @@ class BatchFacts:
     :param edges: pairs of parent and child.
     :param task_types: task id → type, as the rows are now.
     :param limits: task id → column → how many tasks may run at once.
+    :param shares_id: a batch of another workflow has the same id, as those that one file has started.
     :param renamed: what its workflow is called now, empty where whoever asks may not see that; None where that is as it was.
     """
 
@@ -50,6 +51,7 @@ class BatchFacts:
     task_types: Mapping[str, str]
     limits: Mapping[str, Mapping[str, int]]
     renamed: str | None = None
+    shares_id: bool = False
 
     @classmethod
     def read(cls, session: Session, batch: StoredTaskBatch) -> BatchFacts:
@@ -57,7 +59,8 @@ class BatchFacts:
         workflow_id = batch["workflow_id"]
         tries = task_logs_of(session, workflow_id, batch["batch_id"])
         edges, types = edges_of(session, workflow_id), task_types_of(session, workflow_id)
-        return cls(batch, tries, edges, types, limits_of(session, workflow_id), called_now(session, workflow_id))
+        shares_id = len(batches_with_id(session, batch["batch_id"])) > 1
+        return cls(batch, tries, edges, types, limits_of(session, workflow_id), called_now(session, workflow_id), shares_id)
 
     @property
     def ended(self) -> bool:
@@ -138,7 +141,10 @@ def _remedy(facts: BatchFacts) -> str:
     if facts.batch["end_cause"] == "deleted":
         return "Its DAG run was deleted: mend the cause, then start a new batch."
     if facts.renamed is None:
-        return f"Mend the cause, then `accelerator restart {quote(facts.batch['batch_id'])}` runs what failed again."
+        if not any(one["status"] in (ERROR, BLOCKED) for one in facts.logs):
+            return "No task of it has failed, so nothing of it can run again: mend the cause, then start a new batch."
+        batch = as_arguments(facts.batch["batch_id"], facts.batch["workflow_id"] if facts.shares_id else None)
+        return f"Mend the cause, then `accelerator restart {batch}` runs what failed again."
     if not facts.renamed:
         return "Its workflow is called otherwise now: mend the cause, and let somebody who may see that start a new batch."
     return f"Its workflow is called {facts.renamed} now: mend the cause, then `accelerator run {facts.renamed}`."

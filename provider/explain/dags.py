@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dag_factory import problem_file
-from dag_factory.problems import IN_DEFINITIONS, Problem
+from dag_factory.problems import IN_DEFINITIONS
 from dag_factory.validation import validate
+from provider.airflow_internals.secrets import redact
 from provider.airflow_view.view import DagState, RunsView
 from provider.explain.answers import Answer, listed, moment, passes, stops
 from provider.texts import first_line
+
+#: Stands for what only those may read who may see all workflows.
+_OF_OTHERS = "what is wrong may name workflows that you do not see; ask somebody who sees all of them"
 
 
 def explain_dag(workflow_id: str, view: RunsView) -> list[Answer]:
@@ -45,14 +49,13 @@ def explain_missing(workflow_id: str, dag: DagState | None, view: RunsView) -> A
         return stops(
             "import error", f"DAG {workflow_id} is gone: {_told(broken[0])}.", "Correct that file, or the packages it needs."
         )
-    problems = _problems(workflow_id)
+    problems = _problems(workflow_id, everything=view.sees_all)
     if problems is None:
         return stops("definition", f"Table workflows has no row {workflow_id}, so there is no DAG.", "Import the workflow again.")
     if problems:
         more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        reason = (
-            f"Airflow has no DAG {workflow_id}, as its definition is broken: {first_line(problems[0], 300).rstrip('.')}{more}."
-        )
+        first = first_line(redact(problems[0]), 300).rstrip(".")
+        reason = f"Airflow has no DAG {workflow_id}, as its definition is broken: {first}{more}."
         return stops("definition", reason, "Correct its rows: `accelerator validate` lists all that is wrong.")
     processor = view.health().get("dag_processor")
     if processor is not None and processor.get("status") != "healthy":
@@ -76,12 +79,16 @@ def tells_of_definitions(error: Mapping[str, Any]) -> bool:
 
 def _told(error: Mapping[str, Any]) -> str:
     lines = [line for line in str(error.get("stack_trace") or "").splitlines() if line.strip()]
-    why = f", {first_line(lines[-1].strip(), 300).rstrip('.')}" if lines else ""
+    why = f", {first_line(redact(lines[-1].strip()), 300).rstrip('.')}" if lines else ""
     return f"{error.get('filename')} cannot be imported{why}"
 
 
-def _problems(workflow_id: str) -> Sequence[Problem] | None:
-    """Return what is wrong with the rows of a workflow, and what its last parse here has met beside that; None without rows."""
+def _problems(workflow_id: str, *, everything: bool) -> Sequence[str] | None:
+    """
+    Return what is wrong with the rows of a workflow, and what its last parse here has met beside that; None without rows.
+
+    :param everything: that what the last parse has met is told: it may name other workflows.
+    """
     from provider.metadata.definition_rows import read_definitions
     from provider.metadata.engine import read_session
 
@@ -90,5 +97,7 @@ def _problems(workflow_id: str) -> Sequence[Problem] | None:
     if not rows.workflows:
         return None
     found = validate(rows).problems
-    found += [one for one in problem_file.load_followed() or () if one not in found]
-    return [one for one in found if one.workflow_id == workflow_id]
+    of_parse = [one for one in problem_file.load_followed() or () if one not in found]
+    told = [str(one) for one in found if one.workflow_id == workflow_id]
+    beside = [str(one) for one in of_parse if one.workflow_id == workflow_id]
+    return told + (beside if everything else [_OF_OTHERS] * bool(beside))

@@ -15,11 +15,15 @@ from provider.texts import cut
 #: Longest text of a payload that is shown, in characters.
 PAYLOAD_CHARACTERS = 20_000
 
-#: ``name: value``, ``"name": "value"`` or ``name=value`` in what is no JSON, such as one that was cut. A name is looked for where
-#: a word begins, and is not longer than any is: a payload of one long word would take minutes else.
-_NAMED = re.compile(
-    r"""(?<![\w.-])(?P<name>[\w.-]{1,100})(?P<between>["']?\s*[:=]\s*)(?P<value>"[^"]*"?|'[^']*'?|[^\s,;&}\]]+)"""
+#: A name before ``:`` or ``=`` in what is no JSON, such as one that was cut; it may be in quotes, and they escaped. A name is
+#: looked for where a word begins, and is not longer than any is: a payload of one long word would take minutes else.
+_NAME = re.compile(r"""(?<![\w.-])(?P<name>[\w.-]{1,100})\\*["']?\s*(?P<sign>[:=])\s*""")
+#: Its value: in quotes up to the same one, a number up to what follows; of a list, a map or a block nobody knows where it ends.
+_VALUE = re.compile(
+    r"""(?P<quote>\\+["']).*?((?<!\\)(?P=quote)|\Z)|"(\\.|[^"\\])*"?|'(\\.|[^'\\])*'?|-?[\d.]+(?=\s*[,}\]])|[\[{|>].*""",
+    re.DOTALL,
 )
+_REST = {":": re.compile(r"[^\r\n]*"), "=": re.compile(r"[^&\r\n]*")}
 
 
 def answer(data: Any, status: int = 200) -> Response:
@@ -49,14 +53,22 @@ def shown_payload(payload: bytes, whole: int) -> dict[str, Any]:
         parsed = json.loads(text)
         text, plain = (json.dumps(shown, indent=2, ensure_ascii=False) for shown in (redact(parsed), parsed))
     except (ValueError, RecursionError):
-        text = _NAMED.sub(_masked_value, text)
+        text = _mask_named(text)
     text = cut(redact(text), PAYLOAD_CHARACTERS)
     return {"text": text, "bytes": whole, "kept": len(payload), "faithful": text == plain and "\ufffd" not in text}
 
 
-def _masked_value(match: re.Match[str]) -> str:
-    shown = redact(match["value"], match["name"])
-    return f"{match['name']}{match['between']}{shown}"
+def _mask_named(text: str) -> str:
+    """Mask the values of what names say to be secret; rather too much of what follows than too little."""
+    shown, end = [], 0
+    for name in _NAME.finditer(text):
+        if name.start() < end or redact("value", name["name"]) == "value":
+            continue
+        value = _VALUE.match(text, name.end()) or _REST[name["sign"]].match(text, name.end())
+        assert value is not None, "the rest of a line may be empty"
+        shown += [text[end : name.end()], "***"]
+        end = value.end()
+    return "".join([*shown, text[end:]])
 
 
 def _plain(value: Any) -> str:

@@ -8,6 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from provider.airflow_internals.secrets import redact
 from provider.exceptions import AcceleratorError
 from provider.metadata.database_url import without_passwords
 from provider.metadata.engine import keep_connections
@@ -60,7 +61,7 @@ class _SafeHeaders:
 
 
 async def _database_is_away(_request: Request, error: Exception) -> Response:
-    said = first_line(without_passwords(str(getattr(error, "orig", None) or error)))
+    said = first_line(redact(without_passwords(str(getattr(error, "orig", None) or error))))
     return answer({"detail": f"The application database cannot be read: {said}"}, 503)
 
 

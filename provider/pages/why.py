@@ -45,6 +45,7 @@ class _SeenBy(DatabaseView):
     def __init__(self, person: Person) -> None:
         # Asked for here: the session of whoever asks is not to be used from another thread.
         self._visible = person.visible
+        self.sees_all = person.visible is None
 
     def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
         """Leave out the tasks of other people's workflows."""

@@ -21,6 +21,7 @@ class Airflow:
     """An Airflow in which batch B1 of workflow w runs, and nothing keeps it."""
 
     told = "by a test"
+    sees_all = True
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {name: {"status": "healthy"} for name in ("scheduler", "triggerer")}

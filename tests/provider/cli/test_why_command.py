@@ -345,8 +345,9 @@ def test_an_error_that_says_nothing(accelerator, airflow: Airflow) -> None:
 @pytest.mark.usefixtures("embedded_database")
 def test_an_id_that_a_shell_would_take_apart_is_quoted_where_it_is_advised(accelerator, airflow: Airflow) -> None:
     odd = batch("ERROR", ended_at=NOON)
-    odd.batch_id = "B 1; ls"
-    rows(odd)
+    failed = log("a", "ERROR")
+    odd.batch_id = failed.batch_id = "B 1; ls"
+    rows(odd, failed)
     assert "`accelerator restart 'B 1; ls'`" in accelerator("why", "B 1; ls").out
 
 

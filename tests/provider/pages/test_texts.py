@@ -166,6 +166,14 @@ def test_no_secret_is_on_any_page(pages: Pages) -> None:
         b"task_id=a&api_key=geheim-12345&x=1",
         b"password: geheim-12345\nx: 1",
         b"{'secret': 'geheim-12345 geheim-12345'}",
+        b"Authorization: Bearer geheim-12345",
+        b"password: ge heim geheim-12345",
+        b"password: |\n  geheim-12345\nx: 1",
+        b'{"password": "ab\\"geheim-12345", "x": tru',
+        b'{"password": {"value": "geheim-12345"}, "x": tru',
+        b'{"secret": ["aaaaaaa", "geheim-12345"], "x": tru',
+        b'{"p": "{\\"password\\": \\"geheim-12345\\"}", "x": tru',
+        b'{"p": "{\\"password\\": \\"ab\\\\\\"geheim-12345\\"}", "x": tru',
         b'{"a": {"b": [{"access_token": "geheim-12345"}]}, "x": NaN}',
     ],
 )
@@ -173,6 +181,11 @@ def test_secrets_of_a_payload_are_masked_also_where_it_is_no_json(payload: bytes
     shown = shown_payload(payload, len(payload))
     assert "geheim" not in shown["text"]
     assert "***" in shown["text"]
+
+
+def test_of_a_payload_that_is_no_json_the_rest_is_shown() -> None:
+    shown = shown_payload(b'{"password": 12345, "x": "a=b", "token": "t", "y": [tru', 100)
+    assert shown["text"] == '{"password": ***, "x": "a=b", "token": ***, "y": [tru'
 
 
 def test_a_long_payload_is_cut() -> None:

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
+from dag_factory import problem_file
+from dag_factory.problems import Problem
+from provider.airflow_internals.secrets import mask
 from provider.airflow_view.by_database import DatabaseView
+from provider.metadata.definitions import replace_workflows
+from provider.metadata.engine import write_session
+from provider.metadata.rows import DefinitionRows
 from provider.pages import why
 from tests.provider.pages.conftest import Pages
 from tests.provider.pages.rows import batch, log, store
@@ -44,10 +50,42 @@ def test_who_has_filled_a_pool_is_named_to_those_who_may_see_it(waits: Pages) ->
 
 
 def test_a_batch_that_has_ended(pages: Pages) -> None:
-    store(batch("B2", status="ERROR", error="1 task failed: load"))
+    store(batch("B2", status="ERROR", error="1 task failed: load"), log("load", "B2", status="ERROR"))
     (answer,) = pages.json("why", "bob", dag_id="daily_sales", run_id="B2")["answers"]
     assert answer["reason"].startswith("The batch has ended as ERROR at ")
     assert answer["remedy"] == "Mend the cause, then `accelerator restart B2` runs what failed again."
+
+
+@pytest.mark.parametrize(
+    ("batch_id", "status", "remedy"),
+    [
+        ("B2", "SUCCESS", "No task of it has failed, so nothing of it can run again: mend the cause, then start a new batch."),
+        ("-x", "ERROR", "Mend the cause, then `accelerator restart -- -x` runs what failed again."),
+        ("both", "ERROR", "Mend the cause, then `accelerator restart --workflow daily_sales both` runs what failed again."),
+    ],
+)
+def test_what_is_advised_can_be_run(batch_id: str, status: str, remedy: str, pages: Pages) -> None:
+    store(batch(batch_id, status="ERROR"), log("load", batch_id, status=status), batch("both", "small", status="ERROR"))
+    (answer,) = pages.json("why", dag_id="daily_sales", run_id=batch_id)["answers"]
+    assert answer["remedy"] == remedy
+
+
+def test_what_a_parse_says_of_other_workflows_is_told_to_those_who_may_see_all(
+    waits: Pages, airflow_database: AirflowDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.dag import DagModel
+
+    with airflow_database.engine.begin() as connection:
+        connection.execute(DagModel.__table__.update().values(is_stale=True))
+    task = {"task_id": "load", "workflow_id": "daily_sales", "task_type": "external"}
+    with write_session() as session:
+        replace_workflows(session, DefinitionRows([{"workflow_id": "daily_sales"}], [task], []))
+    found = [Problem("daily_sales", "workflows row daily_sales", "after: hidden_one has it before itself.")]
+    monkeypatch.setattr(problem_file, "load_followed", lambda: found)
+
+    assert "hidden_one" in reasons(waits, "ann")[0]
+    assert "what is wrong may name workflows that you do not see" in reasons(waits, "bob")[0]
+    assert "hidden_one" not in reasons(waits, "bob")[0]
 
 
 def test_a_batch_that_may_not_be_seen_is_not_there(pages: Pages) -> None:
@@ -82,6 +120,12 @@ def test_the_error_of_a_file_is_shown_to_those_who_may_see_all_of_it(waits: Page
     airflow_database.insert(ParseImportError, id=1, timestamp=datetime.now(UTC), **error)
     assert reasons(waits, "ann") == ["DAG daily_sales is gone: w.py cannot be imported, NameError: small is not defined."]
     assert reasons(waits, "bob") == ["DAG daily_sales is gone: w.py cannot be imported."]
+
+    mask("canary-geheim-0123456789")
+    with airflow_database.engine.begin() as connection:
+        trace = f"OperationalError: {'x' * 270} canary-geheim-0123456789"
+        connection.execute(ParseImportError.__table__.update().values(stacktrace=trace))
+    assert "canary" not in reasons(waits, "ann")[0]
 
 
 def test_a_pool_that_is_filled_by_a_deferred_task(waits: Pages, airflow_database: AirflowDatabase) -> None:
