@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider.exceptions import AcceleratorError
 from provider.metadata.batch_queries import task_logs_of
-from provider.metadata.definitions import task_parameters
+from provider.metadata.definitions import parameters_of_tasks
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import NEW, PROCESSING, UNFINISHED
 from provider.restart import OWN_TASKS, newest_tries
@@ -78,7 +78,7 @@ def read_cancel_plan(session: Session, batch: StoredTaskBatch) -> CancelPlan:
     """
     tries = task_logs_of(session, batch["workflow_id"], batch["batch_id"])
     with_job = {one["task_id"] for one in tries if one["remote_job_id"]}
-    found = {task_id: task_parameters(session, batch["workflow_id"], task_id) or {} for task_id in with_job}
+    found = parameters_of_tasks(session, batch["workflow_id"], with_job)
     return plan_cancel(batch, tries, {task_id: why for task_id, said in found.items() if (why := why_job_goes_on(said))})
 
 

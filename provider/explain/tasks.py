@@ -107,7 +107,8 @@ def _at_service(facts: TaskFacts) -> Answer | None:
     log = facts.log
     if log is None or not log["remote_job_id"] or log["status"] != PROCESSING:
         return None
-    service = (log.get("remote_job") or {}).get("service")
+    job = log.get("remote_job")
+    service = job.get("service") if isinstance(job, Mapping) else None
     whose = f" of {service['name']}" if isinstance(service, Mapping) and service.get("name") else ""
     reason = (
         f"{facts.name} waits for remote job {log['remote_job_id']}{whose} since {moment(facts.instance.get('start_date'))}; "

@@ -78,15 +78,20 @@ def task_parameters(session: Session, workflow_id: str, task_id: str) -> dict[st
 
     :return: None where there is no such task, or its rows are not what they should be.
     """
-    columns = (cast(Task.config, Text), cast(Workflow.default_args, Text))
+    return parameters_of_tasks(session, workflow_id, [task_id]).get(task_id)
+
+
+def parameters_of_tasks(session: Session, workflow_id: str, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the same of several tasks, by their ids; without those of which there is nothing."""
+    columns = (Task.task_id, cast(Task.config, Text), cast(Workflow.default_args, Text))
     statement = select(*columns).join(Workflow, Workflow.workflow_id == Task.workflow_id)
-    row = session.execute(statement.where(Task.workflow_id == workflow_id, Task.task_id == task_id)).one_or_none()
-    if row is None:
-        return None
-    config, default_args = (parsed(text) for text in row)
-    if not isinstance(config, Mapping) or not isinstance(default_args, Mapping):
-        return None
-    return {**default_args, **config}
+    found = {}
+    for some in chunks(task_ids, IDS_AT_ONCE):
+        for task_id, *texts in session.execute(statement.where(Task.workflow_id == workflow_id, Task.task_id.in_(some))):
+            config, default_args = (parsed(text) for text in texts)
+            if isinstance(config, Mapping) and isinstance(default_args, Mapping):
+                found[task_id] = {**default_args, **config}
+    return found
 
 
 def _same_keys(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[dict[str, Any]]]:

@@ -158,13 +158,19 @@ class RequestFilter:
     text: str | None = None
 
 
+_OF_A_REQUEST = (
+    *("id", "kind", "state", "message_id", "workflow_id", "batch_id", "task_id", "status", "reason"),
+    *("received_at", "dispatched_at"),
+)
+
+
 def page_of_requests(session: Session, wanted: RequestFilter, *, limit: int, after: int | None = None) -> Page:
     """
-    Return requests without their payload, newest first.
+    Return requests as a list shows them, newest first: what a message may hold much of is shown of one alone.
 
     :param after: begin after this id, with older requests.
     """
-    statement = select(*(column for column in BatchRequest.__table__.columns if column.name != "payload"))
+    statement = select(*(BatchRequest.__table__.columns[name] for name in _OF_A_REQUEST))
     if wanted.visible is not None:
         statement = statement.where(BatchRequest.workflow_id.in_(wanted.visible))
     if wanted.states:

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.responses import Response
 
 from provider.airflow_internals.secrets import redact
-from provider.texts import cut
+from provider.metadata.database_url import without_passwords
+from provider.texts import cut, first_line
 
 #: Longest text of a payload that is shown, in characters.
 PAYLOAD_CHARACTERS = 20_000
@@ -56,6 +57,11 @@ def shown_payload(payload: bytes, whole: int) -> dict[str, Any]:
         text = _mask_named(text)
     text = cut(redact(text), PAYLOAD_CHARACTERS)
     return {"text": text, "bytes": whole, "kept": len(payload), "faithful": text == plain and "\ufffd" not in text}
+
+
+def database_says(error: Exception) -> str:
+    """Return what a database says of an error, without secrets; masked before it is cut."""
+    return first_line(redact(without_passwords(str(getattr(error, "orig", None) or error))))
 
 
 def _mask_named(text: str) -> str:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from provider.airflow_internals.secrets import redact
 from provider.exceptions import AcceleratorError
-from provider.metadata.database_url import without_passwords
 from provider.metadata.engine import keep_connections
 from provider.pages import batches, cancel, definitions, files, health, requests, restart, why
 from provider.pages.access import LOGIN
-from provider.pages.answers import answer
-from provider.texts import first_line
+from provider.pages.answers import answer, database_says
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -39,6 +37,7 @@ def build_application() -> FastAPI:
         application.include_router(part.router)
     application.add_exception_handler(SQLAlchemyError, _database_is_away)
     application.add_exception_handler(AcceleratorError, _refused)
+    application.add_exception_handler(RequestValidationError, _makes_no_sense)
     application.add_middleware(_SafeHeaders)
     return application
 
@@ -61,8 +60,13 @@ class _SafeHeaders:
 
 
 async def _database_is_away(_request: Request, error: Exception) -> Response:
-    said = first_line(redact(without_passwords(str(getattr(error, "orig", None) or error))))
-    return answer({"detail": f"The application database cannot be read: {said}"}, 503)
+    return answer({"detail": f"The application database cannot be read: {database_says(error)}"}, 503)
+
+
+async def _makes_no_sense(_request: Request, error: Exception) -> Response:
+    """Answer as FastAPI does, but without what came: that may be a secret, or have no form in JSON."""
+    assert isinstance(error, RequestValidationError)
+    return answer({"detail": [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]}, 422)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

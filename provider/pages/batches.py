@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -35,8 +36,8 @@ router = APIRouter(prefix="/api")
 MOST_TRIES = 5000
 #: Most requests of one batch that a page names.
 _MOST_REQUESTS = 50
-#: Longest error of a batch in the list, in characters.
-_LONGEST_ERROR = 400
+#: Longest error of a batch in the list, and of a batch or a try on the page of one batch, in characters.
+_LONGEST_ERROR, _LONGEST_ON_PAGE = 400, 10_000
 
 #: PostgreSQL has no NUL in a text.
 Text = Annotated[str, Query(max_length=500, pattern="^[^\\x00]*$")]
@@ -82,8 +83,7 @@ def list_batches(
     rows = [
         {
             **row,
-            # Masked before it is cut: of a secret that is, nothing would be found.
-            "error": row["error"] and cut(redact(row["error"]), _LONGEST_ERROR),
+            "error": _error(row["error"], _LONGEST_ERROR),
             "tasks": counts.get((row["workflow_id"], row["batch_id"]), {}),
             "place": _place_of(row),
         }
@@ -106,10 +106,16 @@ def show_batch(person: Asking, dag_id: Text, run_id: Text) -> Response:
         asked = RequestFilter(person.visible, workflow_id=dag_id, batch_id=run_id)
         requests = page_of_requests(session, asked, limit=_MOST_REQUESTS).rows
         current_at = record_current_at(session)
-    shown = [{name: value for name, value in row.items() if name not in _NOT_OF_A_TRY} for row in tries[:MOST_TRIES]]
+    shown = [
+        {
+            **{name: value for name, value in row.items() if name not in _NOT_OF_A_TRY},
+            "error_message": _error(row["error_message"], _LONGEST_ON_PAGE),
+        }
+        for row in tries[:MOST_TRIES]
+    ]
     return answer(
         {
-            "batch": batch,
+            "batch": {**batch, "error": _error(batch["error"], _LONGEST_ON_PAGE)},
             "tries": shown,
             "more_tries": len(tries) > MOST_TRIES,
             "edges": edges,
@@ -122,6 +128,11 @@ def show_batch(person: Asking, dag_id: Text, run_id: Text) -> Response:
 
 _NOT_OF_A_TRY = frozenset({"workflow_id", "batch_id", "config", "remote_job", "row_source"})
 _OF_A_REQUEST = ("id", "kind", "state", "message_id", "task_id", "status", "received_at", "dispatched_at")
+
+
+def _error(text: str | None, limit: int) -> str | None:
+    """Return an error that is no longer than *limit*; masked before it is cut: of a secret that is, nothing would be found."""
+    return text if text is None or len(text) <= limit else cut(redact(text), limit)
 
 
 def visible_batch(session: Session, person: Person, workflow_id: str, batch_id: str) -> StoredTaskBatch:
@@ -145,15 +156,19 @@ def _zoned(time: datetime | None) -> datetime | None:
 
 
 def _place_of(row: Any) -> str:
-    return json.dumps([row["created_at"].isoformat(), row["workflow_id"], row["batch_id"]])
+    """Return where a row stands in the list; in no form in which a mask would change it, as where an id holds a known secret."""
+    return urlsafe_b64encode(json.dumps([row["created_at"].isoformat(), row["workflow_id"], row["batch_id"]]).encode()).decode()
 
 
 def _place(text: str) -> Place | None:
     if not text:
         return None
     try:
-        created_at, workflow_id, batch_id = json.loads(text)
-        f"{workflow_id}{batch_id}".encode()  # half a character is in no row, and no database takes it
+        created_at, workflow_id, batch_id = json.loads(urlsafe_b64decode(text))
+        ids = f"{workflow_id}{batch_id}"
+        ids.encode()  # half a character is in no row, and no database takes it, nor NUL
+        if "\x00" in ids:
+            raise ValueError(ids)
         return datetime.fromisoformat(created_at).astimezone(UTC), str(workflow_id), str(batch_id)
     except (ValueError, TypeError, OverflowError):
         raise HTTPException(422, "after and before take the place of a row, as the list gives it.") from None

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from provider.airflow_view.by_database import DatabaseView
@@ -15,7 +16,7 @@ from provider.explain.batches import BatchFacts, explain_batch
 from provider.explain.dags import tells_of_definitions
 from provider.metadata.engine import read_session
 from provider.pages.access import Asking, Person
-from provider.pages.answers import answer
+from provider.pages.answers import answer, database_says
 from provider.pages.batches import Text, visible_batch
 from provider.threads import within
 
@@ -36,6 +37,8 @@ def say_why(person: Asking, dag_id: Text, run_id: Text) -> Response:
         answers = within(_SECONDS, partial(explain_batch, facts, _SeenBy(person)), "accelerator-why")
     except TimeoutError as error:
         raise HTTPException(503, f"Airflow's database cannot be read: {error}.") from error
+    except SQLAlchemyError as error:
+        raise HTTPException(503, f"Airflow's database cannot be read: {database_says(error)}") from error
     return answer({"answers": [asdict(one) for one in answers]})
 
 

@@ -171,14 +171,14 @@ function confirm(title, content, { label, leave, act, refused, reload }) {
   const close = showDialog(title, ...content, said, h("div", { class: "actions" }, h("button", { class: "primary", onclick: go, autofocus: true }, label), h("button", { onclick: () => close() }, leave)));
 }
 
-/** The plan: `{runs: [{task_id, map_index, why}], keeps: number, repeats: [text], follows: [text], body}`. */
+/** The plan: `{runs: [{task_id, map_index, why}], more_runs, keeps, repeats: [text], more_repeats, follows: [text], body}`; numbers are of what is not shown, or stays. */
 async function previewRestart(batch, reload) {
   const plan = await planned("restart", batch, "Run again");
   if (!plan) return;
-  confirm(`Run ${plural(plan.runs.length, "task")} again?`, [
-    h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))),
+  confirm(`Run ${plural(plan.runs.length + plan.more_runs, "task")} again?`, [
+    h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))), plan.more_runs ? h("li", null, `and ${plan.more_runs} more`) : null),
     h("p", null, `Not run again: ${plural(plan.keeps ?? 0, "task")} that succeeded.`),
-    ...[...(plan.repeats ?? []), ...(plan.follows ?? [])].map((text) => h("p", { class: "callout" }, text)),
+    ...[...plan.repeats, ...(plan.more_repeats ? [`${plan.more_repeats} more remote jobs are started anew.`] : []), ...plan.follows].map((text) => h("p", { class: "callout" }, text)),
   ], { label: "Run again", leave: "Leave as it is", refused: "clear tasks", reload, act: () => askAirflow(["dags", batch.workflow_id, "clearTaskInstances"], sent(plan.body)) });
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import pytest
@@ -21,6 +23,10 @@ pytestmark = pytest.mark.usefixtures("application_database")
 
 def ids(found: dict[str, Any]) -> list[str]:
     return [row["batch_id"] for row in found["batches"]]
+
+
+def place_of(text: str) -> str:
+    return urlsafe_b64encode(text.encode()).decode()
 
 
 def test_pages_forward_and_back_are_stable_while_batches_come(pages: Pages) -> None:
@@ -72,10 +78,12 @@ def test_filters(pages: Pages) -> None:
     "asked",
     [
         {"after": "x"},
-        {"before": '["a","b","c"]'},
-        {"after": '["0001-01-01T00:00:00+14:00","a","b"]'},
-        {"before": '["9999-12-31T23:59:59-14:00","a","b"]'},
-        {"after": '["2026-01-01T00:00:00Z","\\ud800","b"]'},
+        {"before": place_of('["a","b","c"]')},
+        {"after": place_of('["0001-01-01T00:00:00+14:00","a","b"]')},
+        {"before": place_of('["9999-12-31T23:59:59-14:00","a","b"]')},
+        {"after": place_of('["2026-01-01T00:00:00Z","\\ud800","b"]')},
+        {"after": place_of('["2026-01-01T00:00:00Z","a\\u0000","b"]')},
+        {"after": place_of('["2026-01-01T00:00:00Z"]')},
         {"since": "2026-03-16T04:00:00"},
         {"since": "0001-01-01T00:00:00+14:00"},
         {"until": "9999-12-31T23:59:59-14:00"},
@@ -114,6 +122,24 @@ def test_a_secret_is_masked_before_its_text_is_cut(pages: Pages) -> None:
     mask_secret("77f-canary-of-a-list")
     store(batch("B1", error=f"{'x' * 390}-77f-canary-of-a-list"), batch("B2", minute=1, error="y" * 401), batch("B3", minute=2))
     assert [row["error"] for row in pages.json("batches")["batches"]] == [None, f"{'y' * 399}…", f"{'x' * 390}-***"]
+
+
+def test_an_id_that_holds_a_secret_ends_no_list(pages: Pages) -> None:
+    mask_secret("canary-of-an-id")
+    store(*(batch(f"canary-of-an-id-{number}", minute=number) for number in range(3)))
+    first = pages.json("batches", limit=2)
+    second = pages.json("batches", limit=2, after=first["batches"][-1]["place"])
+    assert ids(first) + ids(second) == ["***-2", "***-1", "***-0"]
+    assert "canary" not in json.dumps([first, second])
+
+
+def test_errors_of_a_batch_are_cut_after_they_were_masked(pages: Pages) -> None:
+    mask_secret("77f-canary-of-a-page")
+    text = f"{'x' * 9_990}-77f-canary-of-a-page {'y' * 100_000}"
+    store(batch("B1", error=text), log("load", "B1", error_message=text))
+    found = pages.json("batch", dag_id="daily_sales", run_id="B1")
+    for error in (found["batch"]["error"], found["tries"][0]["error_message"]):
+        assert error == f"{'x' * 9_990}-*** yyyy…"
 
 
 @pytest.mark.parametrize("run_id", ["a/b c", "Ünï—ço?de&x=1#y", "manual__2026-03-16T04:00:00+00:00", "%2F", "..", "<b>"])
@@ -160,7 +186,7 @@ def test_requests_page_by_page(pages: Pages) -> None:
     assert (first["more"], second["more"]) == (True, True)
     assert [one["message_id"] for one in pages.json("requests", text="b3")["requests"]] == ["3"]
     assert pages.json("requests", state="received")["requests"] == []
-    assert "payload" not in first["requests"][0]
+    assert {"payload", "params", "attributes", "error"}.isdisjoint(first["requests"][0])
 
 
 def test_a_rejected_message_is_corrected(pages: Pages) -> None:

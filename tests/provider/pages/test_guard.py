@@ -74,6 +74,19 @@ def test_a_form_of_another_site_changes_nothing(pages: Pages) -> None:
     assert plain.status_code in (415, 422)
 
 
+@pytest.mark.parametrize(
+    "body",
+    ['{"id": NaN}', '{"id": Infinity}', '{"id": 1e400}', '{"id": "\\ud800"}', '{"id": 1, "payload": {"password": "geheim-123"}}'],
+)
+@pytest.mark.usefixtures("embedded_database")
+def test_what_makes_no_sense_is_not_sent_back(body: str, pages: Pages) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = pages.ask("/accelerator/api/request/retry", method="POST", content=body.encode(), headers=headers)
+    assert answer.status_code == 422
+    assert [set(one) for one in answer.json()["detail"]] == [{"loc", "msg", "type"}]
+    assert "geheim" not in answer.text
+
+
 @pytest.mark.usefixtures("pages")
 def test_a_database_that_is_away_is_told_without_its_password(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ACCELERATOR__SQL_ALCHEMY_CONN", "postgresql://us:geheim-1234@127.0.0.1:1/x")

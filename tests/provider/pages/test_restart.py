@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from provider.airflow_internals.secrets import mask
 from provider.metadata.engine import write_session
 from provider.metadata.tables import EarlierName, Workflow, utc_now
+from provider.pages import restart
 from tests.provider.pages.conftest import Pages
 from tests.provider.pages.rows import batch, log, store
 
@@ -35,6 +37,22 @@ def test_what_runs_what_stays_and_what_airflow_is_to_be_sent(pages: Pages) -> No
     assert plan["keeps"] == 1
     assert plan["repeats"] == ["transform starts its remote job anew; the last one was job-2."]
     assert plan["body"]["task_ids"] == ["transform"]
+
+
+def test_of_a_plan_without_end_the_first_tasks_are_named_and_all_are_sent(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restart, "MOST_SHOWN", 2)
+    store(batch("B9", **FAILED), *(log(f"t{number}", "B9", remote_job_id="j", **FAILED) for number in range(5)))
+    plan = pages.json("restart", dag_id="daily_sales", run_id="B9")
+    assert (len(plan["runs"]), plan["more_runs"], len(plan["repeats"]), plan["more_repeats"]) == (2, 3, 2, 3)
+    assert len(plan["body"]["task_ids"]) == 5
+
+
+def test_what_a_mask_would_change_is_not_sent_to_airflow(pages: Pages) -> None:
+    mask("canary_of_a_task")
+    store(batch("B9", **FAILED), log("canary_of_a_task", "B9", **FAILED))
+    answer = pages.ask("/accelerator/api/restart", params={"dag_id": "daily_sales", "run_id": "B9"})
+    assert (answer.status_code, "canary" in answer.text) == (409, False)
+    assert answer.json()["detail"].endswith("`accelerator restart` runs it again.")
 
 
 def test_workflows_that_follow_are_told_to_whom_may_see_them(pages: Pages) -> None:

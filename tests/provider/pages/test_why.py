@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from dag_factory import problem_file
 from dag_factory.problems import Problem
@@ -47,6 +48,22 @@ def reasons(pages: Pages, person: str) -> list[str]:
 def test_who_has_filled_a_pool_is_named_to_those_who_may_see_it(waits: Pages) -> None:
     assert reasons(waits, "ann") == ["Pool narrow is full, 1 of 1 slots are taken: small stg_small in a_run."]
     assert reasons(waits, "bob") == ["Pool narrow is full, 1 of 1 slots are taken."]
+
+
+def test_an_airflow_database_that_is_away_is_not_ours(waits: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_arguments: object) -> None:
+        raise OperationalError("select 1", {}, ConnectionError("refused"))
+
+    monkeypatch.setattr(DatabaseView, "run", away)
+    answer = waits.ask("/accelerator/api/why", params={"dag_id": "daily_sales", "run_id": "B1"})
+    assert (answer.status_code, answer.json()["detail"]) == (503, "Airflow's database cannot be read: refused")
+
+
+@pytest.mark.parametrize("remote_job", ["text", ["x"]])
+def test_a_remote_job_that_is_none(waits: Pages, airflow_database: AirflowDatabase, remote_job: object) -> None:
+    airflow_database.task("other", "running", dag_id="daily_sales", run_id="B1", pool="wide")
+    store(log("other", "B1", status="PROCESSING", remote_job_id="j1", remote_job=remote_job))
+    assert any("other waits for remote job j1 since" in reason for reason in reasons(waits, "ann"))
 
 
 def test_a_batch_that_has_ended(pages: Pages) -> None:
