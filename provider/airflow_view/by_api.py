@@ -29,7 +29,13 @@ class ApiView:
         if found is None:
             return None
         runs = self._api.get(api_path("dags", dag_id, "dagRuns"), state="running", limit=1)
-        return DagState(bool(found.get("is_paused")), bool(found.get("is_stale")), int(runs.get("total_entries") or 0))
+        most = found.get("max_active_runs")
+        return DagState(
+            paused=bool(found.get("is_paused")),
+            stale=bool(found.get("is_stale")),
+            running=int(runs.get("total_entries") or 0),
+            max_active_runs=most if isinstance(most, int) else None,
+        )
 
     def clock(self) -> datetime | None:
         """Read the header of an answer."""
@@ -52,9 +58,11 @@ class ApiView:
         """Ask the API."""
         return self._api.find(api_path("pools", name))
 
-    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(
+        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
         """Ask the API."""
-        path = api_path("dags", "~", "dagRuns", "~", "taskInstances")
+        path = api_path("dags", dag_id or "~", "dagRuns", run_id or "~", "taskInstances")
         return list(self._api.get(path, pool=pool, state=occupying(deferred), limit=MOST).get("task_instances") or ())
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:

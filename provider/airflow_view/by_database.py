@@ -29,9 +29,12 @@ class DatabaseView:
         from provider.airflow_internals.database import DagModel, DagRun, airflow_session
 
         with airflow_session() as session:
-            found = session.execute(select(DagModel.is_paused, DagModel.is_stale).where(DagModel.dag_id == dag_id)).one_or_none()
+            columns = (DagModel.is_paused, DagModel.is_stale, DagModel.max_active_runs)
+            found = session.execute(select(*columns).where(DagModel.dag_id == dag_id)).one_or_none()
+            if found is None:
+                return None
             running = select(func.count()).select_from(DagRun).where(DagRun.dag_id == dag_id, DagRun.state == "running")
-            return None if found is None else DagState(found.is_paused, found.is_stale, session.scalar(running) or 0)
+            return DagState(found.is_paused, found.is_stale, session.scalar(running) or 0, found.max_active_runs)
 
     def clock(self) -> datetime | None:
         """Nothing tells it."""
@@ -69,12 +72,15 @@ class DatabaseView:
 
         return pool_slots(name)
 
-    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(
+        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
         """Read the task instances."""
         from provider.airflow_internals.database import TaskInstance
 
-        in_pool = () if pool is None else (TaskInstance.pool == pool,)
-        return _task_instances(TaskInstance.state.in_(occupying(deferred)), *in_pool, limit=MOST)
+        asked = ((TaskInstance.pool, pool), (TaskInstance.dag_id, dag_id), (TaskInstance.run_id, run_id))
+        only = [column == value for column, value in asked if value is not None]
+        return _task_instances(TaskInstance.state.in_(occupying(deferred)), *only, limit=MOST)
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:  # noqa: ARG002
         """Nothing tells them."""

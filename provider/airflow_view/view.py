@@ -13,7 +13,7 @@ MOST = 100
 #: What is told of a task instance.
 TASK_INSTANCE = (
     *("dag_id", "dag_run_id", "task_id", "map_index", "try_number", "state"),
-    *("pool", "queue", "executor", "start_date", "end_date", "queued_when"),
+    *("pool", "pool_slots", "queue", "executor", "start_date", "end_date", "queued_when"),
 )
 
 
@@ -28,11 +28,14 @@ class DagState:
     What Airflow knows of a DAG.
 
     :param stale: no file defines it any more.
+    :param running: how many of its runs run.
+    :param max_active_runs: how many may; None where that is not told.
     """
 
     paused: bool
     stale: bool
     running: int
+    max_active_runs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,16 @@ class RunsView(AirflowView, Protocol):
     def pool(self, name: str) -> Mapping[str, Any] | None:
         """Return ``slots``, ``occupied_slots`` and ``include_deferred`` of a pool; None where there is no such pool."""
 
-    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(
+        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
         """
         Return the task instances that have a slot of a pool, :data:`MOST` at most, as the API shows them.
 
         :param pool: None for all pools.
         :param deferred: the pool counts deferred ones, too.
+        :param dag_id: only those of this DAG; as they are bounded, others would take their places.
+        :param run_id: only those of this run of it.
         """
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:

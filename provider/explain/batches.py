@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provider.airflow_view.view import RunsView
+from provider.airflow_view.view import MOST, RunsView
 from provider.batch_ids import as_arguments
 from provider.exceptions import AcceleratorError
 from provider.explain.answers import Answer, because, cause, listed, moment, passes, stops, time_of
@@ -85,11 +85,7 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
     if any(not one.passed for one in answers):
         return answers
     if run.get("state") == "queued":
-        active = view.active_runs(batch["workflow_id"])
-        remedy = "Wait for one of them, or raise max_active_batches in table workflows."
-        if active:
-            return [*answers, stops("active runs", f"The run is queued while others run: {listed(active)}.", remedy)]
-        return [*answers, stops("scheduler", "The run is queued and the scheduler has not begun it yet.")]
+        return [*answers, _queued(batch["workflow_id"], view)]
     instances = view.task_instances(batch["workflow_id"], batch["batch_id"])
     open_ = [one for one in instances if one.get("state") not in ENDED_STATES and one["task_id"] != "batch_watcher"]
     # What has come furthest keeps the others waiting.
@@ -100,6 +96,17 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
     if len(open_) > _TASKS:
         firsts.append(passes("more", f"{len(open_) - _TASKS} more tasks are open."))
     return [*answers, *(firsts or [passes("tasks", "All tasks have ended; the run is about to.")])]
+
+
+def _queued(workflow_id: str, view: RunsView) -> Answer:
+    """Say why a run has not begun."""
+    dag, active = view.dag(workflow_id), view.active_runs(workflow_id)
+    most = dag.max_active_runs if dag is not None else None
+    if active and (most is None or len(active) >= min(most, MOST)):
+        remedy = "Wait for one of them, or raise max_active_batches in table workflows."
+        return stops("active runs", f"The run is queued while others run: {listed(active)}.", remedy)
+    while_ = f", while {len(active)} of {most} that may run do" if active else ""
+    return stops("scheduler", f"The run is queued and the scheduler has not begun it yet{while_}.")
 
 
 def explain_task_of(facts: BatchFacts, task_id: str, view: RunsView) -> list[Answer]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from provider import settings
-from provider.airflow_view.view import RunsView
+from provider.airflow_view.view import MOST, RunsView
 from provider.explain.answers import Answer, because, listed, moment, passes, stops, time_of
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.rows import StoredTaskLog
@@ -147,12 +147,19 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
         remedy = "Create the pool in Airflow, or name another one in the row of the task."
         return [*answers, stops("pool", f"There is no pool {pool}.", remedy)]
     slots, occupied = int(found["slots"]), int(found["occupied_slots"])
-    if 0 <= slots <= occupied:
+    needed = int(facts.instance.get("pool_slots") or 1)
+    if 0 < slots < needed:
+        remedy = "Give the pool more slots in Airflow, or lower pool_slots in the row of the task."
+        reason = f"{facts.name} can never run: it needs {needed} slots of pool {pool}, which has {slots}."
+        return [*answers, stops("pool", reason, remedy)]
+    if 0 <= slots < occupied + needed:
         inside = view.occupants(pool, deferred=bool(found.get("include_deferred")))
         by = [_instance_name(one) for one in inside]
         whom = f": {listed(by)}" if by else ""
         remedy = "Give the pool more slots in Airflow." if not occupied else "Wait for one of them, or give the pool more slots."
-        return [*answers, stops("pool", f"Pool {pool} is full, {occupied} of {slots} slots are taken{whom}.", remedy)]
+        needs = f" and {facts.name} needs {needed}" if needed > 1 else ""
+        full = "is full" if occupied >= slots else "has too little room"
+        return [*answers, stops("pool", f"Pool {pool} {full}, {occupied} of {slots} slots are taken{needs}{whom}.", remedy)]
     answers.append(passes("pool", f"Pool {pool} has room."))
     if (limit := _limit(facts, view)) is not None:
         return [*answers, limit]
@@ -166,7 +173,7 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
         reason = f"The scheduler has not queued {facts.name} yet; {happened} {seconds} s ago."
         return [*answers, stops("scheduler", reason, "That takes seconds: ask again.")]
     busy = [_instance_name(one) for one in view.occupants(None, deferred=False)]
-    while_ = f", while {len(busy)} are queued or run: {listed(busy)}" if busy else ""
+    while_ = f", while {_number(busy)} are queued or run: {listed(busy)}" if busy else ""
     remedy = "Look at [core] parallelism and max_active_tasks_per_dag of Airflow."
     return [*answers, stops("scheduler", f"The scheduler has not queued {facts.name} yet{while_}.", remedy)]
 
@@ -176,8 +183,8 @@ def _limit(facts: TaskFacts, view: RunsView) -> Answer | None:
     if not facts.limits:
         return None
     dag_id, run_id, task_id, _ = facts.key
-    of_dag = [one for one in view.occupants(None, deferred=True) if one["dag_id"] == dag_id]
-    of_run = [one for one in of_dag if one["dag_run_id"] == run_id]
+    of_dag = view.occupants(None, deferred=True, dag_id=dag_id) if "max_active_tis_per_dag" in facts.limits else ()
+    of_run = view.occupants(None, deferred=True, dag_id=dag_id, run_id=run_id)
     counted = {
         "max_active_tasks": [one for one in of_run if one.get("state") != "deferred"],
         "max_active_tis_per_dagrun": [one for one in of_run if one["task_id"] == task_id],
@@ -195,6 +202,10 @@ def _limit(facts: TaskFacts, view: RunsView) -> Answer | None:
     return None
 
 
+def _number(busy: Sequence[str]) -> str:
+    return str(len(busy)) if len(busy) < MOST else f"at least {MOST}"
+
+
 def _instance_name(one: Mapping[str, Any]) -> str:
     return f"{one['dag_id']} {one['task_id']} in {one['dag_run_id']}"
 
@@ -202,7 +213,7 @@ def _instance_name(one: Mapping[str, Any]) -> str:
 def _queued(facts: TaskFacts, view: RunsView) -> Answer:
     one = facts.instance
     busy = [_instance_name(other) for other in view.occupants(None, deferred=False) if other.get("state") == "running"]
-    while_ = f", while {len(busy)} run: {listed(busy)}" if busy else ""
+    while_ = f", while {_number(busy)} run: {listed(busy)}" if busy else ""
     where = f"executor {one.get('executor') or 'of the default'}, queue {one.get('queue') or 'default'}"
     # The LocalExecutor has no revoke_task, so scheduler.task_queued_timeout does nothing there.
     remedy = (

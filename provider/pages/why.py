@@ -50,9 +50,11 @@ class _SeenBy(DatabaseView):
         self._visible = person.visible
         self.sees_all = person.visible is None
 
-    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
+    def occupants(
+        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
         """Leave out the tasks of other people's workflows."""
-        found = super().occupants(pool, deferred=deferred)
+        found = super().occupants(pool, deferred=deferred, dag_id=dag_id, run_id=run_id)
         return found if self._visible is None else [one for one in found if one["dag_id"] in self._visible]
 
     def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provider.airflow_view.view import DagState, NextTry, Waiting
+from provider.airflow_view.view import MOST, DagState, NextTry, Waiting
 from provider.cli import why_commands
 from provider.exceptions import UnseenError
 from provider.metadata.engine import write_session
@@ -62,8 +62,13 @@ class Airflow:
     def pool(self, name: str) -> Mapping[str, Any] | None:
         return self.pools.get(name)
 
-    def occupants(self, pool: str | None, *, deferred: bool) -> Sequence[Mapping[str, Any]]:
-        return self.everywhere if pool is None else self.inside
+    def occupants(
+        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        if pool is not None:
+            return self.inside
+        asked = {"dag_id": dag_id, "dag_run_id": run_id}
+        return [one for one in self.everywhere if all(value in (None, one[name]) for name, value in asked.items())][:MOST]
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         return self.said

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from airflow.sdk.log import mask_secret
+from sqlalchemy import update
 
 from provider.airflow_view.view import DagState, NextTry, Waiting
 from provider.cli import why_commands
 from provider.metadata.definitions import delete_workflows
 from provider.metadata.engine import write_session
-from provider.metadata.tables import Task
+from provider.metadata.tables import Task, Workflow
 from tests.provider.cli.running_batch import NOON, Airflow, airflow, batch, log, rows, unseen
 
 __all__ = ["airflow"]
@@ -56,6 +57,10 @@ OF_BATCH: list[tuple[dict[str, Any], str]] = [
         {"run_state": "queued", "active": [f"B{n}" for n in range(2, 9)]},
         "The run is queued while others run: B2, B3, B4, B5, B6 and 2",
     ),
+    (
+        {"run_state": "queued", "active": ["B2"], "known": DagState(paused=False, stale=False, running=1, max_active_runs=16)},
+        "The run is queued and the scheduler has not begun it yet, while 1 of 16 that may run do.",
+    ),
     ({"run_state": "queued"}, "The run is queued and the scheduler has not begun it yet."),
     (
         {"state": {"scheduler": {"status": "unhealthy", "latest_scheduler_heartbeat": "2026-03-16T04:00:00Z"}}},
@@ -76,6 +81,7 @@ def test_a_batch(accelerator, airflow: Airflow, said: dict[str, Any], line: str)
 
 
 FULL = {"default_pool": {"slots": 1, "occupied_slots": 1}}
+CROWD = [{"dag_id": "other", "task_id": f"x{number}", "dag_run_id": "R", "state": "running"} for number in range(105)]
 #: State of a and values of its instance, attributes of Airflow, and the beginning of the first line for it.
 OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
     ("scheduled", {"pool": "none"}, {}, "There is no pool none."),
@@ -86,6 +92,25 @@ OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
         "Pool default_pool is full, 1 of 1 slots are taken: other x in R.",
     ),
     ("scheduled", {}, {"pools": {"default_pool": {"slots": 0, "occupied_slots": 0}}}, "Pool default_pool is full, 0 of 0 slots"),
+    (
+        "scheduled",
+        {"pool_slots": 2},
+        {"pools": {"default_pool": {"slots": 4, "occupied_slots": 3}}},
+        "Pool default_pool has too little room, 3 of 4 slots are taken and a needs 2.",
+    ),
+    (
+        "scheduled",
+        {"pool_slots": 9},
+        {"pools": {"default_pool": {"slots": 4, "occupied_slots": 0}}},
+        "a can never run: it needs 9 slots of pool default_pool, which has 4. Give the pool more slots in Airflow, or lower",
+    ),
+    (
+        "scheduled",
+        {"pool_slots": 9},
+        {"pools": {"default_pool": {"slots": -1, "occupied_slots": 3}}},
+        "The scheduler has not queued a",
+    ),
+    ("scheduled", {}, {"everywhere": CROWD}, "The scheduler has not queued a yet, while at least 100 are queued or run: "),
     ("scheduled", {}, {"said": ["Max active tasks reached"]}, "Airflow says: Max active tasks reached"),
     ("scheduled", {}, {}, "The scheduler has not queued a yet. Look at [core] parallelism"),
     (
@@ -349,6 +374,18 @@ def test_an_id_that_a_shell_would_take_apart_is_quoted_where_it_is_advised(accel
     odd.batch_id = failed.batch_id = "B 1; ls"
     rows(odd, failed)
     assert "`accelerator restart 'B 1; ls'`" in accelerator("why", "B 1; ls").out
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_limit_is_seen_whatever_else_runs(accelerator, airflow: Airflow) -> None:
+    rows(batch())
+    with write_session() as session:
+        session.execute(update(Workflow).values(max_active_tasks=1))
+    airflow.add("a", "scheduled")
+    mine = {"dag_id": "w", "dag_run_id": "B1", "task_id": "b", "state": "running"}
+    airflow.everywhere = [*CROWD, mine]
+
+    assert accelerator("why", "B1").out.startswith("a waits as max_active_tasks is 1, and so many are queued or run: w b in B1.")
 
 
 @pytest.mark.usefixtures("embedded_database")
