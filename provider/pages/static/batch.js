@@ -176,7 +176,7 @@ async function previewRestart(batch, reload) {
   const plan = await planned("restart", batch, "Run again");
   if (!plan) return;
   confirm(`Run ${plural(plan.runs.length + plan.more_runs, "task")} again?`, [
-    h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : ""))), plan.more_runs ? h("li", null, `and ${plan.more_runs} more`) : null),
+    h("ul", null, ...plan.runs.map((one) => h("li", null, h("span", { class: "id" }, taskName(one)), one.why ? h("span", { class: "muted" }, ` ${one.why}`) : "")), plan.more_runs ? h("li", null, `and ${plan.more_runs} more`) : null),
     h("p", null, `Not run again: ${plural(plan.keeps ?? 0, "task")} that succeeded.`),
     ...[...plan.repeats, ...(plan.more_repeats ? [`${plan.more_repeats} more remote jobs are started anew.`] : []), ...plan.follows].map((text) => h("p", { class: "callout" }, text)),
   ], { label: "Run again", leave: "Leave as it is", refused: "clear tasks", reload, act: () => askAirflow(["dags", batch.workflow_id, "clearTaskInstances"], sent(plan.body)) });
