@@ -77,6 +77,22 @@ def test_a_pool_that_is_too_small_for_a_task(waits: Pages, airflow_database: Air
     assert reasons(waits, "ann") == ["load can never run: it needs 9 slots of pool narrow, which has 4."]
 
 
+def test_a_task_that_waits_for_the_run_before(waits: Pages, airflow_database: AirflowDatabase) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+    task = {"task_id": "load", "workflow_id": "daily_sales", "task_type": "external", "depends_on_past": True}
+    with write_session() as session:
+        replace_workflows(session, DefinitionRows([{"workflow_id": "daily_sales"}], [task], []))
+    airflow_database.set(TaskInstance, {"task_id": "load"}, state=None)
+    airflow_database.run("B0", dag_id="daily_sales", state="failed", logical_date=datetime(2026, 3, 15, tzinfo=UTC))
+    airflow_database.task("load", "failed", dag_id="daily_sales", run_id="B0")
+    full = "Pool narrow is full, 1 of 1 slots are taken: small stg_small in a_run."
+    assert reasons(waits, "ann") == [full], "a run without a logical date comes after none"
+    airflow_database.set(DagRun, {"run_id": "B1"}, logical_date=datetime(2026, 3, 16, tzinfo=UTC))
+    assert reasons(waits, "ann") == ["load waits, as depends_on_past says, for the same task of the run before, B0 (failed)."]
+
+
 def test_an_airflow_database_that_is_away_is_not_ours(waits: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_arguments: object) -> None:
         raise OperationalError("select 1", {}, ConnectionError("refused"))
