@@ -66,8 +66,18 @@ def instance(dag_id: str, run_id: str, task_id: str, state: str) -> dict[str, An
         ({}, {"max_active_tis_per_dagrun": 1}, ["B1 a running"], "max_active_tis_per_dagrun is 1, and so many"),
         # What does not count takes no place among those that are asked for.
         ({"max_active_tasks": 1}, {}, ["B1 b deferred"] * 105 + ["B1 b running"], "max_active_tasks is 1, and so many"),
-        ({}, {"max_active_tis_per_dag": 1}, ["B2 b running"] * 105 + ["B2 a running"], "max_active_tis_per_dag is 1, and so"),
-        ({}, {"max_active_tis_per_dagrun": 1}, ["B1 b running"] * 105 + ["B1 a running"], "max_active_tis_per_dagrun is 1, and"),
+        (
+            {},
+            {"max_active_tis_per_dag": 1},
+            ["B2 b running"] * 105 + ["B2 a running"],
+            "max_active_tis_per_dag is 1, and so many are queued or run: w a in B2.",
+        ),
+        (
+            {},
+            {"max_active_tis_per_dagrun": 1},
+            ["B1 b running"] * 105 + ["B1 a running"],
+            "max_active_tis_per_dagrun is 1, and so many are queued or run: w a in B1.",
+        ),
         (
             {"max_active_tasks": 110},
             {},
