@@ -50,9 +50,9 @@ _TRY = ("dag_id", "run_id", "task_id", "map_index", "try_number", "state", "star
 _RUN = ("dag_id", "run_id", "state", "run_type", "triggered_by", "conf", "created_at", "run_after", "start_date", "end_date")
 #: Model → the columns of it that are read.
 COLUMNS: Mapping[Any, tuple[str, ...]] = {
-    DagModel: ("dag_id", "is_paused", "is_stale", "relative_fileloc", "bundle_name"),
-    DagRun: (*_RUN, "updated_at"),
-    TaskInstance: ("id", "operator", "pool", "queue", "executor", "queued_dttm", *_TRY),
+    DagModel: ("dag_id", "is_paused", "is_stale", "relative_fileloc", "bundle_name", "max_active_runs"),
+    DagRun: (*_RUN, "logical_date", "updated_at"),
+    TaskInstance: ("id", "operator", "pool", "pool_slots", "queue", "executor", "queued_dttm", *_TRY),
     TaskInstanceHistory: _TRY,
     TaskReschedule: ("ti_id", "start_date", "reschedule_date"),
     ParseImportError: ("filename", "bundle_name", "stacktrace"),

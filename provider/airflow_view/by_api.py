@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from provider.airflow_view.view import MOST, DagState, NextTry, Waiting, occupying
+from provider.airflow_view.view import MOST, DagState, NextTry, TaskBefore, Waiting, occupying
 from provider.hooks.airflow_api import AirflowApi, api_path
 
 
@@ -59,11 +60,39 @@ class ApiView:
         return self._api.find(api_path("pools", name))
 
     def occupants(
-        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+        self,
+        pool: str | None,
+        *,
+        deferred: bool,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        task_id: str | None = None,
+        most: int = MOST,
     ) -> Sequence[Mapping[str, Any]]:
-        """Ask the API."""
+        """Ask the API, page by page: a server may give fewer than are asked for."""
         path = api_path("dags", dag_id or "~", "dagRuns", run_id or "~", "taskInstances")
-        return list(self._api.get(path, pool=pool, state=occupying(deferred), limit=MOST).get("task_instances") or ())
+        found = self._api.listed(path, "task_instances", pool=pool, state=occupying(deferred), task_id=task_id)
+        return list(islice(found, most))
+
+    def task_before(self, dag_id: str, run_id: str, task_id: str, *, scheduled: bool) -> TaskBefore | None:
+        """Ask the API for the runs before, then for the task in the last of them."""
+        runs = api_path("dags", dag_id, "dagRuns")
+        this = self._api.find(api_path("dags", dag_id, "dagRuns", run_id)) or {}
+        at = this.get("logical_date")
+        if not at or this.get("run_type") == "backfill":
+            return None
+        found = self._api.get(runs, logical_date_lt=at, order_by="-logical_date", limit=MOST if scheduled else 1)
+        counted = [one for one in found.get("dag_runs") or () if not scheduled or one.get("run_type") != "manual"]
+        if not counted:
+            return None
+        before = str(counted[0].get("dag_run_id"))
+        path = api_path("dags", dag_id, "dagRuns", before, "taskInstances")
+        there = list(self._api.listed(path, "task_instances", task_id=task_id))
+        if not there:
+            ever = api_path("dags", dag_id, "dagRuns", "~", "taskInstances")
+            if not self._api.get(ever, task_id=task_id, logical_date_lt=at, limit=1).get("task_instances"):
+                return None
+        return TaskBefore(before, [one.get("state") for one in there])
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         """Ask the API."""

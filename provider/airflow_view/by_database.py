@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState, NextTry, Waiting, occupying
+from provider.airflow_view.view import MOST, TASK_INSTANCE, DagState, NextTry, TaskBefore, Waiting, occupying
 
 
 class DatabaseView:
@@ -15,6 +15,8 @@ class DatabaseView:
     sees_all = True
 
     told = "by its database"
+    #: Ids of the DAGs of which task instances may be named; None for all. The query knows, so that others take no places.
+    named: Collection[str] | None = None
 
     def health(self) -> Mapping[str, Any]:
         """Read the heartbeats."""
@@ -73,14 +75,47 @@ class DatabaseView:
         return pool_slots(name)
 
     def occupants(
-        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+        self,
+        pool: str | None,
+        *,
+        deferred: bool,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        task_id: str | None = None,
+        most: int = MOST,
     ) -> Sequence[Mapping[str, Any]]:
         """Read the task instances."""
         from provider.airflow_internals.database import TaskInstance
 
-        asked = ((TaskInstance.pool, pool), (TaskInstance.dag_id, dag_id), (TaskInstance.run_id, run_id))
-        only = [column == value for column, value in asked if value is not None]
-        return _task_instances(TaskInstance.state.in_(occupying(deferred)), *only, limit=MOST)
+        asked = {"pool": pool, "dag_id": dag_id, "run_id": run_id, "task_id": task_id}
+        only = [getattr(TaskInstance, name) == value for name, value in asked.items() if value is not None]
+        if self.named is not None:
+            only.append(TaskInstance.dag_id.in_(self.named))
+        return _task_instances(TaskInstance.state.in_(occupying(deferred)), *only, limit=most)
+
+    def task_before(self, dag_id: str, run_id: str, task_id: str, *, scheduled: bool) -> TaskBefore | None:
+        """Read the run before, as the scheduler does, and the task in it."""
+        from sqlalchemy import select
+
+        from provider.airflow_internals.database import DagRun, TaskInstance, airflow_session
+
+        with airflow_session() as session:
+            this = select(DagRun.logical_date, DagRun.run_type).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+            found = session.execute(this).one_or_none()
+            if found is None or found.logical_date is None or found.run_type == "backfill":
+                return None
+            earlier = (DagRun.dag_id == dag_id, DagRun.logical_date < found.logical_date)
+            counted = (DagRun.run_type != "manual",) if scheduled else ()
+            runs = select(DagRun.run_id).where(*earlier, *counted).order_by(DagRun.logical_date.desc()).limit(1)
+            before = session.scalar(runs)
+            if before is None:
+                return None
+            same = (TaskInstance.dag_id == dag_id, TaskInstance.task_id == task_id)
+            states = session.scalars(select(TaskInstance.state).where(*same, TaskInstance.run_id == before)).all()
+            ever = select(TaskInstance.run_id).where(*same, TaskInstance.run_id.in_(select(DagRun.run_id).where(*earlier)))
+            if not states and session.scalar(ever.limit(1)) is None:
+                return None
+            return TaskBefore(before, states)
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:  # noqa: ARG002
         """Nothing tells them."""

@@ -63,6 +63,19 @@ class Waiting:
     again_at: datetime
 
 
+@dataclass(frozen=True)
+class TaskBefore:
+    """
+    The same task in the run before, by logical date.
+
+    :param run_id: that run.
+    :param states: of its task instances there; empty where there are none, though an earlier run has some.
+    """
+
+    run_id: str
+    states: Sequence[str | None]
+
+
 class AirflowView(Protocol):
     """What is asked of Airflow."""
 
@@ -98,15 +111,33 @@ class RunsView(AirflowView, Protocol):
         """Return ``slots``, ``occupied_slots`` and ``include_deferred`` of a pool; None where there is no such pool."""
 
     def occupants(
-        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+        self,
+        pool: str | None,
+        *,
+        deferred: bool,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        task_id: str | None = None,
+        most: int = MOST,
     ) -> Sequence[Mapping[str, Any]]:
         """
-        Return the task instances that have a slot of a pool, :data:`MOST` at most, as the API shows them.
+        Return the task instances that have a slot of a pool, as the API shows them.
 
         :param pool: None for all pools.
         :param deferred: the pool counts deferred ones, too.
         :param dag_id: only those of this DAG; as they are bounded, others would take their places.
         :param run_id: only those of this run of it.
+        :param task_id: only those of this task of it.
+        :param most: how many at most.
+        """
+
+    def task_before(self, dag_id: str, run_id: str, task_id: str, *, scheduled: bool) -> TaskBefore | None:
+        """
+        Return what a task is in the run before, for which ``depends_on_past`` lets it wait; None where it waits for none.
+
+        None as well for a run of a backfill, of which the first one waits for nothing, and the API does not tell which that is.
+
+        :param scheduled: the workflow catches up, so runs that somebody started do not count.
         """
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from provider.airflow_view.view import MOST, RunsView
@@ -11,10 +12,10 @@ from provider.batch_ids import as_arguments
 from provider.exceptions import AcceleratorError
 from provider.explain.answers import Answer, because, cause, listed, moment, passes, stops, time_of
 from provider.explain.dags import explain_dag
-from provider.explain.tasks import TaskFacts, explain_task
+from provider.explain.tasks import AT_ONCE, TaskFacts, explain_task
 from provider.hooks.remote_job import ENDED_STATES
 from provider.metadata.batch_queries import batches_with_id, task_logs_of
-from provider.metadata.definitions import edges_of, limits_of, task_types_of
+from provider.metadata.definitions import edges_of, limits_of, task_types_of, waiting_for_past
 from provider.metadata.renaming import called_now
 from provider.metadata.rows import StoredTaskBatch, StoredTaskLog
 from provider.metadata.states import BLOCKED, ENDS, ERROR
@@ -41,6 +42,7 @@ class BatchFacts:
     :param edges: pairs of parent and child.
     :param task_types: task id → type, as the rows are now.
     :param limits: task id → column → how many tasks may run at once.
+    :param past: the tasks that depend on the run before → whether the workflow catches up.
     :param shares_id: a batch of another workflow has the same id, as those that one file has started.
     :param renamed: what its workflow is called now, empty where whoever asks may not see that; None where that is as it was.
     """
@@ -50,6 +52,7 @@ class BatchFacts:
     edges: Sequence[tuple[str, str]]
     task_types: Mapping[str, str]
     limits: Mapping[str, Mapping[str, int]]
+    past: Mapping[str, bool]
     renamed: str | None = None
     shares_id: bool = False
 
@@ -60,7 +63,8 @@ class BatchFacts:
         tries = task_logs_of(session, workflow_id, batch["batch_id"])
         edges, types = edges_of(session, workflow_id), task_types_of(session, workflow_id)
         shares_id = len(batches_with_id(session, batch["batch_id"])) > 1
-        return cls(batch, tries, edges, types, limits_of(session, workflow_id), called_now(session, workflow_id), shares_id)
+        limits, past = limits_of(session, workflow_id), waiting_for_past(session, workflow_id)
+        return cls(batch, tries, edges, types, limits, past, called_now(session, workflow_id), shares_id)
 
     @property
     def ended(self) -> bool:
@@ -85,7 +89,7 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
     if any(not one.passed for one in answers):
         return answers
     if run.get("state") == "queued":
-        return [*answers, _queued(batch["workflow_id"], view)]
+        return [*answers, _queued(batch, view)]
     instances = view.task_instances(batch["workflow_id"], batch["batch_id"])
     open_ = [one for one in instances if one.get("state") not in ENDED_STATES and one["task_id"] != "batch_watcher"]
     # What has come furthest keeps the others waiting.
@@ -98,15 +102,20 @@ def explain_batch(facts: BatchFacts, view: RunsView) -> list[Answer]:
     return [*answers, *(firsts or [passes("tasks", "All tasks have ended; the run is about to.")])]
 
 
-def _queued(workflow_id: str, view: RunsView) -> Answer:
-    """Say why a run has not begun."""
-    dag, active = view.dag(workflow_id), view.active_runs(workflow_id)
-    most = dag.max_active_runs if dag is not None else None
-    if active and (most is None or len(active) >= min(most, MOST)):
+def _queued(batch: StoredTaskBatch, view: RunsView) -> Answer:
+    """Say why a run has not begun: as many run as may, or the scheduler alone knows. Without a number any number may run."""
+    dag = view.dag(batch["workflow_id"])
+    most, running = (dag.max_active_runs, dag.running) if dag is not None else (None, 0)
+    if most and running >= most and (active := view.active_runs(batch["workflow_id"])):
+        # Of many not all are asked for, and the number of those that are not named is to be right.
+        others = listed([*active, *[""] * (running - len(active) if len(active) >= MOST else 0)])
         remedy = "Wait for one of them, or raise max_active_batches in table workflows."
-        return stops("active runs", f"The run is queued while others run: {listed(active)}.", remedy)
-    while_ = f", while {len(active)} of {most} that may run do" if active else ""
-    return stops("scheduler", f"The run is queued and the scheduler has not begun it yet{while_}.")
+        return stops("active runs", f"The run is queued while others run: {others}.", remedy)
+    while_ = f", while {running} of {most} that may run do" if most and running else ""
+    created = time_of(batch["created_at"])
+    is_new = created is not None and datetime.now(UTC) - created < AT_ONCE
+    remedy = "That takes seconds: ask again." if is_new else "The scheduler's log says why; `accelerator doctor` looks at it."
+    return stops("scheduler", f"The run is queued and the scheduler has not begun it yet{while_}.", remedy)
 
 
 def explain_task_of(facts: BatchFacts, task_id: str, view: RunsView) -> list[Answer]:
@@ -167,4 +176,4 @@ def _task_facts(facts: BatchFacts, instance: Mapping[str, Any], instances: Seque
     ready = max([(began, "its batch began"), *ends])
     logs = [one for one in facts.logs if (one["task_id"], one["map_index"]) == (task_id, map_index)]
     log, limits = logs[-1] if logs else None, facts.limits.get(task_id, {})
-    return TaskFacts(instance, log, facts.task_types.get(task_id), parents, limits, ready)
+    return TaskFacts(instance, log, facts.task_types.get(task_id), parents, limits, ready, facts.past.get(task_id))

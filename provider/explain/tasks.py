@@ -16,7 +16,9 @@ from provider.metadata.states import PROCESSING, SCOPE_REASONS
 from provider.texts import task_name
 
 #: A scheduler that is well may take so long to queue a task.
-_AT_ONCE = timedelta(seconds=30)
+AT_ONCE = timedelta(seconds=30)
+#: States of a task in the run before with which one that depends on it goes on.
+_PAST_IS_WELL = frozenset({"success", "skipped"})
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class TaskFacts:
     :param task_type: of its row; None where it is defined no more.
     :param parents: name and Airflow's state of each task instance before it.
     :param limits: column of its row or its workflow's → how many tasks may run at once.
+    :param past: None unless ``depends_on_past`` lets it wait for the run before; then whether its workflow catches up.
     :param ready: when it could be queued, and what happened then, such as ``its batch began``.
     """
 
@@ -38,6 +41,7 @@ class TaskFacts:
     parents: Sequence[tuple[str, str | None]]
     limits: Mapping[str, int]
     ready: tuple[datetime, str]
+    past: bool | None = None
 
     @property
     def name(self) -> str:
@@ -121,7 +125,7 @@ def _runs(facts: TaskFacts, state: str) -> Answer:
     """Say that a task is at work, and where to see what it does: a service that does not answer is asked for minutes."""
     since = facts.instance.get("start_date")
     began = time_of(since)
-    long = began is not None and datetime.now(UTC) - began > _AT_ONCE
+    long = began is not None and datetime.now(UTC) - began > AT_ONCE
     remedy = "Its log in Airflow says what it does; `accelerator doctor` tells whether the services answer." if long else ""
     return passes("runs", f"{facts.name} is {state} since {moment(since)}.", remedy)
 
@@ -141,26 +145,11 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
     if open_:
         return [stops("parents", f"{facts.name} waits for {listed(open_)}.", "Ask for the first of them.")]
     answers = [passes("parents", "All tasks before it have ended.")]
-    pool = str(facts.instance.get("pool") or "default_pool")
-    found = view.pool(pool)
-    if found is None:
-        remedy = "Create the pool in Airflow, or name another one in the row of the task."
-        return [*answers, stops("pool", f"There is no pool {pool}.", remedy)]
-    slots, occupied = int(found["slots"]), int(found["occupied_slots"])
-    needed = int(facts.instance.get("pool_slots") or 1)
-    if 0 < slots < needed:
-        remedy = "Give the pool more slots in Airflow, or lower pool_slots in the row of the task."
-        reason = f"{facts.name} can never run: it needs {needed} slots of pool {pool}, which has {slots}."
-        return [*answers, stops("pool", reason, remedy)]
-    if 0 <= slots < occupied + needed:
-        inside = view.occupants(pool, deferred=bool(found.get("include_deferred")))
-        by = [_instance_name(one) for one in inside]
-        whom = f": {listed(by)}" if by else ""
-        remedy = "Give the pool more slots in Airflow." if not occupied else "Wait for one of them, or give the pool more slots."
-        needs = f" and {facts.name} needs {needed}" if needed > 1 else ""
-        full = "is full" if occupied >= slots else "has too little room"
-        return [*answers, stops("pool", f"Pool {pool} {full}, {occupied} of {slots} slots are taken{needs}{whom}.", remedy)]
-    answers.append(passes("pool", f"Pool {pool} has room."))
+    if (past := _past(facts, view)) is not None:
+        return [*answers, past]
+    answers.append(_pool(facts, view))
+    if not answers[-1].passed:
+        return answers
     if (limit := _limit(facts, view)) is not None:
         return [*answers, limit]
     reasons = view.reasons(*facts.key)
@@ -168,31 +157,73 @@ def _not_queued(facts: TaskFacts, view: RunsView) -> list[Answer]:
         return [*answers, stops("airflow", f"Airflow says: {listed(list(reasons))}")]
     ready_at, happened = facts.ready
     waited = datetime.now(UTC) - ready_at
-    if waited < _AT_ONCE:
+    if waited < AT_ONCE:
         seconds = max(0, round(waited.total_seconds()))
         reason = f"The scheduler has not queued {facts.name} yet; {happened} {seconds} s ago."
         return [*answers, stops("scheduler", reason, "That takes seconds: ask again.")]
-    busy = [_instance_name(one) for one in view.occupants(None, deferred=False)]
-    while_ = f", while {_number(busy)} are queued or run: {listed(busy)}" if busy else ""
+    busy = view.occupants(None, deferred=False)
+    while_ = f", while {_at_least(busy)}{len(busy)} are queued or run: {_names(busy)}" if busy else ""
     remedy = "Look at [core] parallelism and max_active_tasks_per_dag of Airflow."
     return [*answers, stops("scheduler", f"The scheduler has not queued {facts.name} yet{while_}.", remedy)]
 
 
-def _limit(facts: TaskFacts, view: RunsView) -> Answer | None:
-    """Say which limit of its row or its workflow's keeps a task; deferred ones count to those of a task alone."""
-    if not facts.limits:
+def _past(facts: TaskFacts, view: RunsView) -> Answer | None:
+    """Say that a task waits for itself in the run before; what the scheduler has scheduled has passed that."""
+    if facts.past is None or facts.instance.get("state") is not None:
         return None
     dag_id, run_id, task_id, _ = facts.key
-    of_dag = view.occupants(None, deferred=True, dag_id=dag_id) if "max_active_tis_per_dag" in facts.limits else ()
-    of_run = view.occupants(None, deferred=True, dag_id=dag_id, run_id=run_id)
-    counted = {
-        "max_active_tasks": [one for one in of_run if one.get("state") != "deferred"],
-        "max_active_tis_per_dagrun": [one for one in of_run if one["task_id"] == task_id],
-        "max_active_tis_per_dag": [one for one in of_dag if one["task_id"] == task_id],
+    before = view.task_before(dag_id, run_id, task_id, scheduled=facts.past)
+    if before is None:
+        return None
+    held = sorted({str(state or "not begun") for state in before.states if state not in _PAST_IS_WELL})
+    if before.states and not held:
+        return None
+    reason = f"{facts.name} waits, as depends_on_past says, for the same task of the run before, {before.run_id}"
+    if not held:
+        remedy = f"Take depends_on_past from the row of the task until run {run_id} has ended."
+        return stops("past", f"{reason}, which has no such task.", remedy)
+    ended = ENDED_STATES.intersection(held)
+    remedy = "Let it succeed there, or mark it there as a success in Airflow." if ended else "Ask for that one."
+    return stops("past", f"{reason} ({listed(held)}).", remedy)
+
+
+def _pool(facts: TaskFacts, view: RunsView) -> Answer:
+    """Say whether its pool has the slots that a task needs."""
+    pool = str(facts.instance.get("pool") or "default_pool")
+    found = view.pool(pool)
+    if found is None:
+        remedy = "Create the pool in Airflow, or name another one in the row of the task."
+        return stops("pool", f"There is no pool {pool}.", remedy)
+    slots, occupied = int(found["slots"]), int(found["occupied_slots"])
+    needed = int(facts.instance.get("pool_slots") or 1)
+    if 0 < slots < needed:
+        remedy = "Give the pool more slots in Airflow, or lower pool_slots in the row of the task."
+        reason = f"{facts.name} can never run: it needs {needed} slots of pool {pool}, which has {slots}."
+        return stops("pool", reason, remedy)
+    if 0 <= slots < occupied + needed:
+        inside = view.occupants(pool, deferred=bool(found.get("include_deferred")))
+        whom = f": {_names(inside)}" if inside else ""
+        remedy = "Give the pool more slots in Airflow." if not occupied else "Wait for one of them, or give the pool more slots."
+        needs = f" and {facts.name} needs {needed}" if needed > 1 else ""
+        full = "is full" if occupied >= slots else "has too little room"
+        return stops("pool", f"Pool {pool} {full}, {occupied} of {slots} slots are taken{needs}{whom}.", remedy)
+    return passes("pool", f"Pool {pool} has room.")
+
+
+def _limit(facts: TaskFacts, view: RunsView) -> Answer | None:
+    """Say which limit of its row or its workflow's keeps a task; deferred ones count to those of a task alone."""
+    dag_id, run_id, task_id, _ = facts.key
+    of: dict[str, dict[str, Any]] = {
+        "max_active_tasks": {"run_id": run_id, "deferred": False},
+        "max_active_tis_per_dagrun": {"run_id": run_id, "task_id": task_id, "deferred": True},
+        "max_active_tis_per_dag": {"task_id": task_id, "deferred": True},
     }
     for column, allowed in facts.limits.items():
-        if len(counted[column]) >= allowed:
-            who = listed([_instance_name(one) for one in counted[column]])
+        # Of fewer than may run at once, a limit that is reached would go unseen.
+        most = max(allowed, MOST)
+        counted = view.occupants(None, dag_id=dag_id, most=most, **of[column])
+        if len(counted) >= allowed:
+            who = _names(counted, most)
             whose = "workflow" if column == "max_active_tasks" else "task"
             return stops(
                 "limit",
@@ -202,8 +233,17 @@ def _limit(facts: TaskFacts, view: RunsView) -> Answer | None:
     return None
 
 
-def _number(busy: Sequence[str]) -> str:
-    return str(len(busy)) if len(busy) < MOST else f"at least {MOST}"
+def _at_least(found: Sequence[object], most: int = MOST) -> str:
+    """Return what stands before a number where no more were asked for."""
+    return "" if len(found) < most else "at least "
+
+
+def _names(found: Sequence[Mapping[str, Any]], most: int = MOST) -> str:
+    told = listed([_instance_name(one) for one in found])
+    if not (at_least := _at_least(found, most)):
+        return told
+    first, and_, more = told.rpartition(" and ")
+    return f"{first}{and_}{at_least}{more}"
 
 
 def _instance_name(one: Mapping[str, Any]) -> str:
@@ -212,8 +252,9 @@ def _instance_name(one: Mapping[str, Any]) -> str:
 
 def _queued(facts: TaskFacts, view: RunsView) -> Answer:
     one = facts.instance
-    busy = [_instance_name(other) for other in view.occupants(None, deferred=False) if other.get("state") == "running"]
-    while_ = f", while {_number(busy)} run: {listed(busy)}" if busy else ""
+    found = view.occupants(None, deferred=False)
+    busy = [_instance_name(other) for other in found if other.get("state") == "running"]
+    while_ = f", while {_at_least(found)}{len(busy)} run: {listed(busy)}" if busy else ""
     where = f"executor {one.get('executor') or 'of the default'}, queue {one.get('queue') or 'default'}"
     # The LocalExecutor has no revoke_task, so scheduler.task_queued_timeout does nothing there.
     remedy = (

@@ -136,3 +136,19 @@ def limits_of(session: Session, workflow_id: str) -> dict[str, dict[str, int]]:
             said[column.key] = getattr(row, column.key) or shared.get(column.key)
         limits[row.task_id] = {name: value for name, value in said.items() if isinstance(value, int)}
     return limits
+
+
+def waiting_for_past(session: Session, workflow_id: str) -> dict[str, bool]:
+    """Return the tasks that depend on the run before, as the rows of a workflow are now: task id → whether that catches up."""
+    found = session.execute(
+        select(Task.task_id, Task.depends_on_past, Workflow.catchup, cast(Workflow.default_args, Text).label("shared"))
+        .join(Workflow, Workflow.workflow_id == Task.workflow_id)
+        .where(Task.workflow_id == workflow_id)
+    )
+    waiting = {}
+    for row in found:
+        written = parsed(row.shared)
+        shared = written.get("depends_on_past") if isinstance(written, dict) else None
+        if (shared if row.depends_on_past is None else row.depends_on_past) is True:
+            waiting[row.task_id] = row.catchup
+    return waiting

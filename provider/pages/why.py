@@ -47,19 +47,12 @@ class _SeenBy(DatabaseView):
 
     def __init__(self, person: Person) -> None:
         # Asked for here: the session of whoever asks is not to be used from another thread.
-        self._visible = person.visible
+        self.named = person.visible
         self.sees_all = person.visible is None
-
-    def occupants(
-        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
-    ) -> Sequence[Mapping[str, Any]]:
-        """Leave out the tasks of other people's workflows."""
-        found = super().occupants(pool, deferred=deferred, dag_id=dag_id, run_id=run_id)
-        return found if self._visible is None else [one for one in found if one["dag_id"] in self._visible]
 
     def import_errors(self, dag_id: str) -> Sequence[Mapping[str, Any]]:
         """Name the files alone: their errors may name other people's workflows."""
         found = super().import_errors(dag_id)
-        if self._visible is None:
+        if self.sees_all:
             return found
         return [{**one, "stack_trace": None} for one in found if not tells_of_definitions(one)]

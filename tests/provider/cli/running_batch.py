@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provider.airflow_view.view import MOST, DagState, NextTry, Waiting
+from provider.airflow_view.view import MOST, DagState, NextTry, TaskBefore, Waiting
 from provider.cli import why_commands
 from provider.exceptions import UnseenError
 from provider.metadata.engine import write_session
@@ -34,6 +34,7 @@ class Airflow:
         self.inside: list[dict[str, Any]] = []
         self.everywhere: list[dict[str, Any]] = []
         self.errors: list[dict[str, Any]] = []
+        self.before: dict[bool, TaskBefore] = {}
         self.due: NextTry | None = None
         self.put_off: Waiting | None = None
 
@@ -63,12 +64,23 @@ class Airflow:
         return self.pools.get(name)
 
     def occupants(
-        self, pool: str | None, *, deferred: bool, dag_id: str | None = None, run_id: str | None = None
+        self,
+        pool: str | None,
+        *,
+        deferred: bool,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        task_id: str | None = None,
+        most: int = MOST,
     ) -> Sequence[Mapping[str, Any]]:
         if pool is not None:
-            return self.inside
-        asked = {"dag_id": dag_id, "dag_run_id": run_id}
-        return [one for one in self.everywhere if all(value in (None, one[name]) for name, value in asked.items())][:MOST]
+            return self.inside[:most]
+        asked = {"dag_id": dag_id, "dag_run_id": run_id, "task_id": task_id}
+        found = [one for one in self.everywhere if deferred or one.get("state") != "deferred"]
+        return [one for one in found if all(value in (None, one[name]) for name, value in asked.items())][:most]
+
+    def task_before(self, dag_id: str, run_id: str, task_id: str, *, scheduled: bool) -> TaskBefore | None:
+        return self.before.get(scheduled)
 
     def reasons(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str]:
         return self.said

@@ -26,6 +26,12 @@ TOMORROW_TOLD = f"{TOMORROW:%Y-%m-%dT%H:%M:%SZ}"
 GONE = DagState(paused=False, stale=True, running=1)
 LIVE = {"scheduler": {"status": "healthy"}}
 OTHERS = "provider.exceptions.DefinitionError: 1 problem in the workflow definitions. Other workflows are not affected"
+
+
+def running(runs: int, *, of: int) -> DagState:
+    return DagState(paused=False, stale=False, running=runs, max_active_runs=of)
+
+
 #: Attributes of Airflow, and the beginning of the first line for the batch.
 OF_BATCH: list[tuple[dict[str, Any], str]] = [
     (
@@ -54,12 +60,24 @@ OF_BATCH: list[tuple[dict[str, Any], str]] = [
     ),
     ({"run_state": None}, "Airflow has no run B1 of w any more."),
     (
-        {"run_state": "queued", "active": [f"B{n}" for n in range(2, 9)]},
-        "The run is queued while others run: B2, B3, B4, B5, B6 and 2",
+        {"run_state": "queued", "active": [f"B{n}" for n in range(2, 9)], "known": running(7, of=7)},
+        "The run is queued while others run: B2, B3, B4, B5, B6 and 2 more. Wait for one of them, or raise max_active_batches",
     ),
     (
-        {"run_state": "queued", "active": ["B2"], "known": DagState(paused=False, stale=False, running=1, max_active_runs=16)},
-        "The run is queued and the scheduler has not begun it yet, while 1 of 16 that may run do.",
+        {"run_state": "queued", "active": [f"B{n}" for n in range(2, 102)], "known": running(150, of=120)},
+        "The run is queued while others run: B2, B3, B4, B5, B6 and 145 more.",
+    ),
+    (
+        {"run_state": "queued", "active": [f"B{n}" for n in range(2, 102)], "known": running(150, of=500)},
+        "The run is queued and the scheduler has not begun it yet, while 150 of 500 that may run do.",
+    ),
+    (
+        {"run_state": "queued", "active": ["B2"]},
+        "The run is queued and the scheduler has not begun it yet. The scheduler's log says why; `accelerator doctor`",
+    ),
+    (
+        {"run_state": "queued", "active": ["B2"], "known": running(1, of=16)},
+        "The run is queued and the scheduler has not begun it yet, while 1 of 16 that may run do. The scheduler's log",
     ),
     ({"run_state": "queued"}, "The run is queued and the scheduler has not begun it yet."),
     (
@@ -111,6 +129,19 @@ OF_TASK: list[tuple[str | None, dict[str, Any], dict[str, Any], str]] = [
         "The scheduler has not queued a",
     ),
     ("scheduled", {}, {"everywhere": CROWD}, "The scheduler has not queued a yet, while at least 100 are queued or run: "),
+    (
+        "scheduled",
+        {},
+        {"pools": FULL, "inside": CROWD},
+        "Pool default_pool is full, 1 of 1 slots are taken: other x0 in R, other x1 in R, other x2 in R, other x3 in R, "
+        "other x4 in R and at least 95 more.",
+    ),
+    (
+        "queued",
+        {},
+        {"everywhere": [*CROWD[:60], *({**one, "state": "queued"} for one in CROWD[60:])]},
+        "a is queued since an unknown time and no worker has taken it (executor of the default, queue default), while at least",
+    ),
     ("scheduled", {}, {"said": ["Max active tasks reached"]}, "Airflow says: Max active tasks reached"),
     ("scheduled", {}, {}, "The scheduler has not queued a yet. Look at [core] parallelism"),
     (
@@ -386,6 +417,16 @@ def test_a_limit_is_seen_whatever_else_runs(accelerator, airflow: Airflow) -> No
     airflow.everywhere = [*CROWD, mine]
 
     assert accelerator("why", "B1").out.startswith("a waits as max_active_tasks is 1, and so many are queued or run: w b in B1.")
+
+
+@pytest.mark.usefixtures("embedded_database")
+def test_a_run_that_is_new_wants_nothing(accelerator, airflow: Airflow) -> None:
+    new = batch("NEW")
+    new.created_at = datetime.now(UTC)
+    rows(new)
+    airflow.run_state = "queued"
+    said = "The run is queued and the scheduler has not begun it yet. That takes seconds: ask again."
+    assert accelerator("why", "B1").out.splitlines()[0] == said
 
 
 @pytest.mark.usefixtures("embedded_database")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from provider.airflow_view.view import TaskBefore
 from provider.metadata.engine import write_session
 from provider.metadata.tables import Task, Workflow
 from tests.provider.cli.running_batch import Airflow, airflow, batch, rows
@@ -63,6 +64,32 @@ def instance(dag_id: str, run_id: str, task_id: str, state: str) -> dict[str, An
         ({"default_args": {"max_active_tis_per_dag": 1}}, {"max_active_tis_per_dag": 2}, ["B2 a queued"], None),
         ({}, {"max_active_tis_per_dagrun": 1}, ["B2 a running", "B1 b running"], None),
         ({}, {"max_active_tis_per_dagrun": 1}, ["B1 a running"], "max_active_tis_per_dagrun is 1, and so many"),
+        # What does not count takes no place among those that are asked for.
+        ({"max_active_tasks": 1}, {}, ["B1 b deferred"] * 105 + ["B1 b running"], "max_active_tasks is 1, and so many"),
+        (
+            {},
+            {"max_active_tis_per_dag": 1},
+            ["B2 b running"] * 105 + ["B2 a running"],
+            "max_active_tis_per_dag is 1, and so many are queued or run: w a in B2.",
+        ),
+        (
+            {},
+            {"max_active_tis_per_dagrun": 1},
+            ["B1 b running"] * 105 + ["B1 a running"],
+            "max_active_tis_per_dagrun is 1, and so many are queued or run: w a in B1.",
+        ),
+        (
+            {"max_active_tasks": 110},
+            {},
+            ["B1 b running"] * 111,
+            f"max_active_tasks is 110, and so many are queued or run: {', '.join(['w b in B1'] * 5)} and at least 105 more. Wait",
+        ),
+        (
+            {"max_active_tasks": 10},
+            {},
+            ["B1 b running"] * 12,
+            f"max_active_tasks is 10, and so many are queued or run: {', '.join(['w b in B1'] * 5)} and 7 more. Wait",
+        ),
     ],
 )
 def test_a_limit_of_its_rows_keeps_a_task(
@@ -78,6 +105,55 @@ def test_a_limit_of_its_rows_keeps_a_task(
     airflow.everywhere.append(instance("other", "B1", "a", "running"))
     said = accelerator("why", "a", "B1").out
     assert said.startswith(f"a waits as {line}" if line else "The scheduler has not queued a yet"), said
+
+
+WAITS = "a waits, as depends_on_past says, for the same task of the run before, B0"
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        (("failed",), f"{WAITS} (failed). Let it succeed there, or mark it there as a success in Airflow."),
+        (("success", "upstream_failed", "running"), f"{WAITS} (running, upstream_failed). Let it"),
+        ((None,), f"{WAITS} (not begun). Ask for that one."),
+        ((), f"{WAITS}, which has no such task. Take depends_on_past from the row of the task until run B1 has ended."),
+        (("success", "skipped"), "The scheduler has not queued a yet"),
+    ],
+)
+def test_a_task_that_depends_on_the_run_before(accelerator, airflow: Airflow, states: tuple[str | None, ...], line: str) -> None:
+    rows(batch())
+    with write_session() as session:
+        session.get_one(Task, "a").depends_on_past = True
+    airflow.add("a", None)
+    airflow.before = {False: TaskBefore("B0", states)}
+    assert accelerator("why", "a", "B1").out.startswith(line)
+    airflow.tasks[0]["state"] = "scheduled"
+    assert accelerator("why", "a", "B1").out.startswith("The scheduler has not queued a yet"), "it has passed that already"
+
+
+@pytest.mark.usefixtures("embedded_database")
+@pytest.mark.parametrize(
+    ("workflow", "task", "scheduled"),
+    [
+        ({}, {}, None),
+        ({"default_args": {"depends_on_past": True}}, {}, False),
+        ({"default_args": {"depends_on_past": True}}, {"depends_on_past": False}, None),
+        ({"catchup": True}, {"depends_on_past": True}, True),
+    ],
+)
+def test_what_its_rows_say_of_the_run_before(
+    accelerator, airflow: Airflow, workflow: dict[str, Any], task: dict[str, Any], scheduled: bool | None
+) -> None:
+    rows(batch())
+    with write_session() as session:
+        for row, values in ((session.get_one(Workflow, "w"), workflow), (session.get_one(Task, "a"), task)):
+            for name, value in values.items():
+                setattr(row, name, value)
+    airflow.add("a", None)
+    airflow.before = {counts: TaskBefore(f"only scheduled {counts}", ["failed"]) for counts in (True, False)}
+    said = accelerator("why", "a", "B1").out
+    assert (f"of the run before, only scheduled {scheduled} (failed)" in said) is (scheduled is not None), said
 
 
 @pytest.mark.usefixtures("embedded_database")

@@ -258,6 +258,38 @@ class TestViews:
             assert [one["task_id"] for one in view.occupants("small", deferred=False)] == ["a"]
             assert sorted(one["task_id"] for one in view.occupants("small", deferred=True)) == ["a", "c"]
             assert [one["task_id"] for one in view.occupants(None, deferred=False)] == ["a"]
+            asked: dict[str, Any] = {"dag_id": "sales", "run_id": "b1", "task_id": "c"}
+            assert [one["task_id"] for one in view.occupants(None, deferred=True, **asked)] == ["c"]
+            assert not view.occupants(None, deferred=True, **asked | {"run_id": "b2"})
+            assert len(view.occupants(None, deferred=True, most=1)) == 1
+            assert found["a"]["pool_slots"] == 1
+
+    def test_both_see_the_task_in_the_run_before(self, airflow_database: Any, airflow_api: Any) -> None:
+        def at(hour: int) -> dict[str, Any]:
+            return {"logical_date": datetime(2026, 3, 16, hour, tzinfo=UTC)}
+
+        airflow_database.run(run_id="s1", run_type="scheduled", **at(1))
+        airflow_database.run(run_id="m2", run_type="manual", **at(2))
+        airflow_database.run(run_id="s3", run_type="scheduled", **at(3))
+        airflow_database.run(run_id="b4", run_type="backfill", **at(4))
+        airflow_database.run(run_id="m5", run_type="manual")
+        airflow_database.run(run_id="s1", dag_id="other", run_type="scheduled", **at(2))
+        airflow_database.task("a", "failed", run_id="s1")
+        airflow_database.task("a", None, run_id="m2", map_index=0)
+        airflow_database.task("a", "success", run_id="m2", map_index=1)
+        airflow_database.task("b", "success", run_id="s1")
+        airflow_database.task("c", None, run_id="s3")
+
+        def seen(run_id: str, task_id: str, *, scheduled: bool = False) -> tuple[str, set[str | None]] | None:
+            found = view.task_before("sales", run_id, task_id, scheduled=scheduled)
+            return None if found is None else (found.run_id, set(found.states))
+
+        for view in (ApiView(airflow_api, "airflow_api"), DatabaseView()):
+            assert seen("s3", "a") == ("m2", {None, "success"}), view.told
+            assert seen("s3", "a", scheduled=True) == ("s1", {"failed"})
+            assert seen("s3", "b") == ("m2", set()), "it was there before"
+            assert seen("s3", "c") is None, "it is there for the first time"
+            assert [seen(run_id, "a") for run_id in ("s1", "b4", "m5", "none")] == [None] * 4
 
     def test_both_see_import_errors(self, airflow_database: Any, airflow_api: Any) -> None:
         from airflow.models.dag import DagModel

@@ -12,6 +12,7 @@ from dag_factory import problem_file
 from dag_factory.problems import Problem
 from provider.airflow_internals.secrets import mask
 from provider.airflow_view.by_database import DatabaseView
+from provider.airflow_view.view import MOST
 from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
 from provider.metadata.rows import DefinitionRows
@@ -48,6 +49,48 @@ def reasons(pages: Pages, person: str) -> list[str]:
 def test_who_has_filled_a_pool_is_named_to_those_who_may_see_it(waits: Pages) -> None:
     assert reasons(waits, "ann") == ["Pool narrow is full, 1 of 1 slots are taken: small stg_small in a_run."]
     assert reasons(waits, "bob") == ["Pool narrow is full, 1 of 1 slots are taken."]
+
+
+def test_what_may_not_be_seen_hides_nothing_that_may(waits: Pages, airflow_database: AirflowDatabase) -> None:
+    from airflow.models.pool import Pool
+
+    with airflow_database.engine.begin() as connection:
+        connection.execute(Pool.__table__.update().values(slots=MOST + 1))
+    for number in range(1, MOST):
+        airflow_database.task(f"other_{number}", "running", dag_id="small", run_id="a_run", pool="narrow")
+    airflow_database.run("B2", dag_id="daily_sales")
+    airflow_database.task("load", "running", dag_id="daily_sales", run_id="B2", pool="narrow", pool_slots=1)
+    assert reasons(waits, "bob") == ["Pool narrow is full, 101 of 101 slots are taken: daily_sales load in B2."]
+
+
+def test_a_pool_that_is_too_small_for_a_task(waits: Pages, airflow_database: AirflowDatabase) -> None:
+    from airflow.models.pool import Pool
+    from airflow.models.taskinstance import TaskInstance
+
+    with airflow_database.engine.begin() as connection:
+        connection.execute(Pool.__table__.update().values(slots=4))
+    airflow_database.set(TaskInstance, {"task_id": "stg_small"}, pool_slots=3)
+    airflow_database.set(TaskInstance, {"task_id": "load"}, pool_slots=2)
+    room = "Pool narrow has too little room, 3 of 4 slots are taken and load needs 2: small stg_small in a_run."
+    assert reasons(waits, "ann") == [room]
+    airflow_database.set(TaskInstance, {"task_id": "load"}, pool_slots=9)
+    assert reasons(waits, "ann") == ["load can never run: it needs 9 slots of pool narrow, which has 4."]
+
+
+def test_a_task_that_waits_for_the_run_before(waits: Pages, airflow_database: AirflowDatabase) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+    task = {"task_id": "load", "workflow_id": "daily_sales", "task_type": "external", "depends_on_past": True}
+    with write_session() as session:
+        replace_workflows(session, DefinitionRows([{"workflow_id": "daily_sales"}], [task], []))
+    airflow_database.set(TaskInstance, {"task_id": "load"}, state=None)
+    airflow_database.run("B0", dag_id="daily_sales", state="failed", logical_date=datetime(2026, 3, 15, tzinfo=UTC))
+    airflow_database.task("load", "failed", dag_id="daily_sales", run_id="B0")
+    full = "Pool narrow is full, 1 of 1 slots are taken: small stg_small in a_run."
+    assert reasons(waits, "ann") == [full], "a run without a logical date comes after none"
+    airflow_database.set(DagRun, {"run_id": "B1"}, logical_date=datetime(2026, 3, 16, tzinfo=UTC))
+    assert reasons(waits, "ann") == ["load waits, as depends_on_past says, for the same task of the run before, B0 (failed)."]
 
 
 def test_an_airflow_database_that_is_away_is_not_ours(waits: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
