@@ -195,6 +195,9 @@ class Restarts:
             self.wrong.append(f"{run.key}: the page says {answer.status_code} {answer.text[:500]}")
             return None
         preview: Preview = answer.json()
+        hidden = {name: preview.pop(name) for name in ("more_runs", "more_repeats")}
+        if any(hidden.values()):
+            self.wrong.append(f"{run.key}: the page does not show {hidden}")
         return preview
 
     def _judge(self, asked: Asked) -> None:
