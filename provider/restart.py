@@ -25,11 +25,7 @@ from provider.texts import first_line, task_name
 OWN_TASKS = frozenset({"start_batch", "batch_watcher"})
 #: Airflow will run such a try again by itself.
 _WILL_BE_RETRIED = "up_for_retry"
-#: Airflow's words for what has failed, and for what is blocked by that.
-_FAILED, _BLOCKED = "failed", "upstream_failed"
 _WHY = 300
-#: Most names in a sentence.
-_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,6 @@ class RestartPlan:
     What running a batch again would do.
 
     :param runs: what would run, in the order in which it ran; the tasks that every workflow has are left out.
-    :param stays: a sentence for each task that would be cleared and then be blocked again.
     :param keeps: number of task instances that have succeeded and stay as they are.
     :param repeats: a sentence for each remote job that would be started anew.
     :param follows: a sentence for each workflow that comes after this one, directly or by way of others.
@@ -62,7 +57,6 @@ class RestartPlan:
     workflow_id: str
     batch_id: str
     runs: tuple[TaskAgain, ...]
-    stays: tuple[str, ...]
     keeps: int
     repeats: tuple[str, ...]
     follows: tuple[str, ...]
@@ -70,13 +64,13 @@ class RestartPlan:
 
 
 class NothingToRestartError(AcceleratorError):
-    """No task of the batch has failed or is blocked, or those that are chosen would be blocked again, or its DAG run is gone."""
+    """No task of the batch has failed or is blocked, or its DAG run is gone."""
 
 
 def plan_restart(
     batch: StoredTaskBatch,
     tries: Iterable[StoredTaskLog],
-    edges: Collection[tuple[str, str]] = (),
+    edges: Iterable[tuple[str, str]] = (),
     tasks: Collection[str] = (),
     predecessors: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> RestartPlan:
@@ -100,13 +94,13 @@ def plan_restart(
         chosen = _only(chosen, edges, tasks, batch)
     if not (chosen or own):
         raise NothingToRestartError(f"no task of batch {batch['batch_id']} of {batch['workflow_id']} has failed or is blocked.")
-    return _plan(batch, newest, chosen, edges, predecessors, {"task_ids": [_marker(one) for one in (*own, *chosen)]})
+    return _plan(batch, newest, chosen, predecessors, {"task_ids": [_marker(one) for one in (*own, *chosen)]})
 
 
 def plan_rerun(
     batch: StoredTaskBatch,
     tries: Iterable[StoredTaskLog],
-    edges: Collection[tuple[str, str]],
+    edges: Iterable[tuple[str, str]],
     tasks: Collection[str],
     predecessors: Mapping[str, Collection[str]],
 ) -> RestartPlan:
@@ -132,7 +126,7 @@ def plan_rerun(
         raise AcceleratorError(
             f"{', '.join(running)} of batch {batch['batch_id']} still runs; wait for its end, or cancel the batch."
         )
-    return _plan(batch, newest, chosen, edges, predecessors, {"task_ids": sorted(tasks), "include_downstream": True})
+    return _plan(batch, newest, chosen, predecessors, {"task_ids": sorted(tasks), "include_downstream": True})
 
 
 def _newest_of(batch: StoredTaskBatch, tries: Iterable[StoredTaskLog]) -> list[StoredTaskLog]:
@@ -147,27 +141,17 @@ def _plan(
     batch: StoredTaskBatch,
     newest: Sequence[StoredTaskLog],
     chosen: Sequence[StoredTaskLog],
-    edges: Collection[tuple[str, str]],
     predecessors: Mapping[str, Collection[str]],
     what: Mapping[str, Any],
 ) -> RestartPlan:
     again = {(one["task_id"], one["map_index"]) for one in chosen}
-    blockers = _blockers(newest, again, edges)
-    held: list[StoredTaskLog] = []
-    runs: list[StoredTaskLog] = []
-    for one in chosen:
-        (held if one["airflow_state"] == _BLOCKED and one["task_id"] in blockers else runs).append(one)
-    stays = tuple(_stays(one, blockers[one["task_id"]]) for one in held)
-    if held and not runs:
-        raise NothingToRestartError(f"nothing of batch {batch['batch_id']} of {batch['workflow_id']} would run again: {stays[0]}")
     kept = [one for one in newest if one["status"] == SUCCESS and (one["task_id"], one["map_index"]) not in again]
     return RestartPlan(
         workflow_id=batch["workflow_id"],
         batch_id=batch["batch_id"],
-        runs=tuple(TaskAgain(one["task_id"], one["map_index"], one["status"], _why(one)) for one in runs),
-        stays=stays,
+        runs=tuple(TaskAgain(one["task_id"], one["map_index"], one["status"], _why(one)) for one in chosen),
         keeps=sum(one["task_id"] not in OWN_TASKS for one in kept),
-        repeats=tuple(_repeated(one) for one in runs if one["remote_job_id"]),
+        repeats=tuple(_repeated(one) for one in chosen if one["remote_job_id"]),
         follows=tuple(_followers(batch["workflow_id"], predecessors)),
         body={
             "dry_run": False,
@@ -179,39 +163,6 @@ def _plan(
             "prevent_running_task": True,
         },
     )
-
-
-def _blockers(
-    newest: Iterable[StoredTaskLog], again: Collection[tuple[str, int]], edges: Collection[tuple[str, str]]
-) -> dict[str, list[str]]:
-    """
-    Return task id → what has failed above it and does not run again, of each task that this keeps blocked.
-
-    Every task that rows define has the trigger rule ``none_failed``, so one failed parent is enough. What Airflow is not known to
-    have ended blocks nothing: it may come to a good end.
-    """
-    children = _children(edges)
-    left: dict[str, set[str]] = {_FAILED: set(), _BLOCKED: set()}
-    blocked = set()
-    for one in newest:
-        state = one["airflow_state"] or ""
-        if state == _BLOCKED:
-            blocked.add(one["task_id"])
-        if state in left and (one["task_id"], one["map_index"]) not in again and one["task_id"] not in OWN_TASKS:
-            left[state].add(one["task_id"])
-    # Each task is gone through once, whatever else is above it: a batch may have thousands.
-    source: dict[str, str] = {}
-    for root in (*sorted(left[_FAILED]), *sorted(left[_BLOCKED])):
-        waiting = [root]
-        while waiting:
-            if (name := waiting.pop()) not in source:
-                source[name] = root
-                waiting += [child for child in children.get(name, ()) if child in blocked]
-    found: dict[str, set[str]] = {}
-    for parent, child in edges:
-        if parent in source:
-            found.setdefault(child, set()).add(source[parent])
-    return {child: sorted(names) for child, names in found.items()}
 
 
 def _followers(workflow_id: str, predecessors: Mapping[str, Collection[str]]) -> Iterator[str]:
@@ -249,12 +200,6 @@ def _only(
     blocked = {one["task_id"] for one in found if one["status"] == BLOCKED}
     wanted = downstream_of(tasks, _children((parent, child) for parent, child in edges if child in blocked))
     return [one for one in found if one["task_id"] in tasks or (one["task_id"] in wanted and one["status"] == BLOCKED)]
-
-
-def _stays(one: StoredTaskLog, blockers: Sequence[str]) -> str:
-    more = f" and {len(blockers) - _NAMES} more" if len(blockers) > _NAMES else ""
-    names = ", ".join(blockers[:_NAMES])
-    return f"{task_name(one['task_id'], one['map_index'])} stays blocked by {names}{more}, failed and not chosen."
 
 
 def _why(one: StoredTaskLog) -> str:

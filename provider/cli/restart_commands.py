@@ -116,7 +116,7 @@ def _show(plans: list[RestartPlan]) -> None:
         if plan.runs:
             rows = [(one.status, task_name(one.task_id, one.map_index), one.why) for one in plan.runs]
             write_table(("status", "task", "why"), rows)
-        for text in (*plan.stays, *plan.repeats, *plan.follows):
+        for text in (*plan.repeats, *plan.follows):
             say(text)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 import pytest
@@ -115,48 +114,8 @@ EDGES = [("a", "behind_a"), ("behind_a", "behind_both"), ("b", "behind_b"), ("be
 def test_of_chosen_tasks_what_is_blocked_behind_them_runs_too() -> None:
     plan = planned(*FORK, edges=EDGES, tasks=["a"])
     assert plan.body["task_ids"] == ["batch_watcher", "a", "behind_a", "behind_both"]
-    assert [one.task_id for one in plan.runs] == ["a", "behind_a"]
-    assert plan.stays == ("behind_both stays blocked by b, failed and not chosen.",)
     plan = planned(*FORK, edges=[*EDGES, ("a", "b")], tasks=["a"])
     assert "b" not in plan.body["task_ids"], "it has failed by itself, and nobody chose it"
-
-
-def test_what_others_block_too_does_not_run() -> None:
-    says = "nothing of batch B1 of daily_sales would run again: behind_both stays blocked by a, b, failed and not chosen."
-    with pytest.raises(NothingToRestartError, match=re.escape(says)):
-        planned(*FORK, edges=EDGES, tasks=["behind_both"])
-    both = planned(*FORK, edges=EDGES, tasks=["a", "b"])
-    assert [one.task_id for one in both.runs] == ["a", "behind_a", "behind_both", "b", "behind_b"]
-    assert both.stays == ()
-    assert planned(*FORK, edges=EDGES).stays == ()
-
-
-def test_a_job_of_what_stays_blocked_is_not_started_anew() -> None:
-    tries = [tried("a", "ERROR"), tried("b", "ERROR"), tried("c", "BLOCKED", remote_job_id="job-c"), tried("d", "BLOCKED")]
-    plan = planned(*tries, edges=[("a", "c"), ("b", "c"), ("c", "d")], tasks=["a"])
-    assert plan.repeats == ()
-    assert plan.stays == tuple(f"{name} stays blocked by b, failed and not chosen." for name in "cd")
-
-
-@pytest.mark.parametrize("state", ["running", "up_for_retry", "skipped", "removed", None])
-def test_what_may_come_to_a_good_end_is_not_said_to_block(state: str | None) -> None:
-    other = tried("b", "PROCESSING") | {"airflow_state": state}
-    plan = planned(tried("a", "ERROR"), other, tried("c", "BLOCKED"), edges=[("a", "c"), ("b", "c")], tasks=["a"])
-    assert ([one.task_id for one in plan.runs], plan.stays) == (["a", "c"], ())
-
-
-def test_of_a_blocking_task_whose_cause_is_not_known_the_task_is_named() -> None:
-    tries = [tried("a", "ERROR"), tried("b", "BLOCKED"), tried("c", "BLOCKED")]
-    plan = planned(*tries, edges=[("a", "c"), ("b", "c")], tasks=["a"])
-    assert plan.stays == ("c stays blocked by b, failed and not chosen.",)
-
-
-def test_one_instance_that_stays_failed_blocks_and_many_are_counted() -> None:
-    failed = [tried(f"x{number}", "ERROR") for number in range(7)]
-    edges = [("each", "c"), *((one["task_id"], "c") for one in failed)]
-    each = tried("each", "ERROR", map_index=1)
-    plan = planned(tried("each", "SUCCESS", map_index=0), each, *failed, tried("c", "BLOCKED"), edges=edges, tasks=["x0"])
-    assert plan.stays == ("c stays blocked by each, x1, x2, x3, x4 and 2 more, failed and not chosen.",)
 
 
 def test_behind_a_task_that_did_not_run_nothing_is_blocked_by_the_chosen_one() -> None:
@@ -197,13 +156,6 @@ class TestFrom:
         assert [(one.task_id, one.status) for one in plan.runs] == [("b", "SUCCESS"), ("c", "SKIPPED")]
         assert (plan.keeps, plan.repeats) == (1, ("b starts its remote job anew; the last one was job-b.",))
         assert (plan.body["task_ids"], plan.body["include_downstream"], plan.body["only_failed"]) == (["b"], True, False)
-
-    def test_what_is_behind_it_and_blocked_by_another_stays_blocked(self) -> None:
-        tries = (*self.CHAIN[:2], tried("c", "BLOCKED"), tried("other", "ERROR"))
-        edges = (("a", "b"), ("b", "c"), ("other", "c"))
-        plan = plan_rerun(cast("StoredTaskBatch", batch("B1", status="ERROR")), tries, edges, ["b"], {})
-        assert ([one.task_id for one in plan.runs], plan.body["task_ids"]) == (["b"], ["b"])
-        assert plan.stays == ("c stays blocked by other, failed and not chosen.",)
 
     def test_workflows_that_follow_are_named_the_nearest_first(self) -> None:
         after = {"z": ["daily_sales"], "a": ["z", "x://y"], "b": ["a", "daily_sales"], "else": ["somebody"]}

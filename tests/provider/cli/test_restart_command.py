@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from provider.metadata.definitions import replace_workflows
 from provider.metadata.engine import write_session
-from provider.metadata.rows import DefinitionRows
 from provider.metadata.tables import LeaderLease
 from tests.provider.hooks.airflow_api_server import Server
 from tests.provider.pages.rows import batch, log, store
@@ -69,25 +67,6 @@ def test_from_a_task_on(accelerator, server: Server) -> None:
     assert (asked[4]["task_ids"], asked[4]["include_downstream"]) == (["load"], True)
     assert "give --task or --from, not both" in accelerator("restart", "B2", "--from", "load", "--task", "load").err
     assert "choose tasks of one batch" in accelerator("restart", "B1", "B2", "--from", "load").err
-
-
-def test_what_stays_blocked_is_told(accelerator, server: Server) -> None:
-    names = ("a", "b", "c")
-    failed: dict[str, Any] = {"status": "ERROR", "airflow_state": "failed"}
-    with write_session() as session:
-        tasks = [{"task_id": name, "workflow_id": "daily_sales", "task_type": "external"} for name in names]
-        edges = [{"parent_id": name, "child_id": "c"} for name in "ab"]
-        replace_workflows(session, DefinitionRows([{"workflow_id": "daily_sales"}], tasks, edges))
-    store(batch("B3", minute=3, **failed), log("a", "B3", **failed), log("b", "B3", **failed))
-    store(log("c", "B3", status="BLOCKED", airflow_state="upstream_failed"))
-
-    said = accelerator("restart", "B3", "--task", "a", "--dry-run").out.splitlines()
-    assert said[0] == "Batch B3 of daily_sales: 1 to run again, 0 that succeeded stay."
-    assert said[-1] == "c stays blocked by b, failed and not chosen."
-    ran = accelerator("restart", "B3", "--task", "c")
-    assert ran.code == 1
-    assert "nothing of batch B3 of daily_sales would run again: c stays blocked by a, b, failed and not chosen." in ran.err
-    assert not server.asked
 
 
 def test_all_that_failed(accelerator, server: Server) -> None:
