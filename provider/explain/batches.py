@@ -114,7 +114,7 @@ def _queued(batch: StoredTaskBatch, view: RunsView) -> Answer:
     while_ = f", while {running} of {most} that may run do" if most and running else ""
     created = time_of(batch["created_at"])
     is_new = created is not None and datetime.now(UTC) - created < AT_ONCE
-    remedy = "That takes seconds: ask again." if is_new else "Its log says why; `accelerator doctor` looks at it from here."
+    remedy = "That takes seconds: ask again." if is_new else "The scheduler's log says why; `accelerator doctor` looks at it."
     return stops("scheduler", f"The run is queued and the scheduler has not begun it yet{while_}.", remedy)
 
 

@@ -73,11 +73,11 @@ OF_BATCH: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"run_state": "queued", "active": ["B2"]},
-        "The run is queued and the scheduler has not begun it yet. Its log says why; `accelerator doctor` looks at it",
+        "The run is queued and the scheduler has not begun it yet. The scheduler's log says why; `accelerator doctor`",
     ),
     (
         {"run_state": "queued", "active": ["B2"], "known": running(1, of=16)},
-        "The run is queued and the scheduler has not begun it yet, while 1 of 16 that may run do. Its log says why;",
+        "The run is queued and the scheduler has not begun it yet, while 1 of 16 that may run do. The scheduler's log",
     ),
     ({"run_state": "queued"}, "The run is queued and the scheduler has not begun it yet."),
     (
